@@ -1,0 +1,95 @@
+//! Connectors: where records come from and where rows go.
+//!
+//! ```text
+//!   Source ──▶ Reader (one per partition, in order) ──▶ Block ──▶ Decoder ──▶ rows
+//!   changes of an epoch + mark ──▶ Destination (one per database) ──▶ one transaction
+//! ```
+//!
+//! A connector knows nothing of timely and nothing of SQL. Each is one file and one line in
+//! `CONNECTORS`, from which the option checks, `tidemark list` and the documentation follow.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+
+use crate::format::{Block, Decoder};
+use crate::types::{Epoch, Mark, Offset};
+
+/// A source that can be read: its partitions are fixed for the run.
+pub trait Source: Send + Sync {
+    /// The partitions, in an order that does not depend on the machine or the moment.
+    fn partitions(&self) -> &[Partition];
+
+    /// Starts reading partition `index` at `from`. Blocks come in order and their cuts are a
+    /// function of the partition's bytes and `from`.
+    fn open(&self, index: usize, from: Offset) -> Result<Box<dyn Reader>, ConnectorError>;
+
+    /// A decoder of this source's blocks, for one thread.
+    fn decoder(&self) -> Box<dyn Decoder>;
+}
+
+/// One partition of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// Stable over runs: the path of a file as found, the number of a generator's stream.
+    pub name: String,
+    /// What must not have changed for an offset to mean the same: size and checksum of a file.
+    pub identity: Option<String>,
+    /// How long it is, in the unit of `Offset`, where that is known: for progress bars.
+    pub length: Option<u64>,
+}
+
+/// Reads one partition from a position on.
+pub trait Reader: Send {
+    /// The next whole records, or the end. Cheap: it cuts, it does not decode.
+    fn next(&mut self) -> Result<Option<Block>, ConnectorError>;
+}
+
+/// Everything the pipeline keeps in one database (or file, or terminal): moves forward by one
+/// transaction per epoch.
+pub trait Destination: Send {
+    /// Takes over: creates missing tables, sets a generation one past the highest, and returns
+    /// the mark that is there. From here on an older process cannot publish any more.
+    fn take_over(&mut self, incarnation: u64) -> Result<Option<Mark>, ConnectorError>;
+
+    /// Writes `changes` and `mark` in one transaction. Epochs come in order, each at most once.
+    fn publish(&mut self, mark: &Mark, changes: &[TableChanges]) -> Result<(), ConnectorError>;
+}
+
+/// The changes of one epoch to one table, consolidated: a key occurs once.
+#[derive(Clone, Debug)]
+pub struct TableChanges {
+    /// Position in the list of tables that the destination was opened with.
+    pub table: usize,
+    /// Rows to insert; where the table has a key, to insert or replace. All columns.
+    pub upserts: Option<RecordBatch>,
+    /// Keys to delete: the key columns only, in key order. Disjoint from the upserts' keys.
+    pub deletes: Option<RecordBatch>,
+}
+
+/// What a connector says when the world is not as it should be. Lower case, no full stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectorError {
+    /// It will not work however often it is tried: a wrong option, a missing file.
+    #[error("{message}")]
+    Permanent {
+        /// One sentence.
+        message: String,
+        /// What to type.
+        hint: Option<String>,
+    },
+    /// It may work next time.
+    #[error("{0}")]
+    Transient(String),
+    /// Another process has taken this destination over.
+    #[error("another process took over `{destination}` at epoch {epoch}")]
+    Fenced {
+        /// Which.
+        destination: String,
+        /// Where this process was.
+        epoch: Epoch,
+    },
+}
+
+/// An open source or destination, by the connector table.
+pub type SharedSource = Arc<dyn Source>;

@@ -1,0 +1,84 @@
+//! Formats: bytes of records to and from Arrow batches, one reject per bad record.
+//!
+//! ```text
+//!   Block (bytes of whole records) ──▶ Decoder ──▶ Decoded { rows, spans, rejects }
+//!   RecordBatch ──▶ Encoder ──▶ bytes
+//! ```
+//!
+//! What a decoder yields is a function of the block's bytes and nothing else: not of the block
+//! before it, not of the thread it runs on. A bad record is one `Reject` with its place, never a
+//! silent NULL and never an error of the whole block. Adding a format is one file and one line in
+//! `FORMATS`.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use crate::types::{Offset, Reject, Span};
+
+/// Some whole records of one partition, in order.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// The bytes; a record's offset is `start` plus its place in here.
+    pub bytes: Arc<Vec<u8>>,
+    /// The position of the first record.
+    pub start: Offset,
+    /// The position after the last record: where the next block starts.
+    pub end: Offset,
+    /// The line of the file on which the block starts, from 1; 0 where there are no lines.
+    pub line: u64,
+    /// The names in a CSV file's header line, where there is one: columns are found by name.
+    pub header: Option<Arc<Vec<String>>>,
+}
+
+/// What became of the records of a block.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    /// The good rows, in order, with the projected columns.
+    pub rows: RecordBatch,
+    /// One per row: which bytes it was.
+    pub spans: Vec<Span>,
+    /// The bad records, in order.
+    pub rejects: Vec<RejectedRecord>,
+}
+
+/// A bad record and its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectedRecord {
+    /// Which bytes.
+    pub span: Span,
+    /// The line it starts on, from 1; 0 where there are no lines.
+    pub line: u64,
+    /// Why.
+    pub reject: Reject,
+}
+
+/// Turns blocks of one format into rows. One per decoding thread.
+pub trait Decoder: Send {
+    /// Decodes every record of `block`.
+    fn decode(&mut self, block: &Block) -> Decoded;
+}
+
+/// How a stream of bytes falls into records, so that blocks can be cut without decoding them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// A record ends at every line end.
+    Lines,
+    /// A record ends at a line end outside of quotes.
+    QuotedLines {
+        /// The quote.
+        quote: u8,
+    },
+}
+
+/// What is decoded: all of a table's columns that the pipeline needs.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The columns to decode, in the order of the rows wanted. A column that is not nullable
+    /// and has no value makes its record a reject (`Reason::Missing`).
+    pub schema: SchemaRef,
+    /// The names of all declared columns that are not computed, in the declared order: a CSV
+    /// file without header is read by this order.
+    pub declared: Vec<String>,
+}

@@ -1,0 +1,25 @@
+//! The contract between `sql` and `dataflow`: what a pipeline file means.
+//!
+//! ```text
+//!   file.sql ──▶ sql ──▶ Pipeline { tables, nodes, inserts } ──▶ engine, dataflow
+//!                          │
+//!                          └──▶ explain
+//! ```
+//!
+//! A `Pipeline` is a graph: nodes name their inputs by index, inputs come before the nodes that
+//! read them, and equal sub-plans of several INSERTs are one node. Expressions are resolved and
+//! typed; nothing here is text that anyone still has to parse. A `match` on `Operator` lists every
+//! case, so that a new operator's to-do list is what stops compiling.
+
+mod expression;
+mod operator;
+mod pipeline;
+mod table;
+
+pub use expression::Expression;
+pub use operator::{
+    AggregateCall, AggregateFunction, AggregateWindow, Assign, Emit, JoinKind, Node, NodeId,
+    Operator, SortKey, WindowKind,
+};
+pub use pipeline::{Insert, Pipeline, Settings};
+pub use table::{Check, Column, Computed, OptionValue, Place, Role, Table, TableId, WatermarkFor};

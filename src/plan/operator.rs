@@ -1,0 +1,308 @@
+//! What a node of the plan does.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{FieldRef, SchemaRef};
+use datafusion_expr::AggregateUDF;
+
+use super::{Expression, Place, TableId};
+
+/// Index into `Pipeline::nodes`.
+pub type NodeId = usize;
+
+/// One operator, its output and where it came from.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// What it does.
+    pub operator: Operator,
+    /// What it yields.
+    pub schema: SchemaRef,
+    /// Whether it also retracts. A stream that only inserts is an append stream.
+    pub changing: bool,
+    /// Where the INSERT or view that asked for it stands.
+    pub place: Place,
+}
+
+/// The operators. Whatever stands between sources and the first stateful operator (`Source`,
+/// `Filter`, `Project`, `Union`, `Unnest`, `Lookup`, `Window`) runs on the source's worker and
+/// decides there what is late and what is rejected.
+#[derive(Clone, Debug)]
+pub enum Operator {
+    /// Reads a source. `columns` are positions in the table's columns, ascending; all scans of
+    /// one table in a pipeline are one node.
+    Source {
+        /// The table.
+        table: TableId,
+        /// What is decoded of it.
+        columns: Vec<usize>,
+    },
+    /// Keeps the rows for which the predicate is true.
+    Filter {
+        /// The input.
+        input: NodeId,
+        /// A boolean.
+        predicate: Expression,
+    },
+    /// Computes columns.
+    Project {
+        /// The input.
+        input: NodeId,
+        /// One per output column.
+        columns: Vec<Expression>,
+    },
+    /// All rows of all inputs; the schemas agree.
+    Union {
+        /// The inputs.
+        inputs: Vec<NodeId>,
+    },
+    /// One row per element of a list column; the other columns repeat. A NULL or empty list
+    /// yields no row.
+    Unnest {
+        /// The input.
+        input: NodeId,
+        /// The list column. In the output it has the element's type, at the same position.
+        column: usize,
+    },
+    /// Looks up a reference table by key: output is the input's columns, then the reference's.
+    Lookup {
+        /// The stream.
+        input: NodeId,
+        /// The reference table, all its columns.
+        table: TableId,
+        /// Key of the stream, one expression per column of `reference_keys`, of the same type.
+        keys: Vec<Expression>,
+        /// Positions in the reference's columns; unique in it together.
+        reference_keys: Vec<usize>,
+        /// Inner drops a row without a match, left keeps it with NULLs.
+        kind: JoinKind,
+        /// A further condition over input columns and then reference columns.
+        residual: Option<Expression>,
+    },
+    /// Assigns windows: output is the input's columns, then `window_start` and `window_end`.
+    /// Rows that are late for all their windows are turned away here.
+    Window {
+        /// The input.
+        input: NodeId,
+        /// The event time: a timestamp in microseconds that comes from a `WATERMARK FOR` column.
+        time: Expression,
+        /// The shape.
+        kind: WindowKind,
+        /// Whether the two columns hold each window, or the pane that windows are made of.
+        assign: Assign,
+    },
+    /// Groups and aggregates. Output: the key columns, then the aggregates, then, where `window`
+    /// is given, `window_start` and `window_end`.
+    Aggregate {
+        /// An append stream.
+        input: NodeId,
+        /// The group key, without window columns. Empty groups everything of a window together.
+        keys: Vec<Expression>,
+        /// What is computed per group; none is DISTINCT.
+        aggregates: Vec<AggregateCall>,
+        /// State by window, freed when the window closes; `None` keeps every group for ever.
+        window: Option<AggregateWindow>,
+        /// When rows come out.
+        emit: Emit,
+    },
+    /// Keeps the last row per key of an append stream by (event time, source position): a
+    /// changing stream whose key is `keys`. Output: the input's columns.
+    Latest {
+        /// An append stream.
+        input: NodeId,
+        /// Positions of the key columns.
+        keys: Vec<usize>,
+        /// What "last" means; ties go to the later source position.
+        by: Expression,
+    },
+}
+
+impl Operator {
+    /// The nodes it reads.
+    #[must_use]
+    pub fn inputs(&self) -> Vec<NodeId> {
+        match self {
+            Self::Source { .. } => Vec::new(),
+            Self::Filter { input, .. }
+            | Self::Project { input, .. }
+            | Self::Unnest { input, .. }
+            | Self::Lookup { input, .. }
+            | Self::Window { input, .. }
+            | Self::Aggregate { input, .. }
+            | Self::Latest { input, .. } => vec![*input],
+            Self::Union { inputs } => inputs.clone(),
+        }
+    }
+
+    /// Whether it holds state, so that what stands before it is decided at the source.
+    #[must_use]
+    pub fn is_stateful(&self) -> bool {
+        match self {
+            Self::Aggregate { .. } | Self::Latest { .. } => true,
+            Self::Source { .. }
+            | Self::Filter { .. }
+            | Self::Project { .. }
+            | Self::Union { .. }
+            | Self::Unnest { .. }
+            | Self::Lookup { .. }
+            | Self::Window { .. } => false,
+        }
+    }
+}
+
+/// Which rows of the stream a lookup keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinKind {
+    /// Those with a match.
+    Inner,
+    /// All; those without a match with NULLs.
+    Left,
+}
+
+/// The shape of windows. All sizes are in microseconds and positive; windows are aligned to
+/// 1970-01-01 00:00:00 UTC, as in Flink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WindowKind {
+    /// Every row in one window.
+    Tumble {
+        /// Length.
+        size_us: i64,
+    },
+    /// Windows of `size_us` that start every `slide_us`; `size_us` is a multiple of `slide_us`.
+    Hop {
+        /// Distance of starts.
+        slide_us: i64,
+        /// Length.
+        size_us: i64,
+    },
+    /// Windows that start together every `size_us` and end `step_us` apart; `size_us` is a
+    /// multiple of `step_us`.
+    Cumulate {
+        /// Distance of ends.
+        step_us: i64,
+        /// Length of the longest.
+        size_us: i64,
+    },
+}
+
+/// What the two columns of a `Window` hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Assign {
+    /// One output row per window that the row belongs to and is not late for.
+    Windows,
+    /// One output row per input row. `window_start` holds the start of its pane (of `slide_us`
+    /// or `step_us`), `window_end` the end of the first window of that pane that the row is not
+    /// late for. Only an `Aggregate` may read them; it makes windows of panes when they close.
+    Panes,
+}
+
+/// The window of an aggregate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AggregateWindow {
+    /// The shape.
+    pub kind: WindowKind,
+    /// What the input's two columns hold.
+    pub assign: Assign,
+    /// Position of `window_start` in the input.
+    pub start: usize,
+    /// Position of `window_end` in the input.
+    pub end: usize,
+    /// How long after its end a window stays open, in microseconds.
+    pub lateness_us: i64,
+}
+
+/// When an aggregate says something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Emit {
+    /// In every epoch in which a group changed: the old row retracted, the new one asserted.
+    Changes,
+    /// Once, when the window closes: an append stream.
+    OnClose,
+}
+
+/// One aggregate of a group.
+#[derive(Clone, Debug)]
+pub struct AggregateCall {
+    /// Which.
+    pub function: AggregateFunction,
+    /// `DISTINCT` inside the call.
+    pub distinct: bool,
+    /// Over the input. `count(*)` has none.
+    pub arguments: Vec<Expression>,
+    /// `FILTER (WHERE ..)`.
+    pub filter: Option<Expression>,
+    /// `ORDER BY` inside the call, or `WITHIN GROUP`.
+    pub order_by: Vec<SortKey>,
+    /// Name and type of the result.
+    pub output: FieldRef,
+    /// How it reads.
+    pub text: String,
+}
+
+/// One key of an order.
+#[derive(Clone, Debug)]
+pub struct SortKey {
+    /// What is compared.
+    pub expression: Expression,
+    /// DESC.
+    pub descending: bool,
+    /// NULLS FIRST.
+    pub nulls_first: bool,
+}
+
+/// The aggregates. Those that depend on an order take it from the data: `order_by`, then the
+/// source position.
+#[derive(Clone, Debug)]
+pub enum AggregateFunction {
+    /// `count(*)` and `count(x)`.
+    Count,
+    /// `sum`: integers widen (i64, then DECIMAL(38,0)), floats are exact and rounded once.
+    Sum,
+    /// `avg`: DECIMAL(38,16) of integers, as exact as `sum` otherwise.
+    Average,
+    /// `min`.
+    Min,
+    /// `max`.
+    Max,
+    /// `bool_and`, `every`.
+    BoolAnd,
+    /// `bool_or`.
+    BoolOr,
+    /// `bit_and`.
+    BitAnd,
+    /// `bit_or`.
+    BitOr,
+    /// `bit_xor`.
+    BitXor,
+    /// `var_pop`.
+    VariancePopulation,
+    /// `var_samp`, `variance`.
+    VarianceSample,
+    /// `stddev_pop`.
+    DeviationPopulation,
+    /// `stddev_samp`, `stddev`.
+    DeviationSample,
+    /// `covar_pop`.
+    CovariancePopulation,
+    /// `covar_samp`.
+    CovarianceSample,
+    /// `corr`.
+    Correlation,
+    /// `approx_distinct`: HyperLogLog, within 2 %.
+    ApproxDistinct,
+    /// `first_value(x ORDER BY ..)`.
+    First,
+    /// `last_value(x ORDER BY ..)`.
+    Last,
+    /// `array_agg(x ORDER BY ..)`.
+    ArrayAgg,
+    /// `string_agg(x, separator ORDER BY ..)`.
+    StringAgg,
+    /// `percentile_cont(f) WITHIN GROUP (ORDER BY x)`; `median(x)` is 0.5 of it.
+    PercentileCont,
+    /// `percentile_disc(f) WITHIN GROUP (ORDER BY x)`.
+    PercentileDisc,
+    /// `approx_percentile_cont`: logarithmic buckets, within 1 % of the value.
+    ApproxPercentile,
+    /// One of DataFusion's that passes the round-trip test.
+    Library(Arc<AggregateUDF>),
+}

@@ -1,0 +1,57 @@
+//! A whole file, planned.
+
+use std::time::Duration;
+
+use super::{Node, NodeId, Place, Table, TableId};
+
+/// What a pipeline file means.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    /// `pipeline.name`, by default the file's stem: marks are keyed by it.
+    pub name: String,
+    /// What `SET` said.
+    pub settings: Settings,
+    /// Every `CREATE TABLE`, in the order of the file.
+    pub tables: Vec<Table>,
+    /// The graph. A node's inputs come before it.
+    pub nodes: Vec<Node>,
+    /// Every `INSERT INTO`, in the order of the file.
+    pub inserts: Vec<Insert>,
+    /// Changes when the meaning of the file does; marks and snapshots carry it.
+    pub fingerprint: String,
+}
+
+/// One `INSERT INTO`.
+#[derive(Clone, Debug)]
+pub struct Insert {
+    /// The sink.
+    pub table: TableId,
+    /// What goes into it: the columns of the sink, in its order, of its types.
+    pub input: NodeId,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// Options of the whole pipeline, set by `SET 'name' = 'value'` or `--set name=value`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `commit.interval`: how often an epoch closes.
+    pub commit_interval: Duration,
+    /// `allowed.lateness`: how long after its end a window still takes rows.
+    pub allowed_lateness: Duration,
+    /// `timezone`: what times without a zone mean. Never the machine's.
+    pub timezone: String,
+    /// `queue.bytes`: how many bytes of input may be on their way through the dataflow.
+    pub queue_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            commit_interval: Duration::from_millis(100),
+            allowed_lateness: Duration::ZERO,
+            timezone: "UTC".to_owned(),
+            queue_bytes: 64 << 20,
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The mark: how far a destination got. It is written in the same transaction as the rows, so
+//! whoever reads it knows exactly which input its tables contain.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Epoch, Offset, Watermark};
+
+/// What a destination holds: every epoch up to `epoch`, and the input positions that this means.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// How many starts have taken this destination over. A higher one fences a lower one.
+    pub generation: u64,
+    /// A random number of the start that wrote this; a process that is not it has been fenced.
+    pub incarnation: u64,
+    /// The last epoch whose rows are here.
+    pub epoch: Epoch,
+    /// The plan these rows were computed by.
+    pub fingerprint: String,
+    /// Positions at the end of `epoch`, by source name.
+    pub sources: BTreeMap<String, SourceMark>,
+}
+
+/// A source's positions at the end of an epoch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceMark {
+    /// By partition name.
+    pub partitions: BTreeMap<String, PartitionMark>,
+}
+
+/// One partition's position at the end of an epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionMark {
+    /// The next record to read.
+    pub offset: Offset,
+    /// The watermark after the last record read.
+    pub watermark: Watermark,
+    /// Whether the input is known to end here.
+    pub ended: bool,
+    /// What must not have changed for `offset` to mean the same: a file's size and checksum.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+}
+
+/// What became of the records of one source for one INSERT. The four add up to what was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fates {
+    /// Reached a stateful operator or the sink.
+    pub accepted: u64,
+    /// Left out by the query.
+    pub filtered: u64,
+    /// Came after every window that it belongs to had closed.
+    pub late: u64,
+    /// Could not be used.
+    pub rejected: u64,
+}
+
+impl Fates {
+    /// How many records these are.
+    #[must_use]
+    pub fn read(&self) -> u64 {
+        self.accepted + self.filtered + self.late + self.rejected
+    }
+}
+
+impl std::ops::AddAssign for Fates {
+    fn add_assign(&mut self, other: Self) {
+        self.accepted += other.accepted;
+        self.filtered += other.filtered;
+        self.late += other.late;
+        self.rejected += other.rejected;
+    }
+}

@@ -1,0 +1,14 @@
+//! The words everything else is said in: times, positions, marks and rejects.
+//!
+//! Nothing here does I/O and nothing here knows a connector, SQL or a dataflow. Three kinds of
+//! time are three types and never mix (`Epoch`, `EventTime`, `Watermark`).
+
+mod mark;
+mod position;
+mod reject;
+mod time;
+
+pub use mark::{Fates, Mark, PartitionMark, SourceMark};
+pub use position::{Offset, Span};
+pub use reject::{Reason, Reject};
+pub use time::{Epoch, EventTime, Watermark};
