@@ -247,6 +247,14 @@ fn evaluate_all(rows: &RecordBatch, expressions: &[Expression]) -> Result<Vec<Ar
         .collect()
 }
 
+/// The rows that an expression fails on, with what went wrong.
+#[must_use]
+pub fn split_failures(rows: &RecordBatch, expression: &Expression) -> Vec<(usize, String)> {
+    let mut bad = Vec::new();
+    find_failures(rows, std::slice::from_ref(expression), 0, &mut bad);
+    bad
+}
+
 /// Halves the rows until the ones that fail stand alone.
 fn find_failures(
     rows: &RecordBatch,
