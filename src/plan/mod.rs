@@ -11,6 +11,7 @@
 //! typed; nothing here is text that anyone still has to parse. A `match` on `Operator` lists every
 //! case, so that a new operator's to-do list is what stops compiling.
 
+pub mod aggregate_types;
 mod expression;
 mod operator;
 mod pipeline;
