@@ -15,9 +15,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt32Array, UInt64Array};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type};
 use timely::dataflow::operators::Capability;
 
 use super::outcome::{Failure, Shared};
@@ -38,27 +38,27 @@ pub struct Changes {
     pub counts: Int64Array,
 }
 
-/// Groups addressed by the hash of their key, which is the same on every worker.
-#[derive(Clone, Debug)]
-pub struct Partials {
-    /// One state per row.
-    pub states: RecordBatch,
-    /// The hash of each one's key.
-    pub hashes: UInt64Array,
-}
-
 /// A pure core that keeps a row per group.
 pub trait Groups: Stateful {
     /// Takes in rows of the operator's input.
     fn update(&mut self, rows: &RecordBatch) -> Result<(), GroupError>;
-    /// Takes in what another worker's `partials` gave.
+    /// Takes in what another worker's `PreGroups` gave.
     fn merge(&mut self, states: &RecordBatch) -> Result<(), GroupError>;
-    /// Gives everything away, to be merged elsewhere.
-    fn partials(&mut self) -> Result<Vec<Partials>, GroupError>;
     /// The epoch is complete: what changed since the last one.
     fn changes(&mut self) -> Result<Option<Changes>, GroupError>;
     /// Event time is at `watermark`: frees what it closes and gives the rows that are due.
     fn close(&mut self, watermark: Watermark) -> Result<Option<RecordBatch>, GroupError>;
+}
+
+/// A pure core that groups rows where they were read, before the exchange.
+pub trait PreGroups {
+    /// Takes in rows of the operator's input.
+    fn update(&mut self, rows: &RecordBatch) -> Result<(), GroupError>;
+    /// How many groups it holds.
+    fn groups(&self) -> usize;
+    /// Gives everything away. The first column is the hash of the group's key, which is the same
+    /// on every worker.
+    fn drain(&mut self) -> Result<Vec<RecordBatch>, GroupError>;
 }
 
 /// How rows come to a `Grouped`.
@@ -195,7 +195,7 @@ pub struct Local<G> {
     shared: Arc<Shared>,
 }
 
-impl<G: Groups> Local<G> {
+impl<G: PreGroups> Local<G> {
     /// At most `limit` groups are held before they are sent on.
     pub fn new(name: String, groups: G, limit: usize, peers: usize, shared: Arc<Shared>) -> Self {
         Self {
@@ -223,7 +223,7 @@ impl<G: Groups> Local<G> {
         if let Err(error) = self.groups.update(rows) {
             return self.fail(&error);
         }
-        if self.groups.rows() >= self.limit {
+        if self.groups.groups() >= self.limit {
             self.flush(emit);
         }
     }
@@ -244,7 +244,7 @@ impl<G: Groups> Local<G> {
         let Some(capability) = self.open.take() else {
             return;
         };
-        let sent = self.groups.partials().and_then(|partials| {
+        let sent = self.groups.drain().and_then(|partials| {
             for partial in partials {
                 for (target, batch) in by_target(&partial, self.peers)? {
                     emit(
@@ -276,21 +276,18 @@ fn owner(hash: u64, peers: usize) -> usize {
     usize::try_from(scaled).expect("it is below the number of workers")
 }
 
-fn by_target(partials: &Partials, peers: usize) -> Result<Vec<(usize, RecordBatch)>, GroupError> {
+fn by_target(states: &RecordBatch, peers: usize) -> Result<Vec<(usize, RecordBatch)>, GroupError> {
+    let hashes = states.column(0).as_primitive::<UInt64Type>();
     let mut rows: Vec<Vec<u32>> = vec![Vec::new(); peers];
-    for (row, &hash) in (0u32..).zip(partials.hashes.values()) {
+    for (row, &hash) in (0u32..).zip(hashes.values()) {
         rows[owner(hash, peers)].push(row);
     }
     let parts = rows
         .into_iter()
         .enumerate()
         .filter(|(_, rows)| !rows.is_empty());
-    let parts = parts.map(|(target, rows)| {
-        Ok((
-            target,
-            take_record_batch(&partials.states, &UInt32Array::from(rows))?,
-        ))
-    });
+    let parts = parts
+        .map(|(target, rows)| Ok((target, take_record_batch(states, &UInt32Array::from(rows))?)));
     parts.collect()
 }
 

@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt64Array};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::row::{OwnedRow, RowConverter, SortField};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use std::hash::BuildHasher;
 
 use super::chain::with_positions;
-use super::group::{Changes, GroupError, Groups, Partials};
+use super::group::{Changes, GroupError, Groups, PreGroups};
 use super::state::Stateful;
 use crate::plan::Expression;
 use crate::types::Watermark;
@@ -133,21 +133,8 @@ impl Groups for Latest {
     }
 
     fn merge(&mut self, states: &RecordBatch) -> Result<(), GroupError> {
-        self.update(states)
-    }
-
-    fn partials(&mut self) -> Result<Vec<Partials>, GroupError> {
-        self.before.clear();
-        self.bytes = 0;
-        let held = std::mem::take(&mut self.held);
-        if held.is_empty() {
-            return Ok(Vec::new());
-        }
-        let hasher = FixedState::with_seed(0);
-        let hashes = held.keys().map(|key| hasher.hash_one(key.as_ref()));
-        let hashes = UInt64Array::from_iter_values(hashes);
-        let states = self.rows_of(held.values().map(|entry| &entry.row))?;
-        Ok(vec![Partials { states, hashes }])
+        let rows: Vec<usize> = (1..states.num_columns()).collect();
+        Groups::update(self, &states.project(&rows)?)
     }
 
     fn changes(&mut self) -> Result<Option<Changes>, GroupError> {
@@ -167,5 +154,36 @@ impl Groups for Latest {
 
     fn close(&mut self, _: Watermark) -> Result<Option<RecordBatch>, GroupError> {
         Ok(None)
+    }
+}
+
+impl PreGroups for Latest {
+    fn update(&mut self, rows: &RecordBatch) -> Result<(), GroupError> {
+        Groups::update(self, rows)
+    }
+
+    fn groups(&self) -> usize {
+        self.held.len()
+    }
+
+    fn drain(&mut self) -> Result<Vec<RecordBatch>, GroupError> {
+        self.before.clear();
+        self.bytes = 0;
+        let held = std::mem::take(&mut self.held);
+        if held.is_empty() {
+            return Ok(Vec::new());
+        }
+        let hasher = FixedState::with_seed(0);
+        let hashes = held.keys().map(|key| hasher.hash_one(key.as_ref()));
+        let hashes: ArrayRef = Arc::new(UInt64Array::from_iter_values(hashes));
+        let rows = self.rows_of(held.values().map(|entry| &entry.row))?;
+        let mut fields = vec![Arc::new(Field::new("__hash", DataType::UInt64, false))];
+        fields.extend(rows.schema().fields().iter().map(Arc::clone));
+        let mut columns = vec![hashes];
+        columns.extend(rows.columns().iter().map(Arc::clone));
+        Ok(vec![RecordBatch::try_new(
+            Arc::new(Schema::new(fields)),
+            columns,
+        )?])
     }
 }

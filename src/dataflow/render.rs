@@ -17,7 +17,7 @@ use super::aggregate::Aggregation;
 use super::arrival::Inbox;
 use super::chain::{Indexes, action};
 use super::credit::Credit;
-use super::group::{Grouped, Groups, Incoming, Local};
+use super::group::{Grouped, Groups, Incoming, Local, PreGroups};
 use super::latest::Latest;
 use super::outcome::Shared;
 use super::publish::Publish;
@@ -84,9 +84,7 @@ pub struct DestinationPart {
 #[must_use]
 pub fn positions_needed(pipeline: &Pipeline) -> BTreeSet<NodeId> {
     let needs = |node: &Node| match &node.operator {
-        Operator::Aggregate {
-            input, aggregates, ..
-        } => Aggregation::positions_needed(aggregates).then_some(*input),
+        Operator::Aggregate { input, .. } => aggregation(node).positions_needed().then_some(*input),
         Operator::Latest { input, .. } => Some(*input),
         Operator::Source { .. }
         | Operator::Filter { .. }
@@ -97,6 +95,22 @@ pub fn positions_needed(pipeline: &Pipeline) -> BTreeSet<NodeId> {
         | Operator::Window { .. } => None,
     };
     pipeline.nodes.iter().filter_map(needs).collect()
+}
+
+/// How an `Operator::Aggregate` computes.
+fn aggregation(node: &Node) -> Aggregation {
+    let Operator::Aggregate {
+        keys,
+        aggregates,
+        window,
+        emit,
+        ..
+    } = &node.operator
+    else {
+        panic!("only asked of aggregates")
+    };
+    Aggregation::new(keys, aggregates, *window, *emit, Arc::clone(&node.schema))
+        .expect("checked when the file was planned")
 }
 
 /// Builds the dataflow; the probe's frontier says which epochs are committed everywhere.
@@ -191,18 +205,10 @@ struct Built<'a, 'scope> {
 impl<'scope> Built<'_, 'scope> {
     fn node(&self, id: NodeId, node: &Node, input: Edge<'scope>) -> Edge<'scope> {
         match &node.operator {
-            Operator::Aggregate {
-                keys,
-                aggregates,
-                window,
-                emit,
-                ..
-            } => {
-                let make = || {
-                    Aggregation::new(keys, aggregates, *window, *emit, Arc::clone(&node.schema))
-                        .expect("checked when the file was planned")
-                };
-                self.grouped(id, &format!("aggregate {id}"), input, make)
+            Operator::Aggregate { .. } => {
+                let plan = aggregation(node);
+                let name = format!("aggregate {id}");
+                self.grouped(id, &name, input, plan.aggregates(), || plan.partials())
             }
             Operator::Latest {
                 input: from,
@@ -214,7 +220,7 @@ impl<'scope> Built<'_, 'scope> {
                     Latest::new(Arc::clone(schema), keys.clone(), by.clone())
                         .expect("checked when the file was planned")
                 };
-                self.grouped(id, &format!("latest {id}"), input, make)
+                self.grouped(id, &format!("latest {id}"), input, make(), make)
             }
             Operator::Source { .. } => panic!("a source is always at the source"),
             // Streams of several inputs were put together already.
@@ -240,19 +246,20 @@ impl<'scope> Built<'_, 'scope> {
         }
     }
 
-    fn grouped<G: Groups + 'static>(
+    fn grouped<G: Groups + 'static, P: PreGroups + 'static>(
         &self,
         id: NodeId,
         name: &str,
         input: Edge<'scope>,
-        make: impl Fn() -> G,
+        groups: G,
+        before: impl FnOnce() -> P,
     ) -> Edge<'scope> {
         let peers = input.scope().peers();
         let (rows, incoming) = if peers == 1 {
             (input, Incoming::Rows)
         } else {
             let shared = Arc::clone(self.shared);
-            let core = Local::new(name.to_owned(), make(), LOCAL_GROUPS, peers, shared);
+            let core = Local::new(name.to_owned(), before(), LOCAL_GROUPS, peers, shared);
             (
                 shell::local(input, &format!("{name}, before the exchange"), core),
                 Incoming::Partials,
@@ -262,7 +269,7 @@ impl<'scope> Built<'_, 'scope> {
             .sources
             .iter()
             .map(|&table| (table, self.partitions[&table]));
-        let groups = self.state.hold(name, make());
+        let groups = self.state.hold(name, groups);
         let positions = Positions::new(sources);
         let core = Grouped::new(
             name.to_owned(),

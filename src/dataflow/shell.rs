@@ -22,7 +22,7 @@ use timely::scheduling::Activator;
 use super::arrival::Inbox;
 use super::assign::Passed;
 use super::credit::Credit;
-use super::group::{Grouped, Groups, Local, with_counts};
+use super::group::{Grouped, Groups, Local, PreGroups, with_counts};
 use super::outcome::{Failure, Shared};
 use super::packet::{Packet, Packets, route};
 use super::publish::Publish;
@@ -328,7 +328,7 @@ pub fn address<'scope>(input: Edge<'scope>, name: &str, to: Address) -> Edge<'sc
 }
 
 /// Groups on one worker before the exchange.
-pub fn local<'scope, G: Groups + 'static>(
+pub fn local<'scope, G: PreGroups + 'static>(
     input: Edge<'scope>,
     name: &str,
     mut core: Local<G>,

@@ -22,7 +22,10 @@ impl CrashPoint {
     /// Crashes at commit `at`, or never.
     #[must_use]
     pub fn new(at: Option<u64>) -> Self {
-        Self { at, commits: AtomicU64::new(0) }
+        Self {
+            at,
+            commits: AtomicU64::new(0),
+        }
     }
 
     fn pass(&self, commit: impl FnOnce()) {
@@ -74,9 +77,10 @@ pub fn commit(
 pub fn failed(message: &str, error: ConnectorError) -> Failure {
     let failure = Failure::new(message);
     match error {
-        ConnectorError::Permanent { message, hint: Some(hint) } => {
-            failure.because(message).hint(hint)
-        }
+        ConnectorError::Permanent {
+            message,
+            hint: Some(hint),
+        } => failure.because(message).hint(hint),
         ConnectorError::Fenced { .. } => failure
             .because(error)
             .hint("two processes run this pipeline; stop one of them"),

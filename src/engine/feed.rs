@@ -157,7 +157,8 @@ impl Feed {
                     Ok(rows) => Arrival::Rows(rows),
                     Err(error) => {
                         let message = format!("cannot decode `{}`", self.name);
-                        self.shared.fail(Failure::new(message).because(plain(&error)));
+                        self.shared
+                            .fail(Failure::new(message).because(plain(&error)));
                         self.close();
                         return self.wake_all();
                     }
@@ -182,7 +183,11 @@ impl Feed {
     fn claim(&self) -> Option<(usize, Option<Box<dyn Reader>>)> {
         let mut state = self.lock();
         loop {
-            if state.lanes.iter().all(|lane| matches!(lane.reader, Reading::Ended)) {
+            if state
+                .lanes
+                .iter()
+                .all(|lane| matches!(lane.reader, Reading::Ended))
+            {
                 return None;
             }
             if let Some(partition) = state.next_claim(self.at_a_time, self.ahead) {
@@ -193,7 +198,10 @@ impl Feed {
                 };
                 return Some((partition, reader));
             }
-            state = self.claimable.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .claimable
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -215,7 +223,11 @@ impl Feed {
     fn deliver(&self, partition: usize, sequence: u64, arrival: Arrival) {
         let worker = self.owner(partition);
         let mut state = self.lock();
-        let State { lanes, inboxes, wakers } = &mut *state;
+        let State {
+            lanes,
+            inboxes,
+            wakers,
+        } = &mut *state;
         let lane = &mut lanes[partition];
         lane.early.insert(sequence, arrival);
         let mut woken = false;
@@ -243,8 +255,13 @@ impl State {
     fn next_claim(&self, at_a_time: usize, ahead: u64) -> Option<usize> {
         let active = self.lanes.iter().filter(|lane| lane.is_active()).count();
         let may_open = active < at_a_time;
-        let open = self.lanes.iter().enumerate().filter(|(_, lane)| lane.is_claimable(may_open, ahead));
-        open.min_by_key(|(index, lane)| (lane.claimed, *index)).map(|(index, _)| index)
+        let open = self
+            .lanes
+            .iter()
+            .enumerate()
+            .filter(|(_, lane)| lane.is_claimable(may_open, ahead));
+        open.min_by_key(|(index, lane)| (lane.claimed, *index))
+            .map(|(index, _)| index)
     }
 }
 
@@ -275,7 +292,11 @@ impl WorkerInbox {
     /// The end for `worker`.
     #[must_use]
     pub fn new(feed: Arc<Feed>, worker: usize) -> Self {
-        Self { feed, worker, batch: VecDeque::new() }
+        Self {
+            feed,
+            worker,
+            batch: VecDeque::new(),
+        }
     }
 
     fn set_parked(&self, partition: usize, parked: bool) {

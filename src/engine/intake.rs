@@ -58,16 +58,25 @@ impl Intake {
     #[must_use]
     pub fn new(table: &Table, columns: &[usize]) -> Self {
         let mut needed: BTreeSet<usize> = columns.iter().copied().collect();
-        needed.extend(table.checks.iter().flat_map(|check| check.predicate.columns()));
+        needed.extend(
+            table
+                .checks
+                .iter()
+                .flat_map(|check| check.predicate.columns()),
+        );
         needed.extend(table.watermark.as_ref().map(|watermark| watermark.column));
         let constrained = |&column: &usize| !table.columns[column].field.is_nullable();
         needed.extend((0..table.columns.len()).filter(constrained));
 
         let computed_of = |&column: &usize| table.columns[column].computed.as_ref();
-        let (computed, mut decoded): (BTreeSet<usize>, BTreeSet<usize>) =
-            needed.iter().partition(|column| computed_of(column).is_some());
+        let (computed, mut decoded): (BTreeSet<usize>, BTreeSet<usize>) = needed
+            .iter()
+            .partition(|column| computed_of(column).is_some());
         decoded.extend(
-            computed.iter().filter_map(computed_of).flat_map(|computed| computed.0.columns()),
+            computed
+                .iter()
+                .filter_map(computed_of)
+                .flat_map(|computed| computed.0.columns()),
         );
         let order: Vec<usize> = decoded.iter().chain(&computed).copied().collect();
         let place = |column: usize| {
@@ -82,8 +91,10 @@ impl Intake {
             predicate: check.predicate.moved(place),
             column: check.column.clone(),
         };
-        let fields: Vec<FieldRef> =
-            columns.iter().map(|&column| FieldRef::clone(&table.columns[column].field)).collect();
+        let fields: Vec<FieldRef> = columns
+            .iter()
+            .map(|&column| FieldRef::clone(&table.columns[column].field))
+            .collect();
         Self {
             computed: computed.iter().map(computation).collect(),
             checks: table.checks.iter().map(constraint).collect(),
@@ -99,8 +110,17 @@ impl Intake {
 
     /// Decodes a block and holds its rows to the table's word.
     pub fn take(&self, decoder: &mut dyn Decoder, block: &Block) -> Result<ArrivedRows> {
-        let Decoded { rows, spans, rejects } = decoder.decode(block);
-        let mut draft = Draft { rows, spans, rejects, block };
+        let Decoded {
+            rows,
+            spans,
+            rejects,
+        } = decoder.decode(block);
+        let mut draft = Draft {
+            rows,
+            spans,
+            rejects,
+            block,
+        };
         for Computation { field, expression } in &self.computed {
             draft.compute(field, expression)?;
         }
@@ -111,7 +131,10 @@ impl Intake {
             None => ScalarBuffer::default(),
             Some((column, name)) => draft.times(*column, name)?,
         };
-        let columns = self.output.iter().map(|&column| ArrayRef::clone(draft.rows.column(column)));
+        let columns = self
+            .output
+            .iter()
+            .map(|&column| ArrayRef::clone(draft.rows.column(column)));
         let options = RecordBatchOptions::new().with_row_count(Some(draft.rows.num_rows()));
         let columns = columns.collect();
         let schema = Arc::clone(&self.schema);
@@ -159,7 +182,10 @@ impl Draft<'_> {
         let holds = self.evaluate(predicate, column)?;
         let holds = holds.as_boolean();
         // NULL passes, as in SQL.
-        let keep: BooleanArray = holds.iter().map(|value| Some(value != Some(false))).collect();
+        let keep: BooleanArray = holds
+            .iter()
+            .map(|value| Some(value != Some(false)))
+            .collect();
         if keep.true_count() == keep.len() {
             return Ok(());
         }
@@ -172,20 +198,33 @@ impl Draft<'_> {
     }
 
     fn times(&mut self, column: usize, name: &str) -> Result<ScalarBuffer<i64>> {
-        let times = self.rows.column(column).as_primitive::<TimestampMicrosecondType>();
+        let times = self
+            .rows
+            .column(column)
+            .as_primitive::<TimestampMicrosecondType>();
         if times.null_count() > 0 {
             let keep = arrow::compute::is_not_null(times)?;
             let message = format!("the event time `{name}` is null");
             self.turn_away(&keep, &Reject::column(Reason::Missing, name, message))?;
         }
-        let times = self.rows.column(column).as_primitive::<TimestampMicrosecondType>();
+        let times = self
+            .rows
+            .column(column)
+            .as_primitive::<TimestampMicrosecondType>();
         let believable = |time: &i64| (-TIME_LIMIT..=TIME_LIMIT).contains(time);
         if !times.values().iter().all(believable) {
-            let keep = times.values().iter().map(|time| Some(believable(time))).collect();
+            let keep = times
+                .values()
+                .iter()
+                .map(|time| Some(believable(time)))
+                .collect();
             let message = format!("the event time `{name}` is out of range");
             self.turn_away(&keep, &Reject::column(Reason::BadValue, name, message))?;
         }
-        let times = self.rows.column(column).as_primitive::<TimestampMicrosecondType>();
+        let times = self
+            .rows
+            .column(column)
+            .as_primitive::<TimestampMicrosecondType>();
         Ok(times.values().clone())
     }
 
@@ -220,7 +259,11 @@ impl Draft<'_> {
         let line = match self.block.line {
             0 => 0,
             first => {
-                let before = self.block.bytes.get(..span.start as usize).unwrap_or_default();
+                let before = self
+                    .block
+                    .bytes
+                    .get(..span.start as usize)
+                    .unwrap_or_default();
                 first + memchr::memchr_iter(b'\n', before).count() as u64
             }
         };

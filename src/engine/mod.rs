@@ -7,7 +7,9 @@
 //! | `worker` | a worker's part of the dataflow |
 //! | `committer` | the thread that writes an epoch's rows and mark |
 //! | `reference` | tables that are looked up |
+//! | `check` | what would go wrong, found before anything is written |
 
+mod check;
 mod committer;
 mod feed;
 mod intake;
@@ -16,4 +18,5 @@ mod run;
 mod threads;
 mod worker;
 
+pub use check::{check_options, check_world, guarantee};
 pub use run::{RunOptions, Summary, run};

@@ -26,13 +26,23 @@ pub fn load(pipeline: &Pipeline, base: &Path, clock: &Clock) -> Result<Indexes, 
     let mut shared: BTreeMap<(TableId, Vec<usize>), Arc<Index>> = BTreeMap::new();
     let mut indexes = Indexes::new();
     for (id, node) in pipeline.nodes.iter().enumerate() {
-        let Operator::Lookup { table, reference_keys, .. } = &node.operator else { continue };
+        let Operator::Lookup {
+            table,
+            reference_keys,
+            ..
+        } = &node.operator
+        else {
+            continue;
+        };
         let of = &pipeline.tables[*table];
         let key = (*table, reference_keys.clone());
         if !shared.contains_key(&key) {
             let rows = match tables.get(table) {
                 Some(rows) => rows.clone(),
-                None => tables.entry(*table).or_insert(read(of, base, clock)?).clone(),
+                None => tables
+                    .entry(*table)
+                    .or_insert(read(of, base, clock)?)
+                    .clone(),
             };
             let index = Index::new(rows.clone(), reference_keys)
                 .map_err(|error| unreadable(of).because(plain(&error)))?
@@ -57,8 +67,9 @@ fn read(table: &Table, base: &Path, clock: &Clock) -> Result<RecordBatch, Failur
     let mut decoder = source.decoder();
     let mut batches = Vec::new();
     for (index, partition) in source.partitions().iter().enumerate() {
-        let mut reader =
-            source.open(index, Offset(0)).map_err(|error| failed(&message, error))?;
+        let mut reader = source
+            .open(index, Offset(0))
+            .map_err(|error| failed(&message, error))?;
         while let Some(block) = reader.next().map_err(|error| failed(&message, error))? {
             let rows = intake
                 .take(&mut *decoder, &block)

@@ -97,9 +97,14 @@ pub fn run(
         indexes,
         feeds,
         stops: stops(&sources, &resume),
-        start: sources.iter().map(|source| start[&source.name].clone()).collect(),
+        start: sources
+            .iter()
+            .map(|source| start[&source.name].clone())
+            .collect(),
         sources: sources.iter().map(OpenedSource::placed).collect(),
-        pace: options.pace.unwrap_or(Pace::Interval(pipeline.settings.commit_interval)),
+        pace: options
+            .pace
+            .unwrap_or(Pace::Interval(pipeline.settings.commit_interval)),
         specs: specs(&pipeline, &sources, &lines, marks),
         lines: Mutex::new(lines.into_iter().map(|(_, line)| Some(line)).collect()),
         placed,
@@ -111,7 +116,10 @@ pub fn run(
     let outcome = execute(&plan, workers);
     plan.feeds.iter().for_each(|feed| feed.close());
     // The committing threads end when the last line to them is gone.
-    plan.lines.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    plan.lines
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clear();
     for thread in readers.into_iter().chain(committers) {
         if thread.join().is_err() {
             shared.fail(Failure::new("a thread of the run panicked"));
@@ -147,16 +155,22 @@ fn open_sources(
     options: &RunOptions,
     clock: &Clock,
 ) -> Result<Vec<OpenedSource>, Failure> {
-    let reads = pipeline.nodes.iter().filter_map(|node| match &node.operator {
-        Operator::Source { table, columns } => Some((*table, columns.clone())),
-        _ => None,
-    });
+    let reads = pipeline
+        .nodes
+        .iter()
+        .filter_map(|node| match &node.operator {
+            Operator::Source { table, columns } => Some((*table, columns.clone())),
+            _ => None,
+        });
     let open = |(id, columns): (TableId, Vec<usize>)| {
         let table = &pipeline.tables[id];
         let intake = Intake::new(table, &columns);
         let source = open_source(table, &intake.decoded, &options.base, clock)
             .map_err(|error| failed(&format!("cannot read `{}`", table.name), error))?;
-        let names = source.partitions().iter().map(|partition| partition.name.clone());
+        let names = source
+            .partitions()
+            .iter()
+            .map(|partition| partition.name.clone());
         Ok(OpenedSource {
             table: id,
             name: table.name.clone(),
@@ -169,10 +183,7 @@ fn open_sources(
     reads.map(open).collect()
 }
 
-fn open_sinks(
-    pipeline: &Pipeline,
-    options: &RunOptions,
-) -> Result<Vec<Sink>, Failure> {
+fn open_sinks(pipeline: &Pipeline, options: &RunOptions) -> Result<Vec<Sink>, Failure> {
     let ids: Vec<TableId> = (0..pipeline.tables.len())
         .filter(|&table| pipeline.tables[table].role == Role::Sink)
         .collect();
@@ -204,7 +215,12 @@ fn start_of(sources: &[OpenedSource]) -> BTreeMap<String, SourceMark> {
             };
             (partition.name.clone(), mark)
         });
-        (source.name.clone(), SourceMark { partitions: partitions.collect() })
+        (
+            source.name.clone(),
+            SourceMark {
+                partitions: partitions.collect(),
+            },
+        )
     };
     sources.iter().map(mark).collect()
 }
@@ -222,7 +238,9 @@ fn take_over(
     for Sink { open, .. } in &mut *sinks {
         let message = format!("cannot take over `{}`", open.name);
         if options.fresh {
-            open.destination.empty().map_err(|error| failed(&message, error))?;
+            open.destination
+                .empty()
+                .map_err(|error| failed(&message, error))?;
         }
         let mark = open.destination.take_over(incarnation);
         found.push(mark.map_err(|error| failed(&message, error))?);
@@ -268,7 +286,9 @@ fn refused(pipeline: &str, refusal: &Refusal) -> Failure {
             "put the files back as they were, or start over with --fresh, which empties its tables"
         }
     };
-    Failure::new(format!("cannot resume `{pipeline}`")).because(refusal).hint(hint)
+    Failure::new(format!("cannot resume `{pipeline}`"))
+        .because(refusal)
+        .hint(hint)
 }
 
 /// A number that no other start has.
@@ -286,16 +306,31 @@ fn default_workers(sources: &[OpenedSource]) -> usize {
 
 fn feeds(sources: &[OpenedSource], workers: usize, shared: &Arc<Shared>) -> Vec<Arc<Feed>> {
     let feed = |opened: &OpenedSource| {
-        let OpenedSource { name, source, intake, partitions, .. } = opened;
+        let OpenedSource {
+            name,
+            source,
+            intake,
+            partitions,
+            ..
+        } = opened;
         let start = vec![Offset(0); partitions.len()];
         let (source, shared) = (Arc::clone(source), Arc::clone(shared));
-        Arc::new(Feed::new(name, source, intake.clone(), &start, workers, shared))
+        Arc::new(Feed::new(
+            name,
+            source,
+            intake.clone(),
+            &start,
+            workers,
+            shared,
+        ))
     };
     sources.iter().map(feed).collect()
 }
 
 fn readers(feeds: &[Arc<Feed>], workers: usize) -> Vec<JoinHandle<()>> {
-    let threads = feeds.iter().flat_map(|feed| (0..workers).map(move |index| (feed, index)));
+    let threads = feeds
+        .iter()
+        .flat_map(|feed| (0..workers).map(move |index| (feed, index)));
     let spawn = |(feed, index): (&Arc<Feed>, usize)| {
         let feed = Arc::clone(feed);
         spawn_named(&format!("read-{index}"), move || feed.read())
@@ -317,7 +352,14 @@ fn committers(
         let (shared, crash) = (Arc::clone(shared), Arc::clone(&crash));
         let name = open.name.clone();
         let thread = spawn_named("commit", move || {
-            commit(&open.name, open.destination, &jobs, &receipt, &shared, &crash);
+            commit(
+                &open.name,
+                open.destination,
+                &jobs,
+                &receipt,
+                &shared,
+                &crash,
+            );
         });
         (((name, tables), line), thread)
     };
@@ -329,7 +371,10 @@ fn placed(pipeline: &Pipeline, lines: &Lines) -> BTreeMap<String, Placed> {
     let mut placed = BTreeMap::new();
     for (destination, ((_, tables), _)) in lines.iter().enumerate() {
         for (lane, &table) in tables.iter().enumerate() {
-            placed.insert(pipeline.tables[table].name.clone(), Placed { destination, lane });
+            placed.insert(
+                pipeline.tables[table].name.clone(),
+                Placed { destination, lane },
+            );
         }
     }
     placed
@@ -340,7 +385,10 @@ fn stops(sources: &[OpenedSource], resume: &Resume) -> Vec<Vec<Stop>> {
         let stop = |mark: &Mark| {
             let known = mark.sources.get(&source.name);
             let place = |name: &String| known.and_then(|known| known.partitions.get(name)).cloned();
-            Stop { epoch: mark.epoch, partitions: source.partitions.iter().map(place).collect() }
+            Stop {
+                epoch: mark.epoch,
+                partitions: source.partitions.iter().map(place).collect(),
+            }
         };
         resume.stops.iter().map(stop).collect()
     };
@@ -355,7 +403,12 @@ fn specs(
 ) -> Vec<(String, PublishSpec)> {
     let sources: BTreeMap<_, _> = sources
         .iter()
-        .map(|source| (source.table, (source.name.clone(), Arc::clone(&source.partitions))))
+        .map(|source| {
+            (
+                source.table,
+                (source.name.clone(), Arc::clone(&source.partitions)),
+            )
+        })
         .collect();
     let lane = |&table: &TableId| {
         let table = &pipeline.tables[table];
@@ -367,7 +420,14 @@ fn specs(
     };
     let spec = |(((name, tables), _), mark): (&((String, Vec<TableId>), Line), Mark)| {
         let lanes = tables.iter().map(lane).collect();
-        (name.clone(), PublishSpec { lanes, mark, sources: sources.clone() })
+        (
+            name.clone(),
+            PublishSpec {
+                lanes,
+                mark,
+                sources: sources.clone(),
+            },
+        )
     };
     lines.iter().zip(marks).map(spec).collect()
 }
@@ -381,4 +441,3 @@ impl OpenedSource {
         }
     }
 }
-

@@ -4,5 +4,8 @@ use std::thread::{Builder, JoinHandle};
 
 /// Starts a thread.
 pub fn spawn_named(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
-    Builder::new().name(name.to_owned()).spawn(body).expect("the system has threads left")
+    Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .expect("the system has threads left")
 }

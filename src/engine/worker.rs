@@ -84,7 +84,11 @@ pub fn work(plan: &Arc<WorkerPlan>, worker: &mut Worker) {
     let state = State::default();
     let (index, peers) = (worker.index(), worker.peers());
     worker.dataflow_named::<u64, _, _>("pipeline", |scope| {
-        let partitions = plan.sources.iter().map(|s| (s.table, s.partitions.len())).collect();
+        let partitions = plan
+            .sources
+            .iter()
+            .map(|s| (s.table, s.partitions.len()))
+            .collect();
         let parts = Parts {
             pipeline: &plan.pipeline,
             zones: &plan.zones,
@@ -127,7 +131,10 @@ impl WorkerPlan {
             let spec = SourceSpec {
                 table: source.table,
                 name: source.name.clone(),
-                bound_us: table.watermark.as_ref().map_or(0, |watermark| watermark.bound_us),
+                bound_us: table
+                    .watermark
+                    .as_ref()
+                    .map_or(0, |watermark| watermark.bound_us),
                 partitions: Arc::clone(&source.partitions),
                 letters: letters.map(|placed| Arc::clone(&lane(placed).schema)),
                 inserts: Arc::clone(&names),
@@ -143,7 +150,13 @@ impl WorkerPlan {
                 edges: chain.edges().collect(),
                 letters_to: letters.map(|placed| {
                     let target = home(placed.destination, peers);
-                    (placed.destination, Address { target, lane: placed.lane })
+                    (
+                        placed.destination,
+                        Address {
+                            target,
+                            lane: placed.lane,
+                        },
+                    )
                 }),
                 waker: Box::new(move |activator| waker.set_waker(worker, activator)),
             }
@@ -161,8 +174,9 @@ impl WorkerPlan {
         let marks = &self.start[position].partitions;
         let own = spec.partitions.iter().enumerate();
         let own = own.filter(|&(partition, _)| feed.owner(partition) == worker);
-        let start: BTreeMap<usize, PartitionMark> =
-            own.map(|(partition, name)| (partition, marks[name].clone())).collect();
+        let start: BTreeMap<usize, PartitionMark> = own
+            .map(|(partition, name)| (partition, marks[name].clone()))
+            .collect();
         let stops = self.stops[position].clone();
         let schedule = Schedule::new(Epoch(0), stops, self.resume.highest);
         let inbox = WorkerInbox::new(Arc::clone(feed), worker);
