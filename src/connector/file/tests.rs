@@ -1,16 +1,19 @@
 //! Blocks reassemble to the file they were cut from, whatever its bytes and wherever one starts.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 
+use arrow::datatypes::DataType;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::cut::Cutter;
 use super::find::find;
-use crate::connector::ConnectorError;
-use crate::format::{Block, Framing, RecordEnds};
-use crate::types::Offset;
+use crate::connector::fixtures::table;
+use crate::connector::{ConnectorError, SharedSource, open_source};
+use crate::format::{Block, Framing, RecordEnds, value_text};
+use crate::plan::Role;
+use crate::types::{Clock, Offset};
 
 const CSV: Framing = Framing::QuotedLines {
     quote: b'"',
@@ -200,5 +203,152 @@ fn a_pattern_that_matches_nothing_is_an_error_with_a_hint() {
     assert!(
         hint.unwrap()
             .contains("`path` may be a file, a folder or a pattern")
+    );
+}
+
+fn open(folder: &TempDir, options: &[(&str, &str)]) -> Result<SharedSource, ConnectorError> {
+    let columns = [("page", DataType::Utf8), ("views", DataType::Int64)];
+    let mut all = vec![("connector", "file")];
+    all.extend(options);
+    open_source(
+        &table(Role::Source, &columns, &all),
+        &[0, 1],
+        folder.path(),
+        &Clock::manual(),
+    )
+}
+
+/// Every row of a partition from `from` on, with its offset.
+fn rows(source: &SharedSource, index: usize, from: u64) -> Vec<String> {
+    let mut reader = source.open(index, Offset(from)).unwrap();
+    let mut decoder = source.decoder();
+    let mut found = Vec::new();
+    while let Some(block) = reader.next().unwrap() {
+        let decoded = decoder.decode(&block);
+        assert_eq!(decoded.rejects, []);
+        for (row, span) in decoded.spans.iter().enumerate() {
+            let values: Vec<String> = decoded
+                .rows
+                .columns()
+                .iter()
+                .map(|c| value_text(c, row).unwrap_or_default())
+                .collect();
+            found.push(format!(
+                "{}@{}",
+                values.join(" "),
+                block.start.plus(span.start)
+            ));
+        }
+    }
+    found
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn packed_files_have_the_rows_and_offsets_of_plain_ones() {
+    let text = b"views,page\n1,a\n2,b\n3,c\n";
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("plain.csv"), text).unwrap();
+    std::fs::write(
+        folder.path().join("two.csv.gz"),
+        [gzip(&text[..15]), gzip(&text[15..])].concat(),
+    )
+    .unwrap();
+    std::fs::write(
+        folder.path().join("z.csv.zst"),
+        zstd::encode_all(&text[..], 0).unwrap(),
+    )
+    .unwrap();
+
+    let source = open(&folder, &[("path", "*"), ("format", "csv")]).unwrap();
+
+    let names: Vec<&str> = source
+        .partitions()
+        .iter()
+        .map(|p| p.name.as_str())
+        .collect();
+    assert_eq!(names, ["plain.csv", "two.csv.gz", "z.csv.zst"]);
+    for index in 0..3 {
+        assert_eq!(rows(&source, index, 0), ["a 1@11", "b 2@15", "c 3@19"]);
+        assert_eq!(rows(&source, index, 15), ["b 2@15", "c 3@19"]);
+        assert_eq!(rows(&source, index, 23), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_first_name() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("a.csv"), "\u{feff}page,views\na,1\n").unwrap();
+
+    let source = open(&folder, &[("path", "a.csv"), ("format", "csv")]).unwrap();
+
+    assert_eq!(rows(&source, 0, 0), ["a 1@14"]);
+}
+
+#[test]
+fn a_file_without_a_declared_column_is_refused() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("a.csv"), "page,clicks\na,1\n").unwrap();
+
+    let Err(ConnectorError::Permanent { message, .. }) =
+        open(&folder, &[("path", "a.csv"), ("format", "csv")])
+    else {
+        panic!("opened");
+    };
+
+    assert_eq!(
+        message,
+        "`a.csv` does not have the declared columns: column `views` is not in the header line (page, clicks)"
+    );
+}
+
+#[test]
+fn an_identity_changes_with_any_byte_and_not_with_the_name() {
+    let folder = TempDir::new().unwrap();
+    let identity = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).unwrap();
+        open(&folder, &[("path", name), ("format", "json")])
+            .unwrap()
+            .partitions()[0]
+            .identity
+            .clone()
+            .unwrap()
+    };
+
+    assert_eq!(identity("a", "{}\n"), identity("b", "{}\n"));
+    assert_ne!(identity("a", "{}\n"), identity("a", "{}\r"));
+}
+
+#[test]
+fn what_is_appended_while_it_is_read_belongs_to_no_partition() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("a.csv");
+    std::fs::write(&path, "page,views\na,1\n").unwrap();
+    let source = open(&folder, &[("path", "a.csv"), ("format", "csv")]).unwrap();
+
+    std::fs::write(&path, "page,views\na,1\nb,2\n").unwrap();
+
+    assert_eq!(rows(&source, 0, 0), ["a 1@11"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_unpacked_names_itself() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("a.json.gz"), "not gzip").unwrap();
+
+    let Err(ConnectorError::Permanent { message, .. }) =
+        open(&folder, &[("path", "a.json.gz"), ("format", "json")])
+    else {
+        panic!("opened");
+    };
+
+    assert!(
+        message.starts_with("cannot read `a.json.gz`: "),
+        "{message}"
     );
 }
