@@ -3,8 +3,27 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::catalog::{Connector, Guarantee, SinkEntry};
+use super::open::OpenSink;
 use super::{ConnectorError, Destination, Finding, TableChanges};
 use crate::types::Mark;
+
+/// Counts and drops.
+pub(super) const CONNECTOR: Connector = Connector {
+    name: "discard",
+    help: "counts rows and drops them",
+    options: &[],
+    source: None,
+    sink: Some(SinkEntry {
+        guarantee: Guarantee::AtLeastOnce,
+        keyed: true,
+        takes_format: false,
+        open: OpenSink {
+            database: |table, _| format!("discard {}", table.name),
+            open: |_| Ok(Box::new(Discard::default())),
+        },
+    }),
+};
 
 /// Keeps nothing but a count, so a run always starts from the beginning of its input.
 #[derive(Debug, Default)]

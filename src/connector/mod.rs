@@ -8,13 +8,28 @@
 //! A connector knows nothing of timely and nothing of SQL. Each is one file and one line in
 //! `CONNECTORS`, from which the option checks, `tidemark list` and the documentation follow.
 
+mod catalog;
 mod discard;
+mod file;
+#[cfg(test)]
+mod fixtures;
+mod generator;
+mod open;
+mod option;
 mod sink;
 mod sqlite;
+mod suggest;
+mod validate;
 
+pub use catalog::{CONNECTORS, Connector, Guarantee, SinkEntry, SourceEntry, connector};
 pub use discard::Discard;
+pub use file::FileSource;
+pub use generator::Generator;
+pub use open::{OpenDestination, inspect_source, open_destinations, open_source};
+pub use option::{ConnectorOption, Default, Side, ValueKind};
 pub use sink::{Finding, SinkTable};
 pub use sqlite::Sqlite;
+pub use validate::{OptionProblem, validate};
 
 use std::sync::Arc;
 

@@ -134,6 +134,16 @@ fn write_object<'a>(
     out.push('}');
 }
 
+/// A value as JSON text; `None` if it is NULL. `field` says whether a text is JSON itself.
+#[must_use]
+pub fn json_text(field: &Field, array: &dyn Array, row: usize) -> Option<String> {
+    array.is_valid(row).then(|| {
+        let mut out = String::new();
+        write_json(&mut out, field, array, row);
+        out
+    })
+}
+
 /// Writes a value as JSON: numbers as numbers, exactly; what JSON has no word for as text.
 #[expect(
     clippy::wildcard_enum_match_arm,

@@ -29,7 +29,7 @@ use arrow::datatypes::SchemaRef;
 
 pub use column::{EXTENSION, JSON, RECORD, UUID, is_record};
 pub use csv::{Preamble, check_header, read_preamble};
-pub use encode::Encoder;
+pub use encode::{Encoder, json_text};
 pub use framing::{Framing, RecordEnds, count_lines, last_record_end};
 pub use options::{
     CsvOptions, FORMATS, Format, FormatError, FormatKind, FormatOption, FormatOptions, OptionKind,

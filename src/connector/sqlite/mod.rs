@@ -35,6 +35,9 @@ use rusqlite::{
 
 use self::schema::{Admission, Facts, Refusal};
 use self::write::TableWriter;
+use super::catalog::{Connector, Guarantee, SinkEntry};
+use super::open::{OpenSink, SinkOrigin, required, resolve, sink_table};
+use super::option::{ConnectorOption, Default, Side, ValueKind};
 use super::{ConnectorError, Destination, Finding, SinkTable, TableChanges};
 use crate::types::{Epoch, Mark};
 
@@ -58,6 +61,41 @@ const CREATE_OWN_TABLES: &str = "
         pipeline TEXT NOT NULL,
         created_by_pipeline INTEGER NOT NULL
     ) WITHOUT ROWID;";
+
+/// Keeps tables in a SQLite file.
+pub(super) const CONNECTOR: Connector = Connector {
+    name: "sqlite",
+    help: "tables in a SQLite file, made if they are missing",
+    options: &[
+        ConnectorOption {
+            name: "path",
+            help: "the SQLite file; it is made if it is missing",
+            default: Default::Required,
+            side: Side::Sink,
+            kind: ValueKind::Text,
+        },
+        ConnectorOption {
+            name: "table",
+            help: "the name of the table there",
+            default: Default::Is("the table's name here"),
+            side: Side::Sink,
+            kind: ValueKind::Text,
+        },
+    ],
+    source: None,
+    sink: Some(SinkEntry {
+        guarantee: Guarantee::ExactlyOnce,
+        keyed: true,
+        takes_format: false,
+        open: OpenSink {
+            database: |table, base| {
+                let path = table.option("path").unwrap_or_default();
+                resolve(path, base).display().to_string()
+            },
+            open: |origin| Ok(Box::new(Sqlite::from_origin(&origin)?)),
+        },
+    }),
+};
 
 /// The tables that one pipeline keeps in one SQLite file.
 pub struct Sqlite {
@@ -85,6 +123,29 @@ impl Sqlite {
             tables,
             session: None,
         }
+    }
+
+    fn from_origin(origin: &SinkOrigin<'_>) -> Result<Self, ConnectorError> {
+        let mut tables: Vec<SinkTable> = Vec::new();
+        let mut path = PathBuf::new();
+        for table in &origin.tables {
+            path = resolve(required(table, "path")?, origin.base);
+            let target = table.option("table").unwrap_or(&table.name);
+            let twin = tables
+                .iter()
+                .find(|other| other.target.eq_ignore_ascii_case(target));
+            if let Some(twin) = twin {
+                return Err(ConnectorError::hinted(
+                    format!(
+                        "`{}` and `{}` are the same table `{target}`",
+                        twin.name, table.name
+                    ),
+                    "insert into one of them twice, or give one of them another `table`",
+                ));
+            }
+            tables.push(sink_table(table, target));
+        }
+        Ok(Self::new(path, origin.pipeline, tables))
     }
 
     fn connect(&self) -> Result<Connection, ConnectorError> {

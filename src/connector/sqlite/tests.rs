@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{
+    ArrayRef, Float64Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
+};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -469,6 +471,84 @@ fn floats_that_sqlite_has_no_form_for_are_kept_apart_from_null() {
         )
         .unwrap();
     assert_eq!(seen, "text NaN, real -Inf, real 1.5, null ");
+}
+
+#[test]
+fn every_type_has_a_form_that_people_and_tools_can_read() {
+    let cast = |text: &str, to: &DataType| {
+        let text: ArrayRef = Arc::new(StringArray::from(vec![text]));
+        arrow::compute::cast(&text, to).unwrap()
+    };
+    let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let item = Arc::new(Field::new("item", DataType::Int64, true));
+    let list = ListArray::from_iter_primitive::<Int64Type, _, _>([Some([Some(1), None])]);
+    let structure = StructArray::from(vec![(
+        item,
+        Arc::new(Int64Array::from(vec![5])) as ArrayRef,
+    )]);
+    let columns: Vec<(&str, ArrayRef, &str)> = vec![
+        ("b", cast("true", &DataType::Boolean), "integer 1"),
+        ("i", cast("-7", &DataType::Int16), "integer -7"),
+        ("f", cast("0.5", &DataType::Float32), "real 0.5"),
+        (
+            "d",
+            cast("12.50", &DataType::Decimal128(10, 2)),
+            "text 12.50",
+        ),
+        ("t", cast("1.50", &DataType::Utf8), "text 1.50"),
+        (
+            "at",
+            cast("2026-01-31 12:00:00.5", &time),
+            "text 2026-01-31 12:00:00.5",
+        ),
+        (
+            "tz",
+            cast("2026-01-31T12:00:00Z", &zoned),
+            "text 2026-01-31 12:00:00+00",
+        ),
+        (
+            "day",
+            cast("2026-01-31", &DataType::Date32),
+            "text 2026-01-31",
+        ),
+        ("x", cast("ab", &DataType::Binary), "blob ab"),
+        ("l", Arc::new(list), "text [1,null]"),
+        ("s", Arc::new(structure), "text {\"item\":5}"),
+    ];
+    let batch = RecordBatch::try_from_iter(
+        columns
+            .iter()
+            .map(|(name, column, _)| (*name, Arc::clone(column))),
+    )
+    .unwrap();
+    let folder = TempDir::new().unwrap();
+    let mut sink = open(
+        &folder,
+        "p",
+        SinkTable {
+            schema: batch.schema(),
+            ..counts(&[])
+        },
+    );
+    sink.take_over(7).unwrap();
+
+    sink.publish(
+        &mark(1),
+        &[TableChanges {
+            table: 0,
+            upserts: Some(batch),
+            deletes: None,
+        }],
+    )
+    .unwrap();
+
+    let connection = Connection::open(folder.path().join("out.db")).unwrap();
+    for (name, _, expected) in columns {
+        let sql = format!("SELECT typeof({name}) || ' ' || {name} FROM counts");
+        let seen: String = connection.query_row(&sql, [], |row| row.get(0)).unwrap();
+        assert_eq!(seen, expected, "{name}");
+    }
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! How values of every type are kept in SQLite's four.
 //!
 //! Integers and booleans are INTEGER, floats REAL (NaN, which SQLite takes for NULL, is the text
-//! `NaN`), `bytea` is BLOB, and everything else is its text as PostgreSQL prints it: exact, and
-//! readable in any tool.
+//! `NaN`), `bytea` is BLOB, lists and structs are JSON, and everything else is its text as PostgreSQL
+//! prints it: exact, and readable in any tool.
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Float64Array, Int64Array, StringArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Statement, ToSql};
+
+use crate::format::{json_text, value_text};
 
 /// What SQLite keeps a type as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +19,7 @@ pub(super) enum Storage {
     Real,
     /// Text that may look like a number: texts, decimals.
     Text,
-    /// Text that never looks like a number: dates, times, uuids, lists.
+    /// Text that never looks like a number: dates, times, lists.
     Label,
     Blob,
 }
@@ -36,14 +38,13 @@ impl Storage {
 
 /// What a type is kept as.
 pub(super) fn storage(data_type: &DataType) -> Storage {
-    let uuid = *data_type == DataType::FixedSizeBinary(16);
     if data_type.is_signed_integer() || *data_type == DataType::Boolean {
         Storage::Integer
     } else if data_type.is_floating() {
         Storage::Real
-    } else if data_type.is_binary() && !uuid {
+    } else if data_type.is_binary() {
         Storage::Blob
-    } else if data_type.is_temporal() || data_type.is_nested() || uuid {
+    } else if data_type.is_temporal() || data_type.is_nested() {
         Storage::Label
     } else {
         Storage::Text
@@ -60,8 +61,8 @@ pub(super) enum Values {
 
 impl Values {
     /// Converts a column of any type, all rows at once.
-    pub(super) fn new(array: &ArrayRef) -> Self {
-        let cast = |to: &DataType| cast(array, to).expect("every column has this form");
+    pub(super) fn new(field: &Field, array: &ArrayRef) -> Self {
+        let cast = |to: &DataType| cast(array, to).expect("widening always works");
         match storage(array.data_type()) {
             Storage::Integer => {
                 Self::Integer(cast(&DataType::Int64).as_primitive::<Int64Type>().clone())
@@ -72,9 +73,7 @@ impl Values {
                     .clone(),
             ),
             Storage::Blob => Self::Blob(cast(&DataType::Binary).as_binary::<i32>().clone()),
-            Storage::Text | Storage::Label => {
-                Self::Text(cast(&DataType::Utf8).as_string::<i32>().clone())
-            }
+            Storage::Text | Storage::Label => Self::Text(texts(field, array)),
         }
     }
 
@@ -106,6 +105,21 @@ impl Values {
             Self::Blob(array) => ValueRef::Blob(array.value(row)),
         }
     }
+}
+
+/// The text of every value.
+fn texts(field: &Field, array: &ArrayRef) -> StringArray {
+    if let Some(texts) = array.as_string_opt::<i32>() {
+        return texts.clone();
+    }
+    let text = |row| {
+        if array.data_type().is_nested() {
+            json_text(field, array, row)
+        } else {
+            value_text(array, row)
+        }
+    };
+    (0..array.len()).map(text).collect()
 }
 
 /// A value that is bound without being copied first.

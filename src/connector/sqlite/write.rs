@@ -66,7 +66,12 @@ fn execute(
     batch: &RecordBatch,
     at_once: usize,
 ) -> rusqlite::Result<()> {
-    let columns: Vec<Values> = batch.columns().iter().map(Values::new).collect();
+    let schema = batch.schema();
+    let fields = schema.fields().iter();
+    let columns: Vec<Values> = fields
+        .zip(batch.columns())
+        .map(|(field, column)| Values::new(field, column))
+        .collect();
     for first in (0..batch.num_rows()).step_by(at_once) {
         let mut parameter = 0;
         for row in first..first + at_once {
