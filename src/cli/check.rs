@@ -14,7 +14,13 @@ pub fn check(arguments: &FileArgs) -> u8 {
     let problems = check_world(&planned.pipeline, &planned.base);
     if !problems.is_empty() {
         let path = arguments.file.display().to_string();
-        return file::refuse(&problems, &SourceText { path: &path, text: &planned.text });
+        return file::refuse(
+            &problems,
+            &SourceText {
+                path: &path,
+                text: &planned.text,
+            },
+        );
     }
     let tables = &planned.pipeline.tables;
     let count = |role| tables.iter().filter(|table| table.role == role).count();
@@ -24,12 +30,19 @@ pub fn check(arguments: &FileArgs) -> u8 {
         (planned.pipeline.inserts.len(), "insert"),
         (count(Role::Sink), "sink"),
     ];
-    let parts = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| {
-        let plural = if *count == 1 { "" } else { "s" };
-        format!("{count} {what}{plural}")
-    });
+    let parts = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| {
+            let plural = if *count == 1 { "" } else { "s" };
+            format!("{count} {what}{plural}")
+        });
     let parts: Vec<String> = parts.collect();
-    say::out(&format!("{} is right: {}\n", arguments.file.display(), parts.join(", ")));
+    say::out(&format!(
+        "{} is right: {}\n",
+        arguments.file.display(),
+        parts.join(", ")
+    ));
     for table in tables.iter().filter(|table| table.role == Role::Sink) {
         if let Some(guarantee) = guarantee(table) {
             say::out(&format!("  {}: {guarantee}\n", table.name));

@@ -22,15 +22,24 @@ pub struct Planned {
 pub fn plan(arguments: &FileArgs) -> Result<Planned, u8> {
     let path = arguments.file.display().to_string();
     let text = std::fs::read_to_string(&arguments.file).map_err(|error| {
-        say::err(&format!("error: could not read `{path}`\n  cause: {error}\n"));
+        say::err(&format!(
+            "error: could not read `{path}`\n  cause: {error}\n"
+        ));
         WRONG
     })?;
     let given = Given {
         variables: std::env::vars().collect(),
-        settings: arguments.settings.iter().map(|setting| split(setting)).collect::<Result<_, _>>()?,
+        settings: arguments
+            .settings
+            .iter()
+            .map(|setting| split(setting))
+            .collect::<Result<_, _>>()?,
         pipeline_name: stem(&arguments.file),
     };
-    let source = SourceText { path: &path, text: &text };
+    let source = SourceText {
+        path: &path,
+        text: &text,
+    };
     let planned = crate::sql::plan(&source, &given);
     let pipeline = match planned {
         Ok(pipeline) => pipeline,
@@ -40,12 +49,19 @@ pub fn plan(arguments: &FileArgs) -> Result<Planned, u8> {
     if !problems.is_empty() {
         return Err(refuse(&problems, &source));
     }
-    Ok(Planned { pipeline: Arc::new(pipeline), text, base: PathBuf::new() })
+    Ok(Planned {
+        pipeline: Arc::new(pipeline),
+        text,
+        base: PathBuf::new(),
+    })
 }
 
 /// Says what is wrong with a file.
 pub fn refuse(problems: &[Problem], source: &SourceText<'_>) -> u8 {
-    let texts: Vec<String> = problems.iter().map(|problem| problem.render(source)).collect();
+    let texts: Vec<String> = problems
+        .iter()
+        .map(|problem| problem.render(source))
+        .collect();
     say::err(&texts.join("\n"));
     WRONG
 }
@@ -54,7 +70,9 @@ fn split(setting: &str) -> Result<(String, String), u8> {
     match setting.split_once('=') {
         Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
         None => {
-            say::err(&format!("error: `--set {setting}` has no value\n  hint:  --set name=value\n"));
+            say::err(&format!(
+                "error: `--set {setting}` has no value\n  hint:  --set name=value\n"
+            ));
             Err(WRONG)
         }
     }

@@ -28,7 +28,13 @@ pub fn run(arguments: &RunArgs) -> u8 {
         let problems = check_world(&planned.pipeline, &planned.base);
         if !problems.is_empty() {
             let path = arguments.file.file.display().to_string();
-            return file::refuse(&problems, &SourceText { path: &path, text: &planned.text });
+            return file::refuse(
+                &problems,
+                &SourceText {
+                    path: &path,
+                    text: &planned.text,
+                },
+            );
         }
     }
     if arguments.fresh && !arguments.yes && !confirmed(&planned.pipeline) {
@@ -51,7 +57,11 @@ pub fn run(arguments: &RunArgs) -> u8 {
     match outcome {
         Ok(summary) => {
             if !arguments.quiet {
-                say::err(&summary_text(&planned.pipeline, &summary, shared.is_stopping()));
+                say::err(&summary_text(
+                    &planned.pipeline,
+                    &summary,
+                    shared.is_stopping(),
+                ));
             }
             match &arguments.summary {
                 Some(path) => write_summary(path, &planned.pipeline, &summary),
@@ -73,7 +83,9 @@ fn variable(name: &str) -> Option<u64> {
 fn start_logging(arguments: &RunArgs) {
     let level = if arguments.quiet { "error" } else { "info" };
     let filter = EnvFilter::try_from_env("TIDEMARK_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // A second run in one process keeps the first one's logging.
     let _ = match arguments.log {
         LogFormat::Text => log.with_target(false).try_init(),
@@ -82,7 +94,10 @@ fn start_logging(arguments: &RunArgs) {
 }
 
 fn confirmed(pipeline: &Pipeline) -> bool {
-    let sinks = pipeline.tables.iter().filter(|table| table.role == Role::Sink);
+    let sinks = pipeline
+        .tables
+        .iter()
+        .filter(|table| table.role == Role::Sink);
     let names: Vec<&str> = sinks.map(|table| table.name.as_str()).collect();
     if !std::io::stdin().is_terminal() {
         say::err("error: --fresh empties tables and nobody is here to ask\n  hint:  add --yes\n");
@@ -109,33 +124,65 @@ fn stop_on_signals(shared: &Arc<Shared>) {
 
 /// One line per INSERT and source: the four counts add up to what was read.
 fn summary_text(pipeline: &Pipeline, summary: &Summary, stopped: bool) -> String {
-    let mut lines = vec![["into", "from", "read", "accepted", "filtered", "late", "rejected"]
+    let mut lines = vec![
+        [
+            "into", "from", "read", "accepted", "filtered", "late", "rejected",
+        ]
         .map(str::to_owned)
-        .to_vec()];
+        .to_vec(),
+    ];
     let mut read = std::collections::BTreeMap::new();
     for (&(insert, source), fates) in &summary.fates {
         let table = |id: usize| pipeline.tables[id].name.clone();
         let mut line = vec![table(pipeline.inserts[insert].table), table(source)];
-        let counts = [fates.read(), fates.accepted, fates.filtered, fates.late, fates.rejected];
+        let counts = [
+            fates.read(),
+            fates.accepted,
+            fates.filtered,
+            fates.late,
+            fates.rejected,
+        ];
         line.extend(counts.map(say::grouped));
         lines.push(line);
         read.insert(source, fates.read());
     }
     let widths: Vec<usize> = (0..lines[0].len())
-        .map(|column| lines.iter().map(|line| line[column].len()).max().unwrap_or(0))
+        .map(|column| {
+            lines
+                .iter()
+                .map(|line| line[column].len())
+                .max()
+                .unwrap_or(0)
+        })
         .collect();
     let mut text = String::new();
     for line in &lines {
-        let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
-            if column < 2 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
-        });
+        let cells = line
+            .iter()
+            .zip(&widths)
+            .enumerate()
+            .map(|(column, (cell, &width))| {
+                if column < 2 {
+                    format!("{cell:<width$}")
+                } else {
+                    format!("{cell:>width$}")
+                }
+            });
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
     }
     let total: u64 = read.values().sum();
     let seconds = summary.elapsed.as_secs_f64();
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let rate = if seconds > 0.0 { (total as f64 / seconds) as u64 } else { 0 };
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss
+    )]
+    let rate = if seconds > 0.0 {
+        (total as f64 / seconds) as u64
+    } else {
+        0
+    };
     let verb = if stopped { "stopped after" } else { "done in" };
     text.push_str(&format!(
         "{verb} {seconds:.2} s, {} rows/s, {} commits\n",
@@ -164,15 +211,18 @@ struct InsertCounts {
 }
 
 fn write_summary(path: &Path, pipeline: &Pipeline, summary: &Summary) -> u8 {
-    let counts = summary.fates.iter().map(|(&(insert, source), fates)| InsertCounts {
-        table: pipeline.tables[pipeline.inserts[insert].table].name.clone(),
-        source: pipeline.tables[source].name.clone(),
-        read: fates.read(),
-        accepted: fates.accepted,
-        filtered: fates.filtered,
-        late: fates.late,
-        rejected: fates.rejected,
-    });
+    let counts = summary
+        .fates
+        .iter()
+        .map(|(&(insert, source), fates)| InsertCounts {
+            table: pipeline.tables[pipeline.inserts[insert].table].name.clone(),
+            source: pipeline.tables[source].name.clone(),
+            read: fates.read(),
+            accepted: fates.accepted,
+            filtered: fates.filtered,
+            late: fates.late,
+            rejected: fates.rejected,
+        });
     let file = SummaryFile {
         inserts: counts.collect(),
         commits: summary.commits,
@@ -183,7 +233,9 @@ fn write_summary(path: &Path, pipeline: &Pipeline, summary: &Summary) -> u8 {
         Ok(()) => 0,
         Err(error) => {
             let path = path.display();
-            say::err(&format!("error: could not write the summary to `{path}`\n  cause: {error}\n"));
+            say::err(&format!(
+                "error: could not write the summary to `{path}`\n  cause: {error}\n"
+            ));
             FAILED
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::plan::TableId;
 use crate::types::{Fates, Watermark};
@@ -10,7 +10,7 @@ use crate::types::{Fates, Watermark};
 /// Shared by all threads of a run.
 #[derive(Debug, Default)]
 pub struct Shared {
-    stopping: AtomicBool,
+    stopping: Arc<AtomicBool>,
     failed: AtomicBool,
     failure: Mutex<Option<Failure>>,
     fates: Mutex<BTreeMap<(usize, TableId), Fates>>,
@@ -26,6 +26,8 @@ pub struct SourceProgress {
     pub records: u64,
     /// Distance covered in the unit of the source's offsets.
     pub distance: u64,
+    /// The distance to its end, where that is known.
+    pub length: Option<u64>,
     /// The last watermark known.
     pub watermark: Option<Watermark>,
 }
@@ -78,6 +80,12 @@ impl Shared {
         self.stopping.store(true, Ordering::SeqCst);
     }
 
+    /// The wish to stop, for a signal to set.
+    #[must_use]
+    pub fn stop_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stopping)
+    }
+
     /// Whether the sources should stop.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
@@ -112,6 +120,11 @@ impl Shared {
     #[must_use]
     pub fn fates(&self) -> BTreeMap<(usize, TableId), Fates> {
         lock(&self.fates).clone()
+    }
+
+    /// A source is this long.
+    pub fn has_length(&self, table: TableId, length: Option<u64>) {
+        lock(&self.progress).entry(table).or_default().length = length;
     }
 
     /// Some more records of a source were read.

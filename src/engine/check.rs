@@ -31,13 +31,23 @@ pub fn check_options(pipeline: &Pipeline) -> Vec<Problem> {
 /// `'dead.letter'` names a table of the file whose columns a dead letter can fill.
 fn check_letters(pipeline: &Pipeline, table: &Table) -> Option<Problem> {
     let option = table.options.get("dead.letter")?;
-    let Some(letters) = pipeline.tables.iter().find(|other| other.name == option.text) else {
-        let message = format!("`dead.letter` names the table `{}`, which is not declared", option.text);
+    let Some(letters) = pipeline
+        .tables
+        .iter()
+        .find(|other| other.name == option.text)
+    else {
+        let message = format!(
+            "`dead.letter` names the table `{}`, which is not declared",
+            option.text
+        );
         let hint = "declare it with CREATE TABLE, with a connector that can be written to";
         return Some(Problem::at(option.place, message).hint(hint));
     };
     let known = |name: &str| LETTER_COLUMNS.iter().any(|(known, _)| *known == name);
-    let stranger = letters.columns.iter().find(|column| !known(column.field.name()));
+    let stranger = letters
+        .columns
+        .iter()
+        .find(|column| !known(column.field.name()));
     if let Some(stranger) = stranger {
         let names: Vec<&str> = LETTER_COLUMNS.iter().map(|(name, _)| *name).collect();
         let message = format!("a dead letter has no column `{}`", stranger.field.name());
@@ -45,7 +55,10 @@ fn check_letters(pipeline: &Pipeline, table: &Table) -> Option<Problem> {
         return Some(Problem::at(stranger.place, message).hint(hint));
     }
     if !letters.primary_key.is_empty() {
-        let message = format!("dead letters are appended, so `{}` has no key", letters.name);
+        let message = format!(
+            "dead letters are appended, so `{}` has no key",
+            letters.name
+        );
         return Some(Problem::at(letters.place, message).hint("leave the PRIMARY KEY out"));
     }
     None
@@ -105,9 +118,7 @@ fn check_sinks(pipeline: &Pipeline, sinks: &[TableId], base: &Path) -> Vec<Probl
 
 fn from_world(place: Place, error: ConnectorError) -> Problem {
     match error {
-        ConnectorError::Permanent { message, hint } => {
-            Problem::at(place, message).maybe_hint(hint)
-        }
+        ConnectorError::Permanent { message, hint } => Problem::at(place, message).maybe_hint(hint),
         ConnectorError::Transient(_) | ConnectorError::Fenced { .. } => {
             Problem::at(place, error.to_string())
         }
@@ -117,5 +128,8 @@ fn from_world(place: Place, error: ConnectorError) -> Problem {
 /// What a crash does to the rows of a table, for `explain`.
 #[must_use]
 pub fn guarantee(table: &Table) -> Option<Guarantee> {
-    connector(&table.connector)?.sink.as_ref().map(|sink| sink.guarantee)
+    connector(&table.connector)?
+        .sink
+        .as_ref()
+        .map(|sink| sink.guarantee)
 }

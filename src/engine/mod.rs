@@ -20,3 +20,4 @@ mod worker;
 
 pub use check::{check_options, check_world, guarantee};
 pub use run::{RunOptions, Summary, run};
+pub use threads::spawn_named;

@@ -84,6 +84,9 @@ pub fn run(
     let sources = open_sources(&pipeline, options, &clock)?;
     let indexes = reference::load(&pipeline, &options.base, &clock)?;
     let mut destinations = open_sinks(&pipeline, options)?;
+    for source in &sources {
+        shared.has_length(source.table, source.length());
+    }
     let start = start_of(&sources);
     let (marks, resume) = take_over(&pipeline, options, &mut destinations, &start)?;
 
@@ -433,6 +436,14 @@ fn specs(
 }
 
 impl OpenedSource {
+    fn length(&self) -> Option<u64> {
+        self.source
+            .partitions()
+            .iter()
+            .map(|partition| partition.length)
+            .sum()
+    }
+
     fn placed(&self) -> super::worker::PlacedSource {
         super::worker::PlacedSource {
             table: self.table,
