@@ -1,8 +1,8 @@
-//! `check`, `explain` and `list`: everything that is said without running.
+//! `check` and `explain`: everything that is said without running.
 
 use super::{FileArgs, file, say};
 use crate::engine::{check_world, guarantee};
-use crate::plan::{Role, explain};
+use crate::plan::{self, Role};
 use crate::sql::SourceText;
 
 /// Says what is wrong with a pipeline, or that nothing is.
@@ -55,18 +55,12 @@ pub fn check(arguments: &FileArgs) -> u8 {
 pub fn explain(arguments: &FileArgs) -> u8 {
     match file::plan(arguments) {
         Ok(planned) => {
-            let text = explain::explain(&planned.pipeline, &|table| {
-                guarantee(table).map(|guarantee| guarantee.to_string())
+            let text = plan::explain(&planned.pipeline, |table| {
+                guarantee(table).map_or_else(String::new, |guarantee| guarantee.to_string())
             });
             say::out(&text);
             0
         }
         Err(code) => code,
     }
-}
-
-/// Lists the connectors and formats.
-pub fn list() -> u8 {
-    say::out(&crate::connector::list());
-    0
 }

@@ -30,6 +30,8 @@ pub struct ArrivedRows {
     pub rejects: Vec<RejectedRecord>,
     /// The bytes.
     pub bytes: Arc<Vec<u8>>,
+    /// The line of its file on which the block starts, from 1; 0 where there are no lines.
+    pub line: u64,
     /// The position of the block.
     pub start: Offset,
     /// The position of the first record in here: past `start` if the block was cut.
@@ -56,6 +58,7 @@ impl ArrivedRows {
             spans: self.spans[rows..].to_vec(),
             rejects: self.rejects[rejects..].to_vec(),
             bytes: Arc::clone(&self.bytes),
+            line: self.line,
             start: self.start,
             from: offset,
             end: self.end,
@@ -80,11 +83,24 @@ impl ArrivedRows {
             .unwrap_or_default()
     }
 
+    /// The line on which a record starts, where there are lines.
+    #[must_use]
+    pub fn line_of(&self, span: Span) -> Option<u64> {
+        line_of(&self.bytes, self.line, span)
+    }
+
     /// What it weighs while it is on its way: the columns, not the bytes they came from.
     #[must_use]
     pub fn weight(&self) -> usize {
         self.rows.get_array_memory_size() + self.times.len() * 8
     }
+}
+
+/// The line on which a record of a block starts that itself starts on line `first`.
+#[must_use]
+pub fn line_of(bytes: &[u8], first: u64, span: Span) -> Option<u64> {
+    let before = bytes.get(..span.start as usize).unwrap_or_default();
+    (first > 0).then(|| first + memchr::memchr_iter(b'\n', before).count() as u64)
 }
 
 /// Where a worker takes a source's arrivals from. Never waits.

@@ -439,7 +439,7 @@ fn turned_letter(arrived: &ArrivedRows, turned: &Turned, into: &str) -> Letter {
         message,
         column: None,
         offset: arrived.start.plus(span.start).0,
-        line: None,
+        line: arrived.line_of(span),
         insert_into: Some(into.to_owned()),
         payload: arrived.payload(span).to_vec(),
     }

@@ -18,7 +18,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef, TimestampMicrosecondType};
 use datafusion_common::Result;
 
-use crate::dataflow::arrival::ArrivedRows;
+use crate::dataflow::arrival::{ArrivedRows, line_of};
 use crate::dataflow::step::split_failures;
 use crate::format::{Block, Decoded, Decoder, RejectedRecord};
 use crate::plan::{Expression, Table};
@@ -145,6 +145,7 @@ impl Intake {
             spans: draft.spans,
             rejects: draft.rejects,
             bytes: Arc::clone(&block.bytes),
+            line: block.line,
             start: block.start,
             from: block.start,
             end: block.end,
@@ -256,17 +257,7 @@ impl Draft<'_> {
 
     fn reject(&mut self, row: usize, reject: Reject) {
         let span = self.spans[row];
-        let line = match self.block.line {
-            0 => 0,
-            first => {
-                let before = self
-                    .block
-                    .bytes
-                    .get(..span.start as usize)
-                    .unwrap_or_default();
-                first + memchr::memchr_iter(b'\n', before).count() as u64
-            }
-        };
+        let line = line_of(&self.block.bytes, self.block.line, span).unwrap_or_default();
         self.rejects.push(RejectedRecord { span, line, reject });
     }
 

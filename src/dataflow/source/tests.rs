@@ -105,6 +105,7 @@ fn rows(range: std::ops::Range<i64>) -> Arrival {
         times: ScalarBuffer::from(values),
         rejects: Vec::new(),
         bytes: Arc::default(),
+        line: 0,
         start,
         from: start,
         end: Offset(range.end as u64),
