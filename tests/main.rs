@@ -1,0 +1,8 @@
+//! What the product promises, asked from the outside: one binary, so that it links once.
+//!
+//! `cargo test` needs no service: a test that does says that it was skipped. `scripts/test` starts
+//! the services, and then nothing is skipped.
+
+#![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
+
+mod architecture;
