@@ -137,7 +137,6 @@ fn compare(a: &Value, b: &Value) -> std::cmp::Ordering {
 #[derive(Debug, serde::Deserialize)]
 pub struct Summary {
     pub inserts: Vec<InsertSummary>,
-    pub epochs: u64,
 }
 
 /// The fates of one source's records for one INSERT.
