@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
 
 mod architecture;
+mod crash;
 mod oracle;
 mod services;
 #[allow(dead_code, reason = "the stories use the rest")]
