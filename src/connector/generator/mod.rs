@@ -7,6 +7,8 @@
 
 mod draw;
 mod field;
+mod given;
+mod number;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +18,8 @@ use std::time::Duration;
 use arrow::array::{Array, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::filter_record_batch;
 
-use self::field::{EventTimes, FieldProblem, Maker};
+use self::field::{EventTimes, Maker};
+use self::given::FieldProblem;
 use super::catalog::{Connector, SourceEntry};
 use super::open::{OpenSource, SourceOrigin};
 use super::option::{self, ConnectorOption, Default, Side, ValueKind};
