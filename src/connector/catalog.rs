@@ -3,7 +3,7 @@
 
 use super::open::{OpenSink, OpenSource};
 use super::option::ConnectorOption;
-use super::{discard, file, generator, sqlite};
+use super::{discard, file, generator, sqlite, stdout};
 use crate::plan::Table;
 
 /// One connector and what it can be.
@@ -70,6 +70,7 @@ pub const CONNECTORS: &[Connector] = &[
     file::CONNECTOR,
     generator::CONNECTOR,
     sqlite::CONNECTOR,
+    stdout::CONNECTOR,
     discard::CONNECTOR,
 ];
 

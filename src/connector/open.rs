@@ -213,3 +213,12 @@ pub(super) fn resolve(path: &str, base: &Path) -> PathBuf {
         _ => whole,
     }
 }
+
+/// The folder of `path`, if it is not there.
+pub(super) fn missing_folder(path: &Path) -> Option<String> {
+    let folder = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    (!folder.is_dir()).then(|| folder.display().to_string())
+}

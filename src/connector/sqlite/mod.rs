@@ -36,7 +36,7 @@ use rusqlite::{
 use self::schema::{Admission, Facts, Refusal};
 use self::write::TableWriter;
 use super::catalog::{Connector, Guarantee, SinkEntry};
-use super::open::{OpenSink, SinkOrigin, required, resolve, sink_table};
+use super::open::{OpenSink, SinkOrigin, missing_folder, required, resolve, sink_table};
 use super::option::{ConnectorOption, Default, Side, ValueKind};
 use super::{ConnectorError, Destination, Finding, SinkTable, TableChanges};
 use crate::types::{Epoch, Mark};
@@ -335,16 +335,12 @@ impl Sqlite {
 
     /// The file is not there: would it be possible to make it?
     fn inspect_folder(&self) -> Result<Vec<Finding>, ConnectorError> {
-        let folder = match self.path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        if folder.is_dir() {
+        let Some(folder) = missing_folder(&self.path) else {
             return Ok(Vec::new());
-        }
+        };
         let finding = |table| Finding {
             table,
-            message: format!("the folder `{}` does not exist", folder.display()),
+            message: format!("the folder `{folder}` does not exist"),
             hint: Some("create it, or change `path`".to_owned()),
         };
         Ok((0..self.tables.len()).map(finding).collect())

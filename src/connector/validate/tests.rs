@@ -59,7 +59,7 @@ fn an_unknown_option_suggests_the_nearest_name() {
                 ("csv.delimeter", ";")
             ]
         ),
-        "1: table `t` needs the option `path` (add path = '..': a file, a folder, or a pattern such as data/*.json)\n\
+        "1: table `t` needs the option `path` (add path = '..': a file, a folder, or a pattern such as data/*.json; a sink writes one file)\n\
          3: unknown option `paht` for connector `file` (did you mean `path`?)\n\
          5: unknown option `csv.delimeter` for connector `file` (did you mean `csv.delimiter`?)"
     );
