@@ -11,11 +11,14 @@
 //! typed; nothing here is text that anyone still has to parse. A `match` on `Operator` lists every
 //! case, so that a new operator's to-do list is what stops compiling.
 
+pub mod aggregate_types;
+mod explain;
 mod expression;
 mod operator;
 mod pipeline;
 mod table;
 
+pub use explain::{canonical, explain};
 pub use expression::Expression;
 pub use operator::{
     AggregateCall, AggregateFunction, AggregateWindow, Assign, Emit, JoinKind, Node, NodeId,

@@ -1,1 +1,394 @@
-//! To be written.
+//! Text to `plan::Pipeline`.
+//!
+//! ```text
+//!   text ──▶ statement ──▶ table, query ──▶ insert ──▶ lower ──▶ graph ──▶ Pipeline
+//!            (parse)       (DataFusion)     (what the  (LogicalPlan
+//!                                           sink asks)  to nodes)
+//! ```
+//!
+//! Every problem of a file is reported, with its place and what to type instead: a statement that
+//! is wrong does not hide what is wrong with the others, and what only follows from another
+//! problem is left out. Knows no connector and no dataflow.
+
+mod assign;
+mod catalog;
+mod create_table;
+mod dialect;
+mod errors;
+mod functions;
+mod graph;
+mod insert;
+mod lower;
+mod problem;
+mod query;
+mod refusals;
+mod settings;
+mod statement;
+mod table;
+mod types;
+mod variables;
+mod window;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hasher as _;
+
+use datafusion_sql::sqlparser::ast::{Ident, Query};
+use datafusion_sql::sqlparser::tokenizer::Span;
+
+use crate::plan::{Insert, Pipeline, Place, Role, Table, TableId};
+
+use catalog::{Catalog, FOLLOWS};
+use graph::Graph;
+use insert::{Prepared, Written};
+use statement::{Kind, Statement};
+
+pub use problem::{Problem, did_you_mean};
+pub use types::name_of as type_name;
+
+/// A pipeline file.
+#[derive(Clone, Copy, Debug)]
+pub struct SourceText<'a> {
+    /// Where it is, for messages.
+    pub path: &'a str,
+    /// What is in it.
+    pub text: &'a str,
+}
+
+/// What a file is planned with.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// The environment, for `${NAME}`.
+    pub variables: BTreeMap<String, String>,
+    /// `--set name=value`: stronger than the file's SET.
+    pub settings: Vec<(String, String)>,
+    /// The pipeline's name unless `pipeline.name` is set: the file's stem.
+    pub pipeline_name: String,
+}
+
+/// The stack for the recursion of parser and planner. A left-deep `a + a + ..` of the longest
+/// statement that is let in takes about half of it; pages that are not touched cost nothing.
+const STACK_BYTES: usize = 1 << 30;
+
+/// Plans a file, or says everything that is wrong with it.
+pub fn plan(file: &SourceText, given: &Given) -> Result<Pipeline, Vec<Problem>> {
+    std::thread::scope(|scope| {
+        std::thread::Builder::new()
+            .name("sql".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, || plan_here(file, given))
+            .expect("a thread can be started")
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn plan_here(file: &SourceText, given: &Given) -> Result<Pipeline, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let statements = statement::parse(file.text, &given.variables, &mut problems);
+    let settings = settings(&statements, given, &mut problems);
+    let mut declared = declare(statements, &settings, &mut problems);
+    let mut prepared = Vec::new();
+    for written in std::mem::take(&mut declared.inserts) {
+        match insert::prepare(written, &declared.catalog, &declared.tables) {
+            Ok(insert) => prepared.push(insert),
+            Err(mut found) => problems.append(&mut found),
+        }
+    }
+    let graph = lower(&mut declared, &prepared, &settings, &mut problems);
+    problems.retain(|problem| problem.message != FOLLOWS);
+    if !problems.is_empty() {
+        problems.sort_by_key(|problem| problem.place);
+        problems.dedup();
+        return Err(problems);
+    }
+    let (graph, inserts) = graph;
+    let mut pipeline = Pipeline {
+        name: settings.name.unwrap_or_else(|| given.pipeline_name.clone()),
+        settings: settings.settings,
+        tables: declared.tables,
+        nodes: graph.nodes,
+        inserts,
+        fingerprint: String::new(),
+    };
+    pipeline.fingerprint = fingerprint(&pipeline);
+    Ok(pipeline)
+}
+
+/// The file's SETs, then the command line's.
+fn settings(
+    statements: &[Statement],
+    given: &Given,
+    problems: &mut Vec<Problem>,
+) -> settings::Given {
+    let mut out = settings::Given::default();
+    for statement in statements {
+        if let Kind::Set { name, value } = &statement.kind
+            && let Err(problem) = settings::set(&mut out, name, value, Some(statement.place))
+        {
+            problems.push(problem);
+        }
+    }
+    for (name, value) in &given.settings {
+        if let Err(problem) = settings::set(&mut out, name, value, None) {
+            problems.push(problem);
+        }
+    }
+    out
+}
+
+/// Everything the file declares, and its INSERTs as written.
+struct Declared {
+    catalog: Catalog,
+    tables: Vec<Table>,
+    inserts: Vec<Written>,
+    /// Where each table is named first in a view.
+    mentions: BTreeMap<String, Place>,
+}
+
+/// Tables first, wherever they stand; then views in their order.
+fn declare(
+    statements: Vec<Statement>,
+    settings: &settings::Given,
+    problems: &mut Vec<Problem>,
+) -> Declared {
+    let mut declared = Declared {
+        catalog: Catalog::new(&settings.settings.timezone),
+        tables: Vec::new(),
+        inserts: Vec::new(),
+        mentions: BTreeMap::new(),
+    };
+    let mut views = Vec::new();
+    for Statement { kind, place } in statements {
+        match kind {
+            Kind::Set { .. } => {}
+            Kind::CreateTable(definition) => declared.table(definition, problems),
+            Kind::CreateView {
+                name,
+                columns,
+                query,
+            } => views.push((name, columns, query)),
+            Kind::Insert {
+                table,
+                columns,
+                query,
+                emit,
+            } => declared.inserts.push(Written {
+                table,
+                columns,
+                query,
+                emit,
+                place,
+            }),
+        }
+    }
+    for (name, columns, query) in views {
+        declared.view(&name, &columns, *query, problems);
+    }
+    declared
+}
+
+impl Declared {
+    fn table(&mut self, definition: statement::TableDefinition, problems: &mut Vec<Problem>) {
+        let name = definition.name.clone();
+        if self.is_taken(&name, problems) {
+            return;
+        }
+        match table::declare(definition, &self.catalog) {
+            Ok(table) => {
+                self.catalog
+                    .add_table(&table.name, self.tables.len(), table.schema());
+                self.tables.push(table);
+            }
+            Err(mut found) => {
+                problems.append(&mut found);
+                self.catalog.add_broken(&normalise(&name));
+            }
+        }
+    }
+
+    fn view(&mut self, name: &Ident, columns: &[Ident], query: Query, problems: &mut Vec<Problem>) {
+        if self.is_taken(name, problems) {
+            return;
+        }
+        let place = place_of(name.span);
+        let mut found = refusals::of_query(&query);
+        for (table, place) in found.mentions {
+            self.mentions.entry(table).or_insert(place);
+        }
+        let planned = if found.problems.is_empty() {
+            query::view(&self.catalog, query, columns)
+        } else {
+            problems.append(&mut found.problems);
+            self.catalog.add_broken(&normalise(name));
+            return;
+        };
+        match planned {
+            Ok(plan) => self.catalog.add_view(&normalise(name), plan),
+            Err(error) => {
+                problems.push(errors::of_datafusion(&error).or_at(place));
+                self.catalog.add_broken(&normalise(name));
+            }
+        }
+    }
+
+    fn is_taken(&self, name: &Ident, problems: &mut Vec<Problem>) -> bool {
+        let is_taken = self.catalog.contains(&normalise(name));
+        if is_taken {
+            let message = format!("`{}` is declared twice", normalise(name));
+            problems.push(Problem::at(place_of(name.span), message));
+        }
+        is_taken
+    }
+}
+
+/// The graph of all INSERTs, one per sink.
+fn lower(
+    declared: &mut Declared,
+    prepared: &[Prepared],
+    settings: &settings::Given,
+    problems: &mut Vec<Problem>,
+) -> (Graph, Vec<Insert>) {
+    let (mut graph, mut inserts) = (Graph::default(), Vec::new());
+    if prepared.is_empty() && problems.is_empty() {
+        problems.push(
+            Problem::of_file("the file has no INSERT INTO: there is nothing to run")
+                .hint("write INSERT INTO a_table SELECT .. FROM another"),
+        );
+    }
+    let sources = roles(declared, prepared, problems);
+    let lateness_us =
+        i64::try_from(settings.settings.allowed_lateness.as_micros()).unwrap_or(i64::MAX);
+    let mut by_sink: BTreeMap<TableId, Vec<(usize, Place)>> = BTreeMap::new();
+    let mut order = Vec::new();
+    for insert in prepared {
+        let mut mentions = declared.mentions.clone();
+        mentions.extend(insert.mentions.clone());
+        let tables = &declared.tables;
+        match insert::lower(insert, &mut graph, tables, &sources, lateness_us, &mentions) {
+            Ok(node) => {
+                let nodes = by_sink.entry(insert.table).or_default();
+                if nodes.is_empty() {
+                    order.push(insert.table);
+                } else if !tables[insert.table].primary_key.is_empty() {
+                    problems.push(second_insert(&tables[insert.table], insert.place));
+                }
+                nodes.push((node, insert.place));
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    for table in order {
+        let nodes = &by_sink[&table];
+        let place = nodes[0].1;
+        let inputs: Vec<usize> = nodes.iter().map(|(node, _)| *node).collect();
+        let input = graph.union_of(&inputs, place);
+        inserts.push(Insert {
+            table,
+            input,
+            place,
+        });
+    }
+    (graph, inserts)
+}
+
+fn second_insert(sink: &Table, place: Place) -> Problem {
+    Problem::at(
+        place,
+        format!(
+            "`{}` has a PRIMARY KEY and two INSERTs, which may disagree about a row",
+            sink.name
+        ),
+    )
+    .hint("write one INSERT with UNION ALL inside a GROUP BY, or a table each")
+}
+
+/// What each table is for; returns the columns that are read of each source.
+fn roles(
+    declared: &mut Declared,
+    prepared: &[Prepared],
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<TableId, BTreeSet<usize>> {
+    let mut sources: BTreeMap<TableId, BTreeSet<usize>> = BTreeMap::new();
+    let mut references = BTreeSet::new();
+    for insert in prepared {
+        let uses = lower::uses(&insert.plan, &declared.tables);
+        for (table, columns) in uses.columns {
+            let watermark = declared.tables[table].watermark.as_ref();
+            let event_time = watermark.map(|watermark| watermark.column);
+            sources
+                .entry(table)
+                .or_default()
+                .extend(columns.into_iter().chain(event_time));
+        }
+        references.extend(uses.references);
+    }
+    let mut sinks: BTreeMap<TableId, Place> = BTreeMap::new();
+    for table in &declared.tables {
+        if let Some(option) = table.options.get("dead.letter")
+            && let Ok(dead) = declared.catalog.table(&option.text.to_lowercase())
+        {
+            sinks.insert(dead, option.place);
+        }
+    }
+    sinks.extend(prepared.iter().map(|insert| (insert.table, insert.place)));
+    for (id, table) in declared.tables.iter_mut().enumerate() {
+        let (source, reference) = (sources.contains_key(&id), references.contains(&id));
+        let name = &table.name;
+        table.role =
+            match (source, reference, sinks.get(&id)) {
+                (true, true, _) => {
+                    let message = format!("`{name}` is read as a stream and looked up too");
+                    problems.push(Problem::at(table.place, message).hint(
+                        "declare it twice, under two names: one for the stream, one to look up",
+                    ));
+                    Role::Source
+                }
+                (true, false, Some(place)) | (false, true, Some(place)) => {
+                    let message =
+                        format!("`{name}` is inserted into and read in the same pipeline");
+                    problems.push(Problem::at(*place, message).hint(
+                        "read the query instead: CREATE VIEW name AS SELECT .., used by both",
+                    ));
+                    Role::Sink
+                }
+                (true, false, None) => Role::Source,
+                (false, true, None) => Role::Reference,
+                (false, false, Some(_)) => Role::Sink,
+                (false, false, None) => Role::Unused,
+            };
+    }
+    sources
+}
+
+/// A hash of everything that the results depend on.
+fn fingerprint(pipeline: &Pipeline) -> String {
+    let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+    let settings = &pipeline.settings;
+    let mut write = |text: &str| {
+        hasher.write(text.as_bytes());
+        hasher.write_u8(0);
+    };
+    write(&settings.timezone);
+    write(&format!("{}", settings.allowed_lateness.as_micros()));
+    write(&crate::plan::canonical(pipeline));
+    format!("{:016x}", hasher.finish())
+}
+
+/// A name as DataFusion sees it: in small letters unless quoted.
+fn normalise(name: &Ident) -> String {
+    match name.quote_style {
+        Some(_) => name.value.clone(),
+        None => name.value.to_lowercase(),
+    }
+}
+
+/// Where a span starts.
+fn place_of(span: Span) -> Place {
+    Place {
+        line: span.start.line,
+        column: span.start.column,
+    }
+}
+
+#[cfg(test)]
+mod tests;

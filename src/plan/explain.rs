@@ -1,0 +1,367 @@
+//! The plan as people read it, and as its fingerprint is taken from.
+//!
+//! ```text
+//! counts: kept current by its key (window_start, page)
+//!   aggregate by page: count(*)       changing; exchanged by key; state per window, freed at its end
+//!   └ window TUMBLE 1 minute on at    append; late rows are turned away here
+//!     └ source clicks (at, page)      append
+//! ```
+//!
+//! The tree reads from the sink down to the sources. What several INSERTs share is shown once,
+//! under a number, and referred to afterwards.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use arrow::datatypes::FieldRef;
+
+use super::{
+    AggregateCall, AggregateWindow, Assign, Emit, Expression, JoinKind, NodeId, Operator, Pipeline,
+    Table, WindowKind,
+};
+
+/// Where the remarks of the tree start.
+const REMARKS_AT: usize = 72;
+
+/// A tree per sink: operators, which streams are append or changing, where rows are exchanged,
+/// what holds state and what expires it. `guarantee` says what each sink promises; the plan does
+/// not know connectors.
+pub fn explain(pipeline: &Pipeline, guarantee: impl Fn(&Table) -> String) -> String {
+    let mut tree = Tree::new(pipeline);
+    for insert in &pipeline.inserts {
+        let sink = &pipeline.tables[insert.table];
+        let how = if sink.primary_key.is_empty() {
+            "appended to".to_owned()
+        } else {
+            format!("kept current by its key ({})", key_of(sink))
+        };
+        let promise = guarantee(sink);
+        let promise = if promise.is_empty() {
+            promise
+        } else {
+            format!("; {promise}")
+        };
+        tree.line(format!("{}: {how}{promise}", sink.name));
+        tree.node(insert.input, 1);
+        tree.line(String::new());
+    }
+    tree.out.truncate(tree.out.trim_end().len());
+    tree.out.push('\n');
+    tree.out
+}
+
+/// Everything about the plan that its results depend on, as text: the same for the same meaning.
+#[must_use]
+pub fn canonical(pipeline: &Pipeline) -> String {
+    let mut out = String::new();
+    for table in &pipeline.tables {
+        write!(out, "table {} key {:?}", table.name, table.primary_key).expect("strings take text");
+        write!(out, " watermark {:?}", table.watermark).expect("strings take text");
+        for column in &table.columns {
+            out += &format!(" [{}", canonical_field(&column.field));
+            if let Some(computed) = &column.computed {
+                out += &format!(" AS {}", computed.0.text);
+            }
+            out.push(']');
+        }
+        for check in &table.checks {
+            out += &format!(" check {}", check.predicate.text);
+        }
+        out.push('\n');
+    }
+    for (id, node) in pipeline.nodes.iter().enumerate() {
+        let fields: Vec<String> = node.schema.fields().iter().map(canonical_field).collect();
+        let line = describe(pipeline, id);
+        out += &format!(
+            "{id} {} {:?}: {line} -> ",
+            node.changing,
+            node.operator.inputs()
+        );
+        out += &fields.join(", ");
+        out.push('\n');
+    }
+    for insert in &pipeline.inserts {
+        out += &format!(
+            "insert {} <- {}\n",
+            pipeline.tables[insert.table].name, insert.input
+        );
+    }
+    out
+}
+
+fn canonical_field(field: &FieldRef) -> String {
+    let null = if field.is_nullable() { "" } else { " NOT NULL" };
+    let mut metadata: Vec<_> = field.metadata().iter().collect();
+    metadata.sort();
+    format!("{} {}{null} {metadata:?}", field.name(), field.data_type())
+}
+
+/// The tree while it is written.
+struct Tree<'a> {
+    pipeline: &'a Pipeline,
+    out: String,
+    /// How many read each node.
+    readers: Vec<usize>,
+    /// The numbers of shared nodes that were shown.
+    shown: BTreeMap<NodeId, usize>,
+}
+
+impl<'a> Tree<'a> {
+    fn new(pipeline: &'a Pipeline) -> Self {
+        let mut readers = vec![0; pipeline.nodes.len()];
+        let inputs = pipeline
+            .nodes
+            .iter()
+            .flat_map(|node| node.operator.inputs());
+        for node in inputs.chain(pipeline.inserts.iter().map(|insert| insert.input)) {
+            readers[node] += 1;
+        }
+        Self {
+            pipeline,
+            out: String::new(),
+            readers,
+            shown: BTreeMap::new(),
+        }
+    }
+
+    fn line(&mut self, text: String) {
+        self.out += text.trim_end();
+        self.out.push('\n');
+    }
+
+    fn node(&mut self, id: NodeId, depth: usize) {
+        let mut indent = "  ".repeat(depth);
+        if depth > 1 {
+            indent.truncate(indent.len() - 2);
+            indent += "└ ";
+        }
+        if let Some(number) = self.shown.get(&id) {
+            self.line(format!("{indent}(#{number}, above)"));
+            return;
+        }
+        let mut text = format!("{indent}{}", describe(self.pipeline, id));
+        if self.readers[id] > 1 {
+            let number = self.shown.len() + 1;
+            self.shown.insert(id, number);
+            text += &format!("  (#{number})");
+        }
+        let width = text.chars().count().max(REMARKS_AT);
+        let padding = " ".repeat(width - text.chars().count());
+        self.line(format!("{text}{padding}  {}", remarks(self.pipeline, id)));
+        let inputs = self.pipeline.nodes[id].operator.inputs();
+        for input in inputs {
+            self.node(input, depth + 1);
+        }
+    }
+}
+
+/// What a node does, in one line.
+fn describe(pipeline: &Pipeline, id: NodeId) -> String {
+    let node = &pipeline.nodes[id];
+    let input_name = |at: usize| -> String {
+        let input = node.operator.inputs()[0];
+        pipeline.nodes[input].schema.field(at).name().clone()
+    };
+    match &node.operator {
+        Operator::Source { table, columns } => {
+            let table = &pipeline.tables[*table];
+            let names: Vec<&str> = columns
+                .iter()
+                .map(|at| table.columns[*at].field.name().as_str())
+                .collect();
+            format!("source {} ({})", table.name, names.join(", "))
+        }
+        Operator::Filter { predicate, .. } => format!("filter {}", predicate.text),
+        Operator::Project { columns, .. } => {
+            let fields = node.schema.fields().iter();
+            let columns: Vec<String> = columns
+                .iter()
+                .zip(fields)
+                .map(|(column, field)| named(&column.text, field.name()))
+                .collect();
+            format!("project {}", columns.join(", "))
+        }
+        Operator::Union { .. } => "union all".to_owned(),
+        Operator::Unnest { column, .. } => format!("unnest {}", input_name(*column)),
+        Operator::Lookup {
+            table,
+            keys,
+            reference_keys,
+            kind,
+            residual,
+            ..
+        } => {
+            let table = &pipeline.tables[*table];
+            let kind = match kind {
+                JoinKind::Inner => "inner",
+                JoinKind::Left => "left",
+            };
+            let on: Vec<String> = reference_keys
+                .iter()
+                .zip(keys)
+                .map(|(at, key)| format!("{} = {}", table.columns[*at].field.name(), key.text))
+                .collect();
+            let residual = residual
+                .as_ref()
+                .map(|r| format!(" and {}", r.text))
+                .unwrap_or_default();
+            format!(
+                "lookup {} ({kind}) on {}{residual}",
+                table.name,
+                on.join(" and ")
+            )
+        }
+        Operator::Window {
+            time, kind, assign, ..
+        } => {
+            let panes = match assign {
+                Assign::Windows => "",
+                Assign::Panes => ", by panes",
+            };
+            format!("window {}{panes} on {}", window(*kind), time.text)
+        }
+        Operator::Aggregate {
+            keys, aggregates, ..
+        } => aggregate(keys, aggregates, &node.schema.fields()[keys.len()..]),
+        Operator::Latest { keys, by, .. } => {
+            let names: Vec<String> = keys.iter().map(|at| input_name(*at)).collect();
+            format!("latest by {} per {}", by.text, names.join(", "))
+        }
+    }
+}
+
+fn aggregate(keys: &[Expression], calls: &[AggregateCall], fields: &[FieldRef]) -> String {
+    let keys: Vec<&str> = keys.iter().map(|key| key.text.as_str()).collect();
+    let calls: Vec<String> = calls
+        .iter()
+        .zip(fields)
+        .map(|(call, field)| named(&call.text, field.name()))
+        .collect();
+    match (keys.as_slice(), calls.as_slice()) {
+        ([], []) => "one row".to_owned(),
+        ([], calls) => format!("aggregate {}", calls.join(", ")),
+        (keys, []) => format!("distinct {}", keys.join(", ")),
+        (keys, calls) => format!("aggregate by {}: {}", keys.join(", "), calls.join(", ")),
+    }
+}
+
+/// `expression AS name`, unless the name says nothing new.
+fn named(text: &str, name: &str) -> String {
+    let is_made_up = name.contains(['(', '.', '#']) || name.starts_with("__");
+    if text == name || is_made_up {
+        text.to_owned()
+    } else {
+        format!("{text} AS {name}")
+    }
+}
+
+/// What an operator asks for the machine to do.
+fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
+    let node = &pipeline.nodes[id];
+    let mut remarks = vec![if node.changing { "changing" } else { "append" }.to_owned()];
+    match &node.operator {
+        Operator::Source { table, .. } => {
+            if let Some(watermark) = &pipeline.tables[*table].watermark {
+                let table = &pipeline.tables[*table];
+                let name = table.columns[watermark.column].field.name();
+                let bound = duration(watermark.bound_us);
+                remarks.push(format!(
+                    "event time {name}, out of order by {bound} at most"
+                ));
+            }
+        }
+        Operator::Window { .. } => remarks.push("late rows are turned away here".to_owned()),
+        Operator::Lookup { .. } => remarks.push("table copied to every worker".to_owned()),
+        Operator::Aggregate {
+            keys,
+            aggregates,
+            window,
+            emit,
+            ..
+        } => {
+            remarks.push(if keys.is_empty() && window.is_none() {
+                "gathered on one worker".to_owned()
+            } else {
+                "exchanged by key".to_owned()
+            });
+            let what = if aggregates.is_empty() {
+                "keys"
+            } else {
+                "groups"
+            };
+            remarks.push(match window {
+                Some(window) => format!("holds {what} per window until {}", close(window)),
+                None => format!("holds all {what}, never freed"),
+            });
+            remarks.push(emits(*emit).to_owned());
+        }
+        Operator::Latest { .. } => {
+            remarks.push("exchanged by key".to_owned());
+            remarks.push("holds one row per key, never freed".to_owned());
+        }
+        Operator::Filter { .. }
+        | Operator::Project { .. }
+        | Operator::Union { .. }
+        | Operator::Unnest { .. } => {}
+    }
+    remarks.join("; ")
+}
+
+fn close(window: &AggregateWindow) -> String {
+    if window.lateness_us == 0 {
+        "its end".to_owned()
+    } else {
+        format!("its end + {}", duration(window.lateness_us))
+    }
+}
+
+fn emits(emit: Emit) -> &'static str {
+    match emit {
+        Emit::Changes => "emits every change",
+        Emit::OnClose => "emits when the window closes",
+    }
+}
+
+fn window(kind: WindowKind) -> String {
+    match kind {
+        WindowKind::Tumble { size_us } => format!("TUMBLE {}", duration(size_us)),
+        WindowKind::Hop { slide_us, size_us } => {
+            format!("HOP {} of {}", duration(slide_us), duration(size_us))
+        }
+        WindowKind::Cumulate { step_us, size_us } => {
+            format!("CUMULATE {} up to {}", duration(step_us), duration(size_us))
+        }
+    }
+}
+
+/// The largest unit that leaves nothing over.
+fn duration(us: i64) -> String {
+    const UNITS: [(i64, &str); 5] = [
+        (86_400_000_000, "day"),
+        (3_600_000_000, "hour"),
+        (60_000_000, "minute"),
+        (1_000_000, "second"),
+        (1_000, "millisecond"),
+    ];
+    for (length, unit) in UNITS {
+        if us != 0 && us % length == 0 {
+            let count = us / length;
+            return format!("{count} {unit}{}", if count == 1 { "" } else { "s" });
+        }
+    }
+    match u64::try_from(us) {
+        Ok(0) => "0 seconds".to_owned(),
+        Ok(us) => format!("{:?}", Duration::from_micros(us)),
+        Err(_) => format!("{us} microseconds"),
+    }
+}
+
+fn key_of(table: &Table) -> String {
+    let names: Vec<&str> = table
+        .primary_key
+        .iter()
+        .map(|at| table.columns[*at].field.name().as_str())
+        .collect();
+    names.join(", ")
+}

@@ -1,0 +1,263 @@
+//! What names mean while a file is planned: tables, views, functions and types.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion_common::config::ConfigOptions;
+use datafusion_common::{Result, TableReference};
+use datafusion_expr::planner::{ExprPlanner, RelationPlanner, TypePlanner};
+use datafusion_expr::registry::MemoryFunctionRegistry;
+use datafusion_expr::{
+    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableProviderFilterPushDown,
+    TableSource, WindowUDF,
+};
+use datafusion_sql::planner::ContextProvider;
+
+use crate::plan::TableId;
+
+use super::functions::Functions;
+use super::problem::{Problem, did_you_mean};
+use super::types::Types;
+use super::window::WindowPlanner;
+
+/// A declared table as DataFusion sees it. Its PRIMARY KEY is kept from DataFusion, which would
+/// trust it: a stream repeats keys.
+#[derive(Debug)]
+pub struct Declared {
+    pub table: TableId,
+    pub schema: SchemaRef,
+}
+
+impl TableSource for Declared {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    // A filter stays in the plan as a node of its own.
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![
+            TableProviderFilterPushDown::Unsupported;
+            filters.len()
+        ])
+    }
+}
+
+/// A view: its plan takes its place.
+#[derive(Debug)]
+struct View {
+    schema: SchemaRef,
+    plan: LogicalPlan,
+}
+
+impl TableSource for View {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn get_logical_plan(&self) -> Option<Cow<'_, LogicalPlan>> {
+        Some(Cow::Borrowed(&self.plan))
+    }
+}
+
+/// What a name stands for.
+#[derive(Debug)]
+enum Named {
+    Table(Arc<Declared>),
+    View(Arc<View>),
+    /// Its declaration has a problem of its own; what follows from that is not worth a second.
+    Broken,
+}
+
+/// The message of a problem that only follows from another one.
+pub const FOLLOWS: &str = "\u{0}follows from another problem";
+
+/// The names of one file.
+#[derive(Debug)]
+pub struct Catalog {
+    named: BTreeMap<String, Named>,
+    functions: Functions,
+    expression_planners: Vec<Arc<dyn ExprPlanner>>,
+    relation_planners: Vec<Arc<dyn RelationPlanner>>,
+    types: Arc<dyn TypePlanner>,
+    options: Arc<ConfigOptions>,
+}
+
+impl Catalog {
+    pub fn new(timezone: &str) -> Self {
+        let mut options = ConfigOptions::default();
+        // Without one, TIMESTAMPTZ silently becomes a plain timestamp.
+        options.execution.time_zone = Some(timezone.to_owned());
+        options.sql_parser.map_string_types_to_utf8view = false;
+        // 0.908 is NUMERIC, as in PostgreSQL.
+        options.sql_parser.parse_float_as_decimal = true;
+        options.sql_parser.collect_spans = true;
+        options
+            .optimizer
+            .enable_physical_uncorrelated_scalar_subquery = false;
+        options.optimizer.skip_failed_rules = false;
+        Self {
+            named: BTreeMap::new(),
+            functions: Functions::default(),
+            expression_planners: vec![
+                Arc::new(datafusion_functions::core::planner::CoreFunctionPlanner::default()),
+                Arc::new(datafusion_functions_nested::planner::NestedFunctionPlanner),
+                Arc::new(datafusion_functions_nested::planner::FieldAccessPlanner),
+                Arc::new(datafusion_functions::datetime::planner::DatetimeFunctionPlanner),
+                Arc::new(datafusion_functions::unicode::planner::UnicodeFunctionPlanner),
+                Arc::new(datafusion_functions_aggregate::planner::AggregateFunctionPlanner),
+            ],
+            relation_planners: vec![Arc::new(WindowPlanner)],
+            types: Arc::new(Types),
+            options: Arc::new(options),
+        }
+    }
+
+    pub fn config(&self) -> Arc<ConfigOptions> {
+        Arc::clone(&self.options)
+    }
+
+    pub fn add_table(&mut self, name: &str, table: TableId, schema: SchemaRef) {
+        let declared = Arc::new(Declared { table, schema });
+        self.named.insert(name.to_owned(), Named::Table(declared));
+    }
+
+    pub fn add_view(&mut self, name: &str, plan: LogicalPlan) {
+        let schema = Arc::clone(plan.schema().inner());
+        let view = Arc::new(View { schema, plan });
+        self.named.insert(name.to_owned(), Named::View(view));
+    }
+
+    pub fn add_broken(&mut self, name: &str) {
+        self.named.insert(name.to_owned(), Named::Broken);
+    }
+
+    pub fn contains(&self, name: &str) -> bool {
+        self.named.contains_key(name)
+    }
+
+    /// The table of this name, for INSERT INTO.
+    pub fn table(&self, name: &str) -> Result<TableId, Problem> {
+        match self.named.get(name) {
+            Some(Named::Table(declared)) => Ok(declared.table),
+            Some(Named::View(_)) => Err(Problem::of_file(format!(
+                "`{name}` is a view: rows cannot be inserted into it"
+            ))
+            .hint("insert into a table, or CREATE TABLE it with a connector")),
+            Some(Named::Broken) => Err(Problem::of_file(FOLLOWS)),
+            None => Err(self.unknown(name)),
+        }
+    }
+
+    fn unknown(&self, name: &str) -> Problem {
+        let hint = did_you_mean(name, self.named.keys().map(String::as_str)).unwrap_or_else(|| {
+            let names: Vec<&str> = self.named.keys().map(String::as_str).collect();
+            if names.is_empty() {
+                format!("declare it first: CREATE TABLE {name} (..) WITH (connector = ..)")
+            } else {
+                format!("there are {}", super::errors::list(&names))
+            }
+        });
+        Problem::of_file(format!("table `{name}` not found")).hint(hint)
+    }
+
+    /// For the optimiser, which looks some functions up by name.
+    pub fn registry(&self) -> MemoryFunctionRegistry {
+        use datafusion_expr::registry::FunctionRegistry as _;
+        let mut registry = MemoryFunctionRegistry::new();
+        for function in self.functions.scalar.values() {
+            // It fails only for a registry that cannot be written to.
+            let _ = registry.register_udf(Arc::clone(function));
+        }
+        for function in self.functions.aggregate.values() {
+            let _ = registry.register_udaf(Arc::clone(function));
+        }
+        registry
+    }
+
+    /// Whether some function has this name.
+    pub fn has_function(&self, name: &str) -> bool {
+        self.functions.scalar.contains_key(name)
+            || self.functions.higher_order.contains_key(name)
+            || self.functions.aggregate.contains_key(name)
+            || self.functions.window.contains_key(name)
+    }
+
+    /// The name of a function that was likely meant.
+    pub fn nearest_function(&self, name: &str) -> Option<String> {
+        let functions = &self.functions;
+        let names = functions
+            .scalar
+            .keys()
+            .chain(functions.aggregate.keys())
+            .map(String::as_str);
+        did_you_mean(name, names)
+    }
+}
+
+impl ContextProvider for Catalog {
+    fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
+        match self.named.get(name.table()) {
+            Some(Named::Table(declared)) => Ok(Arc::<Declared>::clone(declared)),
+            Some(Named::View(view)) => Ok(Arc::<View>::clone(view)),
+            Some(Named::Broken) => Err(Problem::of_file(FOLLOWS).into()),
+            None => Err(self.unknown(name.table()).into()),
+        }
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        &self.expression_planners
+    }
+
+    fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {
+        &self.relation_planners
+    }
+
+    fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
+        Some(Arc::clone(&self.types))
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        self.functions.scalar.get(name).cloned()
+    }
+
+    fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
+        self.functions.higher_order.get(name).cloned()
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        self.functions.aggregate.get(name).cloned()
+    }
+
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        self.functions.window.get(name).cloned()
+    }
+
+    fn get_variable_type(&self, _: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        &self.options
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        self.functions.scalar.keys().cloned().collect()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        self.functions.higher_order.keys().cloned().collect()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        self.functions.aggregate.keys().cloned().collect()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        self.functions.window.keys().cloned().collect()
+    }
+}

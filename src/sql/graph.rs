@@ -1,0 +1,167 @@
+//! The pipeline's graph while it grows: equal nodes become one, and what is known about each
+//! node's rows is kept beside it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{FieldRef, Schema};
+
+use datafusion_physical_expr::expressions::{CastExpr, Column};
+
+use crate::plan::{Expression, Node, NodeId, Operator, Place};
+
+use super::assign::is_lossless;
+
+/// A set of columns whose values no two rows of the accumulated table share. Each part of the
+/// key is the positions that hold it: a column may have been copied.
+pub type Key = Vec<Vec<usize>>;
+
+/// What is known about the rows of a node.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// Per column: whether it never holds NULL, though its type may.
+    pub not_null: Vec<bool>,
+    /// Per column: whether it is the event time of its source.
+    pub event_time: Vec<bool>,
+    /// The keys of the rows; empty if there is none.
+    pub keys: Vec<Key>,
+    /// How the key reads where the rows were made, for messages.
+    pub key_text: Option<String>,
+}
+
+/// Nodes, each once.
+#[derive(Debug, Default)]
+pub struct Graph {
+    pub nodes: Vec<Node>,
+    facts: Vec<Facts>,
+    by_text: HashMap<String, NodeId>,
+}
+
+impl Graph {
+    /// The node that does this; an equal one is used again. `text` says everything that makes
+    /// two operators the same, their inputs included.
+    pub fn add(
+        &mut self,
+        text: String,
+        operator: Operator,
+        fields: Vec<FieldRef>,
+        facts: Facts,
+        place: Place,
+    ) -> NodeId {
+        if let Some(node) = self.by_text.get(&text) {
+            return *node;
+        }
+        assert_eq!(fields.len(), facts.not_null.len(), "facts of every column");
+        assert_eq!(
+            fields.len(),
+            facts.event_time.len(),
+            "facts of every column"
+        );
+        let changing = match &operator {
+            Operator::Aggregate { emit, .. } => *emit == crate::plan::Emit::Changes,
+            Operator::Latest { .. } => true,
+            Operator::Source { .. } => false,
+            Operator::Filter { .. }
+            | Operator::Project { .. }
+            | Operator::Union { .. }
+            | Operator::Unnest { .. }
+            | Operator::Lookup { .. }
+            | Operator::Window { .. } => operator
+                .inputs()
+                .iter()
+                .any(|input| self.nodes[*input].changing),
+        };
+        self.nodes.push(Node {
+            operator,
+            schema: Arc::new(Schema::new(fields)),
+            changing,
+            place,
+        });
+        self.facts.push(facts);
+        let node = self.nodes.len() - 1;
+        self.by_text.insert(text, node);
+        node
+    }
+
+    pub fn facts(&self, node: NodeId) -> &Facts {
+        &self.facts[node]
+    }
+
+    pub fn fields(&self, node: NodeId) -> Vec<FieldRef> {
+        self.nodes[node].schema.fields().iter().cloned().collect()
+    }
+
+    /// All rows of nodes that have the same columns.
+    pub fn union_of(&mut self, inputs: &[NodeId], place: Place) -> NodeId {
+        if let [only] = inputs {
+            return *only;
+        }
+        let all: Vec<&Facts> = inputs.iter().map(|input| self.facts(*input)).collect();
+        let width = all[0].not_null.len();
+        let every = |known: fn(&Facts) -> &Vec<bool>| {
+            (0..width)
+                .map(|at| all.iter().all(|facts| known(facts)[at]))
+                .collect()
+        };
+        let facts = Facts {
+            not_null: every(|facts| &facts.not_null),
+            event_time: every(|facts| &facts.event_time),
+            keys: Vec::new(),
+            key_text: None,
+        };
+        let mut fields = self.fields(inputs[0]);
+        for (at, field) in fields.iter_mut().enumerate() {
+            let nullable = inputs
+                .iter()
+                .any(|input| self.nodes[*input].schema.field(at).is_nullable());
+            *field = Arc::new(field.as_ref().clone().with_nullable(nullable));
+        }
+        let operator = Operator::Union {
+            inputs: inputs.to_vec(),
+        };
+        self.add(format!("union {inputs:?}"), operator, fields, facts, place)
+    }
+
+    /// What is known of a projection's rows.
+    pub fn facts_through(&self, input: NodeId, columns: &[Expression]) -> Facts {
+        let known = self.facts(input);
+        let sources: Vec<Option<usize>> = columns.iter().map(Expression::as_column).collect();
+        let schema = &self.nodes[input].schema;
+        let same: Vec<Option<usize>> = columns
+            .iter()
+            .map(|column| carried(column, schema))
+            .collect();
+        let copies = |from: &usize| -> Vec<usize> {
+            (0..same.len())
+                .filter(|to| same[*to] == Some(*from))
+                .collect()
+        };
+        let keys = known.keys.iter().filter_map(|key| {
+            let parts: Key = key
+                .iter()
+                .map(|part| part.iter().flat_map(copies).collect())
+                .collect();
+            parts.iter().all(|part| !part.is_empty()).then_some(parts)
+        });
+        Facts {
+            not_null: columns.iter().map(|column| !column.nullable).collect(),
+            event_time: sources
+                .iter()
+                .map(|from| from.is_some_and(|from| known.event_time[from]))
+                .collect(),
+            keys: keys.collect(),
+            key_text: known.key_text.clone(),
+        }
+    }
+}
+
+/// The input column whose values `column` keeps apart: the column itself, or a lossless cast.
+fn carried(column: &Expression, schema: &Schema) -> Option<usize> {
+    if let Some(at) = column.as_column() {
+        return Some(at);
+    }
+    let cast = column.physical.downcast_ref::<CastExpr>()?;
+    let inner = cast.expr().downcast_ref::<Column>()?;
+    let from = schema.field(inner.index()).data_type();
+    is_lossless(from, &column.data_type).then(|| inner.index())
+}

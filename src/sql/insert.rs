@@ -1,0 +1,396 @@
+//! `INSERT INTO`: what a sink asks of the query that fills it.
+//!
+//! A sink with a PRIMARY KEY is kept current: its key must be a key of the query, on columns that
+//! cannot be NULL. A sink without one is appended to: what goes in must be final.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use datafusion_common::{Column, ScalarValue, TableReference};
+use datafusion_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion_physical_expr::expressions::Column as PhysicalColumn;
+use datafusion_sql::sqlparser::ast::{Ident, Query};
+
+use crate::plan::{Assign, Emit, Expression, NodeId, Operator, Place, Table, TableId};
+
+use super::assign::assign;
+use super::catalog::Catalog;
+use super::errors::{list, of_datafusion};
+use super::graph::{Facts, Graph, Key};
+use super::lower::{Ask, Finality, Lowering};
+use super::problem::{Problem, did_you_mean};
+use super::{normalise, place_of, query, refusals};
+
+/// An INSERT whose query is optimised: its columns are the sink's.
+#[derive(Debug)]
+pub struct Prepared {
+    pub table: TableId,
+    pub plan: LogicalPlan,
+    pub emit: Option<Emit>,
+    pub place: Place,
+    pub mentions: BTreeMap<String, Place>,
+}
+
+/// An INSERT as written.
+#[derive(Debug)]
+pub struct Written {
+    pub table: Ident,
+    pub columns: Vec<Ident>,
+    pub query: Box<Query>,
+    pub emit: Option<Emit>,
+    pub place: Place,
+}
+
+type Result<T> = std::result::Result<T, Vec<Problem>>;
+
+/// Resolves the query and casts its columns to the sink's.
+pub fn prepare(written: Written, catalog: &Catalog, tables: &[Table]) -> Result<Prepared> {
+    let place = written.place;
+    let at_table = place_of(written.table.span);
+    let df = |error| vec![of_datafusion(&error).or_at(place)];
+    let table = catalog
+        .table(&normalise(&written.table))
+        .map_err(|problem| vec![problem.or_at(at_table)])?;
+    let found = refusals::of_query(&written.query);
+    if !found.problems.is_empty() {
+        return Err(found.problems);
+    }
+    let plan = query::plan(catalog, *written.query).map_err(df)?;
+    let plan = query::analyse(catalog, plan).map_err(df)?;
+    let targets = targets(&tables[table], &written.columns, &plan, at_table)?;
+    let plan = convert(plan, &tables[table], &targets, at_table)?;
+    let plan = query::analyse(catalog, plan).map_err(df)?;
+    let plan = query::optimise(catalog, plan).map_err(df)?;
+    Ok(Prepared {
+        table,
+        plan,
+        emit: written.emit,
+        place,
+        mentions: found.mentions,
+    })
+}
+
+/// For each column of the sink, the column of the query that goes into it.
+fn targets(
+    sink: &Table,
+    columns: &[Ident],
+    plan: &LogicalPlan,
+    place: Place,
+) -> Result<Vec<Option<usize>>> {
+    let given = plan.schema().fields().len();
+    let names: Vec<&str> = sink
+        .columns
+        .iter()
+        .map(|c| c.field.name().as_str())
+        .collect();
+    if columns.is_empty() {
+        if given == names.len() {
+            return Ok((0..given).map(Some).collect());
+        }
+        let yields: Vec<&str> = plan
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str())
+            .collect();
+        let message = format!(
+            "`{}` has {} columns, but the query yields {given}",
+            sink.name,
+            names.len()
+        );
+        return Err(vec![Problem::at(place, message).hint(format!(
+            "the table has {}; the query yields {}",
+            list(&names),
+            list(&yields)
+        ))]);
+    }
+    let mut targets = vec![None; names.len()];
+    let mut problems = Vec::new();
+    for (at, column) in columns.iter().enumerate() {
+        let name = normalise(column);
+        let at_column = place_of(column.span);
+        match names.iter().position(|known| *known == name) {
+            Some(target) if targets[target].is_some() => {
+                problems.push(Problem::at(at_column, format!("`{name}` stands twice")));
+            }
+            Some(target) => targets[target] = Some(at),
+            None => {
+                let hint = did_you_mean(&name, names.iter().copied())
+                    .unwrap_or_else(|| format!("there are {}", list(&names)));
+                let message = format!("`{}` has no column `{name}`", sink.name);
+                problems.push(Problem::at(at_column, message).hint(hint));
+            }
+        }
+    }
+    if problems.is_empty() && columns.len() != given {
+        let message = format!(
+            "{} columns are listed, but the query yields {given}",
+            columns.len()
+        );
+        problems.push(Problem::at(place, message));
+    }
+    if problems.is_empty() {
+        Ok(targets)
+    } else {
+        Err(problems)
+    }
+}
+
+/// Casts the columns of the query to the sink's; a column that is not given is NULL.
+fn convert(
+    plan: LogicalPlan,
+    sink: &Table,
+    targets: &[Option<usize>],
+    place: Place,
+) -> Result<LogicalPlan> {
+    let (mut exprs, mut problems) = (Vec::new(), Vec::new());
+    for (column, target) in sink.columns.iter().zip(targets) {
+        let field = &column.field;
+        let converted = match target {
+            Some(at) => {
+                let (qualifier, from) = plan.schema().qualified_field(*at);
+                let expr = Expr::Column(Column::from((qualifier, from)));
+                assign(expr, from, field, is_text_literal(&plan, *at), place)
+            }
+            None => ScalarValue::try_from(field.data_type())
+                .map(|null| Expr::Literal(null, None))
+                .map_err(|error| of_datafusion(&error).or_at(place)),
+        };
+        match converted {
+            // The sink's own names, so that they cannot clash with the query's.
+            Ok(expr) => exprs.push(
+                expr.alias_qualified(Some(TableReference::bare(sink.name.as_str())), field.name()),
+            ),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    LogicalPlanBuilder::from(plan)
+        .project(exprs)
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(|error| vec![of_datafusion(&error).or_at(place)])
+}
+
+/// Whether a column of the query is a text literal as written.
+fn is_text_literal(plan: &LogicalPlan, at: usize) -> bool {
+    fn is_literal(expr: &Expr) -> bool {
+        match expr {
+            Expr::Alias(alias) => is_literal(&alias.expr),
+            Expr::Literal(ScalarValue::Utf8(_), _) => true,
+            _ => false,
+        }
+    }
+    matches!(plan, LogicalPlan::Projection(projection) if is_literal(&projection.expr[at]))
+}
+
+/// The sink's option that keeps the last row per key of a stream.
+const UPSERT_BY: &str = "upsert.by";
+
+/// Lowers one INSERT and proves what its sink asks.
+pub fn lower(
+    prepared: &Prepared,
+    graph: &mut Graph,
+    tables: &[Table],
+    sources: &BTreeMap<TableId, BTreeSet<usize>>,
+    lateness_us: i64,
+    mentions: &BTreeMap<String, Place>,
+) -> std::result::Result<NodeId, Problem> {
+    let sink = &tables[prepared.table];
+    let upsert_by = upsert_by(sink)?;
+    let is_keyed = !sink.primary_key.is_empty();
+    let finality = match (prepared.emit, is_keyed) {
+        (Some(Emit::Changes), false) => {
+            return Err(Problem::at(
+                prepared.place,
+                format!(
+                    "EMIT CHANGES replaces rows, and `{}` has no PRIMARY KEY",
+                    sink.name
+                ),
+            )
+            .hint(format!(
+                "declare a PRIMARY KEY on `{}`, or leave EMIT CHANGES out",
+                sink.name
+            )));
+        }
+        (Some(Emit::OnClose), _) => Some(Finality::Asked),
+        (Some(Emit::Changes) | None, true) if upsert_by.is_some() => Some(Finality::Latest),
+        (Some(Emit::Changes) | None, true) => None,
+        (None, false) => Some(Finality::AppendOnly),
+    };
+    let mut lowering = Lowering {
+        graph,
+        tables,
+        sources,
+        lateness_us,
+        place: prepared.place,
+        mentions,
+        sink: &sink.name,
+    };
+    let ask = Ask {
+        finality,
+        assign: Assign::Windows,
+        time: false,
+    };
+    let rows = lowering.rows(&prepared.plan, ask)?;
+    let key_text = lowering.graph.facts(rows.node).key_text.clone();
+    let node = lowering.visible(rows, prepared.plan.schema())?;
+    check_nulls(sink, graph, node, prepared.place)?;
+    if !is_keyed {
+        return Ok(node);
+    }
+    match upsert_by {
+        Some(by) => Ok(latest(sink, by, graph, node, prepared.place)),
+        None => check_key(sink, graph, node, key_text, prepared.place).map(|()| node),
+    }
+}
+
+/// The position of the column that `'upsert.by'` names.
+fn upsert_by(sink: &Table) -> std::result::Result<Option<usize>, Problem> {
+    let Some(option) = sink.options.get(UPSERT_BY) else {
+        return Ok(None);
+    };
+    if sink.primary_key.is_empty() {
+        return Err(Problem::at(
+            option.place,
+            format!(
+                "'upsert.by' keeps the last row per key, and `{}` has no PRIMARY KEY",
+                sink.name
+            ),
+        )
+        .hint(format!("declare a PRIMARY KEY on `{}`", sink.name)));
+    }
+    let name = option.text.to_lowercase();
+    let mut names = sink
+        .columns
+        .iter()
+        .map(|column| column.field.name().as_str());
+    match names.clone().position(|known| known == name) {
+        Some(at) => Ok(Some(at)),
+        None => {
+            let hint = did_you_mean(&name, &mut names).unwrap_or_else(|| {
+                "name the column of the table that says which row is later".to_owned()
+            });
+            let message = format!("`{}` has no column `{name}` to order rows by", sink.name);
+            Err(Problem::at(option.place, message).hint(hint))
+        }
+    }
+}
+
+/// A node that keeps the last row per key.
+fn latest(sink: &Table, by: usize, graph: &mut Graph, input: NodeId, place: Place) -> NodeId {
+    let fields = graph.fields(input);
+    let field = &fields[by];
+    let text = format!("latest {input} {:?} by {by}", sink.primary_key);
+    let by = Expression {
+        physical: Arc::new(PhysicalColumn::new(field.name(), by)),
+        text: field.name().clone(),
+        data_type: field.data_type().clone(),
+        nullable: field.is_nullable(),
+    };
+    let key: Key = sink.primary_key.iter().map(|at| vec![*at]).collect();
+    let facts = Facts {
+        keys: vec![key],
+        ..graph.facts(input).clone()
+    };
+    let operator = Operator::Latest {
+        input,
+        keys: sink.primary_key.clone(),
+        by,
+    };
+    graph.add(text, operator, fields, facts, place)
+}
+
+/// A column that is NOT NULL, or part of the key, gets no NULL.
+fn check_nulls(
+    sink: &Table,
+    graph: &Graph,
+    node: NodeId,
+    place: Place,
+) -> std::result::Result<(), Problem> {
+    let facts = graph.facts(node);
+    for (at, column) in sink.columns.iter().enumerate() {
+        let is_key = sink.primary_key.contains(&at);
+        if column.field.is_nullable() && !is_key || facts.not_null[at] {
+            continue;
+        }
+        let name = column.field.name();
+        let message = if is_key {
+            format!(
+                "`{name}` is in the PRIMARY KEY of `{}` and may be NULL here",
+                sink.name
+            )
+        } else {
+            format!(
+                "`{name}` is NOT NULL in `{}` and may be NULL here",
+                sink.name
+            )
+        };
+        let hint = match default_of(column.field.data_type()) {
+            Some(default) => format!(
+                "write coalesce({name}, {default}), or WHERE {name} IS NOT NULL, or declare it \
+                 NOT NULL where it is read"
+            ),
+            None => {
+                format!("write WHERE {name} IS NOT NULL, or declare it NOT NULL where it is read")
+            }
+        };
+        return Err(Problem::at(place, message).hint(hint));
+    }
+    Ok(())
+}
+
+/// A value that people take for "none" of a type.
+fn default_of(data_type: &arrow::datatypes::DataType) -> Option<&'static str> {
+    if data_type.is_numeric() {
+        return Some("0");
+    }
+    (data_type == &arrow::datatypes::DataType::Utf8).then_some("'unknown'")
+}
+
+/// The sink's key is a key of the query.
+fn check_key(
+    sink: &Table,
+    graph: &Graph,
+    node: NodeId,
+    key_text: Option<String>,
+    place: Place,
+) -> std::result::Result<(), Problem> {
+    let proven = graph.facts(node).keys.iter().any(|key| {
+        key.iter()
+            .all(|part| part.iter().any(|at| sink.primary_key.contains(at)))
+    });
+    if proven {
+        return Ok(());
+    }
+    let names: Vec<&str> = sink
+        .primary_key
+        .iter()
+        .map(|at| sink.columns[*at].field.name().as_str())
+        .collect();
+    let key = names.join(", ");
+    let sink = &sink.name;
+    Err(match key_text {
+        Some(of_query) => Problem::at(
+            place,
+            format!(
+                "the PRIMARY KEY ({key}) of `{sink}` is not a key of this query, whose rows are \
+                 one per ({of_query})"
+            ),
+        )
+        .hint(format!(
+            "insert those columns and make them the PRIMARY KEY of `{sink}`, or GROUP BY {key}"
+        )),
+        None => Problem::at(
+            place,
+            format!(
+                "`{sink}` has a PRIMARY KEY ({key}), but several rows of this query may share it"
+            ),
+        )
+        .hint(format!(
+            "GROUP BY {key}; or keep the last row per key with 'upsert.by' = 'a_time_column' on \
+             `{sink}`; or drop the PRIMARY KEY to append"
+        )),
+    })
+}

@@ -1,0 +1,503 @@
+//! GROUP BY: keys, windows and aggregate calls.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, FieldRef};
+use datafusion_common::ScalarValue;
+use datafusion_expr::expr::{AggregateFunction as Call, Sort};
+use datafusion_expr::{Aggregate, Expr, LogicalPlan};
+
+use crate::plan::{
+    AggregateCall, AggregateFunction, AggregateWindow, Assign, Emit, Operator, SortKey, WindowKind,
+};
+use crate::sql::functions::{ORDER_DEPENDENT, function_of};
+use crate::sql::graph::{Facts, Key};
+use crate::sql::problem::Problem;
+use crate::sql::window::{WINDOW_COLUMNS, WindowAssign};
+
+use super::expression::{Positional, identity, plain_column, reads, text, texts};
+use super::{Ask, Finality, Lowering, Result, Rows, WindowColumns, position};
+
+impl Lowering<'_> {
+    pub(super) fn aggregate(&mut self, aggregate: &Aggregate, ask: Ask) -> Result<Rows> {
+        if matches!(aggregate.group_expr.as_slice(), [Expr::GroupingSet(_)]) {
+            return Err(self
+                .cannot("compute GROUPING SETS, ROLLUP or CUBE")
+                .hint("write one INSERT per set of columns"));
+        }
+        let below = Ask {
+            finality: Some(Finality::Above("an aggregate")),
+            assign: assign(aggregate),
+            time: aggregate.aggr_expr.iter().any(needs_order),
+        };
+        let rows = self.rows(&aggregate.input, below)?;
+        let over = self.positional(&rows)?;
+        let schema = aggregate.input.schema();
+        let group: Vec<Expr> = aggregate
+            .group_expr
+            .iter()
+            .map(|expr| self.resolve(expr, schema, &rows, &over))
+            .collect::<Result<_>>()?;
+        let window = self.window_of(&group, &rows)?;
+        let emit = self.emit(window, ask)?;
+
+        let mut parts = Parts::new(&rows, window, emit);
+        let mut columns = Vec::new();
+        let keys = group.iter().filter(|expr| !parts.is_window(expr)).count();
+        let calls = aggregate.aggr_expr.len();
+        for (at, expr) in group.iter().enumerate() {
+            columns.push(match parts.window_column(expr) {
+                Some(column) => keys + calls + column,
+                None => {
+                    let name = aggregate.schema.field(at).name();
+                    self.key(expr, name, &over, &mut parts)?;
+                    parts.keys.len() - 1
+                }
+            });
+        }
+        for (at, expr) in aggregate.aggr_expr.iter().enumerate() {
+            let expr = self.resolve(expr, schema, &rows, &over)?;
+            let name = aggregate.schema.field(group.len() + at).name();
+            let grouped = keys > 0 || window.is_some();
+            let call = self.call(&expr, name, &over, &rows, grouped)?;
+            parts.add_call(call, &expr);
+            columns.push(keys + at);
+        }
+        Ok(self.grouped(rows, parts, columns))
+    }
+
+    /// Which window columns the rows are grouped by.
+    fn window_of(&self, group: &[Expr], rows: &Rows) -> Result<Option<WindowColumns>> {
+        let Some(window) = rows.window else {
+            return Ok(None);
+        };
+        let has = |at: usize| group.iter().any(|expr| at_position(expr) == Some(at));
+        let enough = match window.kind {
+            WindowKind::Tumble { .. } | WindowKind::Hop { .. } => {
+                has(window.start) || has(window.end)
+            }
+            // Windows of CUMULATE start together.
+            WindowKind::Cumulate { .. } => has(window.end),
+        };
+        if enough {
+            return Ok(Some(window));
+        }
+        let message = match window.kind {
+            WindowKind::Cumulate { .. } => "rows in windows are grouped without window_end",
+            WindowKind::Tumble { .. } | WindowKind::Hop { .. } => {
+                "rows in windows are grouped by neither window_start nor window_end"
+            }
+        };
+        Err(Problem::at(self.place, message)
+            .hint("write GROUP BY window_start, window_end, .. or read FROM the table itself"))
+    }
+
+    /// When the aggregate says something; a group that is never final is refused where only
+    /// final rows can go.
+    fn emit(&self, window: Option<WindowColumns>, ask: Ask) -> Result<Emit> {
+        let Some(finality) = ask.finality else {
+            return Ok(Emit::Changes);
+        };
+        if window.is_some() {
+            return Ok(Emit::OnClose);
+        }
+        let sink = self.sink;
+        Err(match finality {
+            Finality::AppendOnly => Problem::at(
+                self.place,
+                format!("`{sink}` has no PRIMARY KEY, so its rows are final; these keep changing"),
+            )
+            .hint(format!(
+                "declare a PRIMARY KEY on `{sink}` to keep it current, or GROUP BY the \
+                 window_start of a TUMBLE(..)"
+            )),
+            Finality::Asked => Problem::at(
+                self.place,
+                "EMIT ON WINDOW CLOSE without a window: these groups never close",
+            )
+            .hint("GROUP BY the window_start of a TUMBLE(..), or leave EMIT ON WINDOW CLOSE out"),
+            Finality::Latest => Problem::at(
+                self.place,
+                "'upsert.by' is for rows of a stream; these are groups that keep changing",
+            )
+            .hint("leave 'upsert.by' out: a group replaces its row by itself"),
+            Finality::Above(what) => Problem::at(
+                self.place,
+                format!("a pipeline cannot compute {what} over groups that keep changing yet"),
+            )
+            .hint("GROUP BY the window_start of a TUMBLE(..) in the inner query"),
+        })
+    }
+
+    fn key(&self, expr: &Expr, name: &str, over: &Positional, parts: &mut Parts) -> Result<()> {
+        let (key, field) = self.compile(expr, over)?;
+        parts.text += &format!(" [{}]", identity(expr));
+        parts.fields.push(Arc::new(field.with_name(name)));
+        parts.not_null.push(!key.nullable);
+        parts.keys.push(key);
+        Ok(())
+    }
+
+    /// One aggregate call. `expr` is over the columns of the input node.
+    fn call(
+        &self,
+        expr: &Expr,
+        name: &str,
+        over: &Positional,
+        rows: &Rows,
+        grouped: bool,
+    ) -> Result<AggregateCall> {
+        let Expr::AggregateFunction(call) = unaliased(expr) else {
+            return Err(self.cannot(&format!("compute {}", text(expr))));
+        };
+        let Some(function) = function_of(call.func.name()) else {
+            return Err(self.cannot(&format!("compute {}", call.func.name())));
+        };
+        let params = &call.params;
+        let mut arguments = Vec::new();
+        // count(*) arrives as count(1).
+        let counts_rows = matches!(function, AggregateFunction::Count)
+            && matches!(params.args.as_slice(), [Expr::Literal(value, _)] if !value.is_null());
+        if !counts_rows {
+            for argument in &params.args {
+                arguments.push(self.compile(argument, over)?.0);
+            }
+        }
+        self.check_fraction(call, &function)?;
+        let filter = match &params.filter {
+            Some(filter) => Some(self.compile(filter, over)?.0),
+            None => None,
+        };
+        let mut order_by = Vec::new();
+        for key in &self.order(call, over, rows)? {
+            order_by.push(SortKey {
+                expression: self.compile(&key.expr, over)?.0,
+                descending: !key.asc,
+                nulls_first: key.nulls_first,
+            });
+        }
+        let types: Vec<_> = arguments.iter().map(|a| a.data_type.clone()).collect();
+        let data_type = crate::plan::aggregate_types::result_type(&function, &types)
+            .map_err(|message| Problem::at(self.place, message))?;
+        let never_null = match function {
+            AggregateFunction::Count | AggregateFunction::ApproxDistinct => true,
+            // A group has a row, so there is a value unless the call leaves rows out.
+            AggregateFunction::Sum
+            | AggregateFunction::Average
+            | AggregateFunction::Min
+            | AggregateFunction::Max
+            | AggregateFunction::BoolAnd
+            | AggregateFunction::BoolOr
+            | AggregateFunction::BitAnd
+            | AggregateFunction::BitOr
+            | AggregateFunction::BitXor
+            | AggregateFunction::First
+            | AggregateFunction::Last
+            | AggregateFunction::ArrayAgg
+            | AggregateFunction::PercentileCont
+            | AggregateFunction::PercentileDisc
+            | AggregateFunction::ApproxPercentile => {
+                grouped && filter.is_none() && arguments.iter().all(|a| !a.nullable)
+            }
+            AggregateFunction::VariancePopulation
+            | AggregateFunction::VarianceSample
+            | AggregateFunction::DeviationPopulation
+            | AggregateFunction::DeviationSample
+            | AggregateFunction::CovariancePopulation
+            | AggregateFunction::CovarianceSample
+            | AggregateFunction::Correlation
+            | AggregateFunction::StringAgg
+            | AggregateFunction::Library(_) => false,
+        };
+        Ok(AggregateCall {
+            distinct: params.distinct,
+            arguments,
+            filter,
+            order_by,
+            output: Arc::new(Field::new(name, data_type, !never_null)),
+            text: call_text(call, counts_rows),
+            function,
+        })
+    }
+
+    /// The order of a call that depends on one: what it says, else the event time.
+    fn order(&self, call: &Call, over: &Positional, rows: &Rows) -> Result<Vec<Sort>> {
+        if !call.params.order_by.is_empty() || !ORDER_DEPENDENT.contains(&call.func.name()) {
+            return Ok(call.params.order_by.clone());
+        }
+        match rows.time {
+            Some(at) => Ok(vec![over.column(at).sort(true, false)]),
+            None => {
+                let name = call.func.name();
+                Err(Problem::at(
+                    self.place,
+                    format!(
+                        "the result of {name} depends on the order of its rows, and none is given"
+                    ),
+                )
+                .hint(format!("write {name}(.. ORDER BY ..)")))
+            }
+        }
+    }
+
+    /// The fraction of a percentile is a constant between 0 and 1.
+    fn check_fraction(&self, call: &Call, function: &AggregateFunction) -> Result<()> {
+        let is_percentile = matches!(
+            function,
+            AggregateFunction::PercentileCont
+                | AggregateFunction::PercentileDisc
+                | AggregateFunction::ApproxPercentile
+        );
+        let Some(fraction) = call.params.args.get(1).filter(|_| is_percentile) else {
+            return Ok(());
+        };
+        match fraction {
+            Expr::Literal(ScalarValue::Float64(Some(f)), _) if (0.0..=1.0).contains(f) => Ok(()),
+            other => Err(Problem::at(
+                self.place,
+                format!("`{}` is not a fraction between 0 and 1", text(other)),
+            )
+            .hint(format!(
+                "write {}(0.5) WITHIN GROUP (ORDER BY x)",
+                call.func.name()
+            ))),
+        }
+    }
+
+    /// Adds the node; its columns are keys, calls and the window's two.
+    fn grouped(&mut self, rows: Rows, parts: Parts, columns: Vec<usize>) -> Rows {
+        let Parts {
+            keys,
+            calls,
+            mut fields,
+            mut not_null,
+            window,
+            emit,
+            text,
+            ..
+        } = parts;
+        for call in &calls {
+            fields.push(Arc::clone(&call.output));
+            not_null.push(!call.output.is_nullable());
+        }
+        let start = fields.len();
+        if let Some(window) = window {
+            for (at, name) in [window.start, window.end].into_iter().zip(WINDOW_COLUMNS) {
+                let schema = &self.graph.nodes[rows.node].schema;
+                let data_type = schema.field(at).data_type().clone();
+                fields.push(Arc::new(Field::new(name, data_type, false)));
+                not_null.push(true);
+            }
+        }
+        let facts = Facts {
+            event_time: vec![false; fields.len()],
+            not_null,
+            key_text: Some(key_text(&fields[..keys.len()], window)),
+            keys: group_keys(keys.len(), window, start),
+        };
+        let operator = Operator::Aggregate {
+            input: rows.node,
+            keys,
+            aggregates: calls,
+            window: window.map(|window| AggregateWindow {
+                kind: window.kind,
+                assign: window.assign,
+                start: window.start,
+                end: window.end,
+                lateness_us: self.lateness_us,
+            }),
+            emit,
+        };
+        Rows {
+            node: self.graph.add(text, operator, fields, facts, self.place),
+            columns,
+            window: window.map(|window| WindowColumns {
+                assign: Assign::Windows,
+                start,
+                end: start + 1,
+                ..window
+            }),
+            time: None,
+        }
+    }
+}
+
+/// What an aggregate node is put together of.
+struct Parts {
+    keys: Vec<crate::plan::Expression>,
+    calls: Vec<AggregateCall>,
+    fields: Vec<FieldRef>,
+    not_null: Vec<bool>,
+    window: Option<WindowColumns>,
+    emit: Emit,
+    /// The node's identity so far.
+    text: String,
+}
+
+impl Parts {
+    fn new(rows: &Rows, window: Option<WindowColumns>, emit: Emit) -> Self {
+        Self {
+            keys: Vec::new(),
+            calls: Vec::new(),
+            fields: Vec::new(),
+            not_null: Vec::new(),
+            window,
+            emit,
+            text: format!("aggregate {} {window:?} {emit:?}:", rows.node),
+        }
+    }
+
+    fn add_call(&mut self, call: AggregateCall, expr: &Expr) {
+        self.text += &format!(
+            " {{{} AS {}: {:?}}}",
+            identity(expr),
+            call.output.name(),
+            call.order_by
+        );
+        self.calls.push(call);
+    }
+
+    /// 0 for `window_start`, 1 for `window_end`.
+    fn window_column(&self, expr: &Expr) -> Option<usize> {
+        let (window, at) = (self.window?, at_position(expr)?);
+        [window.start, window.end]
+            .into_iter()
+            .position(|column| column == at)
+    }
+
+    fn is_window(&self, expr: &Expr) -> bool {
+        self.window_column(expr).is_some()
+    }
+}
+
+/// The keys of an aggregate's rows: its group key with what names the window.
+fn group_keys(keys: usize, window: Option<WindowColumns>, start: usize) -> Vec<Key> {
+    let group: Key = (0..keys).map(|at| vec![at]).collect();
+    let with = |at: usize| {
+        let mut key = group.clone();
+        key.push(vec![at]);
+        key
+    };
+    match window.map(|window| window.kind) {
+        None => vec![group],
+        Some(WindowKind::Cumulate { .. }) => vec![with(start + 1)],
+        Some(WindowKind::Tumble { .. } | WindowKind::Hop { .. }) => {
+            vec![with(start), with(start + 1)]
+        }
+    }
+}
+
+/// How the key of an aggregate's rows reads.
+fn key_text(keys: &[FieldRef], window: Option<WindowColumns>) -> String {
+    let window = window.map(|window| match window.kind {
+        WindowKind::Tumble { .. } | WindowKind::Hop { .. } => "window_start",
+        WindowKind::Cumulate { .. } => "window_end",
+    });
+    let names = keys.iter().map(|field| field.name().as_str());
+    let names: Vec<&str> = window.into_iter().chain(names).collect();
+    names.join(", ")
+}
+
+fn at_position(expr: &Expr) -> Option<usize> {
+    unaliased(expr)
+        .try_as_col()
+        .and_then(|column| position(&column.name))
+}
+
+fn unaliased(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Alias(alias) => unaliased(&alias.expr),
+        other => other,
+    }
+}
+
+fn needs_order(expr: &Expr) -> bool {
+    matches!(unaliased(expr), Expr::AggregateFunction(call)
+        if call.params.order_by.is_empty() && ORDER_DEPENDENT.contains(&call.func.name()))
+}
+
+/// How a call reads.
+fn call_text(call: &Call, counts_rows: bool) -> String {
+    let params = &call.params;
+    let distinct = if params.distinct { "DISTINCT " } else { "" };
+    let arguments = if counts_rows {
+        "*".to_owned()
+    } else {
+        texts(&params.args)
+    };
+    let mut out = format!("{}({distinct}{arguments}", call.func.name());
+    if !params.order_by.is_empty() {
+        let keys: Vec<String> = params
+            .order_by
+            .iter()
+            .map(|key| format!("{}{}", text(&key.expr), if key.asc { "" } else { " DESC" }))
+            .collect();
+        out += &format!(" ORDER BY {}", keys.join(", "));
+    }
+    out.push(')');
+    if let Some(filter) = &params.filter {
+        out += &format!(" FILTER (WHERE {})", text(filter));
+    }
+    out
+}
+
+/// Panes serve where everything between the window and the aggregate only passes the window
+/// columns on.
+fn assign(aggregate: &Aggregate) -> Assign {
+    let mut read = false;
+    let columns = window_columns(&aggregate.input, &mut read);
+    let schema = aggregate.input.schema();
+    let is_window = |at: usize| columns.contains(&at);
+    for expr in &aggregate.group_expr {
+        read |= plain_column(expr, schema).is_none() && reads(expr, schema, is_window);
+    }
+    for expr in &aggregate.aggr_expr {
+        read |= reads(expr, schema, is_window);
+    }
+    if read { Assign::Windows } else { Assign::Panes }
+}
+
+/// The columns of `plan` that are window columns; `read` becomes true if anything below reads
+/// one.
+fn window_columns(plan: &LogicalPlan, read: &mut bool) -> Vec<usize> {
+    if let LogicalPlan::Extension(extension) = plan
+        && let Some(window) = extension.node.as_any().downcast_ref::<WindowAssign>()
+    {
+        let start = window.input.schema().fields().len();
+        return vec![start, start + 1];
+    }
+    let inputs: Vec<Vec<usize>> = plan
+        .inputs()
+        .into_iter()
+        .map(|input| window_columns(input, read))
+        .collect();
+    let Some(first) = inputs
+        .first()
+        .filter(|_| inputs.iter().any(|i| !i.is_empty()))
+    else {
+        return Vec::new();
+    };
+    if let LogicalPlan::SubqueryAlias(_) = plan {
+        return first.clone();
+    }
+    if let LogicalPlan::Projection(projection) = plan {
+        let schema = projection.input.schema();
+        let mut out = Vec::new();
+        for (at, expr) in projection.expr.iter().enumerate() {
+            match plain_column(expr, schema) {
+                Some(from) if first.contains(&from) => out.push(at),
+                Some(_) => {}
+                None => *read |= reads(expr, schema, |column| first.contains(&column)),
+            }
+        }
+        return out;
+    }
+    if let LogicalPlan::Filter(filter) = plan {
+        let schema = filter.input.schema();
+        *read |= reads(&filter.predicate, schema, |column| first.contains(&column));
+        return first.clone();
+    }
+    // Joins, unions and what else may be: windows, not panes.
+    *read = true;
+    Vec::new()
+}

@@ -1,0 +1,520 @@
+//! Joins with a reference table: a table with a PRIMARY KEY and without event time.
+//!
+//! The reference side of a join may be filtered and projected (a view, a sub-query): its filters
+//! and the join's further conditions become the lookup's residual, and its expressions are
+//! computed above the lookup.
+
+use std::sync::Arc;
+
+use arrow::datatypes::FieldRef;
+use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::{Column, DFSchema, DataFusionError, JoinType, NullEquality};
+use datafusion_expr::expr::TryCast;
+use datafusion_expr::utils::conjunction;
+use datafusion_expr::{Expr, ExprSchemable, Join, LogicalPlan, Operator as Op, binary_expr, when};
+
+use crate::plan::{Assign, JoinKind, Operator, Table, TableId};
+use crate::sql::errors::list;
+use crate::sql::graph::Facts;
+use crate::sql::problem::Problem;
+
+use super::expression::{Positional, identity, substitute, texts};
+use super::scan::{columns_of, table_of};
+use super::{Ask, Lowering, Result, Rows, position};
+
+/// A join, seen as a stream that looks something up.
+pub struct Sides<'a> {
+    pub stream: &'a LogicalPlan,
+    pub reference: Reference<'a>,
+    /// Equal expressions: the stream's, the reference's.
+    pairs: Vec<(&'a Expr, &'a Expr)>,
+    stream_is_left: bool,
+    output: Output,
+}
+
+/// Which rows and columns of a join come out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Output {
+    /// Matching rows, all columns.
+    Inner,
+    /// All rows of the stream, all columns.
+    Left,
+    /// Matching rows, the stream's columns: IN and EXISTS.
+    Semi,
+    /// Rows without a match, the stream's columns: NOT IN and NOT EXISTS.
+    Anti,
+}
+
+/// A reference table behind filters and projections.
+pub struct Reference<'a> {
+    pub table: TableId,
+    plan: &'a LogicalPlan,
+    /// What each column of `plan` is, over columns called `#position` of the table.
+    columns: Vec<Expr>,
+    /// What rows of the table must fulfil, over the same.
+    filters: Vec<Expr>,
+}
+
+impl<'a> Sides<'a> {
+    /// Which side is looked up, or why neither can be.
+    pub fn of(join: &'a Join, tables: &[Table]) -> std::result::Result<Self, Refusal> {
+        let right = Reference::of(&join.right, tables);
+        let left = Reference::of(&join.left, tables);
+        let (stream_is_left, output) = match (join.join_type, right.is_some(), left.is_some()) {
+            (JoinType::Inner, true, _) => (true, Output::Inner),
+            (JoinType::Inner, false, true) => (false, Output::Inner),
+            (JoinType::Left, true, _) => (true, Output::Left),
+            (JoinType::Right, _, true) => (false, Output::Left),
+            (JoinType::LeftSemi, true, _) => (true, Output::Semi),
+            (JoinType::RightSemi, _, true) => (false, Output::Semi),
+            (JoinType::LeftAnti, true, _) => (true, Output::Anti),
+            (JoinType::RightAnti, _, true) => (false, Output::Anti),
+            (JoinType::Full, true, _) | (JoinType::Full, _, true) => return Err(Refusal::Full),
+            (
+                JoinType::Inner
+                | JoinType::Left
+                | JoinType::Right
+                | JoinType::Full
+                | JoinType::LeftSemi
+                | JoinType::RightSemi
+                | JoinType::LeftAnti
+                | JoinType::RightAnti
+                | JoinType::LeftMark
+                | JoinType::RightMark,
+                ..,
+            ) => return Err(Refusal::NoReference),
+        };
+        let (stream, reference) = if stream_is_left {
+            (&join.left, right)
+        } else {
+            (&join.right, left)
+        };
+        let pairs = join.on.iter().map(|(left, right)| {
+            if stream_is_left {
+                (left, right)
+            } else {
+                (right, left)
+            }
+        });
+        Ok(Self {
+            stream,
+            reference: reference.ok_or(Refusal::NoReference)?,
+            pairs: pairs.collect(),
+            stream_is_left,
+            output,
+        })
+    }
+
+    fn kind(&self) -> JoinKind {
+        match self.output {
+            Output::Inner | Output::Semi => JoinKind::Inner,
+            Output::Left | Output::Anti => JoinKind::Left,
+        }
+    }
+}
+
+/// Why a join is not a lookup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    NoReference,
+    Full,
+}
+
+impl<'a> Reference<'a> {
+    fn of(plan: &'a LogicalPlan, tables: &[Table]) -> Option<Self> {
+        let (table, columns, filters) = reference(plan, tables)?;
+        Some(Self {
+            table,
+            plan,
+            columns,
+            filters,
+        })
+    }
+}
+
+/// The table, columns and filters of a plan that only filters and projects a reference table.
+fn reference(plan: &LogicalPlan, tables: &[Table]) -> Option<(TableId, Vec<Expr>, Vec<Expr>)> {
+    if let LogicalPlan::TableScan(scan) = plan {
+        let table = table_of(scan)?;
+        if tables[table].primary_key.is_empty() || tables[table].watermark.is_some() {
+            return None;
+        }
+        let column = |at: &usize| Expr::Column(Column::new_unqualified(format!("#{at}")));
+        let columns = columns_of(scan).iter().map(column).collect();
+        return Some((table, columns, scan.filters.clone()));
+    }
+    if let LogicalPlan::SubqueryAlias(alias) = plan {
+        return reference(&alias.input, tables);
+    }
+    if let LogicalPlan::Projection(projection) = plan {
+        let (table, columns, filters) = reference(&projection.input, tables)?;
+        let schema = projection.input.schema();
+        let columns: std::result::Result<Vec<Expr>, DataFusionError> = projection
+            .expr
+            .iter()
+            .map(|e| substitute(e.clone().unalias_nested().data, schema, &columns))
+            .collect();
+        return Some((table, columns.ok()?, filters));
+    }
+    if let LogicalPlan::Filter(filter) = plan {
+        let (table, columns, mut filters) = reference(&filter.input, tables)?;
+        let schema = filter.input.schema();
+        filters.push(substitute(filter.predicate.clone(), schema, &columns).ok()?);
+        return Some((table, columns, filters));
+    }
+    None
+}
+
+/// The columns that a lookup's expressions are over: the stream's, then the reference's.
+struct Combined {
+    over: Positional,
+    width: usize,
+    /// For each column of the logical stream and then of the logical reference.
+    stream: Vec<Expr>,
+    reference: Vec<Expr>,
+}
+
+impl Combined {
+    /// `expr` over `#position` columns of the reference table, as one over these columns.
+    fn of_reference(&self, expr: &Expr) -> std::result::Result<Expr, DataFusionError> {
+        let moved = expr.clone().transform_up(|expr| match &expr {
+            Expr::Column(column) => match position(&column.name) {
+                Some(at) => Ok(Transformed::yes(self.over.column(self.width + at))),
+                None => Ok(Transformed::no(expr)),
+            },
+            _ => Ok(Transformed::no(expr)),
+        })?;
+        Ok(moved.data)
+    }
+}
+
+impl Lowering<'_> {
+    pub(super) fn join(&mut self, join: &Join, ask: Ask) -> Result<Rows> {
+        let sides = match Sides::of(join, self.tables) {
+            Ok(sides) => sides,
+            Err(refusal) => return Err(self.no_lookup(join, refusal)),
+        };
+        let below = Ask {
+            // A residual or an expression above may read the window.
+            assign: Assign::Windows,
+            ..ask
+        };
+        let rows = self.rows(sides.stream, below)?;
+        let rows = self.narrow(rows)?;
+        let combined = self.combined(&sides, &rows)?;
+        let (keys, residual) = self.conditions(join, &sides, &combined)?;
+        let node = self.lookup(&sides, &rows, &combined, keys, residual)?;
+        let rows = Rows { node, ..rows };
+        self.joined(&sides, join, rows, &combined)
+    }
+
+    fn combined(&self, sides: &Sides, rows: &Rows) -> Result<Combined> {
+        let table = &self.tables[sides.reference.table];
+        let mut fields = self.graph.fields(rows.node);
+        let width = fields.len();
+        let mut not_null = self.graph.facts(rows.node).not_null.clone();
+        for column in &table.columns {
+            fields.push(Arc::clone(&column.field));
+            not_null.push(!column.field.is_nullable());
+        }
+        let over = Positional::new(&fields, &not_null).map_err(|error| self.datafusion(&error))?;
+        let mut combined = Combined {
+            stream: rows.columns.iter().map(|at| over.column(*at)).collect(),
+            over,
+            width,
+            reference: Vec::new(),
+        };
+        for expr in &sides.reference.columns {
+            let expr = combined.of_reference(expr);
+            combined
+                .reference
+                .push(expr.map_err(|error| self.datafusion(&error))?);
+        }
+        Ok(combined)
+    }
+
+    /// The key of the stream, in the order of the PRIMARY KEY, and everything else that a match
+    /// must fulfil.
+    fn conditions(
+        &self,
+        join: &Join,
+        sides: &Sides,
+        combined: &Combined,
+    ) -> Result<(Vec<Expr>, Vec<Expr>)> {
+        let df = |error: DataFusionError| self.datafusion(&error);
+        let table = &self.tables[sides.reference.table];
+        let mut keys: Vec<Option<Expr>> = vec![None; table.primary_key.len()];
+        let mut residual = Vec::new();
+        for (ours, theirs) in &sides.pairs {
+            let ours =
+                substitute((*ours).clone(), sides.stream.schema(), &combined.stream).map_err(df)?;
+            let theirs = substitute(
+                (*theirs).clone(),
+                sides.reference.plan.schema(),
+                &combined.reference,
+            )
+            .map_err(df)?;
+            let (column, is_plain) = match &theirs {
+                Expr::Cast(cast) => (cast.expr.as_ref(), false),
+                plain => (plain, true),
+            };
+            let at = column
+                .try_as_col()
+                .and_then(|column| position(&column.name));
+            let part = at.and_then(|at| {
+                table
+                    .primary_key
+                    .iter()
+                    .position(|key| at == combined.width + key)
+            });
+            let slot = part.map(|part| &mut keys[part]);
+            match (slot, is_plain) {
+                (Some(slot @ None), true) => *slot = Some(ours),
+                (Some(slot @ None), false) => {
+                    // The comparison is in a wider type than the key: what does not fit the
+                    // key's type cannot match, and what it rounds to is compared once more.
+                    let at = table.primary_key[part.expect("there is a slot")];
+                    let field = table.columns[at].field.as_ref().clone().with_nullable(true);
+                    *slot = Some(Expr::TryCast(TryCast::new_from_field(
+                        Box::new(ours.clone()),
+                        Arc::new(field),
+                    )));
+                    residual.push(binary_expr(ours, Op::Eq, theirs));
+                }
+                (Some(Some(_)) | None, _) => {
+                    let op = match join.null_equality {
+                        NullEquality::NullEqualsNothing => Op::Eq,
+                        NullEquality::NullEqualsNull => Op::IsNotDistinctFrom,
+                    };
+                    residual.push(binary_expr(ours, op, theirs));
+                }
+            }
+        }
+        if let Some(filter) = &join.filter {
+            let (left, right) = if sides.stream_is_left {
+                (&combined.stream, &combined.reference)
+            } else {
+                (&combined.reference, &combined.stream)
+            };
+            let by: Vec<Expr> = left.iter().chain(right).cloned().collect();
+            let schema: DFSchema = join.left.schema().join(join.right.schema()).map_err(df)?;
+            residual.push(substitute(filter.clone(), &schema, &by).map_err(df)?);
+        }
+        for filter in &sides.reference.filters {
+            residual.push(combined.of_reference(filter).map_err(df)?);
+        }
+        let keys: Option<Vec<Expr>> = keys.into_iter().collect();
+        match keys {
+            Some(keys) => Ok((keys, residual)),
+            None => Err(self.key_not_covered(table)),
+        }
+    }
+
+    fn lookup(
+        &mut self,
+        sides: &Sides,
+        rows: &Rows,
+        combined: &Combined,
+        keys: Vec<Expr>,
+        residual: Vec<Expr>,
+    ) -> Result<usize> {
+        let table_id = sides.reference.table;
+        let table = &self.tables[table_id];
+        let (kind, input) = (sides.kind(), rows.node);
+        let mut text = format!("lookup {input} in {table_id} {kind:?}");
+        let mut compiled = Vec::new();
+        for key in &keys {
+            text += &format!(" [{}]", identity(key));
+            compiled.push(self.compile(key, &combined.over)?.0);
+        }
+        let residual = match conjunction(residual) {
+            Some(condition) => {
+                text += &format!(" if {}", identity(&condition));
+                Some(self.compile(&condition, &combined.over)?.0)
+            }
+            None => None,
+        };
+        let known = self.graph.facts(input);
+        let mut facts = Facts {
+            not_null: known.not_null.clone(),
+            event_time: known.event_time.clone(),
+            // A row of the stream finds one row at most.
+            keys: known.keys.clone(),
+            key_text: known.key_text.clone(),
+        };
+        let mut fields: Vec<FieldRef> = self.graph.fields(input);
+        for column in &table.columns {
+            let nullable = column.field.is_nullable() || kind == JoinKind::Left;
+            let field = column.field.as_ref().clone().with_nullable(nullable);
+            fields.push(Arc::new(field));
+            facts.not_null.push(!nullable);
+            facts.event_time.push(false);
+        }
+        let operator = Operator::Lookup {
+            input,
+            table: table_id,
+            keys: compiled,
+            reference_keys: table.primary_key.clone(),
+            kind,
+            residual,
+        };
+        Ok(self.graph.add(text, operator, fields, facts, self.place))
+    }
+
+    /// The columns of the join over the lookup's.
+    fn joined(
+        &mut self,
+        sides: &Sides,
+        join: &Join,
+        rows: Rows,
+        combined: &Combined,
+    ) -> Result<Rows> {
+        let df = |error: DataFusionError| of_join(&error);
+        let key = combined.width + self.tables[sides.reference.table].primary_key[0];
+        let over = self.positional(&rows)?;
+        let found = over.column(key).is_not_null();
+        let mut reference = Vec::new();
+        for expr in &combined.reference {
+            let plain = matches!(expr, Expr::Column(_));
+            reference.push(if sides.output == Output::Left && !plain {
+                // Without a match every column is NULL, also one that is computed.
+                when(found.clone(), expr.clone()).end().map_err(df)?
+            } else {
+                expr.clone()
+            });
+        }
+        let stream = &combined.stream;
+        let exprs: Vec<Expr> = match (sides.output, sides.stream_is_left) {
+            (Output::Inner | Output::Left, true) => {
+                stream.iter().chain(&reference).cloned().collect()
+            }
+            (Output::Inner | Output::Left, false) => {
+                reference.iter().chain(stream).cloned().collect()
+            }
+            (Output::Semi, _) => stream.clone(),
+            (Output::Anti, _) => {
+                if join.null_aware
+                    && sides
+                        .pairs
+                        .iter()
+                        .any(|(ours, _)| ours.nullable(sides.stream.schema()).unwrap_or(true))
+                {
+                    let ours: Vec<Expr> = sides
+                        .pairs
+                        .iter()
+                        .map(|(ours, _)| (*ours).clone())
+                        .collect();
+                    let message =
+                        format!("`{}` may be NULL, and NOT IN of NULL is NULL", texts(&ours));
+                    return Err(Problem::at(self.place, message)
+                        .hint("write NOT EXISTS (SELECT .. WHERE ..) instead"));
+                }
+                stream.clone()
+            }
+        };
+        let mut rows = rows;
+        if sides.output == Output::Anti {
+            let missing = over.column(key).is_null();
+            rows.node = self.keep_if(rows.node, &missing, &over)?;
+        }
+        let plain: Option<Vec<usize>> = exprs
+            .iter()
+            .map(|expr| expr.try_as_col().and_then(|column| position(&column.name)))
+            .collect();
+        if let Some(columns) = plain {
+            return Ok(Rows { columns, ..rows });
+        }
+        let names: Vec<&str> = join
+            .schema
+            .fields()
+            .iter()
+            .map(|f| f.name().as_str())
+            .collect();
+        self.compute(&rows, &over, &exprs, &names)
+    }
+
+    fn key_not_covered(&self, table: &Table) -> Problem {
+        let names: Vec<&str> = table
+            .primary_key
+            .iter()
+            .map(|at| table.columns[*at].field.name().as_str())
+            .collect();
+        let conditions: Vec<String> = names
+            .iter()
+            .map(|n| format!("{}.{n} = ..", table.name))
+            .collect();
+        Problem::at(
+            self.place_of(&table.name),
+            format!(
+                "the join with `{}` does not compare its whole PRIMARY KEY: {}",
+                table.name,
+                list(&names)
+            ),
+        )
+        .hint(format!("write ON {}", conditions.join(" AND ")))
+    }
+
+    fn no_lookup(&self, join: &Join, refusal: Refusal) -> Problem {
+        if refusal == Refusal::Full {
+            return self.cannot("compute a FULL JOIN").hint("use LEFT JOIN");
+        }
+        let outer = match join.join_type {
+            JoinType::Right => &join.left,
+            _ => &join.right,
+        };
+        let Some(table) = only_table(outer).map(|table| &self.tables[table]) else {
+            return self
+                .cannot("join two streams")
+                .hint("a table that is looked up has a PRIMARY KEY and no WATERMARK FOR");
+        };
+        let place = self.place_of(&table.name);
+        if table.watermark.is_some() {
+            return Problem::at(
+                place,
+                format!("a pipeline cannot join the stream `{}` yet", table.name),
+            )
+            .hint("a table that is looked up has a PRIMARY KEY and no WATERMARK FOR");
+        }
+        if table.primary_key.is_empty() {
+            return Problem::at(
+                place,
+                format!(
+                    "`{}` cannot be looked up: it has no PRIMARY KEY",
+                    table.name
+                ),
+            )
+            .hint("declare the columns it is joined by as its PRIMARY KEY");
+        }
+        Problem::at(
+            place,
+            format!(
+                "a pipeline cannot join a stream to `{}` in this way yet",
+                table.name
+            ),
+        )
+        .hint(format!(
+            "write the stream first: FROM stream LEFT JOIN {} ON ..",
+            table.name
+        ))
+    }
+
+    /// Where the file names a table in a query.
+    pub(super) fn place_of(&self, table: &str) -> crate::plan::Place {
+        self.mentions.get(table).copied().unwrap_or(self.place)
+    }
+}
+
+fn of_join(error: &DataFusionError) -> Problem {
+    crate::sql::errors::of_datafusion(error)
+}
+
+/// The one table that a plan reads, behind filters and projections.
+fn only_table(plan: &LogicalPlan) -> Option<TableId> {
+    if let LogicalPlan::TableScan(scan) = plan {
+        return table_of(scan);
+    }
+    match plan.inputs().as_slice() {
+        [only] => only_table(only),
+        _ => None,
+    }
+}

@@ -1,0 +1,504 @@
+//! DataFusion's optimised logical plan to nodes of the pipeline's graph.
+//!
+//! ```text
+//!   LogicalPlan ──▶ Rows { node, columns, window } ──▶ Graph
+//! ```
+//!
+//! A plan of columns only makes no node: `Rows::columns` says where each column of the logical
+//! plan is found in the node. So columns that nobody reads any more may still be there; `narrow`
+//! drops them before something that copies or moves rows. The two columns of a window are kept
+//! past projections that leave them out, because the aggregate above needs both.
+//!
+//! Whatever the dataflow cannot do exactly is a problem that says what to write. There is no arm
+//! that drops anything.
+
+mod aggregate;
+pub mod expression;
+mod lookup;
+mod scan;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion_common::DFSchema;
+use datafusion_expr::{Expr, LogicalPlan};
+
+use crate::plan::{Assign, Expression, NodeId, Operator, Place, Table, TableId, WindowKind};
+
+use super::errors::of_datafusion;
+use super::graph::Graph;
+use super::problem::Problem;
+use super::window::WindowAssign;
+use expression::{Positional, columns_not_null, identity, plain_column, substitute};
+
+pub use scan::uses;
+
+type Result<T> = std::result::Result<T, Problem>;
+
+/// Where the rows of a logical plan are.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    /// The node that yields them.
+    pub node: NodeId,
+    /// For each column of the logical plan, its position in the node.
+    pub columns: Vec<usize>,
+    /// The window columns, where the rows have them, even if the logical plan left them out.
+    window: Option<WindowColumns>,
+    /// The event time, where an aggregate above asked for it.
+    time: Option<usize>,
+}
+
+/// The window columns of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct WindowColumns {
+    kind: WindowKind,
+    assign: Assign,
+    start: usize,
+    end: usize,
+}
+
+/// What the plan above wants of the rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    /// Why every row must be final, if it must; else groups may come out whenever they change.
+    pub finality: Option<Finality>,
+    /// How windows are to be assigned.
+    pub assign: Assign,
+    /// Whether the event time is to be kept: an aggregate above takes its order from it.
+    pub time: bool,
+}
+
+/// What lowering knows of the file.
+#[derive(Debug)]
+pub struct Lowering<'a> {
+    pub graph: &'a mut Graph,
+    pub tables: &'a [Table],
+    /// The columns that the whole pipeline reads of each source.
+    pub sources: &'a BTreeMap<TableId, BTreeSet<usize>>,
+    pub lateness_us: i64,
+    /// Where the INSERT stands, and where it and its views name each table.
+    pub place: Place,
+    pub mentions: &'a BTreeMap<String, Place>,
+    /// The sink, for messages.
+    pub sink: &'a str,
+}
+
+/// Why rows that change cannot go where they should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finality {
+    /// The sink has no PRIMARY KEY.
+    AppendOnly,
+    /// The INSERT says EMIT ON WINDOW CLOSE.
+    Asked,
+    /// The sink keeps the last row per key of an append stream.
+    Latest,
+    /// An operator above cannot take rows back.
+    Above(&'static str),
+}
+
+impl Lowering<'_> {
+    /// The rows of `plan`.
+    pub fn rows(&mut self, plan: &LogicalPlan, ask: Ask) -> Result<Rows> {
+        match plan {
+            LogicalPlan::TableScan(scan) => self.scan(scan, ask),
+            LogicalPlan::SubqueryAlias(alias) => self.rows(&alias.input, ask),
+            LogicalPlan::Projection(projection) => {
+                let rows = self.rows(&projection.input, ask)?;
+                self.project(
+                    rows,
+                    projection.input.schema(),
+                    &projection.expr,
+                    &projection.schema,
+                )
+            }
+            LogicalPlan::Filter(filter) => {
+                let rows = self.rows(&filter.input, ask)?;
+                self.filter(rows, filter.input.schema(), &filter.predicate)
+            }
+            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate, ask),
+            LogicalPlan::Join(join) => self.join(join, ask),
+            LogicalPlan::Union(union) => self.union(union, ask),
+            LogicalPlan::Unnest(unnest) => self.unnest(unnest, ask),
+            LogicalPlan::Extension(extension) => {
+                match extension.node.as_any().downcast_ref::<WindowAssign>() {
+                    Some(window) => self.window(window, ask),
+                    None => Err(self.cannot(&format!("compute {}", extension.node.name()))),
+                }
+            }
+            LogicalPlan::Distinct(_) => Err(self.cannot("compute DISTINCT ON")),
+            LogicalPlan::Window(_) => Err(self.cannot("compute functions OVER a window")),
+            LogicalPlan::Sort(_) => Err(self
+                .cannot("sort rows that never end")
+                .hint("leave ORDER BY out: a table has no order")),
+            LogicalPlan::Limit(_) => Err(self
+                .cannot("limit rows that never end")
+                .hint("leave LIMIT out")),
+            LogicalPlan::Subquery(_) => Err(self.cannot("compute a query inside an expression")),
+            LogicalPlan::RecursiveQuery(_) => Err(self.cannot("compute a recursive query")),
+            LogicalPlan::EmptyRelation(_) => Err(Problem::at(
+                self.place,
+                "this query yields no rows of a stream",
+            )
+            .hint("read FROM a table, and check the conditions: one of them may never be true")),
+            LogicalPlan::Values(_) => Err(self
+                .cannot("insert constant rows")
+                .hint("read FROM a table; rows of a file come with connector = 'file'")),
+            LogicalPlan::Repartition(_)
+            | LogicalPlan::Statement(_)
+            | LogicalPlan::Explain(_)
+            | LogicalPlan::Analyze(_)
+            | LogicalPlan::Dml(_)
+            | LogicalPlan::Ddl(_)
+            | LogicalPlan::Copy(_)
+            | LogicalPlan::DescribeTable(_) => Err(self.cannot("run this statement")),
+        }
+    }
+
+    /// "this cannot be done yet", at the INSERT.
+    fn cannot(&self, what: &str) -> Problem {
+        Problem::at(self.place, format!("a pipeline cannot {what} yet"))
+    }
+
+    /// A problem of DataFusion's, at the INSERT unless it knows better.
+    fn datafusion(&self, error: &datafusion_common::DataFusionError) -> Problem {
+        of_datafusion(error).or_at(self.place)
+    }
+
+    /// The columns of `rows`, by position in its node.
+    fn positional(&self, rows: &Rows) -> Result<Positional> {
+        let not_null = &self.graph.facts(rows.node).not_null;
+        Positional::new(&self.graph.fields(rows.node), not_null)
+            .map_err(|error| self.datafusion(&error))
+    }
+
+    /// `expr` over the columns of a logical plan, as one over the columns of its rows.
+    fn resolve(
+        &self,
+        expr: &Expr,
+        schema: &DFSchema,
+        rows: &Rows,
+        over: &Positional,
+    ) -> Result<Expr> {
+        let by: Vec<Expr> = rows.columns.iter().map(|at| over.column(*at)).collect();
+        substitute(expr.clone(), schema, &by).map_err(|error| self.datafusion(&error))
+    }
+
+    fn compile(&self, expr: &Expr, over: &Positional) -> Result<(Expression, Field)> {
+        over.compile(expr).map_err(|error| self.datafusion(&error))
+    }
+
+    fn filter(&mut self, rows: Rows, schema: &DFSchema, predicate: &Expr) -> Result<Rows> {
+        let rows = self.narrow(rows)?;
+        let over = self.positional(&rows)?;
+        let predicate = self.resolve(predicate, schema, &rows, &over)?;
+        Ok(Rows {
+            node: self.keep_if(rows.node, &predicate, &over)?,
+            ..rows
+        })
+    }
+
+    /// A filter node; `predicate` is over `over`, the columns of `input`.
+    fn keep_if(&mut self, input: NodeId, predicate: &Expr, over: &Positional) -> Result<NodeId> {
+        let mut facts = self.graph.facts(input).clone();
+        for column in columns_not_null(predicate) {
+            if let Some(at) = position(&column.name) {
+                facts.not_null[at] = true;
+            }
+        }
+        let text = format!("filter {input}: {}", identity(predicate));
+        let (predicate, _) = self.compile(predicate, over)?;
+        let operator = Operator::Filter { input, predicate };
+        let fields = self.graph.fields(input);
+        Ok(self.graph.add(text, operator, fields, facts, self.place))
+    }
+
+    /// Columns that are only passed on make no node.
+    fn project(
+        &mut self,
+        rows: Rows,
+        schema: &DFSchema,
+        exprs: &[Expr],
+        output: &DFSchema,
+    ) -> Result<Rows> {
+        let plain: Option<Vec<usize>> = exprs
+            .iter()
+            .map(|expr| plain_column(expr, schema).map(|at| rows.columns[at]))
+            .collect();
+        if let Some(columns) = plain {
+            return Ok(Rows { columns, ..rows });
+        }
+        let over = self.positional(&rows)?;
+        let mut resolved = Vec::with_capacity(exprs.len());
+        for expr in exprs {
+            resolved.push(self.resolve(expr, schema, &rows, &over)?);
+        }
+        let names: Vec<&str> = output.fields().iter().map(|f| f.name().as_str()).collect();
+        self.compute(&rows, &over, &resolved, &names)
+    }
+
+    /// A projection node of these expressions over `over`, then the window columns of `rows`
+    /// that are not among them.
+    fn compute(
+        &mut self,
+        rows: &Rows,
+        over: &Positional,
+        exprs: &[Expr],
+        names: &[&str],
+    ) -> Result<Rows> {
+        let mut exprs = exprs.to_vec();
+        let mut names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let count = exprs.len();
+        let mut keep = |at: usize, name: &str| -> usize {
+            let column = over.column(at);
+            let found = exprs
+                .iter()
+                .position(|e| e.clone().unalias_nested().data == column);
+            found.unwrap_or_else(|| {
+                exprs.push(column);
+                names.push(name.to_owned());
+                exprs.len() - 1
+            })
+        };
+        let window = rows.window.map(|window| WindowColumns {
+            start: keep(window.start, "window_start"),
+            end: keep(window.end, "window_end"),
+            ..window
+        });
+        let time = rows.time.map(|time| keep(time, "event_time"));
+        let (mut columns, mut fields) = (Vec::new(), Vec::<FieldRef>::new());
+        let mut text = format!("project {}:", rows.node);
+        for (expr, name) in exprs.iter().zip(&names) {
+            let (column, field) = self.compile(expr, over)?;
+            text += &format!(" [{} AS {name}]", identity(expr));
+            fields.push(Arc::new(
+                field.with_name(name).with_nullable(column.nullable),
+            ));
+            columns.push(column);
+        }
+        let facts = self.graph.facts_through(rows.node, &columns);
+        let operator = Operator::Project {
+            input: rows.node,
+            columns,
+        };
+        Ok(Rows {
+            node: self.graph.add(text, operator, fields, facts, self.place),
+            columns: (0..count).collect(),
+            window,
+            time,
+        })
+    }
+
+    /// The same rows with exactly the columns of the logical plan, in its order, and the window
+    /// columns after them.
+    fn exact(&mut self, rows: Rows, output: &DFSchema) -> Result<Rows> {
+        let width = self.graph.fields(rows.node).len();
+        if rows.window.is_none() && rows.time.is_none() && rows.columns.iter().copied().eq(0..width)
+        {
+            return Ok(rows);
+        }
+        let over = self.positional(&rows)?;
+        let exprs: Vec<Expr> = rows.columns.iter().map(|at| over.column(*at)).collect();
+        let names: Vec<&str> = output.fields().iter().map(|f| f.name().as_str()).collect();
+        self.compute(&rows, &over, &exprs, &names)
+    }
+
+    /// A node with exactly the columns of the logical plan.
+    pub fn visible(&mut self, rows: Rows, output: &DFSchema) -> Result<NodeId> {
+        let rows = Rows {
+            window: None,
+            time: None,
+            ..rows
+        };
+        Ok(self.exact(rows, output)?.node)
+    }
+
+    /// Drops the columns that nobody above reads, before something that copies rows.
+    fn narrow(&mut self, rows: Rows) -> Result<Rows> {
+        let window = rows
+            .window
+            .iter()
+            .flat_map(|window| [window.start, window.end]);
+        let kept: BTreeSet<usize> = rows
+            .columns
+            .iter()
+            .copied()
+            .chain(window)
+            .chain(rows.time)
+            .collect();
+        let fields = self.graph.fields(rows.node);
+        if kept.len() == fields.len() {
+            return Ok(rows);
+        }
+        let over = self.positional(&rows)?;
+        let exprs: Vec<Expr> = kept.iter().map(|at| over.column(*at)).collect();
+        let names: Vec<&str> = kept.iter().map(|at| fields[*at].name().as_str()).collect();
+        let narrowed = self.compute(&rows, &over, &exprs, &names)?;
+        let moved = |at: &usize| kept.range(..at).count();
+        Ok(Rows {
+            columns: rows.columns.iter().map(moved).collect(),
+            ..narrowed
+        })
+    }
+
+    fn window(&mut self, window: &WindowAssign, ask: Ask) -> Result<Rows> {
+        let below = Ask {
+            finality: Some(Finality::Above("windows")),
+            assign: Assign::Windows,
+            time: ask.time,
+        };
+        let rows = self.rows(&window.input, below)?;
+        let rows = self.narrow(rows)?;
+        if rows.window.is_some() {
+            return Err(
+                Problem::at(window.place, "these rows are in windows already").hint(
+                    "aggregate by the window of the inner query only, or window the table itself",
+                ),
+            );
+        }
+        let schema = window.input.schema();
+        let is_event_time = plain_column(&window.time, schema)
+            .is_some_and(|at| self.graph.facts(rows.node).event_time[rows.columns[at]]);
+        if !is_event_time {
+            return Err(self.no_event_time(window));
+        }
+        let over = self.positional(&rows)?;
+        let time = self.resolve(&window.time, schema, &rows, &over)?;
+        let assign = match window.kind {
+            WindowKind::Tumble { .. } => Assign::Windows,
+            WindowKind::Hop { .. } | WindowKind::Cumulate { .. } => ask.assign,
+        };
+        let text = format!(
+            "window {} by {}: {:?} {assign:?}",
+            rows.node,
+            identity(&time),
+            window.kind
+        );
+        let (time, field) = self.compile(&time, &over)?;
+        let mut fields = self.graph.fields(rows.node);
+        let start = fields.len();
+        for name in super::window::WINDOW_COLUMNS {
+            fields.push(Arc::new(Field::new(name, field.data_type().clone(), false)));
+        }
+        let mut facts = self.graph.facts(rows.node).clone();
+        facts.not_null.extend([true, true]);
+        facts.event_time.extend([false, false]);
+        // A row may come out several times.
+        facts.keys.clear();
+        facts.key_text = None;
+        let operator = Operator::Window {
+            input: rows.node,
+            time,
+            kind: window.kind,
+            assign,
+        };
+        let mut columns = rows.columns;
+        columns.extend([start, start + 1]);
+        Ok(Rows {
+            node: self.graph.add(text, operator, fields, facts, window.place),
+            columns,
+            window: Some(WindowColumns {
+                kind: window.kind,
+                assign,
+                start,
+                end: start + 1,
+            }),
+            time: rows.time,
+        })
+    }
+
+    fn no_event_time(&self, window: &WindowAssign) -> Problem {
+        let time = expression::text(&window.time);
+        let message =
+            format!("the time of a window must be a WATERMARK FOR column, and `{time}` is not");
+        let mut hint = format!(
+            "declare it on the table: WATERMARK FOR {time} AS {time} - INTERVAL '5' SECOND"
+        );
+        let sources = uses(&window.input, self.tables);
+        for table in sources.columns.keys() {
+            if let Some(watermark) = &self.tables[*table].watermark {
+                let name = self.tables[*table].columns[watermark.column].field.name();
+                hint = format!(
+                    "the event time of `{}` is `{name}`",
+                    self.tables[*table].name
+                );
+            }
+        }
+        Problem::at(window.place, message).hint(hint)
+    }
+
+    fn union(&mut self, union: &datafusion_expr::Union, ask: Ask) -> Result<Rows> {
+        let ask = Ask {
+            assign: Assign::Windows,
+            ..ask
+        };
+        let mut inputs = Vec::new();
+        for input in &union.inputs {
+            let rows = self.rows(input, ask)?;
+            inputs.push(self.exact(rows, &union.schema)?);
+        }
+        let windows: Vec<_> = inputs.iter().map(|rows| rows.window).collect();
+        let window = windows[0].filter(|first| windows.iter().all(|w| *w == Some(*first)));
+        if window.is_none() && windows.iter().any(Option::is_some) {
+            return Err(self
+                .cannot("put rows of different windows together")
+                .hint("write UNION ALL first, then one TUMBLE over it"));
+        }
+        Ok(Rows {
+            columns: inputs[0].columns.clone(),
+            node: self.graph.union_of(
+                &inputs.iter().map(|rows| rows.node).collect::<Vec<_>>(),
+                self.place,
+            ),
+            window,
+            time: inputs[0].time,
+        })
+    }
+
+    fn unnest(&mut self, unnest: &datafusion_expr::logical_plan::Unnest, ask: Ask) -> Result<Rows> {
+        let [(at, list)] = unnest.list_type_columns.as_slice() else {
+            return Err(self
+                .cannot("unnest several lists, or a STRUCT, at once")
+                .hint("unnest one list per query; a field of a STRUCT is (column).field"));
+        };
+        if list.depth != 1 || !unnest.struct_type_columns.is_empty() {
+            return Err(self
+                .cannot("unnest lists of lists at once")
+                .hint("unnest once per level, each in its own query"));
+        }
+        let ask = Ask {
+            assign: Assign::Windows,
+            ..ask
+        };
+        let rows = self.rows(&unnest.input, ask)?;
+        let rows = self.exact(rows, unnest.input.schema())?;
+        let column = rows.columns[*at];
+        let mut fields = self.graph.fields(rows.node);
+        let DataType::List(item) = fields[column].data_type() else {
+            return Err(self.cannot(&format!(
+                "unnest {}",
+                super::types::name_of(fields[column].data_type())
+            )));
+        };
+        let item = item.as_ref().clone().with_name(fields[column].name());
+        fields[column] = Arc::new(item.with_nullable(true));
+        let mut facts = self.graph.facts(rows.node).clone();
+        facts.not_null[column] = false;
+        facts.keys.clear();
+        facts.key_text = None;
+        let operator = Operator::Unnest {
+            input: rows.node,
+            column,
+        };
+        let text = format!("unnest {} at {column}", rows.node);
+        Ok(Rows {
+            node: self.graph.add(text, operator, fields, facts, self.place),
+            ..rows
+        })
+    }
+}
+
+/// The position in a `name#position`.
+fn position(name: &str) -> Option<usize> {
+    name.rsplit_once('#')?.1.parse().ok()
+}

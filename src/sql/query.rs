@@ -1,0 +1,108 @@
+//! A query to an optimised logical plan, on DataFusion's planner, analyser and optimiser.
+
+use std::sync::Arc;
+
+use datafusion_common::alias::AliasGenerator;
+use datafusion_common::config::ConfigOptions;
+use datafusion_common::{DFSchema, DataFusionError};
+use datafusion_expr::registry::{FunctionRegistry, MemoryFunctionRegistry};
+use datafusion_expr::simplify::SimplifyContext;
+use datafusion_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion_optimizer::simplify_expressions::ExprSimplifier;
+use datafusion_optimizer::{Analyzer, Optimizer, OptimizerConfig, OptimizerContext, OptimizerRule};
+use datafusion_sql::planner::{PlannerContext, SqlToRel};
+use datafusion_sql::sqlparser::ast;
+
+use super::catalog::Catalog;
+use super::normalise;
+use super::problem::Problem;
+
+type Result<T> = std::result::Result<T, DataFusionError>;
+
+/// The plan of a query as written: names resolved, nothing coerced yet.
+///
+/// `SqlToRel` is generic over the catalog and dear to compile: this file is where it is used.
+pub fn plan(catalog: &Catalog, query: ast::Query) -> Result<LogicalPlan> {
+    let statement = ast::Statement::Query(Box::new(query));
+    SqlToRel::new(catalog).sql_statement_to_plan(statement)
+}
+
+/// The plan of a view, whose columns may have been given names.
+pub fn view(catalog: &Catalog, query: ast::Query, columns: &[ast::Ident]) -> Result<LogicalPlan> {
+    let plan = plan(catalog, query)?;
+    if columns.is_empty() {
+        return Ok(plan);
+    }
+    let given = plan.schema().columns();
+    if given.len() != columns.len() {
+        let message = format!(
+            "the view names {} columns, but its query yields {}",
+            columns.len(),
+            given.len()
+        );
+        return Err(Problem::of_file(message).into());
+    }
+    let named = given.into_iter().zip(columns);
+    let named = named.map(|(column, name)| Expr::Column(column).alias(normalise(name)));
+    LogicalPlanBuilder::from(plan).project(named)?.build()
+}
+
+/// An expression over the columns of `schema`, types coerced and constants folded.
+pub fn expression(catalog: &Catalog, sql: ast::Expr, schema: &DFSchema) -> Result<Expr> {
+    let expression = SqlToRel::new(catalog).sql_to_expr(sql, schema, &mut PlannerContext::new())?;
+    let context = SimplifyContext::builder()
+        .with_config_options(catalog.config())
+        .with_schema(Arc::new(schema.clone()))
+        .build();
+    let simplifier = ExprSimplifier::new(context);
+    let expression = simplifier.coerce(expression, schema)?;
+    simplifier.simplify(expression)
+}
+
+/// Coerces the types of a plan.
+pub fn analyse(catalog: &Catalog, plan: LogicalPlan) -> Result<LogicalPlan> {
+    Analyzer::new().execute_and_check(plan, &catalog.config(), |_, _| {})
+}
+
+/// Pushes filters and projections down, folds constants, removes what is not needed.
+pub fn optimise(catalog: &Catalog, plan: LogicalPlan) -> Result<LogicalPlan> {
+    let config = Config {
+        context: OptimizerContext::new_with_config_options(catalog.config())
+            // `now()` must not be folded to the moment of planning.
+            .without_query_execution_start_time(),
+        registry: catalog.registry(),
+    };
+    Optimizer::with_rules(rules()).optimize(plan, &config, |_, _| {})
+}
+
+/// DataFusion's rules but those that rewrite what the dataflow does better itself.
+fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    // Our count(DISTINCT x) keeps its own sets.
+    rules.retain(|rule| rule.name() != "single_distinct_aggregation_to_group_by");
+    rules
+}
+
+/// The optimiser's context, with a registry: DISTINCT ON panics without one.
+struct Config {
+    context: OptimizerContext,
+    registry: MemoryFunctionRegistry,
+}
+
+impl OptimizerConfig for Config {
+    fn query_execution_start_time(&self) -> Option<chrono::DateTime<chrono::Utc>> {
+        self.context.query_execution_start_time()
+    }
+
+    fn alias_generator(&self) -> &Arc<AliasGenerator> {
+        self.context.alias_generator()
+    }
+
+    fn options(&self) -> Arc<ConfigOptions> {
+        self.context.options()
+    }
+
+    fn function_registry(&self) -> Option<&dyn FunctionRegistry> {
+        Some(&self.registry)
+    }
+}

@@ -1,0 +1,213 @@
+//! SQL's type names to Arrow types, as PostgreSQL means them.
+//!
+//! * `TIMESTAMP` and `TIME` count microseconds whatever precision is written (up to 6).
+//! * `TIMESTAMPTZ` is an instant; it is shown in UTC.
+//! * `NUMERIC(p, s)` has at most 38 digits; a bare `NUMERIC` is `NUMERIC(38, 10)`.
+//! * `UUID` and `JSON` are text with a mark in the field's metadata, `JSONB` is `JSON`.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "sqlparser lists the types of every engine: those not named here are refused"
+)]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, IntervalUnit, TimeUnit};
+use datafusion_common::Result;
+use datafusion_expr::planner::TypePlanner;
+use datafusion_sql::sqlparser::ast::{
+    ArrayElemTypeDef, CharacterLength, DataType as Sql, ExactNumberInfo, TimezoneInfo,
+};
+
+/// The metadata key under which Arrow names extension types.
+pub const EXTENSION: &str = "ARROW:extension:name";
+/// The extension name of `JSON`.
+pub const JSON: &str = "arrow.json";
+/// The extension name of `UUID`.
+pub const UUID: &str = "arrow.uuid";
+
+/// What a type name means, and what to write where it means nothing here.
+pub fn field_of(sql: &Sql) -> Result<FieldRef, (String, String)> {
+    let plain = |data_type| Ok(Arc::new(Field::new("", data_type, true)));
+    match sql {
+        Sql::Boolean | Sql::Bool => plain(DataType::Boolean),
+        Sql::SmallInt(_) | Sql::Int2(_) => plain(DataType::Int16),
+        Sql::Int(_) | Sql::Integer(_) | Sql::Int4(_) => plain(DataType::Int32),
+        Sql::BigInt(_) | Sql::Int8(_) => plain(DataType::Int64),
+        Sql::Real | Sql::Float4 => plain(DataType::Float32),
+        Sql::Float(ExactNumberInfo::Precision(1..=24)) => plain(DataType::Float32),
+        Sql::Float(_) | Sql::Double(_) | Sql::DoublePrecision | Sql::Float8 => {
+            plain(DataType::Float64)
+        }
+        Sql::Numeric(info) | Sql::Decimal(info) | Sql::Dec(info) => decimal(info).and_then(plain),
+        Sql::Text | Sql::String(_) | Sql::Varchar(_) | Sql::CharacterVarying(_) => {
+            plain(DataType::Utf8)
+        }
+        Sql::CharVarying(_) | Sql::Char(_) | Sql::Character(_) => plain(DataType::Utf8),
+        Sql::Bytea | Sql::Bytes(_) | Sql::Binary(_) | Sql::Varbinary(_) | Sql::Blob(_) => {
+            plain(DataType::Binary)
+        }
+        Sql::Date => plain(DataType::Date32),
+        Sql::Time(precision, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
+            microseconds(*precision)?;
+            plain(DataType::Time64(TimeUnit::Microsecond))
+        }
+        Sql::Timestamp(precision, zone) => {
+            microseconds(*precision)?;
+            let zone = matches!(zone, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone);
+            plain(timestamp(zone))
+        }
+        Sql::Datetime(precision) => {
+            microseconds(*precision)?;
+            plain(timestamp(false))
+        }
+        Sql::Interval { .. } => plain(DataType::Interval(IntervalUnit::MonthDayNano)),
+        Sql::Uuid => Ok(marked(UUID)),
+        Sql::JSON | Sql::JSONB => Ok(marked(JSON)),
+        Sql::Array(
+            ArrayElemTypeDef::SquareBracket(item, _)
+            | ArrayElemTypeDef::AngleBracket(item)
+            | ArrayElemTypeDef::Parenthesis(item),
+        ) => {
+            let item = field_of(item)?.as_ref().clone().with_name("item");
+            plain(DataType::List(Arc::new(item)))
+        }
+        Sql::Struct(fields, _) => structure(fields).and_then(plain),
+        other => Err(refuse(other)),
+    }
+}
+
+fn timestamp(zone: bool) -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, zone.then(|| "UTC".into()))
+}
+
+fn marked(extension: &str) -> FieldRef {
+    let metadata = HashMap::from([(EXTENSION.to_owned(), extension.to_owned())]);
+    Arc::new(Field::new("", DataType::Utf8, true).with_metadata(metadata))
+}
+
+fn microseconds(precision: Option<u64>) -> Result<(), (String, String)> {
+    match precision {
+        None | Some(0..=6) => Ok(()),
+        Some(precision) => Err((
+            format!("times have microseconds, not {precision} digits after the second"),
+            "write a precision of 6 or less".to_owned(),
+        )),
+    }
+}
+
+fn decimal(info: &ExactNumberInfo) -> Result<DataType, (String, String)> {
+    let (precision, scale) = match *info {
+        ExactNumberInfo::None => (38, 10),
+        ExactNumberInfo::Precision(precision) => (precision, 0),
+        ExactNumberInfo::PrecisionAndScale(precision, scale) => (precision, scale),
+    };
+    let in_range = (1..=38).contains(&precision) && scale >= 0 && scale.unsigned_abs() <= precision;
+    match (u8::try_from(precision), i8::try_from(scale)) {
+        (Ok(precision), Ok(scale)) if in_range => Ok(DataType::Decimal128(precision, scale)),
+        _ => Err((
+            format!("NUMERIC({precision}, {scale}) is out of range"),
+            "write up to 38 digits, of which any number stand after the point".to_owned(),
+        )),
+    }
+}
+
+fn structure(
+    fields: &[datafusion_sql::sqlparser::ast::StructField],
+) -> Result<DataType, (String, String)> {
+    let mut out = Vec::with_capacity(fields.len());
+    for field in fields {
+        let Some(name) = &field.field_name else {
+            return Err((
+                "the fields of a STRUCT have names".to_owned(),
+                "write STRUCT<name TYPE, ..>".to_owned(),
+            ));
+        };
+        let kind = field_of(&field.field_type)?;
+        out.push(kind.as_ref().clone().with_name(super::normalise(name)));
+    }
+    Ok(DataType::Struct(Fields::from(out)))
+}
+
+fn refuse(sql: &Sql) -> (String, String) {
+    let name = sql.to_string();
+    let hint = match sql {
+        Sql::TinyInt(_) => "write SMALLINT",
+        Sql::Time(_, _) => "write TIME, or TIMESTAMPTZ for an instant",
+        Sql::Map(_, _) => "write JSON, and take values out with ->>",
+        Sql::TimestampNtz { .. } => "write TIMESTAMP",
+        Sql::Custom(name, _) if name.to_string().eq_ignore_ascii_case("timestamp_ltz") => {
+            "write TIMESTAMPTZ"
+        }
+        _ if name.to_lowercase().contains("unsigned") => "write the next larger signed type",
+        _ => {
+            "the types are BOOLEAN, SMALLINT, INT, BIGINT, NUMERIC, REAL, DOUBLE PRECISION, TEXT, \
+             BYTEA, DATE, TIME, TIMESTAMP, TIMESTAMPTZ, INTERVAL, UUID, JSON, T[] and STRUCT<..>"
+        }
+    };
+    (format!("there is no type `{name}`"), hint.to_owned())
+}
+
+/// The `n` of `VARCHAR(n)` and `CHAR(n)`.
+pub fn length_limit(sql: &Sql) -> Option<u64> {
+    let length = match sql {
+        Sql::Varchar(length) | Sql::CharacterVarying(length) | Sql::CharVarying(length) => length,
+        Sql::Char(length) | Sql::Character(length) => length,
+        _ => return None,
+    };
+    match length {
+        Some(CharacterLength::IntegerLength { length, .. }) => Some(*length),
+        Some(CharacterLength::Max) | None => None,
+    }
+}
+
+/// Our types for DataFusion's CASTs.
+#[derive(Debug)]
+pub struct Types;
+
+impl TypePlanner for Types {
+    fn plan_type_field(&self, sql: &Sql) -> Result<Option<FieldRef>> {
+        let problem = |message: String, hint: String| {
+            let problem = super::problem::Problem::of_file(message).hint(hint);
+            datafusion_common::DataFusionError::from(problem)
+        };
+        if let Some(length) = length_limit(sql) {
+            let message = format!("a cast to {sql} would cut text off");
+            return Err(problem(message, format!("write left(x, {length})")));
+        }
+        match field_of(sql) {
+            Ok(field) => Ok(Some(field)),
+            Err((message, hint)) => Err(problem(message, hint)),
+        }
+    }
+}
+
+/// The SQL name of an Arrow type, for messages and `explain`.
+#[must_use]
+pub fn name_of(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Boolean => "BOOLEAN".to_owned(),
+        DataType::Int16 => "SMALLINT".to_owned(),
+        DataType::Int32 => "INT".to_owned(),
+        DataType::Int64 => "BIGINT".to_owned(),
+        DataType::Float32 => "REAL".to_owned(),
+        DataType::Float64 => "DOUBLE PRECISION".to_owned(),
+        DataType::Decimal128(precision, scale) => format!("NUMERIC({precision}, {scale})"),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "TEXT".to_owned(),
+        DataType::Binary => "BYTEA".to_owned(),
+        DataType::Date32 => "DATE".to_owned(),
+        DataType::Time64(_) => "TIME".to_owned(),
+        DataType::Timestamp(_, None) => "TIMESTAMP".to_owned(),
+        DataType::Timestamp(_, Some(_)) => "TIMESTAMPTZ".to_owned(),
+        DataType::Interval(_) | DataType::Duration(_) => "INTERVAL".to_owned(),
+        DataType::List(item) => format!("{}[]", name_of(item.data_type())),
+        DataType::Struct(fields) => {
+            let fields: Vec<String> = fields
+                .iter()
+                .map(|field| format!("{} {}", field.name(), name_of(field.data_type())))
+                .collect();
+            format!("STRUCT<{}>", fields.join(", "))
+        }
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,324 @@
+//! `TUMBLE(t, ts, size)`, `HOP` and `CUMULATE` in FROM: one extension node in the logical plan.
+//!
+//! The node's output is its input's columns, then `window_start` and `window_end`. The optimiser
+//! pushes filters that do not read the two, and projections, through it.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field};
+use datafusion_common::{DFSchema, DFSchemaRef, Result, ScalarValue};
+use datafusion_expr::planner::{
+    PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
+};
+use datafusion_expr::{Expr, ExprSchemable, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion_sql::sqlparser::ast::{
+    self, FunctionArg, FunctionArgExpr, FunctionArguments, Spanned, TableFactor,
+};
+
+use crate::plan::{Place, WindowKind};
+
+use super::place_of;
+use super::problem::Problem;
+
+/// The names of the two columns that a window adds.
+pub const WINDOW_COLUMNS: [&str; 2] = ["window_start", "window_end"];
+
+/// Assigns windows to the rows of its input.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct WindowAssign {
+    pub input: LogicalPlan,
+    pub time: Expr,
+    pub kind: WindowKind,
+    pub place: Place,
+    schema: DFSchemaRef,
+}
+
+// DataFusion asks for an order and never uses it.
+impl PartialOrd for WindowAssign {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        self.place.partial_cmp(&other.place)
+    }
+}
+
+impl WindowAssign {
+    fn try_new(input: LogicalPlan, time: Expr, kind: WindowKind, place: Place) -> Result<Self> {
+        let data_type = time.get_type(input.schema())?;
+        if !matches!(data_type, DataType::Timestamp(_, _)) {
+            let message = format!(
+                "the time of a window is a TIMESTAMP or TIMESTAMPTZ, not {}",
+                super::types::name_of(&data_type)
+            );
+            return Err(Problem::at(place, message).into());
+        }
+        let mut fields: Vec<_> = input
+            .schema()
+            .iter()
+            .map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field)))
+            .collect();
+        for name in WINDOW_COLUMNS {
+            fields.push((None, Arc::new(Field::new(name, data_type.clone(), false))));
+        }
+        let metadata = input.schema().metadata().clone();
+        let schema = Arc::new(DFSchema::new_with_metadata(fields, metadata)?);
+        Ok(Self {
+            input,
+            time,
+            kind,
+            place,
+            schema,
+        })
+    }
+}
+
+impl UserDefinedLogicalNodeCore for WindowAssign {
+    fn name(&self) -> &str {
+        "WindowAssign"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.input]
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.schema
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        vec![self.time.clone()]
+    }
+
+    fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
+        WINDOW_COLUMNS.map(str::to_owned).into()
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "WindowAssign: {:?} on {}", self.kind, self.time)
+    }
+
+    fn with_exprs_and_inputs(
+        &self,
+        mut expressions: Vec<Expr>,
+        mut inputs: Vec<LogicalPlan>,
+    ) -> Result<Self> {
+        let time = expressions.swap_remove(0);
+        Self::try_new(inputs.swap_remove(0), time, self.kind, self.place)
+    }
+
+    fn necessary_children_exprs(&self, output: &[usize]) -> Option<Vec<Vec<usize>>> {
+        let schema = self.input.schema();
+        let inputs = schema.fields().len();
+        let mut needed: Vec<usize> = output.iter().copied().filter(|at| *at < inputs).collect();
+        for column in self.time.column_refs() {
+            needed.push(schema.index_of_column(column).ok()?);
+        }
+        needed.sort_unstable();
+        needed.dedup();
+        Some(vec![needed])
+    }
+}
+
+/// Plans the window functions in FROM.
+#[derive(Debug)]
+pub struct WindowPlanner;
+
+impl RelationPlanner for WindowPlanner {
+    fn plan_relation(
+        &self,
+        relation: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<RelationPlanning> {
+        let Some((name, arguments, place)) = call(&relation) else {
+            return Ok(RelationPlanning::Original(Box::new(relation)));
+        };
+        let window = window(&name, arguments, place, context)?;
+        let alias = match relation {
+            TableFactor::Table { alias, .. } | TableFactor::TableFunction { alias, .. } => alias,
+            _ => None,
+        };
+        let plan = LogicalPlan::Extension(Extension {
+            node: Arc::new(window),
+        });
+        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(
+            plan, alias,
+        ))))
+    }
+}
+
+/// The call of a window function: `FROM TUMBLE(..)` or Flink's `FROM TABLE(TUMBLE(..))`.
+fn call(relation: &TableFactor) -> Option<(String, &[FunctionArg], Place)> {
+    let (name, arguments) = match relation {
+        TableFactor::Table {
+            name,
+            args: Some(arguments),
+            ..
+        } => (name, arguments.args.as_slice()),
+        TableFactor::TableFunction {
+            expr: ast::Expr::Function(function),
+            ..
+        } => match &function.args {
+            FunctionArguments::List(list) => (&function.name, list.args.as_slice()),
+            FunctionArguments::None | FunctionArguments::Subquery(_) => return None,
+        },
+        _ => return None,
+    };
+    let place = place_of(name.span());
+    let name = name.to_string().to_lowercase();
+    matches!(name.as_str(), "tumble" | "hop" | "cumulate" | "session")
+        .then_some((name, arguments, place))
+}
+
+fn window(
+    name: &str,
+    arguments: &[FunctionArg],
+    place: Place,
+    context: &mut dyn RelationPlannerContext,
+) -> Result<WindowAssign> {
+    let usage = match name {
+        "tumble" => "TUMBLE(table, time, INTERVAL '1' MINUTE)",
+        "hop" => "HOP(table, time, INTERVAL '10' SECOND, INTERVAL '1' MINUTE): slide, then size",
+        "cumulate" => "CUMULATE(table, time, INTERVAL '1' HOUR, INTERVAL '1' DAY): step, then size",
+        _ => {
+            return Err(Problem::at(place, "SESSION windows cannot be computed yet")
+                .hint("use TUMBLE, HOP or CUMULATE")
+                .into());
+        }
+    };
+    let wrong = |message: String| Problem::at(place, message).hint(format!("write {usage}"));
+    let expressions: Vec<&ast::Expr> = arguments.iter().filter_map(argument).collect();
+    let wanted = if name == "tumble" { 3 } else { 4 };
+    if expressions.len() != wanted || arguments.len() != wanted {
+        let message = format!("{} takes {wanted} arguments", name.to_uppercase());
+        return Err(wrong(message).into());
+    }
+    let input =
+        context
+            .plan(relation_of(expressions[0]).ok_or_else(|| {
+                wrong(format!("`{}` is not a table or a query", expressions[0]))
+            })?)?;
+    let schema = Arc::clone(input.schema());
+    let time = context.sql_to_expr(descriptor(expressions[1]).clone(), &schema)?;
+    let mut sizes = Vec::new();
+    for size in &expressions[2..] {
+        let at = Some(place_of(size.span()))
+            .filter(|at| at.line > 0)
+            .unwrap_or(place);
+        sizes.push(microseconds(size, at, context)?);
+    }
+    let kind = match (name, sizes.as_slice()) {
+        ("tumble", [size_us]) => WindowKind::Tumble { size_us: *size_us },
+        ("hop", [slide_us, size_us]) => {
+            multiple(*slide_us, *size_us)
+                .map_err(|what| wrong(format!("the size of a HOP {what} slide")))?;
+            WindowKind::Hop {
+                slide_us: *slide_us,
+                size_us: *size_us,
+            }
+        }
+        ("cumulate", [step_us, size_us]) => {
+            multiple(*step_us, *size_us)
+                .map_err(|what| wrong(format!("the size of a CUMULATE {what} step")))?;
+            WindowKind::Cumulate {
+                step_us: *step_us,
+                size_us: *size_us,
+            }
+        }
+        _ => return Err(wrong(format!("{name} takes {wanted} arguments")).into()),
+    };
+    WindowAssign::try_new(input, time, kind, place)
+}
+
+fn multiple(step: i64, size: i64) -> Result<(), &'static str> {
+    if size % step == 0 {
+        Ok(())
+    } else {
+        Err("must be a multiple of its")
+    }
+}
+
+fn argument(argument: &FunctionArg) -> Option<&ast::Expr> {
+    match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expression))
+        | FunctionArg::Named {
+            arg: FunctionArgExpr::Expr(expression),
+            ..
+        }
+        | FunctionArg::ExprNamed {
+            arg: FunctionArgExpr::Expr(expression),
+            ..
+        } => Some(expression),
+        FunctionArg::Unnamed(_) | FunctionArg::Named { .. } | FunctionArg::ExprNamed { .. } => None,
+    }
+}
+
+/// The table or query that is windowed.
+fn relation_of(expression: &ast::Expr) -> Option<TableFactor> {
+    let named = |parts: Vec<ast::Ident>| TableFactor::Table {
+        name: ast::ObjectName::from(parts),
+        alias: None,
+        args: None,
+        with_hints: Vec::new(),
+        version: None,
+        with_ordinality: false,
+        partitions: Vec::new(),
+        json_path: None,
+        sample: None,
+        index_hints: Vec::new(),
+    };
+    match expression {
+        ast::Expr::Identifier(name) => Some(named(vec![name.clone()])),
+        ast::Expr::CompoundIdentifier(parts) => Some(named(parts.clone())),
+        ast::Expr::Subquery(query) => Some(TableFactor::Derived {
+            lateral: false,
+            subquery: query.clone(),
+            alias: None,
+            sample: None,
+        }),
+        _ => None,
+    }
+}
+
+/// Flink's `DESCRIPTOR(ts)` is `ts`.
+fn descriptor(expression: &ast::Expr) -> &ast::Expr {
+    if let ast::Expr::Function(function) = expression
+        && function.name.to_string().eq_ignore_ascii_case("descriptor")
+        && let FunctionArguments::List(list) = &function.args
+        && let [only] = list.args.as_slice()
+        && let Some(inner) = argument(only)
+    {
+        return inner;
+    }
+    expression
+}
+
+/// A constant interval in microseconds.
+fn microseconds(
+    expression: &ast::Expr,
+    place: Place,
+    context: &mut dyn RelationPlannerContext,
+) -> Result<i64> {
+    let wrong = |message: &str| {
+        Problem::at(place, message).hint("write INTERVAL '1' MINUTE or INTERVAL '90 seconds'")
+    };
+    let literal = context.sql_to_expr(expression.clone(), &DFSchema::empty())?;
+    let Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(interval)), _) = literal else {
+        return Err(wrong("the size of a window is a constant INTERVAL").into());
+    };
+    match interval_microseconds(interval.months, interval.days, interval.nanoseconds) {
+        Some(size) if size > 0 => Ok(size),
+        Some(_) => Err(wrong("the size of a window is more than a microsecond").into()),
+        None => Err(wrong("a month has no fixed length").into()),
+    }
+}
+
+/// Microseconds of an interval without months, unless there are too many.
+pub fn interval_microseconds(months: i32, days: i32, nanoseconds: i64) -> Option<i64> {
+    if months != 0 {
+        return None;
+    }
+    const DAY: i64 = 86_400_000_000;
+    i64::from(days)
+        .checked_mul(DAY)?
+        .checked_add(nanoseconds / 1000)
+}
