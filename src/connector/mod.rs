@@ -14,6 +14,7 @@ mod file;
 #[cfg(test)]
 mod fixtures;
 mod generator;
+mod list;
 mod open;
 mod option;
 mod sink;
@@ -26,6 +27,7 @@ pub use catalog::{CONNECTORS, Connector, Guarantee, SinkEntry, SourceEntry, conn
 pub use discard::Discard;
 pub use file::{FileSink, FileSource};
 pub use generator::Generator;
+pub use list::list;
 pub use open::{OpenDestination, inspect_source, open_destinations, open_source};
 pub use option::{ConnectorOption, Default, Side, ValueKind};
 pub use sink::{Finding, SinkTable};

@@ -1,6 +1,6 @@
 //! Checks the `WITH` options of a table against what its connector and its format take.
 
-use super::catalog::{CONNECTORS, Connector, connector};
+use super::catalog::{CONNECTORS, Connector, GENERAL_OPTIONS, connector};
 use super::option::{ConnectorOption, Default, Side};
 use super::suggest::nearest;
 use crate::format::{FORMATS, FormatOptions, format};
@@ -16,10 +16,6 @@ pub struct OptionProblem {
     /// What to type.
     pub hint: Option<String>,
 }
-
-/// Options that mean the same for every connector; the planner reads them.
-const GENERAL_OPTIONS: &[(&str, Side)] =
-    &[("dead.letter", Side::Source), ("upsert.by", Side::Sink)];
 
 /// Everything that is wrong with the options of `table`, in the order of the file.
 #[must_use]
@@ -171,7 +167,7 @@ impl Check<'_> {
         let side = self.side();
         let general = GENERAL_OPTIONS
             .iter()
-            .any(|(general, of)| *general == name && side.meets(*of));
+            .any(|general| general.name == name && side.meets(general.side));
         let own = self
             .option(name)
             .is_some_and(|option| side.meets(option.side));
@@ -249,17 +245,13 @@ impl Check<'_> {
 
     fn known_names(&self) -> Vec<&'static str> {
         let side = self.side();
-        let own = self
-            .connector
-            .options
-            .iter()
-            .filter(|o| side.meets(o.side))
-            .map(|o| o.name);
-        let general = GENERAL_OPTIONS
-            .iter()
-            .filter(|(_, of)| side.meets(*of))
-            .map(|(name, _)| *name);
-        let mut names: Vec<&'static str> = own.collect();
+        let on_side = |options: &'static [ConnectorOption]| {
+            options
+                .iter()
+                .filter(move |option| side.meets(option.side))
+                .map(|option| option.name)
+        };
+        let mut names: Vec<&'static str> = on_side(self.connector.options).collect();
         if self.takes_format() {
             names.push("format");
             // Only those of the format that was chosen, if one was.
@@ -271,7 +263,7 @@ impl Check<'_> {
                 names.extend(format.options.iter().map(|option| option.name));
             }
         }
-        names.extend(general);
+        names.extend(on_side(GENERAL_OPTIONS));
         names.dedup();
         names
     }

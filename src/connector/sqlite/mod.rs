@@ -150,7 +150,7 @@ impl Sqlite {
 
     fn connect(&self) -> Result<Connection, ConnectorError> {
         let connection = Connection::open(&self.path).map_err(|e| self.error("open", e))?;
-        configure(&connection).map_err(|e| self.error("open", e))?;
+        configure(&connection, self.tables.len()).map_err(|e| self.error("open", e))?;
         Ok(connection)
     }
 
@@ -374,9 +374,10 @@ impl MarkRow {
     }
 }
 
-fn configure(connection: &Connection) -> rusqlite::Result<()> {
+fn configure(connection: &Connection, tables: usize) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.set_prepared_statement_cache_capacity(64);
+    // Every table has three statements, and there are a few more.
+    connection.set_prepared_statement_cache_capacity(3 * tables + 8);
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
     // Some file systems cannot do WAL. A rollback journal then keeps transactions whole only

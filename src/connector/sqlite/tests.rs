@@ -328,6 +328,10 @@ fn a_table_that_differs_is_refused_with_the_difference() {
             "has no key; PRIMARY KEY (page) is declared",
         ),
         (
+            "CREATE TABLE counts (page TEXT COLLATE NOCASE PRIMARY KEY, views INT)",
+            "takes different keys for the same, by COLLATE NOCASE",
+        ),
+        (
             "CREATE TABLE counts (page TEXT, views INT, PRIMARY KEY (page, views))",
             "has PRIMARY KEY (page, views); PRIMARY KEY (page) is declared",
         ),

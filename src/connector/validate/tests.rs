@@ -164,3 +164,14 @@ fn a_field_option_that_does_not_fit_its_column_is_found_before_it_runs() {
         "3: `1,two` are not all values of type Int64"
     );
 }
+
+#[test]
+fn made_up_rows_to_look_up_in_must_end() {
+    let rows = [("connector", "generator"), ("rows", "5")];
+
+    assert_eq!(problems(Role::Reference, &rows), "");
+    assert_eq!(
+        problems(Role::Reference, &rows[..1]),
+        "1: a table that is looked up in must have an end: give `rows`"
+    );
+}
