@@ -3,7 +3,7 @@
 use super::catalog::{CONNECTORS, Connector, GENERAL_OPTIONS, connector};
 use super::option::{ConnectorOption, Default, Side};
 use super::suggest::nearest;
-use crate::format::{FORMATS, FormatOptions, format};
+use crate::format::{FORMATS, Format, FormatOptions, format};
 use crate::plan::{OptionValue, Place, Role, Table};
 
 /// Something wrong with a table's options, and where.
@@ -171,7 +171,15 @@ impl Check<'_> {
         let own = self
             .option(name)
             .is_some_and(|option| side.meets(option.side));
-        general || own || (self.takes_format() && (name == "format" || is_format_option(name)))
+        general || own || (self.takes_format() && (name == "format" || self.is_of_format(name)))
+    }
+
+    /// Whether an option is one of the format's; of any format's where none is chosen yet.
+    fn is_of_format(&self, name: &str) -> bool {
+        match self.table.option("format").and_then(format) {
+            Some(chosen) => has_option(chosen, name),
+            None => FORMATS.iter().any(|format| has_option(format, name)),
+        }
     }
 
     fn unknown_name(&mut self, name: &str, value: &OptionValue) {
@@ -183,6 +191,14 @@ impl Check<'_> {
             };
             let message = format!("option `{name}` of connector `{connector}` is for {there}");
             let hint = format!("`{}` is a {here} here; leave it out", self.table.name);
+            return self.problem(value.place, message, Some(hint));
+        }
+        if let (true, Some(other)) = (
+            self.takes_format(),
+            FORMATS.iter().find(|format| has_option(format, name)),
+        ) {
+            let message = format!("option `{name}` is for the format `{}`", other.name);
+            let hint = format!("leave it out, or say format = '{}'", other.name);
             return self.problem(value.place, message, Some(hint));
         }
         if let Some(problem) = self.unknown_field(name, value) {
@@ -366,11 +382,8 @@ impl Check<'_> {
     }
 }
 
-fn is_format_option(name: &str) -> bool {
-    FORMATS
-        .iter()
-        .flat_map(|format| format.options)
-        .any(|option| option.name == name)
+fn has_option(format: &Format, name: &str) -> bool {
+    format.options.iter().any(|option| option.name == name)
 }
 
 impl Side {

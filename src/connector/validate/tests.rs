@@ -175,3 +175,18 @@ fn made_up_rows_to_look_up_in_must_end() {
         "1: a table that is looked up in must have an end: give `rows`"
     );
 }
+
+#[test]
+fn an_option_of_another_format_says_which() {
+    let json = [
+        ("connector", "file"),
+        ("path", "x"),
+        ("format", "json"),
+        ("csv.header", "false"),
+    ];
+
+    assert_eq!(
+        problems(Role::Source, &json),
+        "5: option `csv.header` is for the format `csv` (leave it out, or say format = 'csv')"
+    );
+}
