@@ -2,7 +2,7 @@
 //! follow. Adding a connector is one file and one line in `CONNECTORS`.
 
 use super::open::{OpenSink, OpenSource};
-use super::option::{ConnectorOption, Default, Side, ValueKind};
+use super::option::{Absent, ConnectorOption, Side, ValueKind};
 use super::{discard, file, generator, sqlite, stdout};
 use crate::plan::Table;
 
@@ -79,14 +79,14 @@ pub const GENERAL_OPTIONS: &[ConnectorOption] = &[
     ConnectorOption {
         name: "dead.letter",
         help: "the table of this file that gets late and rejected records",
-        default: Default::Is("they are counted only"),
+        default: Absent::Means("they are counted only"),
         side: Side::Source,
         kind: ValueKind::Text,
     },
     ConnectorOption {
         name: "upsert.by",
         help: "the column of the query by which the last row of a key is kept",
-        default: Default::Is("the key is a key of the query"),
+        default: Absent::Means("the key is a key of the query"),
         side: Side::Sink,
         kind: ValueKind::Text,
     },

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::catalog::{CONNECTORS, Connector, GENERAL_OPTIONS};
-use super::option::{ConnectorOption, Default, Side};
+use super::option::{Absent, ConnectorOption, Side};
 use crate::format::FORMATS;
 
 /// How far names reach before what they mean begins.
@@ -97,8 +97,8 @@ fn roles(connector: &Connector) -> String {
 fn name(option: &ConnectorOption) -> String {
     let name = option.name.replace('*', "<column>");
     match option.default {
-        Default::Required => format!("{name} (required)"),
-        Default::Is(_) => name,
+        Absent::Required => format!("{name} (required)"),
+        Absent::Means(_) => name,
     }
 }
 
@@ -113,7 +113,7 @@ fn meaning(option: &ConnectorOption, connector: &Connector) -> String {
         Side::Sink if both => meaning.push_str(" (sinks only)"),
         Side::Source | Side::Sink | Side::Both => {}
     }
-    if let Default::Is(default) = option.default {
+    if let Absent::Means(default) = option.default {
         write!(meaning, " (default: {default})").expect("a String takes all text");
     }
     meaning

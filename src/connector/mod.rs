@@ -29,7 +29,7 @@ pub use file::{FileSink, FileSource};
 pub use generator::Generator;
 pub use list::list;
 pub use open::{OpenDestination, inspect_source, open_destinations, open_source};
-pub use option::{ConnectorOption, Default, Side, ValueKind};
+pub use option::{Absent, ConnectorOption, Side, ValueKind};
 pub use sink::{Finding, SinkTable};
 pub use sqlite::Sqlite;
 pub use stdout::Stdout;

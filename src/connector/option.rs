@@ -10,7 +10,7 @@ pub struct ConnectorOption {
     /// What it does, in one line.
     pub help: &'static str,
     /// What holds when it is not given.
-    pub default: Default,
+    pub default: Absent,
     /// Where it may be given.
     pub side: Side,
     /// What values it takes.
@@ -19,11 +19,11 @@ pub struct ConnectorOption {
 
 /// What holds when an option is not given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Default {
+pub enum Absent {
     /// It has to be given.
     Required,
     /// This, in words.
-    Is(&'static str),
+    Means(&'static str),
 }
 
 /// On which side of a pipeline an option has a meaning.

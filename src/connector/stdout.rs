@@ -14,7 +14,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 
 use super::catalog::{Connector, Guarantee, SinkEntry};
 use super::open::{OpenSink, SinkOrigin, sink_table};
-use super::option::{ConnectorOption, Default, Side, ValueKind};
+use super::option::{Absent, ConnectorOption, Side, ValueKind};
 use super::{ConnectorError, Destination, Finding, SinkTable, TableChanges};
 use crate::format::{Encoder, FormatOptions, value_text};
 use crate::types::Mark;
@@ -26,7 +26,7 @@ pub(super) const CONNECTOR: Connector = Connector {
     options: &[ConnectorOption {
         name: "format",
         help: "how rows are written",
-        default: Default::Is("`table` on a terminal, else `json`"),
+        default: Absent::Means("`table` on a terminal, else `json`"),
         side: Side::Sink,
         kind: ValueKind::OneOf(&["table", "json", "csv"]),
     }],

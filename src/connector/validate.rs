@@ -1,7 +1,7 @@
 //! Checks the `WITH` options of a table against what its connector and its format take.
 
 use super::catalog::{CONNECTORS, Connector, GENERAL_OPTIONS, connector};
-use super::option::{ConnectorOption, Default, Side};
+use super::option::{Absent, ConnectorOption, Side};
 use super::suggest::nearest;
 use crate::format::{FORMATS, Format, FormatOptions, format};
 use crate::plan::{OptionValue, Place, Role, Table};
@@ -326,7 +326,7 @@ impl Check<'_> {
     fn required(&mut self) {
         let side = self.side();
         for option in self.connector.options {
-            if option.default == Default::Required
+            if option.default == Absent::Required
                 && side.meets(option.side)
                 && self.table.option(option.name).is_none()
             {

@@ -22,7 +22,7 @@ use self::head::Head;
 pub use self::sink::FileSink;
 use super::catalog::{Connector, Guarantee, SinkEntry, SourceEntry};
 use super::open::{OpenSink, OpenSource, required, resolve};
-use super::option::{ConnectorOption, Default, Side, ValueKind};
+use super::option::{Absent, ConnectorOption, Side, ValueKind};
 use super::{ConnectorError, Partition, Reader, Source};
 use crate::format::{Block, Decoder, FormatOptions, Wanted, check_header, decoder};
 use crate::types::Offset;
@@ -34,7 +34,7 @@ pub(super) const CONNECTOR: Connector = Connector {
     options: &[ConnectorOption {
         name: "path",
         help: "a file, a folder, or a pattern such as data/*.json; a sink writes one file",
-        default: Default::Required,
+        default: Absent::Required,
         side: Side::Both,
         kind: ValueKind::Text,
     }],

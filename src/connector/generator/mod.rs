@@ -22,7 +22,7 @@ use self::field::{EventTimes, Maker};
 use self::given::FieldProblem;
 use super::catalog::{Connector, SourceEntry};
 use super::open::{OpenSource, SourceOrigin};
-use super::option::{self, ConnectorOption, Default, Side, ValueKind};
+use super::option::{self, Absent, ConnectorOption, Side, ValueKind};
 use super::{ConnectorError, Partition, Reader, Source};
 use crate::format::{Block, Decoded, Decoder, RejectedRecord, Wanted};
 use crate::plan::{Role, Table};
@@ -49,7 +49,7 @@ const fn option(
     ConnectorOption {
         name,
         help,
-        default: Default::Is(default),
+        default: Absent::Means(default),
         side: Side::Source,
         kind,
     }

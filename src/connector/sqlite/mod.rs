@@ -37,7 +37,7 @@ use self::schema::{Admission, Facts, Refusal};
 use self::write::TableWriter;
 use super::catalog::{Connector, Guarantee, SinkEntry};
 use super::open::{OpenSink, SinkOrigin, missing_folder, required, resolve, sink_table};
-use super::option::{ConnectorOption, Default, Side, ValueKind};
+use super::option::{Absent, ConnectorOption, Side, ValueKind};
 use super::{ConnectorError, Destination, Finding, SinkTable, TableChanges};
 use crate::types::{Epoch, Mark};
 
@@ -70,14 +70,14 @@ pub(super) const CONNECTOR: Connector = Connector {
         ConnectorOption {
             name: "path",
             help: "the SQLite file; it is made if it is missing",
-            default: Default::Required,
+            default: Absent::Required,
             side: Side::Sink,
             kind: ValueKind::Text,
         },
         ConnectorOption {
             name: "table",
             help: "the name of the table there",
-            default: Default::Is("the table's name here"),
+            default: Absent::Means("the table's name here"),
             side: Side::Sink,
             kind: ValueKind::Text,
         },
