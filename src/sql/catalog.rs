@@ -153,7 +153,8 @@ impl Catalog {
         }
     }
 
-    fn unknown(&self, name: &str) -> Problem {
+    /// That no table or view has this name.
+    pub fn unknown(&self, name: &str) -> Problem {
         let hint = did_you_mean(name, self.named.keys().map(String::as_str)).unwrap_or_else(|| {
             let names: Vec<&str> = self.named.keys().map(String::as_str).collect();
             if names.is_empty() {

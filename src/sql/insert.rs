@@ -51,7 +51,7 @@ pub fn prepare(written: Written, catalog: &Catalog, tables: &[Table]) -> Result<
     let table = catalog
         .table(&normalise(&written.table))
         .map_err(|problem| vec![problem.or_at(at_table)])?;
-    let found = refusals::of_query(&written.query);
+    let found = refusals::of_query(&written.query, catalog);
     if !found.problems.is_empty() {
         return Err(found.problems);
     }
@@ -176,11 +176,10 @@ fn convert(
 /// Whether a column of the query is a text literal as written.
 fn is_text_literal(plan: &LogicalPlan, at: usize) -> bool {
     fn is_literal(expr: &Expr) -> bool {
-        match expr {
-            Expr::Alias(alias) => is_literal(&alias.expr),
-            Expr::Literal(ScalarValue::Utf8(_), _) => true,
-            _ => false,
+        if let Expr::Alias(alias) = expr {
+            return is_literal(&alias.expr);
         }
+        matches!(expr, Expr::Literal(ScalarValue::Utf8(_), _))
     }
     matches!(plan, LogicalPlan::Projection(projection) if is_literal(&projection.expr[at]))
 }

@@ -18,6 +18,7 @@ mod errors;
 mod functions;
 mod graph;
 mod insert;
+mod lateral;
 mod lower;
 mod problem;
 mod query;
@@ -211,7 +212,7 @@ impl Declared {
             return;
         }
         let place = place_of(name.span);
-        let mut found = refusals::of_query(&query);
+        let mut found = refusals::of_query(&query, &self.catalog);
         for (table, place) in found.mentions {
             self.mentions.entry(table).or_insert(place);
         }

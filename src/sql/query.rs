@@ -14,8 +14,8 @@ use datafusion_sql::planner::{PlannerContext, SqlToRel};
 use datafusion_sql::sqlparser::ast;
 
 use super::catalog::Catalog;
-use super::normalise;
 use super::problem::Problem;
+use super::{lateral, normalise};
 
 type Result<T> = std::result::Result<T, DataFusionError>;
 
@@ -24,7 +24,8 @@ type Result<T> = std::result::Result<T, DataFusionError>;
 /// `SqlToRel` is generic over the catalog and dear to compile: this file is where it is used.
 pub fn plan(catalog: &Catalog, query: ast::Query) -> Result<LogicalPlan> {
     let statement = ast::Statement::Query(Box::new(query));
-    SqlToRel::new(catalog).sql_statement_to_plan(statement)
+    let plan = SqlToRel::new(catalog).sql_statement_to_plan(statement)?;
+    lateral::unnest_joins(plan)
 }
 
 /// The plan of a view, whose columns may have been given names.

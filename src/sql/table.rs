@@ -208,7 +208,7 @@ impl Declaring<'_> {
     }
 
     fn expression(&mut self, sql: &ast::Expr, schema: &DFSchema, place: Place) -> Option<Expr> {
-        let mut refused = super::refusals::of_expression(sql);
+        let mut refused = super::refusals::of_expression(sql, self.catalog);
         if !refused.is_empty() {
             self.problems.append(&mut refused);
             return None;

@@ -43,23 +43,33 @@ fn explained(sql: &str) -> String {
 #[test]
 fn show() {
     for sql in [
-        "INSERT INTO copies SELECT trip_id, fare * 2 FROM trips WHERE fare > 10;",
-        "INSERT INTO hours SELECT window_start, coalesce(z.borough, 'unknown') AS borough, count(*) AS trips, sum(fare) AS revenue
-FROM TUMBLE(trips, pickup_at, INTERVAL '1' HOUR) t
-LEFT JOIN zones z ON t.zone_id = z.zone_id
-GROUP BY window_start, window_end, coalesce(z.borough, 'unknown');",
-        "INSERT INTO closed SELECT window_end, count(*) FROM TABLE(HOP(TABLE trips, DESCRIPTOR(pickup_at), INTERVAL '1' MINUTE, INTERVAL '1' HOUR)) GROUP BY window_start, window_end HAVING count(*) > 3;",
-        "INSERT INTO closed SELECT window_end, count(*) FROM HOP(trips, pickup_at, INTERVAL '1' MINUTE, INTERVAL '1' HOUR) GROUP BY window_end; INSERT INTO totals SELECT borough, count(*) FROM trips t JOIN zones USING (zone_id) WHERE borough IS NOT NULL AND tags[1] = 'x' GROUP BY borough;",
-        "INSERT INTO copies SELECT trip_id, 1 FROM trips UNION ALL SELECT trip_id, fare FROM trips;",
         "INSERT INTO totals SELECT x.tag, count(*) FROM trips t CROSS JOIN UNNEST(t.tags) AS x(tag) WHERE x.tag IS NOT NULL GROUP BY x.tag;",
-        "INSERT INTO totals SELECT coalesce(tag, ''), count(*) FROM (SELECT unnest(tags) AS tag FROM trips) GROUP BY 1;",
-        "INSERT INTO totals SELECT 'all', count(*) FROM trips;",
-        "INSERT INTO copies SELECT trip_id, fare FROM trips WHERE zone_id IN (SELECT zone_id FROM zones WHERE borough = 'Bronx');",
-        "INSERT INTO copies SELECT trip_id, fare FROM trips WHERE NOT EXISTS (SELECT 1 FROM zones z WHERE z.zone_id = trips.zone_id);",
+        "INSERT INTO totals SELECT x.tag, count(*) FROM trips t, UNNEST(t.tags) AS x(tag) WHERE x.tag IS NOT NULL AND t.fare > 1 GROUP BY x.tag;",
         "INSERT INTO closed SELECT window_end, first_value(trip_id) FROM TUMBLE(trips, pickup_at, INTERVAL '1' HOUR) GROUP BY window_end;",
+        "INSERT INTO closed SELECT window_end, count(*) FROM HOP(trips, pickup_at, INTERVAL '1' MINUTE, INTERVAL '1' HOUR) GROUP BY window_end; INSERT INTO totals SELECT borough, count(*) FROM trips t JOIN zones USING (zone_id) WHERE borough IS NOT NULL AND tags[1] = 'x' GROUP BY borough;",
+        "INSERT INTO totals SELECT trip_id::text, max(zone_id) FROM trips;",
+        "INSERT INTO closed SELECT window_end, max(n) FROM (SELECT window_end, zone_id, count(*) AS n FROM HOP(trips, pickup_at, INTERVAL '1' MINUTE, INTERVAL '1' HOUR) GROUP BY window_start, window_end, zone_id) GROUP BY window_end",
+        "INSERT INTO copies SELECT trip_id, fare FRM trips; INSERT INTO copies SELECT trip_i, sum(fare), nope(1) FROM trips;",
+        "INSERT INTO copies SELECT trip_id, now() FROM trips LIMIT 3;",
+        "INSERT INTO copies SELECT trip_id, fare FROM tripz;",
+        "INSERT INTO copies SELECT trip_id, nope(fare) FROM trips;",
+        "INSERT INTO copies SELECT trip_id, fare + 'x' FROM trips;",
+        "INSERT INTO copies SELECT trip_id, tags + 1 FROM trips;",
+        "INSERT INTO copies SELECT trip_id, substr(fare) FROM trips;",
+        "INSERT INTO copies SELECT trip_id, sum(tags) FROM trips;",
+        "INSERT INTO copies SELECT trip_id, sum(fare) FROM trips GROUP BY zone_id;",
+        "INSERT INTO totals (borough) SELECT 'x' FROM trips WHERE false;",
+        "INSERT INTO copies SELECT trip_id, fare FROM trips JOIN trips t2 USING (trip_id);",
+        "INSERT INTO copies SELECT trip_id, (SELECT max(fare) FROM trips) FROM trips;",
+        "INSERT INTO copies SELECT trip_id, fare, FROM trips;",
+        "INSERT INTO copies SELECT a.trip_id, 1 FROM TUMBLE(trips, trip_id, INTERVAL '1' MINUTE) a;",
+        "INSERT INTO copies SELECT a.trip_id, 1 FROM TUMBLE(trips, pickup_at, INTERVAL '1' MONTH) a;",
     ] {
         match planned(sql) {
-            Ok(pipeline) => eprintln!("{sql}\n{}", crate::plan::explain(&pipeline, |_| String::new())),
+            Ok(pipeline) => eprintln!(
+                "{sql}\n{}",
+                crate::plan::explain(&pipeline, |_| String::new())
+            ),
             Err(problems) => eprintln!("{sql}\n{problems}"),
         }
     }

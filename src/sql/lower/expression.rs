@@ -2,6 +2,10 @@
 //!
 //! On the way a column is called `name#position`. That makes every reference unambiguous, lets
 //! two expressions be compared by their text, and keeps the name for people.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "of DataFusion's expressions, those of interest are named"
+)]
 
 use std::sync::Arc;
 
@@ -145,10 +149,6 @@ pub fn columns_not_null(condition: &Expr) -> Vec<&Column> {
 }
 
 /// How an expression reads in SQL.
-#[allow(
-    clippy::wildcard_enum_match_arm,
-    reason = "what has no form of its own here reads as DataFusion writes it"
-)]
 pub fn text(expr: &Expr) -> String {
     match expr {
         Expr::Column(column) => match column.name.rsplit_once('#') {
@@ -260,10 +260,6 @@ fn function(name: &str, arguments: &[Expr]) -> String {
     }
 }
 
-#[allow(
-    clippy::wildcard_enum_match_arm,
-    reason = "a literal of a rarer type reads as DataFusion writes it"
-)]
 fn literal(value: &ScalarValue) -> String {
     if value.is_null() {
         return "NULL".to_owned();

@@ -480,7 +480,10 @@ impl Lowering<'_> {
                 super::types::name_of(fields[column].data_type())
             )));
         };
-        let item = item.as_ref().clone().with_name(fields[column].name());
+        let item = item
+            .as_ref()
+            .clone()
+            .with_name(unnested_name(fields[column].name()));
         fields[column] = Arc::new(item.with_nullable(true));
         let mut facts = self.graph.facts(rows.node).clone();
         facts.not_null[column] = false;
@@ -496,6 +499,14 @@ impl Lowering<'_> {
             ..rows
         })
     }
+}
+
+/// DataFusion calls the list of `unnest(t.tags)` `__unnest_placeholder(t.tags)`.
+fn unnested_name(name: &str) -> &str {
+    let inner = name
+        .strip_prefix("__unnest_placeholder(")
+        .and_then(|n| n.strip_suffix(')'));
+    inner.map_or(name, |inner| inner.rsplit('.').next().unwrap_or(inner))
 }
 
 /// The position in a `name#position`.
