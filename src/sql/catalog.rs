@@ -17,7 +17,7 @@ use datafusion_sql::planner::ContextProvider;
 
 use crate::plan::TableId;
 
-use super::functions::Functions;
+use super::functions::{Functions, JsonPlanner};
 use super::problem::{Problem, did_you_mean};
 use super::types::Types;
 use super::window::WindowPlanner;
@@ -104,6 +104,7 @@ impl Catalog {
             named: BTreeMap::new(),
             functions: Functions::default(),
             expression_planners: vec![
+                Arc::new(JsonPlanner),
                 Arc::new(datafusion_functions::core::planner::CoreFunctionPlanner::default()),
                 Arc::new(datafusion_functions_nested::planner::NestedFunctionPlanner),
                 Arc::new(datafusion_functions_nested::planner::FieldAccessPlanner),
