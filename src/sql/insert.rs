@@ -59,6 +59,7 @@ pub fn prepare(written: Written, catalog: &Catalog, tables: &[Table]) -> Result<
     let plan = query::analyse(catalog, plan).map_err(df)?;
     let targets = targets(&tables[table], &written.columns, &plan, at_table)?;
     let plan = convert(plan, &tables[table], &targets, at_table)?;
+    // Once more for the casts that this made.
     let plan = query::analyse(catalog, plan).map_err(df)?;
     let plan = query::optimise(catalog, plan).map_err(df)?;
     Ok(Prepared {

@@ -14,6 +14,7 @@ use datafusion_sql::planner::{PlannerContext, SqlToRel};
 use datafusion_sql::sqlparser::ast;
 
 use super::catalog::Catalog;
+use super::functions::casts;
 use super::problem::Problem;
 use super::{lateral, normalise};
 
@@ -57,12 +58,14 @@ pub fn expression(catalog: &Catalog, sql: ast::Expr, schema: &DFSchema) -> Resul
         .build();
     let simplifier = ExprSimplifier::new(context);
     let expression = simplifier.coerce(expression, schema)?;
+    let expression = casts::rewrite_expression(expression, schema)?.data;
     simplifier.simplify(expression)
 }
 
-/// Coerces the types of a plan.
+/// Coerces the types of a plan, and gives its casts PostgreSQL's meaning.
 pub fn analyse(catalog: &Catalog, plan: LogicalPlan) -> Result<LogicalPlan> {
-    Analyzer::new().execute_and_check(plan, &catalog.config(), |_, _| {})
+    let plan = Analyzer::new().execute_and_check(plan, &catalog.config(), |_, _| {})?;
+    casts::rewrite(plan)
 }
 
 /// Pushes filters and projections down, folds constants, removes what is not needed.

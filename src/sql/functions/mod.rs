@@ -2,7 +2,10 @@
 //! meaning differs, and our aggregates.
 
 mod aggregates;
+pub mod casts;
 mod json;
+mod modulo;
+mod patterns;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,6 +30,7 @@ impl Default for Functions {
             .into_iter()
             .chain(datafusion_functions_nested::all_default_nested_functions())
             .chain(json::all())
+            .chain([Arc::new(ScalarUDF::from(modulo::Modulo::default()))])
             // What is not a function of the row (now, random, uuid) is refused by name.
             .filter(|function| function.signature().volatility == Volatility::Immutable);
         let higher_order = datafusion_functions_nested::all_default_higher_order_functions();

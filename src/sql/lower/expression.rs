@@ -15,7 +15,8 @@ use datafusion_common::{Column, DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
-use datafusion_physical_expr::create_physical_expr;
+use datafusion_physical_expr::expressions::BinaryExpr as BinaryPhysical;
+use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 
 use crate::plan::Expression;
 use crate::sql::types::name_of;
@@ -56,6 +57,7 @@ impl Positional {
             &ExecutionProps::new(),
             &PhysicalPlanningContext::default(),
         )?;
+        let physical = checked(physical)?;
         let (_, field) = expr.to_field(&self.schema)?;
         let expression = Expression {
             physical,
@@ -65,6 +67,19 @@ impl Positional {
         };
         Ok((expression, field.as_ref().clone()))
     }
+}
+
+/// The same with arithmetic that fails where it would wrap around.
+fn checked(physical: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
+    let checked =
+        physical.transform_up(|physical| match physical.downcast_ref::<BinaryPhysical>() {
+            Some(binary) => {
+                let checked = binary.clone().with_fail_on_overflow(true);
+                Ok(Transformed::yes(Arc::new(checked) as Arc<dyn PhysicalExpr>))
+            }
+            None => Ok(Transformed::no(physical)),
+        })?;
+    Ok(checked.data)
 }
 
 fn name_at(name: &str, position: usize) -> String {
