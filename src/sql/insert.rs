@@ -19,7 +19,7 @@ use super::errors::{list, of_datafusion};
 use super::graph::{Facts, Graph, Key};
 use super::lower::{Ask, Finality, Lowering};
 use super::problem::{Problem, did_you_mean};
-use super::{normalise, place_of, query, refusals};
+use super::{grouped_windows, normalise, place_of, query, refusals};
 
 /// An INSERT whose query is optimised: its columns are the sink's.
 #[derive(Debug)]
@@ -44,13 +44,14 @@ pub struct Written {
 type Result<T> = std::result::Result<T, Vec<Problem>>;
 
 /// Resolves the query and casts its columns to the sink's.
-pub fn prepare(written: Written, catalog: &Catalog, tables: &[Table]) -> Result<Prepared> {
+pub fn prepare(mut written: Written, catalog: &Catalog, tables: &[Table]) -> Result<Prepared> {
     let place = written.place;
     let at_table = place_of(written.table.span);
     let df = |error| vec![of_datafusion(&error).or_at(place)];
     let table = catalog
         .table(&normalise(&written.table))
         .map_err(|problem| vec![problem.or_at(at_table)])?;
+    grouped_windows::rewrite(&mut written.query, catalog);
     let found = refusals::of_query(&written.query, catalog);
     if !found.problems.is_empty() {
         return Err(found.problems);
