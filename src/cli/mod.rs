@@ -1,1 +1,101 @@
-//! To be written.
+//! The command line: one file per command, one place where text meets a person.
+//!
+//! Results go to standard output, everything else to standard error. Exit codes: 0 done,
+//! 1 it failed while running, 2 the file or the command line is wrong.
+
+mod check;
+mod file;
+mod progress;
+mod run;
+mod say;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// It failed while running.
+const FAILED: u8 = 1;
+/// The file or the command line is wrong.
+const WRONG: u8 = 2;
+
+/// Keeps tables up to date from streams, exactly once. A pipeline is one SQL file.
+#[derive(Debug, Parser)]
+#[command(name = "tidemark", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a pipeline until its input ends
+    Run(RunArgs),
+    /// Say what is wrong with a pipeline, without running it
+    Check(FileArgs),
+    /// Print the plan of a pipeline
+    Explain(FileArgs),
+}
+
+/// A pipeline file and what it is read with.
+#[derive(Debug, Args)]
+struct FileArgs {
+    /// The pipeline
+    file: PathBuf,
+    /// Override a SET of the file
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    settings: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    #[command(flatten)]
+    file: FileArgs,
+    /// Worker threads [default: as many as partitions or cores, whichever is fewer]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
+    /// Empty this pipeline's tables and start over; asks first
+    #[arg(long)]
+    fresh: bool,
+    /// Do not ask
+    #[arg(long, requires = "fresh")]
+    yes: bool,
+    /// Say nothing but errors
+    #[arg(long, short)]
+    quiet: bool,
+    /// How to log
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log: LogFormat,
+    /// Write the summary of the run as JSON to this file
+    #[arg(long, value_name = "PATH")]
+    summary: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+/// Runs the command line and says how it went.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too, and they are no mistake.
+            let code = if error.use_stderr() { WRONG } else { 0 };
+            // Nobody is left to tell if the terminal is gone.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let code = match cli.command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Check(arguments) => check::check(&arguments),
+        Command::Explain(arguments) => check::explain(&arguments),
+    };
+    ExitCode::from(code)
+}

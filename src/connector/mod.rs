@@ -8,6 +8,29 @@
 //! A connector knows nothing of timely and nothing of SQL. Each is one file and one line in
 //! `CONNECTORS`, from which the option checks, `tidemark list` and the documentation follow.
 
+mod catalog;
+mod discard;
+mod file;
+#[cfg(test)]
+mod fixtures;
+mod generator;
+mod open;
+mod option;
+mod sink;
+mod sqlite;
+mod suggest;
+mod validate;
+
+pub use catalog::{CONNECTORS, Connector, Guarantee, SinkEntry, SourceEntry, connector};
+pub use discard::Discard;
+pub use file::FileSource;
+pub use generator::Generator;
+pub use open::{OpenDestination, inspect_source, open_destinations, open_source};
+pub use option::{ConnectorOption, Default, Side, ValueKind};
+pub use sink::{Finding, SinkTable};
+pub use sqlite::Sqlite;
+pub use validate::{OptionProblem, validate};
+
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -53,7 +76,15 @@ pub trait Destination: Send {
     fn take_over(&mut self, incarnation: u64) -> Result<Option<Mark>, ConnectorError>;
 
     /// Writes `changes` and `mark` in one transaction. Epochs come in order, each at most once.
+    /// After an error nothing of the epoch is there, and the same epoch may be published again.
     fn publish(&mut self, mark: &Mark, changes: &[TableChanges]) -> Result<(), ConnectorError>;
+
+    /// Removes this pipeline's rows and mark, in one transaction; for `--fresh`, before
+    /// `take_over`. A process that still publishes here is fenced by it.
+    fn empty(&mut self) -> Result<(), ConnectorError>;
+
+    /// What `take_over` would refuse, for `check`: looks, and changes nothing.
+    fn inspect(&self) -> Result<Vec<Finding>, ConnectorError>;
 }
 
 /// The changes of one epoch to one table, consolidated: a key occurs once.

@@ -1,1 +1,9 @@
-//! To be written.
+//! What survives, and where to begin again because of it.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `resume` | from the marks that survived to what to replay: pure |
+
+mod resume;
+
+pub use resume::{Refusal, Resume, resume};

@@ -10,10 +10,32 @@
 //! silent NULL and never an error of the whole block. Adding a format is one file and one line in
 //! `FORMATS`.
 
+mod column;
+mod csv;
+mod encode;
+mod framing;
+mod json;
+mod number;
+mod object;
+mod options;
+mod rows;
+mod text;
+mod time;
+
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+
+pub use column::{EXTENSION, JSON, RECORD, UUID, is_record};
+pub use csv::{Preamble, check_header, read_preamble};
+pub use encode::{Encoder, json_text};
+pub use framing::{Framing, RecordEnds, count_lines, last_record_end};
+pub use options::{
+    CsvOptions, FORMATS, Format, FormatError, FormatKind, FormatOption, FormatOptions, OptionKind,
+    TimestampFormat, format, parse_bytes,
+};
+pub use text::value_text;
 
 use crate::types::{Offset, Reject, Span};
 
@@ -60,25 +82,24 @@ pub trait Decoder: Send {
     fn decode(&mut self, block: &Block) -> Decoded;
 }
 
-/// How a stream of bytes falls into records, so that blocks can be cut without decoding them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    /// A record ends at every line end.
-    Lines,
-    /// A record ends at a line end outside of quotes.
-    QuotedLines {
-        /// The quote.
-        quote: u8,
-    },
-}
-
 /// What is decoded: all of a table's columns that the pipeline needs.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// The columns to decode, in the order of the rows wanted. A column that is not nullable
     /// and has no value makes its record a reject (`Reason::Missing`).
     pub schema: SchemaRef,
-    /// The names of all declared columns that are not computed, in the declared order: a CSV
-    /// file without header is read by this order.
+    /// The names of all declared columns that are not computed and do not hold the whole record,
+    /// in the declared order: a CSV file without header is read by this order.
     pub declared: Vec<String>,
 }
+
+/// A decoder for one thread. Fails if a wanted column has a type that the format cannot read.
+pub fn decoder(options: &FormatOptions, wanted: &Wanted) -> Result<Box<dyn Decoder>, FormatError> {
+    Ok(match options.kind {
+        FormatKind::Json => Box::new(json::JsonDecoder::new(options, wanted)?),
+        FormatKind::Csv => Box::new(csv::CsvDecoder::new(options, wanted)?),
+    })
+}
+
+#[cfg(test)]
+mod tests;

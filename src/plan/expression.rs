@@ -5,7 +5,10 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::DataType;
 use datafusion_common::Result;
+use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_physical_expr::PhysicalExpr;
+use datafusion_physical_expr::expressions::Column;
+use datafusion_physical_expr::utils::collect_columns;
 
 /// An expression over the columns of its node's input.
 #[derive(Clone, Debug)]
@@ -31,7 +34,34 @@ impl Expression {
     #[must_use]
     pub fn as_column(&self) -> Option<usize> {
         self.physical
-            .downcast_ref::<datafusion_physical_expr::expressions::Column>()
+            .downcast_ref::<Column>()
             .map(|column| column.index())
+    }
+
+    /// The input columns it reads.
+    #[must_use]
+    pub fn columns(&self) -> std::collections::BTreeSet<usize> {
+        collect_columns(&self.physical)
+            .iter()
+            .map(Column::index)
+            .collect()
+    }
+
+    /// The same expression over an input whose columns stand elsewhere: what was column `i` is
+    /// column `place(i)`.
+    #[must_use]
+    pub fn moved(&self, place: impl Fn(usize) -> usize) -> Self {
+        let moved = Arc::clone(&self.physical).transform(|node| {
+            let Some(column) = node.downcast_ref::<Column>() else {
+                return Ok(Transformed::no(node));
+            };
+            let column = Column::new(column.name(), place(column.index()));
+            Ok(Transformed::yes(Arc::new(column) as Arc<dyn PhysicalExpr>))
+        });
+        let physical = moved.expect("replacing columns does not fail").data;
+        Self {
+            physical,
+            ..self.clone()
+        }
     }
 }

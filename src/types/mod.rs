@@ -3,11 +3,13 @@
 //! Nothing here does I/O and nothing here knows a connector, SQL or a dataflow. Three kinds of
 //! time are three types and never mix (`Epoch`, `EventTime`, `Watermark`).
 
+mod clock;
 mod mark;
 mod position;
 mod reject;
 mod time;
 
+pub use clock::Clock;
 pub use mark::{Fates, Mark, PartitionMark, SourceMark};
 pub use position::{Offset, Span};
 pub use reject::{Reason, Reject};

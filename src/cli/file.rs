@@ -1,0 +1,84 @@
+//! A pipeline file, read and planned, or what is wrong with it on standard error.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{FileArgs, WRONG, say};
+use crate::engine::check_options;
+use crate::plan::Pipeline;
+use crate::sql::{Given, Problem, SourceText};
+
+/// A file that is right as far as its text tells.
+pub struct Planned {
+    /// What it means.
+    pub pipeline: Arc<Pipeline>,
+    /// Its text.
+    pub text: String,
+    /// What relative paths in it are relative to: the folder it was started from.
+    pub base: PathBuf,
+}
+
+/// Reads and plans; on failure the reasons have been said.
+pub fn plan(arguments: &FileArgs) -> Result<Planned, u8> {
+    let path = arguments.file.display().to_string();
+    let text = std::fs::read_to_string(&arguments.file).map_err(|error| {
+        say::err(&format!(
+            "error: could not read `{path}`\n  cause: {error}\n"
+        ));
+        WRONG
+    })?;
+    let given = Given {
+        variables: std::env::vars().collect(),
+        settings: arguments
+            .settings
+            .iter()
+            .map(|setting| split(setting))
+            .collect::<Result<_, _>>()?,
+        pipeline_name: stem(&arguments.file),
+    };
+    let source = SourceText {
+        path: &path,
+        text: &text,
+    };
+    let planned = crate::sql::plan(&source, &given);
+    let pipeline = match planned {
+        Ok(pipeline) => pipeline,
+        Err(problems) => return Err(refuse(&problems, &source)),
+    };
+    let problems = check_options(&pipeline);
+    if !problems.is_empty() {
+        return Err(refuse(&problems, &source));
+    }
+    Ok(Planned {
+        pipeline: Arc::new(pipeline),
+        text,
+        base: PathBuf::new(),
+    })
+}
+
+/// Says what is wrong with a file.
+pub fn refuse(problems: &[Problem], source: &SourceText<'_>) -> u8 {
+    let texts: Vec<String> = problems
+        .iter()
+        .map(|problem| problem.render(source))
+        .collect();
+    say::err(&texts.join("\n"));
+    WRONG
+}
+
+fn split(setting: &str) -> Result<(String, String), u8> {
+    match setting.split_once('=') {
+        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+        None => {
+            say::err(&format!(
+                "error: `--set {setting}` has no value\n  hint:  --set name=value\n"
+            ));
+            Err(WRONG)
+        }
+    }
+}
+
+fn stem(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or(path.as_os_str());
+    stem.to_string_lossy().into_owned()
+}

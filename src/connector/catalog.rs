@@ -1,0 +1,80 @@
+//! The table of connectors, from which option checks, `tidemark list` and the documentation
+//! follow. Adding a connector is one file and one line in `CONNECTORS`.
+
+use super::open::{OpenSink, OpenSource};
+use super::option::ConnectorOption;
+use super::{discard, file, generator, sqlite};
+use crate::plan::Table;
+
+/// One connector and what it can be.
+#[derive(Debug)]
+pub struct Connector {
+    /// What is written in `connector = '..'`.
+    pub name: &'static str,
+    /// One line for `tidemark list`.
+    pub help: &'static str,
+    /// The options it takes in `WITH`, besides those of formats.
+    pub options: &'static [ConnectorOption],
+    /// How it is read, if it can be.
+    pub source: Option<SourceEntry>,
+    /// How it is written to, if it can be.
+    pub sink: Option<SinkEntry>,
+}
+
+/// A connector as a source.
+#[derive(Debug)]
+pub struct SourceEntry {
+    /// Whether it may also be looked up as a reference table: it ends, so it can be read whole.
+    pub reference: bool,
+    /// Whether its records are bytes of some `format`.
+    pub takes_format: bool,
+    /// What is wrong with options that are right by themselves: the option's name and why.
+    pub(super) check: fn(&Table) -> Vec<(String, String)>,
+    /// Opens it.
+    pub(super) open: OpenSource,
+}
+
+/// A connector as a sink.
+#[derive(Debug)]
+pub struct SinkEntry {
+    /// What a crash does to its rows.
+    pub guarantee: Guarantee,
+    /// Whether a table may have a PRIMARY KEY, so that rows are replaced and deleted.
+    pub keyed: bool,
+    /// Whether it writes rows in some `format`.
+    pub takes_format: bool,
+    /// Opens it.
+    pub(super) open: OpenSink,
+}
+
+/// What a crash does to a sink's rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guarantee {
+    /// Nothing: rows and mark move together.
+    ExactlyOnce,
+    /// It keeps no mark, so the next run writes them again.
+    AtLeastOnce,
+}
+
+impl std::fmt::Display for Guarantee {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::ExactlyOnce => "exactly once",
+            Self::AtLeastOnce => "at least once",
+        })
+    }
+}
+
+/// Every connector.
+pub const CONNECTORS: &[Connector] = &[
+    file::CONNECTOR,
+    generator::CONNECTOR,
+    sqlite::CONNECTOR,
+    discard::CONNECTOR,
+];
+
+/// The connector of this name.
+#[must_use]
+pub fn connector(name: &str) -> Option<&'static Connector> {
+    CONNECTORS.iter().find(|connector| connector.name == name)
+}

@@ -1,0 +1,154 @@
+//! Which files a `path` means, and what they are.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::connector::ConnectorError;
+
+/// A file of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// As the pipeline file would name it: relative if `path` is.
+    pub(super) name: String,
+    /// Where it is.
+    pub(super) path: PathBuf,
+}
+
+/// The files that `pattern` means, by name: a file, a folder's files, or what matches a pattern.
+/// Names that begin with `.` or `_` are other programs' business, unless they are asked for.
+pub(super) fn find(pattern: &str, base: &Path) -> Result<Vec<Found>, ConnectorError> {
+    let whole = base.join(pattern);
+    let paths = if whole.is_file() {
+        vec![whole]
+    } else if whole.is_dir() {
+        files_of(&whole).map_err(|error| {
+            ConnectorError::permanent(format!("cannot list the folder `{pattern}`: {error}"))
+        })?
+    } else {
+        matching(&whole, pattern)?
+    };
+    if paths.is_empty() {
+        return Err(ConnectorError::hinted(
+            format!("no file matches `{pattern}`"),
+            format!(
+                "looked in `{}`; `path` may be a file, a folder or a pattern such as data/*.json",
+                base.display()
+            ),
+        ));
+    }
+    let mut found: Vec<Found> = paths
+        .into_iter()
+        .map(|path| Found {
+            name: path
+                .strip_prefix(base)
+                .unwrap_or(&path)
+                .to_string_lossy()
+                .into_owned(),
+            path,
+        })
+        .collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+fn files_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_file() && !is_hidden(&path) {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+fn matching(whole: &Path, pattern: &str) -> Result<Vec<PathBuf>, ConnectorError> {
+    let paths = glob::glob(&whole.to_string_lossy()).map_err(|error| {
+        ConnectorError::permanent(format!("`{pattern}` is not a pattern: {error}"))
+    })?;
+    let mut files = Vec::new();
+    for path in paths {
+        let path = path.map_err(|error| {
+            ConnectorError::permanent(format!("cannot list `{pattern}`: {error}"))
+        })?;
+        if path.is_file() && !is_hidden(&path) {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .is_some_and(|name| name.starts_with('.') || name.starts_with('_'))
+}
+
+/// The content of a file, as far as a mark must know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Content {
+    /// Bytes on disk.
+    pub(super) size: u64,
+    /// Of all of them.
+    checksum: u64,
+}
+
+impl Content {
+    /// Reads the whole file.
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        let mut hash = Xxh3::new();
+        let mut buffer = vec![0; 1 << 18];
+        let mut size = 0;
+        loop {
+            let len = file.read(&mut buffer)?;
+            if len == 0 {
+                return Ok(Self {
+                    size,
+                    checksum: hash.digest(),
+                });
+            }
+            hash.update(&buffer[..len]);
+            size += len as u64;
+        }
+    }
+
+    /// What stands in the mark.
+    pub(super) fn identity(self) -> String {
+        format!("{} bytes, xxh3 {:016x}", self.size, self.checksum)
+    }
+}
+
+/// How a file's bytes are packed, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    pub(super) fn of(path: &Path) -> Self {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("gz" | "gzip") => Self::Gzip,
+            Some("zst" | "zstd") => Self::Zstd,
+            _ => Self::None,
+        }
+    }
+
+    /// The unpacked bytes of a file, of which `size` bytes count: what is appended to it later
+    /// belongs to no partition.
+    pub(super) fn open(self, path: &Path, size: u64) -> io::Result<Box<dyn Read + Send>> {
+        let file = File::open(path)?.take(size);
+        Ok(match self {
+            Self::None => Box::new(file),
+            Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(
+                io::BufReader::with_capacity(1 << 17, file),
+            )),
+            Self::Zstd => Box::new(zstd::Decoder::new(file)?),
+        })
+    }
+}

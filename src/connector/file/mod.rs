@@ -1,0 +1,218 @@
+//! `connector = 'file'`: files of records, each a partition of its own.
+//!
+//! The list of files is fixed when the source is opened, and with it each file's size and checksum,
+//! which the marks keep: a file that has changed since cannot be resumed. `.gz` and `.zst` are
+//! unpacked on the way; offsets count unpacked bytes.
+
+mod cut;
+mod find;
+mod head;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use self::cut::Cutter;
+use self::find::{Compression, Content, Found};
+use self::head::Head;
+use super::catalog::{Connector, SourceEntry};
+use super::open::{OpenSource, required};
+use super::option::{ConnectorOption, Default, Side, ValueKind};
+use super::{ConnectorError, Partition, Reader, Source};
+use crate::format::{Block, Decoder, FormatOptions, Wanted, check_header, decoder};
+use crate::types::Offset;
+
+/// Reads files; writes one.
+pub(super) const CONNECTOR: Connector = Connector {
+    name: "file",
+    help: "files of records; .gz and .zst are unpacked",
+    options: &[ConnectorOption {
+        name: "path",
+        help: "a file, a folder, or a pattern such as data/*.json",
+        default: Default::Required,
+        side: Side::Both,
+        kind: ValueKind::Text,
+    }],
+    source: Some(SourceEntry {
+        reference: true,
+        takes_format: true,
+        check: |_| Vec::new(),
+        open: OpenSource {
+            inspect: |origin| {
+                let path = required(origin.table, "path")?;
+                FileSource::inspect(path, origin.base, &origin.format()?, &origin.wanted)
+            },
+            open: |origin| {
+                let (path, format) = (required(origin.table, "path")?, origin.format()?);
+                let source = FileSource::open(path, origin.base, format, origin.wanted)?;
+                Ok(Arc::new(source))
+            },
+        },
+    }),
+    sink: None,
+};
+
+/// Files of one format.
+pub struct FileSource {
+    partitions: Vec<Partition>,
+    files: Vec<SourceFile>,
+    format: FormatOptions,
+    wanted: Wanted,
+}
+
+struct SourceFile {
+    path: PathBuf,
+    compression: Compression,
+    size: u64,
+    head: Head,
+}
+
+impl Source for FileSource {
+    fn partitions(&self) -> &[Partition] {
+        &self.partitions
+    }
+
+    fn open(&self, index: usize, from: Offset) -> Result<Box<dyn Reader>, ConnectorError> {
+        let file = &self.files[index];
+        let name = self.partitions[index].name.clone();
+        let open = || -> io::Result<_> {
+            let bytes = file.compression.open(&file.path, file.size)?;
+            let mut cutter =
+                Cutter::new(bytes, self.format.framing(), self.format.record_bytes_max)
+                    .with_header(file.head.header.clone());
+            // Not by a seek: the lines before have to be counted, so that a reject can name its
+            // own. The checksum has just read them, so they are at hand.
+            cutter.skip_to(from.max(file.head.first))?;
+            Ok(cutter)
+        };
+        let cutter = open().map_err(|error| unreadable(&name, &error))?;
+        Ok(Box::new(FileReader { name, cutter }))
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        decoder(&self.format, &self.wanted)
+            .expect("the same decoder was made when the source was opened")
+    }
+}
+
+struct FileReader {
+    name: String,
+    cutter: Cutter<Box<dyn io::Read + Send>>,
+}
+
+impl Reader for FileReader {
+    fn next(&mut self) -> Result<Option<Block>, ConnectorError> {
+        self.cutter
+            .next()
+            .map_err(|error| unreadable(&self.name, &error))
+    }
+}
+
+fn unreadable(name: &str, error: &io::Error) -> ConnectorError {
+    ConnectorError::permanent(format!("cannot read `{name}`: {error}"))
+}
+
+impl FileSource {
+    /// Finds the files, reads their headers, and reads them whole once, for their checksums.
+    pub(super) fn open(
+        pattern: &str,
+        base: &Path,
+        format: FormatOptions,
+        wanted: Wanted,
+    ) -> Result<Self, ConnectorError> {
+        let found = find::find(pattern, base)?;
+        let heads = heads(&found, &format, &wanted)?;
+        let contents = checksums(&found)?;
+        let mut partitions = Vec::new();
+        let mut files = Vec::new();
+        for ((found, head), content) in found.into_iter().zip(heads).zip(contents) {
+            let compression = Compression::of(&found.path);
+            partitions.push(Partition {
+                name: found.name,
+                identity: Some(content.identity()),
+                length: (compression == Compression::None).then_some(content.size),
+            });
+            files.push(SourceFile {
+                path: found.path,
+                compression,
+                size: content.size,
+                head,
+            });
+        }
+        Ok(Self {
+            partitions,
+            files,
+            format,
+            wanted,
+        })
+    }
+
+    /// Whether `open` would find files with the columns that are wanted. Reads no more than
+    /// their headers.
+    pub(super) fn inspect(
+        pattern: &str,
+        base: &Path,
+        format: &FormatOptions,
+        wanted: &Wanted,
+    ) -> Result<(), ConnectorError> {
+        heads(&find::find(pattern, base)?, format, wanted).map(drop)
+    }
+}
+
+fn heads(
+    found: &[Found],
+    format: &FormatOptions,
+    wanted: &Wanted,
+) -> Result<Vec<Head>, ConnectorError> {
+    let head = |found: &Found| {
+        let head = Head::read(&found.path, format).map_err(|e| unreadable(&found.name, &e))?;
+        match head
+            .header
+            .as_deref()
+            .map(|header| check_header(header, wanted))
+        {
+            Some(Err(difference)) => Err(ConnectorError::hinted(
+                format!(
+                    "`{}` does not have the declared columns: {difference}",
+                    found.name
+                ),
+                "declare the columns as they are named there, or say 'csv.header' = 'false' if the first line is a record",
+            )),
+            Some(Ok(())) | None => Ok(head),
+        }
+    };
+    decoder(format, wanted).map_err(|error| ConnectorError::permanent(error.to_string()))?;
+    found.iter().map(head).collect()
+}
+
+/// What is in each file, read by as many threads as there are cores.
+fn checksums(found: &[Found]) -> Result<Vec<Content>, ConnectorError> {
+    let threads = thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(found.len());
+    let share = found.len().div_ceil(threads.max(1));
+    thread::scope(|scope| {
+        let mut workers = Vec::new();
+        for files in found.chunks(share.max(1)) {
+            let work = move || -> Result<Vec<Content>, ConnectorError> {
+                let content = |found: &Found| {
+                    Content::of(&found.path).map_err(|error| unreadable(&found.name, &error))
+                };
+                files.iter().map(content).collect()
+            };
+            let worker = thread::Builder::new()
+                .name("checksum".to_owned())
+                .spawn_scoped(scope, work)
+                .map_err(|e| ConnectorError::permanent(format!("cannot start a thread: {e}")))?;
+            workers.push(worker);
+        }
+        let mut contents = Vec::with_capacity(found.len());
+        for worker in workers {
+            contents.extend(worker.join().expect("reading a file does not panic")?);
+        }
+        Ok(contents)
+    })
+}

@@ -1,0 +1,215 @@
+//! From a declared table to an open source or destination.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::datatypes::{FieldRef, Schema};
+
+use super::catalog::{Connector, Guarantee, connector};
+use super::{ConnectorError, Destination, SinkTable, Source};
+use crate::format::{FormatOptions, Wanted, is_record};
+use crate::plan::Table;
+use crate::types::Clock;
+
+/// What a source is opened from.
+#[derive(Debug)]
+pub(super) struct SourceOrigin<'a> {
+    pub(super) table: &'a Table,
+    /// The columns to make, and all that are declared.
+    pub(super) wanted: Wanted,
+    /// What relative paths are relative to.
+    pub(super) base: &'a Path,
+    pub(super) clock: &'a Clock,
+}
+
+/// What a destination is opened from: tables of one database.
+#[derive(Debug)]
+pub(super) struct SinkOrigin<'a> {
+    pub(super) pipeline: &'a str,
+    pub(super) tables: Vec<&'a Table>,
+    pub(super) base: &'a Path,
+}
+
+/// How a connector's sources are looked at and opened.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OpenSource {
+    /// What `open` would refuse, as far as a glance tells.
+    pub(super) inspect: fn(&SourceOrigin<'_>) -> Result<(), ConnectorError>,
+    pub(super) open: fn(SourceOrigin<'_>) -> Result<Arc<dyn Source>, ConnectorError>,
+}
+
+/// How a connector's tables are put together and opened.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OpenSink {
+    /// The database, file or terminal that a table is kept in: tables with the same one share
+    /// one transaction and one mark.
+    pub(super) database: fn(&Table, &Path) -> String,
+    pub(super) open: fn(SinkOrigin<'_>) -> Result<Box<dyn Destination>, ConnectorError>,
+}
+
+/// A destination and which tables it keeps.
+pub struct OpenDestination {
+    /// What messages call it: the path of a file, `stdout`.
+    pub name: String,
+    /// Positions in the list of tables that `open_destinations` was given, ascending. A
+    /// `TableChanges` names its table by the position in this list.
+    pub tables: Vec<usize>,
+    /// What a crash does to its rows.
+    pub guarantee: Guarantee,
+    /// The destination: nothing is touched before `take_over`.
+    pub destination: Box<dyn Destination>,
+}
+
+/// Opens a source or a reference table. `columns` are the positions of the columns to decode, none
+/// of them computed; the decoder's rows have them in this order. Relative paths are relative to
+/// `base`. The table has passed `validate`.
+pub fn open_source(
+    table: &Table,
+    columns: &[usize],
+    base: &Path,
+    clock: &Clock,
+) -> Result<Arc<dyn Source>, ConnectorError> {
+    let wanted = wanted(table, columns);
+    (source_of(table)?.open)(SourceOrigin {
+        table,
+        wanted,
+        base,
+        clock,
+    })
+}
+
+/// What `open_source` would refuse, as far as that can be told without reading everything.
+pub fn inspect_source(table: &Table, columns: &[usize], base: &Path) -> Result<(), ConnectorError> {
+    let (wanted, clock) = (wanted(table, columns), Clock::manual());
+    (source_of(table)?.inspect)(&SourceOrigin {
+        table,
+        wanted,
+        base,
+        clock: &clock,
+    })
+}
+
+/// Opens the destinations of all sink tables of a pipeline: the tables of one database are one
+/// destination. They come in the order in which their first table does.
+pub fn open_destinations(
+    pipeline: &str,
+    tables: &[&Table],
+    base: &Path,
+) -> Result<Vec<OpenDestination>, ConnectorError> {
+    let mut databases: Vec<(&'static Connector, String, Vec<usize>)> = Vec::new();
+    for (index, table) in tables.iter().enumerate() {
+        let connector = known(table)?;
+        let Some(sink) = &connector.sink else {
+            return Err(ConnectorError::permanent(format!(
+                "cannot write to `{}`: connector `{}` is only read from",
+                table.name, connector.name
+            )));
+        };
+        let database = (sink.open.database)(table, base);
+        let shared = databases
+            .iter_mut()
+            .find(|(of, name, _)| of.name == connector.name && *name == database);
+        match shared {
+            Some((_, _, indices)) => indices.push(index),
+            None => databases.push((connector, database, vec![index])),
+        }
+    }
+    let open = |(connector, name, indices): (&'static Connector, String, Vec<usize>)| {
+        let sink = connector
+            .sink
+            .as_ref()
+            .expect("checked when it was put here");
+        let origin = SinkOrigin {
+            pipeline,
+            tables: indices.iter().map(|&index| tables[index]).collect(),
+            base,
+        };
+        Ok(OpenDestination {
+            name,
+            tables: indices,
+            guarantee: sink.guarantee,
+            destination: (sink.open.open)(origin)?,
+        })
+    };
+    databases.into_iter().map(open).collect()
+}
+
+fn known(table: &Table) -> Result<&'static Connector, ConnectorError> {
+    connector(&table.connector).ok_or_else(|| {
+        ConnectorError::permanent(format!(
+            "table `{}` has the unknown connector `{}`",
+            table.name, table.connector
+        ))
+    })
+}
+
+fn source_of(table: &Table) -> Result<OpenSource, ConnectorError> {
+    let connector = known(table)?;
+    match &connector.source {
+        Some(source) => Ok(source.open),
+        None => Err(ConnectorError::permanent(format!(
+            "cannot read from `{}`: connector `{}` is only written to",
+            table.name, connector.name
+        ))),
+    }
+}
+
+fn wanted(table: &Table, columns: &[usize]) -> Wanted {
+    let field = |&column: &usize| {
+        let column = &table.columns[column];
+        assert!(
+            column.computed.is_none(),
+            "`{}` is computed, not read",
+            column.field.name()
+        );
+        FieldRef::clone(&column.field)
+    };
+    let fields: Vec<FieldRef> = columns.iter().map(field).collect();
+    let declared = table
+        .columns
+        .iter()
+        .filter(|column| column.computed.is_none() && !is_record(&column.field));
+    Wanted {
+        schema: Arc::new(Schema::new(fields)),
+        declared: declared.map(|column| column.field.name().clone()).collect(),
+    }
+}
+
+impl SourceOrigin<'_> {
+    /// The options of the table's format.
+    pub(super) fn format(&self) -> Result<FormatOptions, ConnectorError> {
+        format_of(self.table)
+    }
+}
+
+/// The options of a table's format.
+pub(super) fn format_of(table: &Table) -> Result<FormatOptions, ConnectorError> {
+    FormatOptions::parse(required(table, "format")?, &table.options)
+        .map_err(|error| ConnectorError::permanent(error.to_string()))
+}
+
+/// An option that `validate` has seen to.
+pub(super) fn required<'a>(table: &'a Table, name: &str) -> Result<&'a str, ConnectorError> {
+    table.option(name).ok_or_else(|| {
+        ConnectorError::permanent(format!("table `{}` needs the option `{name}`", table.name))
+    })
+}
+
+/// What a destination must know of a table; `target` is its name there.
+pub(super) fn sink_table(table: &Table, target: &str) -> SinkTable {
+    SinkTable {
+        name: table.name.clone(),
+        target: target.to_owned(),
+        schema: table.schema(),
+        key: table.primary_key.clone(),
+    }
+}
+
+/// The file that a `path` names, spelled the same however the pipeline spells it.
+pub(super) fn resolve(path: &str, base: &Path) -> PathBuf {
+    let whole = base.join(path);
+    match (whole.parent().map(Path::canonicalize), whole.file_name()) {
+        (Some(Ok(folder)), Some(name)) => folder.join(name),
+        _ => whole,
+    }
+}

@@ -1,0 +1,392 @@
+//! Checks the `WITH` options of a table against what its connector and its format take.
+
+use super::catalog::{CONNECTORS, Connector, connector};
+use super::option::{ConnectorOption, Default, Side};
+use super::suggest::nearest;
+use crate::format::{FORMATS, FormatOptions, format};
+use crate::plan::{OptionValue, Place, Role, Table};
+
+/// Something wrong with a table's options, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OptionProblem {
+    /// The option's name, or the table's where an option is missing.
+    pub place: Place,
+    /// One sentence.
+    pub message: String,
+    /// What to type.
+    pub hint: Option<String>,
+}
+
+/// Options that mean the same for every connector; the planner reads them.
+const GENERAL_OPTIONS: &[(&str, Side)] =
+    &[("dead.letter", Side::Source), ("upsert.by", Side::Sink)];
+
+/// Everything that is wrong with the options of `table`, in the order of the file.
+#[must_use]
+pub fn validate(table: &Table) -> Vec<OptionProblem> {
+    let Some(connector) = connector(&table.connector) else {
+        return vec![unknown_connector(table)];
+    };
+    let mut check = Check {
+        table,
+        connector,
+        problems: Vec::new(),
+    };
+    if check.role() {
+        check.names();
+        check.values();
+        check.required();
+        check.format();
+        check.together();
+    }
+    check.problems.sort_by_key(|problem| problem.place);
+    check.problems
+}
+
+fn unknown_connector(table: &Table) -> OptionProblem {
+    let names = CONNECTORS.iter().map(|connector| connector.name);
+    let all: Vec<String> = names.clone().map(|name| format!("`{name}`")).collect();
+    let all = format!("there is {}", all.join(", "));
+    if table.connector.is_empty() {
+        return OptionProblem {
+            place: table.place,
+            message: format!("table `{}` has no connector", table.name),
+            hint: Some(format!("add WITH (connector = '..'); {all}")),
+        };
+    }
+    OptionProblem {
+        place: table
+            .options
+            .get("connector")
+            .map_or(table.place, |value| value.place),
+        message: format!("unknown connector `{}`", table.connector),
+        hint: Some(match nearest(&table.connector, names) {
+            Some(name) => format!("did you mean `{name}`?"),
+            None => all,
+        }),
+    }
+}
+
+/// The checks of one table, and what they found.
+struct Check<'a> {
+    table: &'a Table,
+    connector: &'static Connector,
+    problems: Vec<OptionProblem>,
+}
+
+impl Check<'_> {
+    fn problem(&mut self, place: Place, message: String, hint: Option<String>) {
+        self.problems.push(OptionProblem {
+            place,
+            message,
+            hint,
+        });
+    }
+
+    /// Whether the connector can be what the file uses the table for.
+    fn role(&mut self) -> bool {
+        let (name, table, place) = (self.connector.name, &self.table.name, self.table.place);
+        let source = self.connector.source.as_ref();
+        let sink = self.connector.sink.as_ref();
+        let message = match self.table.role {
+            Role::Source if source.is_none() => {
+                format!("cannot read from `{table}`: connector `{name}` is only written to")
+            }
+            Role::Reference if !source.is_some_and(|source| source.reference) => {
+                format!("cannot look up in `{table}`: connector `{name}` cannot be read whole")
+            }
+            Role::Sink if sink.is_none() => {
+                format!("cannot write to `{table}`: connector `{name}` is only read from")
+            }
+            Role::Sink
+                if !self.table.primary_key.is_empty() && !sink.is_some_and(|sink| sink.keyed) =>
+            {
+                let message = format!(
+                    "connector `{name}` cannot replace rows, but `{table}` has a PRIMARY KEY"
+                );
+                let hint = "leave the PRIMARY KEY out, so that rows are appended, or use another connector such as `sqlite`";
+                self.problem(place, message, Some(hint.to_owned()));
+                return true;
+            }
+            Role::Source | Role::Reference | Role::Sink | Role::Unused => return true,
+        };
+        let fitting: Vec<String> = CONNECTORS
+            .iter()
+            .filter(|connector| match self.table.role {
+                Role::Source => connector.source.is_some(),
+                Role::Reference => connector
+                    .source
+                    .as_ref()
+                    .is_some_and(|source| source.reference),
+                Role::Sink | Role::Unused => connector.sink.is_some(),
+            })
+            .map(|connector| format!("`{}`", connector.name))
+            .collect();
+        self.problem(
+            place,
+            message,
+            Some(format!("possible here: {}", fitting.join(", "))),
+        );
+        false
+    }
+
+    /// The side the table is on; an unused one may have the options of either.
+    fn side(&self) -> Side {
+        match self.table.role {
+            Role::Source | Role::Reference => Side::Source,
+            Role::Sink => Side::Sink,
+            Role::Unused => Side::Both,
+        }
+    }
+
+    fn takes_format(&self) -> bool {
+        let source = self
+            .connector
+            .source
+            .as_ref()
+            .is_some_and(|source| source.takes_format);
+        let sink = self
+            .connector
+            .sink
+            .as_ref()
+            .is_some_and(|sink| sink.takes_format);
+        match self.side() {
+            Side::Source => source,
+            Side::Sink => sink,
+            Side::Both => source || sink,
+        }
+    }
+
+    fn names(&mut self) {
+        let table = self.table;
+        for (name, value) in &table.options {
+            if name != "connector" && !self.is_known(name) {
+                self.unknown_name(name, value);
+            }
+        }
+    }
+
+    /// Whether an option of this name may be given here.
+    fn is_known(&self, name: &str) -> bool {
+        let side = self.side();
+        let general = GENERAL_OPTIONS
+            .iter()
+            .any(|(general, of)| *general == name && side.meets(*of));
+        let own = self
+            .option(name)
+            .is_some_and(|option| side.meets(option.side));
+        general || own || (self.takes_format() && (name == "format" || is_format_option(name)))
+    }
+
+    fn unknown_name(&mut self, name: &str, value: &OptionValue) {
+        let connector = self.connector.name;
+        if let Some(option) = self.option(name) {
+            let (here, there) = match option.side {
+                Side::Source => ("sink", "sources"),
+                Side::Sink | Side::Both => ("source", "sinks"),
+            };
+            let message = format!("option `{name}` of connector `{connector}` is for {there}");
+            let hint = format!("`{}` is a {here} here; leave it out", self.table.name);
+            return self.problem(value.place, message, Some(hint));
+        }
+        if let Some(problem) = self.unknown_field(name, value) {
+            return self.problems.push(problem);
+        }
+        let known = self.known_names();
+        let hint = match nearest(name, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if known.is_empty() => "it takes none".to_owned(),
+            None => format!("it takes {}", known.join(", ")),
+        };
+        let message = format!("unknown option `{name}` for connector `{connector}`");
+        self.problem(value.place, message, Some(hint));
+    }
+
+    /// `fields.<column>.<property>` with a column or a property that is not there.
+    fn unknown_field(&self, name: &str, value: &OptionValue) -> Option<OptionProblem> {
+        let properties: Vec<&str> = self
+            .connector
+            .options
+            .iter()
+            .filter_map(|o| o.name.strip_prefix("fields.*."))
+            .collect();
+        let (column, property) = name.strip_prefix("fields.")?.rsplit_once('.')?;
+        if properties.is_empty() {
+            return None;
+        }
+        let columns = || {
+            self.table
+                .columns
+                .iter()
+                .filter(|c| c.computed.is_none())
+                .map(|c| c.field.name().as_str())
+        };
+        let (message, hint) = if columns().any(|name| name == column) {
+            let hint = match nearest(property, properties.iter().copied()) {
+                Some(near) => format!("did you mean `fields.{column}.{near}`?"),
+                None => format!("there is {}", properties.join(", ")),
+            };
+            (
+                format!("unknown property `{property}` of field `{column}`"),
+                hint,
+            )
+        } else {
+            let hint = match nearest(column, columns()) {
+                Some(near) => format!("did you mean `fields.{near}.{property}`?"),
+                None => "only columns that are not computed have one".to_owned(),
+            };
+            (
+                format!("table `{}` has no column `{column}`", self.table.name),
+                hint,
+            )
+        };
+        Some(OptionProblem {
+            place: value.place,
+            message,
+            hint: Some(hint),
+        })
+    }
+
+    fn known_names(&self) -> Vec<&'static str> {
+        let side = self.side();
+        let own = self
+            .connector
+            .options
+            .iter()
+            .filter(|o| side.meets(o.side))
+            .map(|o| o.name);
+        let general = GENERAL_OPTIONS
+            .iter()
+            .filter(|(_, of)| side.meets(*of))
+            .map(|(name, _)| *name);
+        let mut names: Vec<&'static str> = own.collect();
+        if self.takes_format() {
+            names.push("format");
+            // Only those of the format that was chosen, if one was.
+            let chosen = self.table.option("format").and_then(format);
+            for format in FORMATS
+                .iter()
+                .filter(|f| chosen.is_none_or(|chosen| chosen.name == f.name))
+            {
+                names.extend(format.options.iter().map(|option| option.name));
+            }
+        }
+        names.extend(general);
+        names.dedup();
+        names
+    }
+
+    /// The connector's option of this name, on whichever side.
+    fn option(&self, name: &str) -> Option<&'static ConnectorOption> {
+        self.connector
+            .options
+            .iter()
+            .find(|option| match option.name.strip_prefix("fields.*.") {
+                None => option.name == name,
+                Some(property) => {
+                    let columns = self
+                        .table
+                        .columns
+                        .iter()
+                        .filter(|column| column.computed.is_none());
+                    columns.into_iter().any(|column| {
+                        name.strip_prefix("fields.")
+                            .and_then(|rest| rest.strip_prefix(column.field.name().as_str()))
+                            .and_then(|rest| rest.strip_prefix('.'))
+                            == Some(property)
+                    })
+                }
+            })
+    }
+
+    fn values(&mut self) {
+        let table = self.table;
+        for (name, value) in &table.options {
+            let mismatch = self
+                .option(name)
+                .and_then(|option| option.kind.mismatch(&value.text));
+            if let Some(expected) = mismatch {
+                let message = format!(
+                    "option `{name}` is `{}`, but must be {expected}",
+                    value.text
+                );
+                self.problem(value.place, message, None);
+            }
+        }
+    }
+
+    fn required(&mut self) {
+        let side = self.side();
+        for option in self.connector.options {
+            if option.default == Default::Required
+                && side.meets(option.side)
+                && self.table.option(option.name).is_none()
+            {
+                self.missing(option.name, option.help);
+            }
+        }
+    }
+
+    fn missing(&mut self, name: &str, help: &str) {
+        let message = format!("table `{}` needs the option `{name}`", self.table.name);
+        let hint = format!("add {name} = '..': {help}");
+        self.problem(self.table.place, message, Some(hint));
+    }
+
+    fn format(&mut self) {
+        if !self.takes_format() {
+            return;
+        }
+        let Some(name) = self.table.option("format") else {
+            let names: Vec<&str> = FORMATS.iter().map(|format| format.name).collect();
+            return self.missing("format", &names.join(" or "));
+        };
+        if format(name).is_none() {
+            let names = FORMATS.iter().map(|format| format.name);
+            let hint = match nearest(name, names.clone()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("there is {}", names.collect::<Vec<_>>().join(", ")),
+            };
+            let place = self.place_of("format");
+            return self.problem(place, format!("unknown format `{name}`"), Some(hint));
+        }
+        if let Err(error) = FormatOptions::parse(name, &self.table.options) {
+            let place = self.place_of(error.option.as_deref().unwrap_or("format"));
+            self.problem(place, error.message, None);
+        }
+    }
+
+    /// What the connector itself has to say, once each option is right by itself.
+    fn together(&mut self) {
+        if let (Some(source), true) = (&self.connector.source, self.problems.is_empty()) {
+            for (option, message) in (source.check)(self.table) {
+                let place = self.place_of(&option);
+                self.problem(place, message, None);
+            }
+        }
+    }
+
+    fn place_of(&self, option: &str) -> Place {
+        self.table
+            .options
+            .get(option)
+            .map_or(self.table.place, |value| value.place)
+    }
+}
+
+fn is_format_option(name: &str) -> bool {
+    FORMATS
+        .iter()
+        .flat_map(|format| format.options)
+        .any(|option| option.name == name)
+}
+
+impl Side {
+    /// Whether something on one side has to do with something on the other.
+    fn meets(self, other: Self) -> bool {
+        self == other || self == Self::Both || other == Self::Both
+    }
+}
+
+#[cfg(test)]
+mod tests;

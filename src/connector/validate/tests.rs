@@ -1,0 +1,166 @@
+//! What is said about options that are wrong.
+
+use arrow::datatypes::DataType;
+
+use super::validate;
+use crate::connector::fixtures::table;
+use crate::plan::Role;
+
+const COLUMNS: &[(&str, DataType)] = &[("page", DataType::Utf8), ("views", DataType::Int64)];
+
+/// Every problem on a line: its line in the file, what is wrong, what to type.
+fn problems(role: Role, options: &[(&str, &str)]) -> String {
+    let lines = validate(&table(role, COLUMNS, options));
+    let line = |problem: &super::OptionProblem| {
+        let hint = problem
+            .hint
+            .as_ref()
+            .map_or(String::new(), |hint| format!(" ({hint})"));
+        format!("{}: {}{hint}", problem.place.line, problem.message)
+    };
+    lines.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_table_with_the_options_of_its_connector_and_format_is_fine() {
+    let file = [
+        ("connector", "file"),
+        ("path", "x"),
+        ("format", "csv"),
+        ("csv.header", "false"),
+    ];
+
+    assert_eq!(problems(Role::Source, &file), "");
+    assert_eq!(problems(Role::Reference, &file), "");
+    assert_eq!(
+        problems(Role::Sink, &[("connector", "sqlite"), ("path", "x.db")]),
+        ""
+    );
+    assert_eq!(problems(Role::Source, &[("connector", "generator")]), "");
+}
+
+#[test]
+fn an_unknown_connector_suggests_the_nearest_name() {
+    assert_eq!(
+        problems(Role::Sink, &[("connector", "sqlight")]),
+        "1: unknown connector `sqlight` (did you mean `sqlite`?)"
+    );
+}
+
+#[test]
+fn an_unknown_option_suggests_the_nearest_name() {
+    assert_eq!(
+        problems(
+            Role::Source,
+            &[
+                ("connector", "file"),
+                ("paht", "x"),
+                ("format", "csv"),
+                ("csv.delimeter", ";")
+            ]
+        ),
+        "1: table `t` needs the option `path` (add path = '..': a file, a folder, or a pattern such as data/*.json)\n\
+         3: unknown option `paht` for connector `file` (did you mean `path`?)\n\
+         5: unknown option `csv.delimeter` for connector `file` (did you mean `csv.delimiter`?)"
+    );
+}
+
+#[test]
+fn an_option_that_is_to_come_is_unknown() {
+    let watch = [
+        ("connector", "file"),
+        ("path", "x"),
+        ("format", "json"),
+        ("watch", "true"),
+    ];
+
+    assert!(
+        problems(Role::Source, &watch)
+            .starts_with("5: unknown option `watch` for connector `file`")
+    );
+}
+
+#[test]
+fn a_table_without_a_connector_says_what_to_add() {
+    assert!(problems(Role::Sink, &[]).starts_with(
+        "1: table `t` has no connector (add WITH (connector = '..'); there is `file`"
+    ));
+}
+
+#[test]
+fn a_connector_on_the_wrong_side_says_which_fit() {
+    assert_eq!(
+        problems(Role::Source, &[("connector", "discard")]),
+        "1: cannot read from `t`: connector `discard` is only written to (possible here: `file`, `generator`)"
+    );
+    assert!(
+        problems(Role::Sink, &[("connector", "generator")]).starts_with("1: cannot write to `t`")
+    );
+}
+
+#[test]
+fn an_unknown_format_suggests_the_nearest_name() {
+    assert_eq!(
+        problems(
+            Role::Source,
+            &[("connector", "file"), ("path", "x"), ("format", "jsn")]
+        ),
+        "4: unknown format `jsn` (did you mean `json`?)"
+    );
+    assert_eq!(
+        problems(Role::Source, &[("connector", "file"), ("path", "x")]),
+        "1: table `t` needs the option `format` (add format = '..': json or csv)"
+    );
+}
+
+#[test]
+fn a_bad_value_says_what_it_must_be() {
+    assert_eq!(
+        problems(
+            Role::Source,
+            &[("connector", "generator"), ("rows", "many"), ("rate", "-1")]
+        ),
+        "3: option `rows` is `many`, but must be a whole number\n\
+         4: option `rate` is `-1`, but must be a number above 0"
+    );
+    assert_eq!(
+        problems(
+            Role::Source,
+            &[
+                ("connector", "file"),
+                ("path", "x"),
+                ("format", "csv"),
+                ("csv.header", "maybe")
+            ]
+        ),
+        "5: option `csv.header` is `maybe`, but must be `true` or `false`"
+    );
+}
+
+#[test]
+fn a_field_option_names_its_column_and_its_property() {
+    assert_eq!(
+        problems(
+            Role::Source,
+            &[
+                ("connector", "generator"),
+                ("fields.page.kind", "choice"),
+                ("fields.pgae.kind", "choice"),
+                ("fields.views.kid", "zipf"),
+            ]
+        ),
+        "4: table `t` has no column `pgae` (did you mean `fields.page.kind`?)\n\
+         5: unknown property `kid` of field `views` (did you mean `fields.views.kind`?)"
+    );
+}
+
+#[test]
+fn a_field_option_that_does_not_fit_its_column_is_found_before_it_runs() {
+    assert_eq!(
+        problems(
+            Role::Source,
+            &[("connector", "generator"), ("fields.views.values", "1,two")]
+        ),
+        "3: `1,two` are not all values of type Int64"
+    );
+}

@@ -1,0 +1,42 @@
+//! Groups rows and aggregates them: the core of `Operator::Aggregate`. It knows rows and Arrow,
+//! and nothing of timely.
+//!
+//! ```text
+//!   rows ──▶ Partials ──drain──▶ [exchange by key hash] ──▶ Aggregates ──┬─▶ changes, every epoch
+//!            (on the source's worker)                       (the state)  └─▶ close, at the watermark
+//! ```
+//!
+//! A result is a function of the multiset of rows: not of batches, epochs, workers or the order in
+//! which partial states met. Accumulators (see `accumulators`) are exact or ordered by the data.
+//!
+//! State is one table of groups per *bucket*, so that closing a window frees a table and never
+//! walks one. A bucket is what the two window columns of the input say: a window, or a pane and
+//! the first window of it that takes the row (see `buckets`); without windows there is one.
+//!
+//! With `Emit::Changes`, panes are merged into their windows once per epoch, from what the epoch
+//! brought (`Aggregates::changes`), and the tables that stay are the windows' own: a change then
+//! costs as many merges as the pane has windows, per changed group and not per row, and the old
+//! and the new row of a window are read from one place. With `Emit::OnClose` the panes stay, and
+//! a window is put together once, when it closes.
+//!
+//! An aggregate without keys and without a window says nothing before its first row, where
+//! PostgreSQL would show one row over no input at all.
+
+mod accumulators;
+mod aggregates;
+mod buckets;
+mod error;
+mod keys;
+mod partials;
+mod plan;
+mod shape;
+mod table;
+mod tables;
+
+pub use aggregates::Aggregates;
+pub use error::AggregateError;
+pub use partials::Partials;
+pub use plan::Aggregation;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,52 @@
+//! The aggregates as the shell knows them.
+
+use arrow::array::RecordBatch;
+
+use super::{Aggregates, Partials};
+use crate::dataflow::group::{Changes, GroupError, Groups, PreGroups};
+use crate::dataflow::state::Stateful;
+use crate::types::Watermark;
+
+impl Stateful for Aggregates {
+    fn rows(&self) -> usize {
+        self.groups()
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes()
+    }
+}
+
+impl Groups for Aggregates {
+    fn update(&mut self, rows: &RecordBatch) -> Result<(), GroupError> {
+        Ok(self.update(rows)?)
+    }
+
+    fn merge(&mut self, states: &RecordBatch) -> Result<(), GroupError> {
+        Ok(self.merge(states)?)
+    }
+
+    fn changes(&mut self) -> Result<Option<Changes>, GroupError> {
+        Ok(self
+            .changes()?
+            .map(|(rows, counts)| Changes { rows, counts }))
+    }
+
+    fn close(&mut self, watermark: Watermark) -> Result<Option<RecordBatch>, GroupError> {
+        Ok(self.close(watermark)?)
+    }
+}
+
+impl PreGroups for Partials {
+    fn update(&mut self, rows: &RecordBatch) -> Result<(), GroupError> {
+        Ok(self.update(rows)?)
+    }
+
+    fn groups(&self) -> usize {
+        self.groups()
+    }
+
+    fn drain(&mut self) -> Result<Vec<RecordBatch>, GroupError> {
+        Ok(self.drain()?)
+    }
+}

@@ -1,0 +1,129 @@
+//! One table per bucket, and how rows and states find theirs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+
+use super::buckets::{Bucket, of_partials, of_rows};
+use super::error::AggregateError;
+use super::plan::Plan;
+use super::table::{Table, Tracking, chunks, pick};
+
+/// Tables by bucket.
+pub(super) struct Tables {
+    pub by_bucket: BTreeMap<Bucket, Table>,
+    tracking: Tracking,
+    /// Emptied tables, for their memory.
+    spare: Vec<Table>,
+}
+
+/// How many emptied tables are kept.
+const SPARE: usize = 4;
+
+impl Tables {
+    /// None yet; those that come track changes or do not.
+    pub fn new(tracking: Tracking) -> Self {
+        Self {
+            by_bucket: BTreeMap::new(),
+            tracking,
+            spare: Vec::new(),
+        }
+    }
+
+    /// The table of a bucket, which is made if it is new.
+    pub fn at(&mut self, plan: &Plan, bucket: Bucket) -> &mut Table {
+        let Self {
+            by_bucket,
+            tracking,
+            spare,
+        } = self;
+        let made = || spare.pop().unwrap_or_else(|| Table::new(plan, *tracking));
+        by_bucket.entry(bucket).or_insert_with(made)
+    }
+
+    /// Sorts rows into tables.
+    pub fn update(&mut self, plan: &Plan, input: &RecordBatch) -> Result<(), AggregateError> {
+        let selections = of_rows(plan.window, input);
+        if selections.is_empty() {
+            return Ok(());
+        }
+        let evaluated = plan.evaluate(input)?;
+        let keys = (&evaluated.keys, evaluated.hashes.as_slice());
+        for (bucket, rows) in selections {
+            let columns = plan.aggregated(&evaluated.columns, rows.as_deref())?;
+            let table = self.at(plan, bucket);
+            table.update(plan, keys, rows.as_deref(), &columns)?;
+        }
+        Ok(())
+    }
+
+    /// Sorts states into tables.
+    pub fn merge(&mut self, plan: &Plan, partials: &RecordBatch) -> Result<(), AggregateError> {
+        assert_eq!(
+            partials.schema(),
+            plan.partial,
+            "partial states are of the same plan"
+        );
+        let windowed = plan.window.is_some();
+        let selections = match windowed {
+            true => of_partials(partials.column(1), partials.column(2)),
+            false => vec![(Bucket::ALL, None)],
+        };
+        let columns = &partials.columns()[if windowed { 3 } else { 1 }..];
+        for (bucket, rows) in selections {
+            let picked = rows.map(|rows| pick(columns, &rows)).transpose()?;
+            let columns = picked.as_deref().unwrap_or(columns);
+            let (keys, states) = columns.split_first().expect("a partial state has a key");
+            self.at(plan, bucket)
+                .merge(plan, keys.as_binary(), states)?;
+        }
+        Ok(())
+    }
+
+    /// The states of all tables, a batch per chunk of groups.
+    pub fn states(&self, plan: &Plan) -> impl Iterator<Item = Result<RecordBatch, AggregateError>> {
+        let pieces = self.by_bucket.iter().flat_map(|(bucket, table)| {
+            chunks(table.len()).map(move |groups| (bucket, table, groups))
+        });
+        pieces.map(|(bucket, table, groups)| {
+            let rows = groups.len();
+            let (routes, keys, states) = table.partial(plan, groups)?;
+            let mut columns: Vec<ArrayRef> = vec![Arc::new(routes)];
+            if plan.window.is_some() {
+                columns.push(Arc::new(Int64Array::from_value(bucket.start, rows)));
+                columns.push(Arc::new(Int64Array::from_value(bucket.end, rows)));
+            }
+            columns.push(Arc::new(keys));
+            columns.extend(states);
+            Ok(RecordBatch::try_new(Arc::clone(&plan.partial), columns)?)
+        })
+    }
+
+    /// Empties a table that is no longer needed.
+    pub fn recycle(&mut self, mut table: Table) {
+        if self.spare.len() < SPARE {
+            table.clear();
+            self.spare.push(table);
+        }
+    }
+
+    /// Forgets all groups.
+    pub fn clear(&mut self) {
+        while let Some((_, table)) = self.by_bucket.pop_first() {
+            self.recycle(table);
+        }
+    }
+
+    pub fn groups(&self) -> usize {
+        self.by_bucket.values().map(Table::len).sum()
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.by_bucket
+            .values()
+            .chain(&self.spare)
+            .map(Table::bytes)
+            .sum()
+    }
+}

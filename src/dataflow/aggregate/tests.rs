@@ -1,0 +1,4 @@
+//! Aggregation as a whole: rows in, rows out.
+
+mod kit;
+mod windows;

@@ -1,0 +1,149 @@
+//! What tests build plans and read results with.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion_physical_expr::expressions::Column;
+
+use super::super::{Aggregates, Aggregation};
+use crate::plan::aggregate_types::result_type;
+use crate::plan::{AggregateCall, AggregateFunction, AggregateWindow, Emit, Expression};
+
+/// A column of a schema as an expression.
+pub fn column(schema: &Schema, name: &str) -> Expression {
+    let index = schema.index_of(name).unwrap();
+    Expression {
+        physical: Arc::new(Column::new(name, index)),
+        text: name.to_owned(),
+        data_type: schema.field(index).data_type().clone(),
+        nullable: schema.field(index).is_nullable(),
+    }
+}
+
+/// `function(arguments)` over columns.
+pub fn call(function: AggregateFunction, schema: &Schema, arguments: &[&str]) -> AggregateCall {
+    let arguments: Vec<Expression> = arguments.iter().map(|name| column(schema, name)).collect();
+    let types: Vec<DataType> = arguments.iter().map(|a| a.data_type.clone()).collect();
+    let text = format!("{function:?}({arguments:?})").to_lowercase();
+    AggregateCall {
+        output: Arc::new(Field::new(
+            &text,
+            result_type(&function, &types).unwrap(),
+            true,
+        )),
+        function,
+        distinct: false,
+        arguments,
+        filter: None,
+        order_by: Vec::new(),
+        text,
+    }
+}
+
+/// Keys, aggregates and window of a plan.
+pub fn plan(
+    schema: &Schema,
+    keys: &[&str],
+    calls: &[AggregateCall],
+    window: Option<AggregateWindow>,
+    emit: Emit,
+) -> Aggregation {
+    let keys: Vec<Expression> = keys.iter().map(|name| column(schema, name)).collect();
+    let mut fields: Vec<Field> = keys
+        .iter()
+        .map(|key| Field::new(&key.text, key.data_type.clone(), true))
+        .collect();
+    fields.extend(calls.iter().map(|call| call.output.as_ref().clone()));
+    if window.is_some() {
+        fields.push(Field::new("window_start", time(), false));
+        fields.push(Field::new("window_end", time(), false));
+    }
+    Aggregation::new(&keys, calls, window, emit, Arc::new(Schema::new(fields))).unwrap()
+}
+
+/// The type of event times.
+pub fn time() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, None)
+}
+
+/// A batch of named columns, all nullable but times.
+pub fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+    let fields: Vec<Field> = columns
+        .iter()
+        .map(|(name, column)| {
+            let nullable = !matches!(column.data_type(), DataType::Timestamp(_, _));
+            Field::new(*name, column.data_type().clone(), nullable)
+        })
+        .collect();
+    let schema: SchemaRef = Arc::new(Schema::new(fields));
+    RecordBatch::try_new(
+        schema,
+        columns.into_iter().map(|(_, column)| column).collect(),
+    )
+    .unwrap()
+}
+
+/// A column of event times.
+pub fn times(times: &[i64]) -> ArrayRef {
+    Arc::new(TimestampMicrosecondArray::from(times.to_vec()))
+}
+
+/// A column of 64-bit integers.
+pub fn integers(values: &[i64]) -> ArrayRef {
+    Arc::new(Int64Array::from(values.to_vec()))
+}
+
+/// The rows of a batch as text, in order. Times are shown as microseconds.
+pub fn rows(batch: &RecordBatch) -> Vec<String> {
+    let options = FormatOptions::default().with_null("NULL");
+    let columns: Vec<ArrayRef> = batch
+        .columns()
+        .iter()
+        .map(|column| match column.data_type() {
+            DataType::Timestamp(_, _) => arrow::compute::cast(column, &DataType::Int64).unwrap(),
+            _ => Arc::clone(column),
+        })
+        .collect();
+    let columns: Vec<ArrayFormatter> = columns
+        .iter()
+        .map(|c| ArrayFormatter::try_new(c.as_ref(), &options).unwrap())
+        .collect();
+    (0..batch.num_rows())
+        .map(|row| {
+            columns
+                .iter()
+                .map(|c| c.value(row).to_string())
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
+        .collect()
+}
+
+/// A table that changes are applied to: rows with how often they are there.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Accumulated(pub BTreeMap<String, i64>);
+
+impl Accumulated {
+    /// Applies what `changes` says.
+    pub fn apply(&mut self, aggregates: &mut Aggregates) {
+        let Some((batch, diffs)) = aggregates.changes().unwrap() else {
+            return;
+        };
+        for (row, diff) in rows(&batch).into_iter().zip(diffs.values()) {
+            let count = self.0.entry(row.clone()).or_default();
+            *count += diff;
+            if *count == 0 {
+                self.0.remove(&row);
+            }
+        }
+    }
+
+    /// The rows, of which each is there once.
+    pub fn rows(&self) -> Vec<&str> {
+        assert!(self.0.values().all(|&count| count == 1), "{self:?}");
+        self.0.keys().map(String::as_str).collect()
+    }
+}

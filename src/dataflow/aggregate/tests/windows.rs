@@ -1,0 +1,130 @@
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, StringArray};
+
+use super::kit::{Accumulated, batch, call, integers, plan, rows, times};
+use crate::plan::{AggregateFunction, AggregateWindow, Assign, Emit, WindowKind};
+use crate::types::{EventTime, Watermark};
+
+fn tumble(size_us: i64, lateness_us: i64) -> Option<AggregateWindow> {
+    let kind = WindowKind::Tumble { size_us };
+    Some(AggregateWindow {
+        kind,
+        assign: Assign::Windows,
+        start: 0,
+        end: 1,
+        lateness_us,
+    })
+}
+
+fn orders(starts: &[i64], pages: &[&str], amounts: &[i64]) -> RecordBatch {
+    let ends: Vec<i64> = starts.iter().map(|start| start + 10).collect();
+    batch(vec![
+        ("window_start", times(starts)),
+        ("window_end", times(&ends)),
+        ("page", Arc::new(StringArray::from(pages.to_vec()))),
+        ("amount", integers(amounts)),
+    ])
+}
+
+fn at(time: i64) -> Watermark {
+    Watermark::behind(EventTime(time), 0)
+}
+
+#[test]
+fn a_window_is_emitted_once_when_the_watermark_reaches_its_end_and_the_lateness() {
+    let input = orders(&[0, 0, 10, 0], &["b", "a", "a", "b"], &[1, 2, 3, 4]);
+    let calls = [
+        call(AggregateFunction::Count, &input.schema(), &[]),
+        call(AggregateFunction::Sum, &input.schema(), &["amount"]),
+    ];
+    let plan = plan(
+        &input.schema(),
+        &["page"],
+        &calls,
+        tumble(10, 5),
+        Emit::OnClose,
+    );
+    let mut aggregates = plan.aggregates();
+
+    aggregates.update(&input).unwrap();
+
+    assert!(aggregates.changes().unwrap().is_none());
+    assert!(aggregates.close(at(14)).unwrap().is_none());
+    let closed = aggregates.close(at(15)).unwrap().unwrap();
+    assert_eq!(rows(&closed), ["a 1 2 0 10", "b 2 5 0 10"]);
+    assert!(aggregates.close(at(15)).unwrap().is_none());
+    let rest = aggregates.close(Watermark::END).unwrap().unwrap();
+    assert_eq!(rows(&rest), ["a 1 3 10 20"]);
+    assert_eq!(aggregates.groups(), 0);
+}
+
+#[test]
+fn changes_retract_the_old_row_and_leave_out_what_is_as_before() {
+    let input = orders(&[0, 0], &["a", "b"], &[5, 5]);
+    let calls = [call(AggregateFunction::Max, &input.schema(), &["amount"])];
+    let plan = plan(
+        &input.schema(),
+        &["page"],
+        &calls,
+        tumble(10, 0),
+        Emit::Changes,
+    );
+    let mut aggregates = plan.aggregates();
+
+    aggregates.update(&input).unwrap();
+    let (first, first_diffs) = aggregates.changes().unwrap().unwrap();
+    aggregates
+        .update(&orders(&[0, 0, 0], &["a", "b", "b"], &[4, 6, 7]))
+        .unwrap();
+    let (second, second_diffs) = aggregates.changes().unwrap().unwrap();
+    aggregates.update(&orders(&[0], &["a"], &[1])).unwrap();
+
+    assert_eq!(rows(&first), ["a 5 0 10", "b 5 0 10"]);
+    assert_eq!(first_diffs.values(), &[1, 1]);
+    assert_eq!(rows(&second), ["b 5 0 10", "b 7 0 10"]);
+    assert_eq!(second_diffs.values(), &[-1, 1]);
+    assert!(aggregates.changes().unwrap().is_none());
+}
+
+#[test]
+fn partial_states_of_several_workers_add_up_to_the_aggregate_of_all_rows() {
+    let input = orders(&[0, 0, 10, 0], &["b", "a", "a", "b"], &[1, 2, 3, 4]);
+    let calls = [
+        call(AggregateFunction::Average, &input.schema(), &["amount"]),
+        call(AggregateFunction::Sum, &input.schema(), &["amount"]),
+        call(AggregateFunction::Min, &input.schema(), &["page"]),
+    ];
+    let plan = plan(
+        &input.schema(),
+        &["page"],
+        &calls,
+        tumble(10, 0),
+        Emit::Changes,
+    );
+    let mut whole = plan.aggregates();
+    whole.update(&input).unwrap();
+    let mut merged = plan.aggregates();
+
+    for row in [2, 0, 3, 1] {
+        let mut partials = plan.partials();
+        partials.update(&input.slice(row, 1)).unwrap();
+        for partial in partials.drain().unwrap() {
+            merged.merge(&partial).unwrap();
+        }
+    }
+
+    let mut expected = Accumulated::default();
+    expected.apply(&mut whole);
+    let mut actual = Accumulated::default();
+    actual.apply(&mut merged);
+    assert_eq!(
+        expected.rows(),
+        [
+            "a 2.0000000000000000 2 a 0 10",
+            "a 3.0000000000000000 3 a 10 20",
+            "b 2.5000000000000000 5 b 0 10",
+        ]
+    );
+    assert_eq!(actual, expected);
+}

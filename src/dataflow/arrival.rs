@@ -1,0 +1,116 @@
+//! What a source's reading threads hand to the worker that owns the partition.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::buffer::ScalarBuffer;
+
+use crate::format::RejectedRecord;
+use crate::types::{Offset, Span};
+
+/// The next thing that a partition has to say, in its order.
+#[derive(Clone, Debug)]
+pub enum Arrival {
+    /// Decoded and checked records.
+    Rows(ArrivedRows),
+    /// There are no more.
+    End,
+}
+
+/// A block of records, decoded and checked.
+#[derive(Clone, Debug)]
+pub struct ArrivedRows {
+    /// The good rows, with the columns of the plan's `Source` node.
+    pub rows: RecordBatch,
+    /// Their event times; empty where the source has none.
+    pub times: ScalarBuffer<i64>,
+    /// Which bytes each was.
+    pub spans: Vec<Span>,
+    /// The bad records, in order.
+    pub rejects: Vec<RejectedRecord>,
+    /// The bytes.
+    pub bytes: Arc<Vec<u8>>,
+    /// The line of its file on which the block starts, from 1; 0 where there are no lines.
+    pub line: u64,
+    /// The position of the block.
+    pub start: Offset,
+    /// The position of the first record in here: past `start` if the block was cut.
+    pub from: Offset,
+    /// The position after the last record.
+    pub end: Offset,
+}
+
+impl ArrivedRows {
+    /// Cuts in two at a record boundary, so that the second part begins at `offset`.
+    #[must_use]
+    pub fn split(self, offset: Offset) -> (Self, Self) {
+        assert!(
+            self.from < offset && offset < self.end,
+            "{offset} is not inside"
+        );
+        let before = |span: &Span| self.start.plus(span.start) < offset;
+        let rows = self.spans.partition_point(before);
+        let rejects = self.rejects.partition_point(|reject| before(&reject.span));
+        let times = if self.times.is_empty() { 0 } else { rows };
+        let second = Self {
+            rows: self.rows.slice(rows, self.rows.num_rows() - rows),
+            times: self.times.slice(times, self.times.len() - times),
+            spans: self.spans[rows..].to_vec(),
+            rejects: self.rejects[rejects..].to_vec(),
+            bytes: Arc::clone(&self.bytes),
+            line: self.line,
+            start: self.start,
+            from: offset,
+            end: self.end,
+        };
+        let first = Self {
+            rows: self.rows.slice(0, rows),
+            times: self.times.slice(0, times),
+            spans: self.spans[..rows].to_vec(),
+            rejects: self.rejects[..rejects].to_vec(),
+            end: offset,
+            ..self
+        };
+        (first, second)
+    }
+
+    /// The bytes of a record.
+    #[must_use]
+    pub fn payload(&self, span: Span) -> &[u8] {
+        let start = span.start as usize;
+        self.bytes
+            .get(start..start + span.len as usize)
+            .unwrap_or_default()
+    }
+
+    /// The line on which a record starts, where there are lines.
+    #[must_use]
+    pub fn line_of(&self, span: Span) -> Option<u64> {
+        line_of(&self.bytes, self.line, span)
+    }
+
+    /// What it weighs while it is on its way: the columns, not the bytes they came from.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.rows.get_array_memory_size() + self.times.len() * 8
+    }
+}
+
+/// The line on which a record of a block starts that itself starts on line `first`.
+#[must_use]
+pub fn line_of(bytes: &[u8], first: u64, span: Span) -> Option<u64> {
+    let before = bytes.get(..span.start as usize).unwrap_or_default();
+    (first > 0).then(|| first + memchr::memchr_iter(b'\n', before).count() as u64)
+}
+
+/// Where a worker takes a source's arrivals from. Never waits.
+pub trait Inbox {
+    /// The next arrival of any of the worker's partitions.
+    fn take(&mut self) -> Option<(usize, Arrival)>;
+
+    /// The worker has what it needs of this partition for now; others may go first.
+    fn park(&mut self, partition: usize);
+
+    /// The worker wants this partition again.
+    fn resume(&mut self, partition: usize);
+}

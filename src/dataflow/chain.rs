@@ -1,0 +1,361 @@
+//! Everything stateless that hangs off one source, run on one arrived batch.
+//!
+//! ```text
+//!   arrived rows ──▶ filter ──▶ project ──▶ window ──▶ edge 0 ─▶ (exchange, state)
+//!                 └▶ filter ─────────────────────────▶ edge 1 ─▶ (sink)
+//!        and for each INSERT: what became of every record
+//! ```
+//!
+//! Common parts of several INSERTs run once. A record has one fate per INSERT: accepted if it
+//! leaves by any edge of that INSERT; else late if some branch found it late; else rejected if
+//! an expression failed on it; else filtered. The order is that of what a person would miss:
+//! a record that only one of two branches filters out, and the other finds late, is late.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array, UInt64Array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion_common::Result;
+
+use super::assign::Passed;
+use super::lookup::Index;
+use super::step::{Action, Piece, Turned};
+use super::zones::{Zone, ancestry};
+use crate::plan::{Assign, NodeId, Operator, Pipeline, TableId, WindowKind};
+use crate::types::{Fates, Offset, Span};
+
+/// The reference tables, indexed for the lookups of a pipeline, by node.
+pub type Indexes = std::collections::BTreeMap<NodeId, Arc<Index>>;
+
+/// The stateless part of a pipeline below one source.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    steps: Vec<Step>,
+    edges: Vec<Edge>,
+    views: Vec<View>,
+}
+
+#[derive(Clone, Debug)]
+struct Step {
+    node: NodeId,
+    /// Steps whose rows it takes; empty for the source itself. More than one for a union.
+    inputs: Vec<usize>,
+    action: Action,
+    schema: SchemaRef,
+}
+
+/// Where rows leave.
+#[derive(Clone, Debug)]
+struct Edge {
+    step: usize,
+    node: NodeId,
+    positions: bool,
+}
+
+/// One INSERT's view of the source.
+#[derive(Clone, Debug)]
+struct View {
+    insert: usize,
+    /// The edges by which its records leave, as positions in `edges`.
+    edges: Vec<usize>,
+    /// The steps that its records pass.
+    steps: Vec<usize>,
+    /// A record leaves at most once, by one edge, so that counting rows counts records.
+    single: bool,
+}
+
+/// What a chain made of a batch.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Rows per edge, as (node, rows); batches without rows are left out.
+    pub rows: Vec<(NodeId, RecordBatch)>,
+    /// What became of the rows, per INSERT that reads the source.
+    pub fates: Vec<(usize, Fates)>,
+    /// Rows that were turned away, with the INSERT that missed them.
+    pub turned: Vec<(usize, Turned)>,
+}
+
+/// Where the rows of a batch stand in the input, for operators whose result depends on order.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Which partition, unique over the sources of a pipeline.
+    pub partition: u32,
+    /// The position of the block that the rows came in.
+    pub start: Offset,
+    /// Each row's place in that block.
+    pub spans: &'a [Span],
+}
+
+impl Place<'_> {
+    fn offset_of(&self, row: u32) -> u64 {
+        self.start.plus(self.spans[row as usize].start).0
+    }
+}
+
+impl Chain {
+    /// The stateless nodes below `table`. `positions` says for which nodes the rows that leave
+    /// carry their place in the input as two further columns.
+    #[must_use]
+    pub fn new(
+        pipeline: &Pipeline,
+        zones: &[Zone],
+        table: TableId,
+        indexes: &Indexes,
+        positions: &BTreeSet<NodeId>,
+    ) -> Self {
+        let here = |node: NodeId| zones[node].at_source && zones[node].sources.contains(&table);
+        let nodes: Vec<NodeId> = (0..pipeline.nodes.len())
+            .filter(|&node| here(node))
+            .collect();
+        let step_of = |node: NodeId| nodes.iter().position(|&other| other == node);
+        let steps = nodes.iter().map(|&node| Step {
+            node,
+            inputs: pipeline.nodes[node]
+                .operator
+                .inputs()
+                .into_iter()
+                .filter_map(step_of)
+                .collect(),
+            action: action(pipeline, node, indexes),
+            schema: Arc::clone(&pipeline.nodes[node].schema),
+        });
+        let edges: Vec<Edge> = nodes
+            .iter()
+            .enumerate()
+            .filter(|&(_, &node)| zones[node].edge)
+            .map(|(step, &node)| Edge {
+                step,
+                node,
+                positions: positions.contains(&node),
+            })
+            .collect();
+        let views = pipeline
+            .inserts
+            .iter()
+            .enumerate()
+            .filter_map(|(insert, into)| {
+                let ancestry = ancestry(pipeline, into.input);
+                view(pipeline, insert, &ancestry, &nodes, &edges)
+            });
+        Self {
+            views: views.collect(),
+            steps: steps.collect(),
+            edges,
+        }
+    }
+
+    /// Runs all steps on the rows of one partition, in their order.
+    pub fn run(
+        &self,
+        rows: &RecordBatch,
+        passed: &Passed<'_>,
+        place: Place<'_>,
+    ) -> Result<Outcome> {
+        let mut results: Vec<(Vec<Piece>, Vec<Turned>)> = Vec::with_capacity(self.steps.len());
+        for step in &self.steps {
+            let mut pieces = Vec::new();
+            let mut turned = Vec::new();
+            let arrived = step
+                .inputs
+                .is_empty()
+                .then(|| vec![Piece::whole(rows.clone())]);
+            let inputs = arrived
+                .iter()
+                .chain(step.inputs.iter().map(|&input| &results[input].0));
+            for piece in inputs.flatten() {
+                pieces.push(step.action.run(piece, &step.schema, passed, &mut turned)?);
+            }
+            results.push((pieces, turned));
+        }
+        let mut outcome = Outcome::default();
+        for view in &self.views {
+            view.judge(rows.num_rows(), &self.edges, &results, &mut outcome);
+        }
+        for edge in &self.edges {
+            for piece in &results[edge.step].0 {
+                if piece.rows.num_rows() > 0 {
+                    let rows = if edge.positions {
+                        located(piece, place)?
+                    } else {
+                        piece.rows.clone()
+                    };
+                    outcome.rows.push((edge.node, rows));
+                }
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// The INSERTs that read the source.
+    pub fn inserts(&self) -> impl Iterator<Item = usize> + '_ {
+        self.views.iter().map(|view| view.insert)
+    }
+
+    /// The nodes by which rows leave.
+    pub fn edges(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.edges.iter().map(|edge| self.steps[edge.step].node)
+    }
+}
+
+/// The stateless operator of a node, ready to run.
+#[must_use]
+pub fn action(pipeline: &Pipeline, node: NodeId, indexes: &Indexes) -> Action {
+    match &pipeline.nodes[node].operator {
+        Operator::Source { .. } | Operator::Union { .. } => Action::Pass,
+        Operator::Filter { predicate, .. } => Action::Filter(predicate.clone()),
+        Operator::Project { columns, .. } => Action::Project(columns.clone()),
+        Operator::Unnest { column, .. } => Action::Unnest(*column),
+        Operator::Lookup {
+            keys,
+            kind,
+            residual,
+            ..
+        } => Action::Lookup {
+            index: Arc::clone(&indexes[&node]),
+            keys: keys.clone(),
+            kind: *kind,
+            residual: residual.clone(),
+        },
+        Operator::Window {
+            time, kind, assign, ..
+        } => Action::Window {
+            time: time.clone(),
+            kind: *kind,
+            assign: *assign,
+            lateness_us: i64::try_from(pipeline.settings.allowed_lateness.as_micros())
+                .unwrap_or(i64::MAX / 4),
+        },
+        Operator::Aggregate { .. } | Operator::Latest { .. } => {
+            panic!("node {node} holds state, so it is no step")
+        }
+    }
+}
+
+fn view(
+    pipeline: &Pipeline,
+    insert: usize,
+    ancestry: &BTreeSet<NodeId>,
+    nodes: &[NodeId],
+    edges: &[Edge],
+) -> Option<View> {
+    let position = |node: &NodeId| nodes.iter().position(|other| other == node);
+    let steps: Vec<usize> = ancestry.iter().filter_map(position).collect();
+    let reads_it = |edge: &Edge| {
+        ancestry.contains(&edge.node)
+            && (pipeline.inserts[insert].input == edge.node
+                || ancestry.iter().any(|&reader| {
+                    let operator = &pipeline.nodes[reader].operator;
+                    // A step's reading of it is no leaving.
+                    !nodes.contains(&reader) && operator.inputs().contains(&edge.node)
+                }))
+    };
+    let edges: Vec<usize> = (0..edges.len())
+        .filter(|&position| reads_it(&edges[position]))
+        .collect();
+    if edges.is_empty() {
+        return None;
+    }
+    let multiplies = |&step: &usize| match &pipeline.nodes[nodes[step]].operator {
+        Operator::Union { .. } | Operator::Unnest { .. } => true,
+        Operator::Window {
+            kind: WindowKind::Tumble { .. },
+            ..
+        } => false,
+        Operator::Window { assign, .. } => *assign == Assign::Windows,
+        Operator::Source { .. }
+        | Operator::Filter { .. }
+        | Operator::Project { .. }
+        | Operator::Lookup { .. }
+        | Operator::Aggregate { .. }
+        | Operator::Latest { .. } => false,
+    };
+    let single = edges.len() == 1 && !steps.iter().any(multiplies);
+    Some(View {
+        insert,
+        edges,
+        steps,
+        single,
+    })
+}
+
+impl View {
+    fn judge(
+        &self,
+        total: usize,
+        edges: &[Edge],
+        results: &[(Vec<Piece>, Vec<Turned>)],
+        outcome: &mut Outcome,
+    ) {
+        let turned = || self.steps.iter().flat_map(|&step| &results[step].1);
+        let leaving = || {
+            self.edges
+                .iter()
+                .flat_map(|&edge| &results[edges[edge].step].0)
+        };
+        let mut fates = Fates::default();
+        if self.single {
+            fates.accepted = leaving().map(|piece| piece.rows.num_rows() as u64).sum();
+            for one in turned() {
+                count(&mut fates, one);
+                outcome.turned.push((self.insert, one.clone()));
+            }
+        } else {
+            // 0 filtered, 1 rejected, 2 late, 3 accepted: the largest wins.
+            let mut best = vec![0u8; total];
+            let mut raise = |row: u32, fate: u8| {
+                let current = &mut best[row as usize];
+                *current = fate.max(*current);
+            };
+            turned().for_each(|one| raise(one.row(), fate_of(one)));
+            for piece in leaving() {
+                (0..piece.rows.num_rows()).for_each(|row| raise(piece.origin_of(row), 3));
+            }
+            let count_of = |fate: u8| best.iter().filter(|&&other| other == fate).count() as u64;
+            (fates.rejected, fates.late, fates.accepted) = (count_of(1), count_of(2), count_of(3));
+            let mut told = BTreeSet::new();
+            for one in turned() {
+                if best[one.row() as usize] == fate_of(one) && told.insert(one.row()) {
+                    outcome.turned.push((self.insert, one.clone()));
+                }
+            }
+        }
+        fates.filtered = total as u64 - fates.accepted - fates.late - fates.rejected;
+        outcome.fates.push((self.insert, fates));
+    }
+}
+
+fn fate_of(turned: &Turned) -> u8 {
+    match turned {
+        Turned::Failed { .. } => 1,
+        Turned::Late { .. } => 2,
+    }
+}
+
+fn count(fates: &mut Fates, turned: &Turned) {
+    match turned {
+        Turned::Failed { .. } => fates.rejected += 1,
+        Turned::Late { .. } => fates.late += 1,
+    }
+}
+
+/// The rows with their partition and offset as two further columns.
+fn located(piece: &Piece, place: Place<'_>) -> Result<RecordBatch> {
+    let count = piece.rows.num_rows();
+    let offsets = (0..count).map(|row| place.offset_of(piece.origin_of(row)));
+    let offsets: ArrayRef = Arc::new(UInt64Array::from_iter_values(offsets));
+    let partition: ArrayRef = Arc::new(UInt32Array::from(vec![place.partition; count]));
+    let schema = with_positions(&piece.rows.schema());
+    let mut columns = piece.rows.columns().to_vec();
+    columns.extend([partition, offsets]);
+    Ok(RecordBatch::try_new(schema, columns)?)
+}
+
+/// A schema with the two columns that say where a row stands in the input.
+#[must_use]
+pub fn with_positions(schema: &SchemaRef) -> SchemaRef {
+    let mut fields = schema.fields().to_vec();
+    fields.push(Arc::new(Field::new("__partition", DataType::UInt32, false)));
+    fields.push(Arc::new(Field::new("__offset", DataType::UInt64, false)));
+    Arc::new(Schema::new(fields))
+}

@@ -1,0 +1,189 @@
+//! The last row per key of an append stream: `'upsert.by'`.
+//!
+//! "Last" is by the column named, then by the row's place in the input, so it is a function of
+//! the rows and not of the order that they came in. A row whose column is NULL is earlier than
+//! any other.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt64Array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::row::{OwnedRow, RowConverter, SortField};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use std::hash::BuildHasher;
+
+use super::chain::with_positions;
+use super::group::{Changes, GroupError, Groups, PreGroups};
+use super::state::Stateful;
+use crate::plan::Expression;
+use crate::types::Watermark;
+
+/// The rows held, and what changed in the open epoch.
+pub struct Latest {
+    schema: SchemaRef,
+    keys: Vec<usize>,
+    by: Expression,
+    key_rows: RowConverter,
+    order_rows: RowConverter,
+    value_rows: RowConverter,
+    held: HashMap<OwnedRow, Entry, FixedState>,
+    /// The row that each key touched in this epoch had before it.
+    before: BTreeMap<OwnedRow, Option<OwnedRow>>,
+    bytes: usize,
+}
+
+struct Entry {
+    order: OwnedRow,
+    /// The input's columns and its two places.
+    row: OwnedRow,
+}
+
+impl Latest {
+    /// Keeps rows of `schema` by the columns `keys`, the last by `by`.
+    pub fn new(schema: SchemaRef, keys: Vec<usize>, by: Expression) -> Result<Self, GroupError> {
+        let located = with_positions(&schema);
+        let sort = |index: &usize| SortField::new(located.field(*index).data_type().clone());
+        let places = [schema.fields().len(), schema.fields().len() + 1];
+        let mut order = vec![SortField::new(by.data_type.clone())];
+        order.extend(places.iter().map(sort));
+        let all: Vec<usize> = (0..located.fields().len()).collect();
+        Ok(Self {
+            key_rows: RowConverter::new(keys.iter().map(sort).collect())?,
+            order_rows: RowConverter::new(order)?,
+            value_rows: RowConverter::new(all.iter().map(sort).collect())?,
+            held: HashMap::with_hasher(FixedState::with_seed(0)),
+            before: BTreeMap::new(),
+            bytes: 0,
+            schema,
+            keys,
+            by,
+        })
+    }
+
+    fn key_columns(&self, rows: &RecordBatch) -> Vec<ArrayRef> {
+        self.keys
+            .iter()
+            .map(|&key| ArrayRef::clone(rows.column(key)))
+            .collect()
+    }
+
+    fn rows_of<'a>(
+        &self,
+        rows: impl Iterator<Item = &'a OwnedRow>,
+    ) -> Result<RecordBatch, GroupError> {
+        let columns = self.value_rows.convert_rows(rows.map(OwnedRow::row))?;
+        Ok(RecordBatch::try_new(with_positions(&self.schema), columns)?)
+    }
+
+    fn without_places(&self, rows: &RecordBatch) -> Result<RecordBatch, GroupError> {
+        let columns = rows.columns()[..self.schema.fields().len()].to_vec();
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
+}
+
+impl Stateful for Latest {
+    fn rows(&self) -> usize {
+        self.held.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Groups for Latest {
+    fn update(&mut self, rows: &RecordBatch) -> Result<(), GroupError> {
+        let keys = self.key_rows.convert_columns(&self.key_columns(rows))?;
+        let width = self.schema.fields().len();
+        let mut order = vec![self.by.evaluate(&self.without_places(rows)?)?];
+        order.extend(rows.columns()[width..].iter().map(ArrayRef::clone));
+        let order = self.order_rows.convert_columns(&order)?;
+        let values = self.value_rows.convert_columns(rows.columns())?;
+        for row in 0..rows.num_rows() {
+            let key = keys.row(row).owned();
+            let known = self.held.get_mut(&key);
+            if known
+                .as_ref()
+                .is_some_and(|known| known.order.row() >= order.row(row))
+            {
+                continue;
+            }
+            let entry = Entry {
+                order: order.row(row).owned(),
+                row: values.row(row).owned(),
+            };
+            let size = |entry: &Entry| entry.row.as_ref().len() + entry.order.as_ref().len();
+            self.bytes += size(&entry) + key.as_ref().len();
+            let old = match known {
+                None => {
+                    self.held.insert(key.clone(), entry);
+                    None
+                }
+                Some(known) => {
+                    let old = std::mem::replace(known, entry);
+                    self.bytes -= size(&old) + key.as_ref().len();
+                    Some(old.row)
+                }
+            };
+            self.before.entry(key).or_insert(old);
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, states: &RecordBatch) -> Result<(), GroupError> {
+        let rows: Vec<usize> = (1..states.num_columns()).collect();
+        Groups::update(self, &states.project(&rows)?)
+    }
+
+    fn changes(&mut self) -> Result<Option<Changes>, GroupError> {
+        let before = std::mem::take(&mut self.before);
+        if before.is_empty() {
+            return Ok(None);
+        }
+        let now = before.keys().map(|key| (&self.held[key].row, 1));
+        let old = before.values().flatten().map(|row| (row, -1));
+        let (rows, counts): (Vec<_>, Vec<_>) = old.chain(now).unzip();
+        let rows = self.without_places(&self.rows_of(rows.into_iter())?)?;
+        Ok(Some(Changes {
+            rows,
+            counts: Int64Array::from(counts),
+        }))
+    }
+
+    fn close(&mut self, _: Watermark) -> Result<Option<RecordBatch>, GroupError> {
+        Ok(None)
+    }
+}
+
+impl PreGroups for Latest {
+    fn update(&mut self, rows: &RecordBatch) -> Result<(), GroupError> {
+        Groups::update(self, rows)
+    }
+
+    fn groups(&self) -> usize {
+        self.held.len()
+    }
+
+    fn drain(&mut self) -> Result<Vec<RecordBatch>, GroupError> {
+        self.before.clear();
+        self.bytes = 0;
+        let held = std::mem::take(&mut self.held);
+        if held.is_empty() {
+            return Ok(Vec::new());
+        }
+        let hasher = FixedState::with_seed(0);
+        let hashes = held.keys().map(|key| hasher.hash_one(key.as_ref()));
+        let hashes: ArrayRef = Arc::new(UInt64Array::from_iter_values(hashes));
+        let rows = self.rows_of(held.values().map(|entry| &entry.row))?;
+        let mut fields = vec![Arc::new(Field::new("__hash", DataType::UInt64, false))];
+        fields.extend(rows.schema().fields().iter().map(Arc::clone));
+        let mut columns = vec![hashes];
+        columns.extend(rows.columns().iter().map(Arc::clone));
+        Ok(vec![RecordBatch::try_new(
+            Arc::new(Schema::new(fields)),
+            columns,
+        )?])
+    }
+}

@@ -1,0 +1,119 @@
+//! Dead letters: the rows of the table that `'dead.letter'` names, for records that were
+//! rejected or late. A rejected record stands in it once, a late one once per INSERT that
+//! missed it.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray, UInt64Array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::error::ArrowError;
+
+/// The columns that a dead-letter table may declare, with what each holds.
+pub const LETTER_COLUMNS: &[(&str, &str)] = &[
+    ("kind", "`rejected` or `late`"),
+    ("reason", "a short code"),
+    ("message", "what went wrong"),
+    ("column_name", "the column at fault, where there is one"),
+    ("source", "the source table"),
+    ("partition", "the partition: a file's path"),
+    ("offset", "the record's position in its partition"),
+    ("line", "the record's line in its file"),
+    ("insert_into", "the table that missed it"),
+    ("payload", "the original bytes"),
+];
+
+/// One record that did not make it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// Late, or else rejected.
+    pub late: bool,
+    /// A short code.
+    pub reason: &'static str,
+    /// What went wrong.
+    pub message: String,
+    /// The column at fault.
+    pub column: Option<String>,
+    /// The record's position.
+    pub offset: u64,
+    /// The record's line, where there are lines.
+    pub line: Option<u64>,
+    /// The table that missed it; `None` for a record that no INSERT could use.
+    pub insert_into: Option<String>,
+    /// The original bytes.
+    pub payload: Vec<u8>,
+}
+
+/// The letters as rows of a dead-letter table with `schema`.
+pub fn rows(
+    letters: &[Letter],
+    source: &str,
+    partition: &str,
+    schema: &SchemaRef,
+) -> Result<RecordBatch, ArrowError> {
+    let columns = schema.fields().iter().map(|field| {
+        let values: ArrayRef = match field.name().as_str() {
+            "kind" => text(letters, |letter| {
+                Some(if letter.late { "late" } else { "rejected" })
+            }),
+            "reason" => text(letters, |letter| Some(letter.reason)),
+            "message" => text(letters, |letter| Some(&letter.message)),
+            "column_name" => text(letters, |letter| letter.column.as_deref()),
+            "source" => text(letters, |_| Some(source)),
+            "partition" => text(letters, |_| Some(partition)),
+            "insert_into" => text(letters, |letter| letter.insert_into.as_deref()),
+            "offset" => Arc::new(UInt64Array::from_iter_values(
+                letters.iter().map(|l| l.offset),
+            )),
+            "line" => Arc::new(letters.iter().map(|l| l.line).collect::<UInt64Array>()),
+            "payload" if *field.data_type() == DataType::Binary => {
+                let bytes = letters.iter().map(|letter| &letter.payload);
+                Arc::new(BinaryArray::from_iter_values(bytes))
+            }
+            "payload" => {
+                let texts = letters.iter().map(|l| String::from_utf8_lossy(&l.payload));
+                Arc::new(StringArray::from_iter_values(texts))
+            }
+            other => panic!("`{other}` is no column of a dead letter: checked before the run"),
+        };
+        cast(&values, field.data_type())
+    });
+    RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)
+}
+
+fn text<'a>(letters: &'a [Letter], of: impl Fn(&'a Letter) -> Option<&'a str>) -> ArrayRef {
+    Arc::new(letters.iter().map(of).collect::<StringArray>())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::AsArray;
+    use arrow::datatypes::{Field, Int64Type, Schema};
+
+    use super::*;
+
+    #[test]
+    fn a_letter_fills_the_columns_that_its_table_declares() {
+        let letter = Letter {
+            late: true,
+            reason: "late",
+            message: "window ended".to_owned(),
+            column: None,
+            offset: 70,
+            line: None,
+            insert_into: Some("counts".to_owned()),
+            payload: b"a,b".to_vec(),
+        };
+        let schema = Arc::new(Schema::new(vec![
+            Field::new("payload", DataType::Utf8, true),
+            Field::new("offset", DataType::Int64, true),
+            Field::new("kind", DataType::Utf8, true),
+        ]));
+
+        let rows = rows(&[letter], "clicks", "a.csv", &schema).unwrap();
+
+        assert_eq!(rows.column(0).as_string::<i32>().value(0), "a,b");
+        assert_eq!(rows.column(1).as_primitive::<Int64Type>().value(0), 70);
+        assert_eq!(rows.column(2).as_string::<i32>().value(0), "late");
+    }
+}

@@ -1,0 +1,159 @@
+//! What the workers of a run share: the counts, the first failure, and the wish to stop.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::plan::TableId;
+use crate::types::{Fates, Watermark};
+
+/// Shared by all threads of a run.
+#[derive(Debug, Default)]
+pub struct Shared {
+    stopping: Arc<AtomicBool>,
+    failed: AtomicBool,
+    failure: Mutex<Option<Failure>>,
+    fates: Mutex<BTreeMap<(usize, TableId), Fates>>,
+    /// By source: rows and bytes read, and how far the slowest partition's event time is.
+    progress: Mutex<BTreeMap<TableId, SourceProgress>>,
+    epochs_published: AtomicU64,
+}
+
+/// How far a source has come, for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceProgress {
+    /// Records read.
+    pub records: u64,
+    /// Distance covered in the unit of the source's offsets.
+    pub distance: u64,
+    /// The distance to its end, where that is known.
+    pub length: Option<u64>,
+    /// The last watermark known.
+    pub watermark: Option<Watermark>,
+}
+
+/// Why a run ends before its time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// One sentence.
+    pub message: String,
+    /// What led to it, nearest first.
+    pub causes: Vec<String>,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure with nothing to add.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            causes: Vec::new(),
+            hint: None,
+        }
+    }
+
+    /// The same with a cause.
+    #[must_use]
+    pub fn because(mut self, cause: impl std::fmt::Display) -> Self {
+        self.causes.push(cause.to_string());
+        self
+    }
+
+    /// The same with a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A thread that panicked is reported elsewhere; the counts it left are still counts.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// Asks the sources to stop after the open epoch.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+    }
+
+    /// The wish to stop, for a signal to set.
+    #[must_use]
+    pub fn stop_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stopping)
+    }
+
+    /// Whether the sources should stop.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// The run cannot go on. From here on nothing is published: whoever sees a frontier pass
+    /// because of this sees the failure too.
+    pub fn fail(&self, failure: Failure) {
+        lock(&self.failure).get_or_insert(failure);
+        self.failed.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the run has failed.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::SeqCst)
+    }
+
+    /// The first failure.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        lock(&self.failure).clone()
+    }
+
+    /// Adds what became of some records of `table` for `insert`.
+    pub fn count(&self, insert: usize, table: TableId, fates: Fates) {
+        *lock(&self.fates).entry((insert, table)).or_default() += fates;
+    }
+
+    /// What became of every record, by INSERT and source.
+    #[must_use]
+    pub fn fates(&self) -> BTreeMap<(usize, TableId), Fates> {
+        lock(&self.fates).clone()
+    }
+
+    /// A source is this long.
+    pub fn has_length(&self, table: TableId, length: Option<u64>) {
+        lock(&self.progress).entry(table).or_default().length = length;
+    }
+
+    /// Some more records of a source were read.
+    pub fn read(&self, table: TableId, records: u64, distance: u64) {
+        let mut progress = lock(&self.progress);
+        let source = progress.entry(table).or_default();
+        source.records += records;
+        source.distance += distance;
+    }
+
+    /// The watermark of a source at the end of an epoch.
+    pub fn reached(&self, table: TableId, watermark: Watermark) {
+        lock(&self.progress).entry(table).or_default().watermark = Some(watermark);
+    }
+
+    /// How far each source is.
+    #[must_use]
+    pub fn progress(&self) -> BTreeMap<TableId, SourceProgress> {
+        lock(&self.progress).clone()
+    }
+
+    /// One more transaction was committed.
+    pub fn published(&self) {
+        self.epochs_published.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many transactions were committed.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        self.epochs_published.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,272 @@
+//! Hands complete epochs to a destination, in order, each at most once.
+//!
+//! ```text
+//!   rows and reports ──▶ stash by epoch ──▶ frontier passes e ──▶ consolidate ──▶ Job { e }
+//!                          capability of e held until the destination has committed it
+//! ```
+//!
+//! One worker is a destination's home; all its rows come here. An epoch that the destination
+//! holds already is dropped. An epoch without rows writes nothing, but the last one of a run
+//! writes its mark, so that the next run knows how far this one got. The worker never waits:
+//! committing is another thread's work, and what it has not taken yet stays here.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, OnceLock};
+
+use arrow::array::RecordBatch;
+use timely::dataflow::operators::Capability;
+use timely::scheduling::activate::SyncActivator;
+
+use super::outcome::{Failure, Shared};
+use super::report::{Positions, Report};
+use super::seal::Lane;
+use super::step::plain;
+use crate::connector::TableChanges;
+use crate::plan::TableId;
+use crate::types::{Epoch, Mark};
+
+/// One transaction for a destination.
+#[derive(Debug)]
+pub struct Job {
+    /// What the destination holds once this is committed.
+    pub mark: Mark,
+    /// The rows.
+    pub changes: Vec<TableChanges>,
+}
+
+/// The worker's side of the line to the committing thread.
+#[derive(Clone, Debug)]
+pub struct Line {
+    jobs: SyncSender<Job>,
+    receipt: Arc<Receipt>,
+}
+
+/// What the committing thread says back.
+#[derive(Default)]
+pub struct Receipt {
+    committed: AtomicU64,
+    waker: OnceLock<SyncActivator>,
+}
+
+impl std::fmt::Debug for Receipt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Receipt")
+            .field("committed", &self.committed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Receipt {
+    /// Everything up to `epoch` is committed.
+    pub fn committed(&self, epoch: Epoch) {
+        self.committed.store(epoch.0, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Has the operator look again.
+    pub fn wake(&self) {
+        if let Some(waker) = self.waker.get() {
+            // A worker that is gone needs no waking.
+            let _ = waker.activate();
+        }
+    }
+}
+
+impl Line {
+    /// A line whose other end takes `jobs` and signs the receipt.
+    #[must_use]
+    pub fn new(jobs: SyncSender<Job>) -> (Self, Arc<Receipt>) {
+        let receipt = Arc::new(Receipt::default());
+        (
+            Self {
+                jobs,
+                receipt: Arc::clone(&receipt),
+            },
+            receipt,
+        )
+    }
+}
+
+/// What a destination's publisher knows from the start.
+#[derive(Clone, Debug)]
+pub struct PublishSpec {
+    /// Its tables; rows come with the position of theirs.
+    pub lanes: Vec<Lane>,
+    /// The mark that is there: its epoch and whose it is. Positions are filled in per epoch.
+    pub mark: Mark,
+    /// The sources, by name, with the names of their partitions.
+    pub sources: BTreeMap<TableId, (String, Arc<Vec<String>>)>,
+}
+
+/// The publisher of one destination, on its home worker.
+pub struct Publish {
+    spec: PublishSpec,
+    line: Line,
+    shared: Arc<Shared>,
+    positions: Positions,
+    stash: BTreeMap<Epoch, Stashed>,
+    outbox: VecDeque<Job>,
+    /// Capabilities of epochs that are sealed and not yet committed.
+    awaiting: VecDeque<(Epoch, Option<Capability<u64>>)>,
+    sealed: Option<Epoch>,
+    sent: Epoch,
+    /// The last epoch that this run sealed with nothing to say, so that its mark is not there yet.
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Stashed {
+    rows: Vec<(usize, RecordBatch)>,
+    capability: Option<Capability<u64>>,
+}
+
+impl Publish {
+    /// A publisher that starts after the mark in `spec`.
+    #[must_use]
+    pub fn new(spec: PublishSpec, line: Line, shared: Arc<Shared>, waker: SyncActivator) -> Self {
+        // Set once: a line belongs to one operator.
+        let _ = line.receipt.waker.set(waker);
+        let counts = spec
+            .sources
+            .iter()
+            .map(|(&table, (_, names))| (table, names.len()));
+        Self {
+            positions: Positions::new(counts),
+            stash: BTreeMap::new(),
+            outbox: VecDeque::new(),
+            awaiting: VecDeque::new(),
+            sealed: None,
+            sent: spec.mark.epoch,
+            closed: false,
+            spec,
+            line,
+            shared,
+        }
+    }
+
+    /// Rows of a table in an epoch.
+    pub fn rows(
+        &mut self,
+        epoch: Epoch,
+        lane: usize,
+        rows: RecordBatch,
+        capability: impl FnOnce() -> Capability<u64>,
+    ) {
+        if epoch > self.spec.mark.epoch {
+            let stashed = self.stash.entry(epoch).or_default();
+            stashed.rows.push((lane, rows));
+            stashed.capability.get_or_insert_with(capability);
+        }
+    }
+
+    /// A source's word for an epoch.
+    pub fn hear(&mut self, epoch: Epoch, report: Report) {
+        self.positions.hear(epoch, report);
+        self.stash.entry(epoch).or_default();
+    }
+
+    /// Everything before `frontier` is complete (`None`: everything). Returns whether the
+    /// operator is finished.
+    pub fn advance(&mut self, frontier: Option<Epoch>) -> bool {
+        while let Some((&epoch, _)) = self.stash.first_key_value() {
+            if frontier.is_some_and(|frontier| epoch >= frontier) {
+                break;
+            }
+            let stashed = self.stash.remove(&epoch).expect("it is the first");
+            self.seal(epoch, stashed);
+        }
+        if frontier.is_none() && !self.closed {
+            self.closed = true;
+            self.write_last_mark();
+        }
+        self.deliver();
+        frontier.is_none() && (self.shared.has_failed() || self.awaiting.is_empty())
+    }
+
+    fn seal(&mut self, epoch: Epoch, stashed: Stashed) {
+        self.positions.complete(epoch);
+        self.sealed = Some(epoch);
+        for &table in self.spec.sources.keys() {
+            self.shared
+                .reached(table, self.positions.watermark_of(table));
+        }
+        let mut changes = Vec::new();
+        for (position, lane) in self.spec.lanes.iter().enumerate() {
+            let rows = stashed.rows.iter().filter(|(lane, _)| *lane == position);
+            let rows: Vec<RecordBatch> = rows.map(|(_, rows)| rows.clone()).collect();
+            if rows.is_empty() {
+                continue;
+            }
+            match lane.seal(position, &rows) {
+                Ok(Ok(Some(change))) => changes.push(change),
+                Ok(Ok(None)) => {}
+                Ok(Err(error)) => self.shared.fail(Failure::new(error.to_string())),
+                Err(error) => {
+                    let message = format!("cannot consolidate the changes of `{}`", lane.name);
+                    self.shared
+                        .fail(Failure::new(message).because(plain(&error)));
+                }
+            }
+        }
+        if !changes.is_empty() {
+            self.send(epoch, changes, stashed.capability);
+        }
+    }
+
+    fn send(&mut self, epoch: Epoch, changes: Vec<TableChanges>, held: Option<Capability<u64>>) {
+        let sources = self
+            .spec
+            .sources
+            .iter()
+            .map(|(&table, (name, partitions))| {
+                (name.clone(), self.positions.source_mark(table, partitions))
+            });
+        let mark = Mark {
+            epoch,
+            sources: sources.collect(),
+            ..self.spec.mark.clone()
+        };
+        self.sent = epoch;
+        self.outbox.push_back(Job { mark, changes });
+        self.awaiting.push_back((epoch, held));
+    }
+
+    fn write_last_mark(&mut self) {
+        match self.sealed {
+            Some(epoch) if epoch > self.sent && !self.shared.has_failed() => {
+                self.send(epoch, Vec::new(), None);
+            }
+            _ => {}
+        }
+    }
+
+    fn deliver(&mut self) {
+        // A failure may be why the frontier passed: nothing leaves from here on.
+        while !self.shared.has_failed() {
+            let Some(job) = self.outbox.pop_front() else {
+                break;
+            };
+            match self.line.jobs.try_send(job) {
+                Ok(()) => {}
+                Err(TrySendError::Full(job)) => {
+                    self.outbox.push_front(job);
+                    break;
+                }
+                Err(TrySendError::Disconnected(_)) => {
+                    self.shared
+                        .fail(Failure::new("the committing thread is gone"));
+                }
+            }
+        }
+        let committed = Epoch(self.line.receipt.committed.load(Ordering::SeqCst));
+        while self
+            .awaiting
+            .front()
+            .is_some_and(|(epoch, _)| *epoch <= committed)
+        {
+            self.awaiting.pop_front();
+        }
+    }
+}

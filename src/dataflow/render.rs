@@ -1,0 +1,283 @@
+//! Builds a worker's dataflow from a plan: every worker builds the same, in the same order.
+//!
+//! ```text
+//!   sources ──edges──▶ (stateful, compute)* ──▶ publishers, one per destination ──▶ probe
+//!      └──reports──────────┴───────────────────────┘
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use timely::dataflow::Scope;
+use timely::dataflow::operators::core::Concatenate;
+use timely::dataflow::operators::probe::{Handle, Probe};
+use timely::scheduling::activate::SyncActivator;
+
+use super::aggregate::Aggregation;
+use super::arrival::Inbox;
+use super::chain::{Indexes, action};
+use super::credit::Credit;
+use super::group::{Grouped, Groups, Incoming, Local, PreGroups};
+use super::latest::Latest;
+use super::outcome::Shared;
+use super::publish::Publish;
+use super::report::Positions;
+use super::shell::{self, Address, Edge};
+use super::source::SourceTask;
+use super::state::State;
+use super::zones::Zone;
+use crate::plan::{Node, NodeId, Operator, Pipeline, TableId};
+
+/// How many groups a worker holds back before it sends them to their owners.
+const LOCAL_GROUPS: usize = 1 << 16;
+
+/// What a worker brings to the dataflow of a plan.
+pub struct Parts<'a, I> {
+    /// The plan.
+    pub pipeline: &'a Pipeline,
+    /// Where its nodes run.
+    pub zones: &'a [Zone],
+    /// The reference tables.
+    pub indexes: &'a Indexes,
+    /// How many partitions each source has.
+    pub partitions: &'a BTreeMap<TableId, usize>,
+    /// What the threads of the run share.
+    pub shared: &'a Arc<Shared>,
+    /// The sources, in the order of their tables.
+    pub sources: Vec<SourcePart<I>>,
+    /// The destinations, the same on every worker.
+    pub destinations: Vec<DestinationPart>,
+    /// The state of this worker.
+    pub state: &'a State,
+}
+
+/// A source on this worker.
+pub struct SourcePart<I> {
+    /// The table.
+    pub table: TableId,
+    /// Its name.
+    pub name: String,
+    /// The core.
+    pub task: SourceTask<I>,
+    /// The nodes by which its rows leave.
+    pub edges: Vec<NodeId>,
+    /// Which destination takes its dead letters, and where in it.
+    pub letters_to: Option<(usize, Address)>,
+    /// Takes the operator's activator.
+    pub waker: Box<dyn FnOnce(SyncActivator)>,
+}
+
+/// A destination as seen from this worker.
+pub struct DestinationPart {
+    /// Its name in logs.
+    pub name: String,
+    /// The worker that publishes.
+    pub home: usize,
+    /// Each INSERT into it: the node, and the lane of its table.
+    pub inserts: Vec<(NodeId, usize)>,
+    /// Makes the core, on the home worker.
+    pub core: Box<dyn FnOnce(SyncActivator) -> Option<Publish>>,
+}
+
+/// Which nodes' rows must carry their place in the input, because what reads them depends on
+/// order.
+#[must_use]
+pub fn positions_needed(pipeline: &Pipeline) -> BTreeSet<NodeId> {
+    let needs = |node: &Node| match &node.operator {
+        Operator::Aggregate { input, .. } => aggregation(node).positions_needed().then_some(*input),
+        Operator::Latest { input, .. } => Some(*input),
+        Operator::Source { .. }
+        | Operator::Filter { .. }
+        | Operator::Project { .. }
+        | Operator::Union { .. }
+        | Operator::Unnest { .. }
+        | Operator::Lookup { .. }
+        | Operator::Window { .. } => None,
+    };
+    pipeline.nodes.iter().filter_map(needs).collect()
+}
+
+/// How an `Operator::Aggregate` computes.
+fn aggregation(node: &Node) -> Aggregation {
+    let Operator::Aggregate {
+        keys,
+        aggregates,
+        window,
+        emit,
+        ..
+    } = &node.operator
+    else {
+        panic!("only asked of aggregates")
+    };
+    Aggregation::new(keys, aggregates, *window, *emit, Arc::clone(&node.schema))
+        .expect("checked when the file was planned")
+}
+
+/// Builds the dataflow; the probe's frontier says which epochs are committed everywhere.
+pub fn render<'scope, I: Inbox + 'static>(
+    scope: Scope<'scope, u64>,
+    parts: Parts<'_, I>,
+    probe: &Handle<u64>,
+    credit: &Credit,
+) {
+    let Parts {
+        pipeline,
+        zones,
+        shared,
+        ..
+    } = parts;
+    let mut streams: BTreeMap<NodeId, Vec<Edge<'scope>>> = BTreeMap::new();
+    let (mut reports, mut letters) = (Vec::new(), Vec::new());
+    for part in parts.sources {
+        let credit = credit.clone();
+        let shared = Arc::clone(shared);
+        let SourcePart {
+            name,
+            task,
+            edges,
+            letters_to,
+            waker,
+            ..
+        } = part;
+        let address = letters_to.map(|(_, address)| address);
+        let out = shell::source(scope, &name, task, edges, address, credit, shared, waker);
+        for (node, edge) in out.rows {
+            streams.entry(node).or_default().push(edge);
+        }
+        reports.push(out.reports);
+        letters.extend(letters_to.map(|(destination, _)| (destination, out.letters)));
+    }
+    let reports = scope.concatenate(reports);
+    let built = Built {
+        pipeline,
+        zones,
+        indexes: parts.indexes,
+        partitions: parts.partitions,
+        shared,
+        state: parts.state,
+        reports: reports.clone(),
+    };
+    for (id, node) in pipeline.nodes.iter().enumerate() {
+        if !zones[id].at_source {
+            let inputs = node.operator.inputs().into_iter();
+            let inputs = inputs.flat_map(|input| streams.get(&input).cloned().unwrap_or_default());
+            let input = scope.concatenate(inputs.collect::<Vec<_>>());
+            streams.insert(id, vec![built.node(id, node, input)]);
+        }
+    }
+    for (position, part) in parts.destinations.into_iter().enumerate() {
+        let DestinationPart {
+            name,
+            home,
+            inserts,
+            core,
+        } = part;
+        let mut lanes = Vec::new();
+        for (node, lane) in inserts {
+            for edge in streams.get(&node).cloned().unwrap_or_default() {
+                lanes.push(shell::address(
+                    edge,
+                    "address",
+                    Address { target: home, lane },
+                ));
+            }
+        }
+        let here = letters
+            .iter()
+            .filter(|(destination, _)| *destination == position);
+        lanes.extend(here.map(|(_, edge)| edge.clone()));
+        lanes.push(reports.clone());
+        shell::publish(scope.concatenate(lanes), &name, core).probe_with(probe);
+    }
+}
+
+/// What the nodes behind state are built from.
+struct Built<'a, 'scope> {
+    pipeline: &'a Pipeline,
+    zones: &'a [Zone],
+    indexes: &'a Indexes,
+    partitions: &'a BTreeMap<TableId, usize>,
+    shared: &'a Arc<Shared>,
+    state: &'a State,
+    reports: Edge<'scope>,
+}
+
+impl<'scope> Built<'_, 'scope> {
+    fn node(&self, id: NodeId, node: &Node, input: Edge<'scope>) -> Edge<'scope> {
+        match &node.operator {
+            Operator::Aggregate { .. } => {
+                let plan = aggregation(node);
+                let name = format!("aggregate {id}");
+                self.grouped(id, &name, input, plan.aggregates(), || plan.partials())
+            }
+            Operator::Latest {
+                input: from,
+                keys,
+                by,
+            } => {
+                let schema = &self.pipeline.nodes[*from].schema;
+                let make = || {
+                    Latest::new(Arc::clone(schema), keys.clone(), by.clone())
+                        .expect("checked when the file was planned")
+                };
+                self.grouped(id, &format!("latest {id}"), input, make(), make)
+            }
+            Operator::Source { .. } => panic!("a source is always at the source"),
+            // Streams of several inputs were put together already.
+            Operator::Union { .. }
+            | Operator::Filter { .. }
+            | Operator::Project { .. }
+            | Operator::Unnest { .. }
+            | Operator::Lookup { .. }
+            | Operator::Window { .. } => {
+                let from = node.operator.inputs()[0];
+                let width = self.pipeline.nodes[from].schema.fields().len();
+                let action = action(self.pipeline, id, self.indexes);
+                let (schema, shared) = (Arc::clone(&node.schema), Arc::clone(self.shared));
+                shell::compute(
+                    input,
+                    &format!("compute {id}"),
+                    action,
+                    width,
+                    schema,
+                    shared,
+                )
+            }
+        }
+    }
+
+    fn grouped<G: Groups + 'static, P: PreGroups + 'static>(
+        &self,
+        id: NodeId,
+        name: &str,
+        input: Edge<'scope>,
+        groups: G,
+        before: impl FnOnce() -> P,
+    ) -> Edge<'scope> {
+        let peers = input.scope().peers();
+        let (rows, incoming) = if peers == 1 {
+            (input, Incoming::Rows)
+        } else {
+            let shared = Arc::clone(self.shared);
+            let core = Local::new(name.to_owned(), before(), LOCAL_GROUPS, peers, shared);
+            (
+                shell::local(input, &format!("{name}, before the exchange"), core),
+                Incoming::Partials,
+            )
+        };
+        let sources = self.zones[id]
+            .sources
+            .iter()
+            .map(|&table| (table, self.partitions[&table]));
+        let groups = self.state.hold(name, groups);
+        let positions = Positions::new(sources);
+        let core = Grouped::new(
+            name.to_owned(),
+            groups,
+            incoming,
+            positions,
+            Arc::clone(self.shared),
+        );
+        shell::grouped(rows, self.reports.clone(), name, core)
+    }
+}

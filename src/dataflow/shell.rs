@@ -1,0 +1,441 @@
+//! The thin shells: each puts one core into one timely operator.
+//!
+//! A shell moves packets in and out, keeps capabilities, and decides nothing. All edges carry
+//! `Packets` and all times are epochs.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::compute::take;
+use arrow::datatypes::{Int64Type, SchemaRef};
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::channels::pushers::Output;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::{Scope, Stream};
+use timely::progress::frontier::MutableAntichain;
+use timely::scheduling::Activator;
+
+use super::arrival::Inbox;
+use super::assign::Passed;
+use super::credit::Credit;
+use super::group::{Grouped, Groups, Local, PreGroups, with_counts};
+use super::outcome::{Failure, Shared};
+use super::packet::{Packet, Packets, route};
+use super::publish::Publish;
+use super::report::Report;
+use super::source::{Outlet, Progress, SourceTask};
+use super::step::{Action, Piece, Turned, plain};
+use crate::plan::NodeId;
+use crate::types::Epoch;
+
+/// A stream of packets in a worker's dataflow.
+pub type Edge<'scope> = Stream<'scope, u64, Packets>;
+
+/// The streams that come out of a source.
+pub struct SourceEdges<'scope> {
+    /// Rows, by the node they leave from.
+    pub rows: BTreeMap<NodeId, Edge<'scope>>,
+    /// Reports, for every worker.
+    pub reports: Edge<'scope>,
+    /// Dead letters, addressed to their table.
+    pub letters: Edge<'scope>,
+}
+
+/// Where the rows of a dead-letter table go.
+#[derive(Clone, Copy, Debug)]
+pub struct Address {
+    /// The home worker of its destination.
+    pub target: usize,
+    /// Its place in that destination.
+    pub lane: usize,
+}
+
+/// What timely keeps for one output of the source.
+struct Port {
+    output: Output<u64, Packets>,
+    capability: Option<Capability<u64>>,
+}
+
+impl Port {
+    fn send(&mut self, packets: Vec<Packet>) {
+        let capability = self
+            .capability
+            .as_ref()
+            .expect("the source is not finished");
+        self.output
+            .activate()
+            .give(capability, &mut Packets::from(packets));
+    }
+}
+
+struct Ports {
+    rows: BTreeMap<NodeId, Port>,
+    reports: Port,
+    letters: Port,
+    letters_to: Option<Address>,
+    peers: usize,
+    me: usize,
+    spent: usize,
+}
+
+impl Ports {
+    fn all(&mut self) -> impl Iterator<Item = &mut Port> {
+        self.rows
+            .values_mut()
+            .chain([&mut self.reports, &mut self.letters])
+    }
+}
+
+impl Outlet for Ports {
+    fn rows(&mut self, node: NodeId, rows: RecordBatch) {
+        self.spent += rows.get_array_memory_size();
+        let packet = Packet::Rows {
+            target: self.me,
+            lane: 0,
+            batch: rows,
+        };
+        self.rows
+            .get_mut(&node)
+            .expect("one port per edge")
+            .send(vec![packet]);
+    }
+
+    fn letters(&mut self, rows: RecordBatch) {
+        let Address { target, lane } = self.letters_to.expect("only sources with dead letters");
+        self.spent += rows.get_array_memory_size();
+        self.letters.send(vec![Packet::Rows {
+            target,
+            lane,
+            batch: rows,
+        }]);
+    }
+
+    fn close(&mut self, report: Report, next: Option<Epoch>) {
+        let for_each = (0..self.peers).map(|target| Packet::Report {
+            target,
+            report: report.clone(),
+        });
+        self.reports.send(for_each.collect());
+        for port in self.all() {
+            match (next, &mut port.capability) {
+                (Some(next), Some(capability)) => capability.downgrade(&next.0),
+                (_, capability) => *capability = None,
+            }
+        }
+    }
+}
+
+/// A source. `waker` hands the operator's activator to whoever fills the inbox.
+pub fn source<'scope, I: Inbox + 'static>(
+    scope: Scope<'scope, u64>,
+    name: &str,
+    task: SourceTask<I>,
+    edges: Vec<NodeId>,
+    letters_to: Option<Address>,
+    credit: Credit,
+    shared: Arc<Shared>,
+    waker: impl FnOnce(timely::scheduling::activate::SyncActivator),
+) -> SourceEdges<'scope> {
+    let mut builder = OperatorBuilder::new(format!("source {name}"), scope);
+    let (mut outputs, mut streams) = (Vec::new(), Vec::new());
+    for _ in 0..edges.len() + 2 {
+        let (output, stream) = builder.new_output::<Packets>();
+        outputs.push(output);
+        streams.push(stream);
+    }
+    let info = builder.operator_info();
+    let activator = scope.activator_for(Rc::clone(&info.address));
+    waker(scope.worker().sync_activator_for(info.address.to_vec()));
+    let (peers, me) = (scope.peers(), scope.index());
+    let nodes = edges.clone();
+    builder.build(move |capabilities| {
+        let mut task = task;
+        let mut ports = outputs
+            .into_iter()
+            .zip(capabilities)
+            .map(|(output, mut capability)| {
+                capability.downgrade(&task.open().0);
+                Port {
+                    output,
+                    capability: Some(capability),
+                }
+            });
+        let rows = nodes
+            .iter()
+            .copied()
+            .zip(ports.by_ref().take(nodes.len()))
+            .collect();
+        let mut next = || ports.next().expect("one output per port");
+        let (reports, letters) = (next(), next());
+        let mut ports = Ports {
+            rows,
+            reports,
+            letters,
+            letters_to,
+            peers,
+            me,
+            spent: 0,
+        };
+        let mut finished = false;
+        activator.activate();
+        move |_: &[MutableAntichain<u64>]| {
+            if !finished {
+                finished = run_source(&mut task, &mut ports, &credit, &shared, &activator);
+            }
+        }
+    });
+    let mut streams = streams.into_iter();
+    let rows = edges.into_iter().zip(streams.by_ref()).collect();
+    let mut next = || streams.next().expect("one stream per port");
+    SourceEdges {
+        rows,
+        reports: next(),
+        letters: next(),
+    }
+}
+
+/// One activation. Returns whether the source is finished.
+fn run_source<I: Inbox>(
+    task: &mut SourceTask<I>,
+    ports: &mut Ports,
+    credit: &Credit,
+    shared: &Shared,
+    activator: &Activator,
+) -> bool {
+    let epoch = task.open();
+    let progress = task.step(credit.is_left(), ports);
+    if ports.spent > 0 {
+        credit.spend(epoch, std::mem::take(&mut ports.spent));
+    }
+    match progress {
+        Progress::Worked => activator.activate(),
+        Progress::Waiting(duration) => activator.activate_after(duration),
+        Progress::Finished => {
+            if !shared.has_failed() {
+                ports.all().for_each(|port| port.capability = None);
+            }
+            return true;
+        }
+    }
+    false
+}
+
+/// A stateless operator behind state: what fails here is nobody's record, so it ends the run.
+pub fn compute<'scope>(
+    input: Edge<'scope>,
+    name: &str,
+    action: Action,
+    width: usize,
+    schema: SchemaRef,
+    shared: Arc<Shared>,
+) -> Edge<'scope> {
+    let mut builder = OperatorBuilder::new(name.to_owned(), input.scope());
+    let mut input = builder.new_input(input, Pipeline);
+    let (mut output, stream) = builder.new_output::<Packets>();
+    let name = name.to_owned();
+    builder.build(move |_| {
+        move |_: &[MutableAntichain<u64>]| {
+            let mut output = output.activate();
+            input.for_each(|capability, packets| {
+                for packet in packets.packets.drain(..) {
+                    let Packet::Rows { target, batch, .. } = packet else {
+                        continue;
+                    };
+                    match apply(&action, &batch, width, &schema) {
+                        Ok(batch) if batch.num_rows() == 0 => {}
+                        Ok(batch) => {
+                            let packet = Packet::Rows {
+                                target,
+                                lane: 0,
+                                batch,
+                            };
+                            output.give(&capability, &mut Packets::from(vec![packet]));
+                        }
+                        Err(cause) => {
+                            shared.fail(
+                                Failure::new(format!("cannot compute {name}")).because(cause),
+                            );
+                        }
+                    }
+                }
+            });
+        }
+    });
+    stream
+}
+
+/// Runs a step on rows that may carry a count each, past the input's `width` columns.
+fn apply(
+    action: &Action,
+    batch: &RecordBatch,
+    width: usize,
+    schema: &SchemaRef,
+) -> Result<RecordBatch, String> {
+    let columns: Vec<usize> = (0..width).collect();
+    let rows = batch.project(&columns).map_err(|error| error.to_string())?;
+    let mut turned = Vec::new();
+    let out = action
+        .run(&Piece::whole(rows), schema, &Passed::nothing(), &mut turned)
+        .map_err(|error| plain(&error))?;
+    if let Some(Turned::Failed { message, .. }) = turned.into_iter().next() {
+        return Err(message);
+    }
+    let Some(counts) = batch.columns().get(width) else {
+        return Ok(out.rows);
+    };
+    let counts = match &out.origin {
+        None => ArrayRef::clone(counts),
+        Some(origin) => {
+            let origin = UInt32Array::from(origin.to_vec());
+            take(counts, &origin, None).map_err(|error| error.to_string())?
+        }
+    };
+    Ok(with_counts(&out.rows, counts.as_primitive::<Int64Type>()))
+}
+
+/// Sends every batch to one worker, under one lane.
+pub fn address<'scope>(input: Edge<'scope>, name: &str, to: Address) -> Edge<'scope> {
+    let mut builder = OperatorBuilder::new(name.to_owned(), input.scope());
+    let mut input = builder.new_input(input, Pipeline);
+    let (mut output, stream) = builder.new_output::<Packets>();
+    builder.build(move |_| {
+        move |_: &[MutableAntichain<u64>]| {
+            let mut output = output.activate();
+            input.for_each(|capability, packets| {
+                let addressed = packets.packets.drain(..).map(|packet| match packet {
+                    Packet::Rows { batch, .. } => Packet::Rows {
+                        target: to.target,
+                        lane: to.lane,
+                        batch,
+                    },
+                    Packet::Report { report, .. } => Packet::Report {
+                        target: to.target,
+                        report,
+                    },
+                });
+                output.give(
+                    &capability,
+                    &mut Packets::from(addressed.collect::<Vec<_>>()),
+                );
+            });
+        }
+    });
+    stream
+}
+
+/// Groups on one worker before the exchange.
+pub fn local<'scope, G: PreGroups + 'static>(
+    input: Edge<'scope>,
+    name: &str,
+    mut core: Local<G>,
+) -> Edge<'scope> {
+    let mut builder = OperatorBuilder::new(name.to_owned(), input.scope());
+    let mut input = builder.new_input(input, Pipeline);
+    let (mut output, stream) = builder.new_output::<Packets>();
+    builder.build(move |_| {
+        move |frontiers: &[MutableAntichain<u64>]| {
+            let mut output = output.activate();
+            let mut emit = |capability: &Capability<u64>, packet: Packet| {
+                output.give(capability, &mut Packets::from(vec![packet]));
+            };
+            input.for_each(|capability, packets| {
+                for packet in packets.packets.drain(..) {
+                    if let Packet::Rows { batch, .. } = packet {
+                        let time = *capability.time();
+                        core.take(time, &batch, || capability.retain(0), &mut emit);
+                    }
+                }
+            });
+            core.advance(frontiers[0].frontier().first().copied(), &mut emit);
+        }
+    });
+    stream
+}
+
+/// Groups at their owner. `rows` is routed already where there is more than one worker.
+pub fn grouped<'scope, G: Groups + 'static>(
+    rows: Edge<'scope>,
+    reports: Edge<'scope>,
+    name: &str,
+    mut core: Grouped<G>,
+) -> Edge<'scope> {
+    let me = rows.scope().index();
+    let mut builder = OperatorBuilder::new(name.to_owned(), rows.scope());
+    let mut rows = builder.new_input(rows, route());
+    let mut reports = builder.new_input(reports, route());
+    let (mut output, stream) = builder.new_output::<Packets>();
+    builder.build(move |_| {
+        move |frontiers: &[MutableAntichain<u64>]| {
+            rows.for_each(|capability, packets| {
+                for packet in packets.packets.drain(..) {
+                    core.take(Epoch(*capability.time()), packet, || capability.retain(0));
+                }
+            });
+            reports.for_each(|capability, packets| {
+                for packet in packets.packets.drain(..) {
+                    core.take(Epoch(*capability.time()), packet, || capability.retain(0));
+                }
+            });
+            let mut output = output.activate();
+            let mut emit = |capability: &Capability<u64>, batch: RecordBatch| {
+                let packet = Packet::Rows {
+                    target: me,
+                    lane: 0,
+                    batch,
+                };
+                output.give(capability, &mut Packets::from(vec![packet]));
+            };
+            core.advance(frontier(frontiers), &mut emit);
+        }
+    });
+    stream
+}
+
+/// A destination's publisher; on workers that are not its home there is no core, and nothing
+/// comes. The stream that it yields carries nothing: its frontier says what is committed.
+pub fn publish<'scope>(
+    input: Edge<'scope>,
+    name: &str,
+    core: impl FnOnce(timely::scheduling::activate::SyncActivator) -> Option<Publish>,
+) -> Edge<'scope> {
+    let scope = input.scope();
+    let mut builder = OperatorBuilder::new(name.to_owned(), scope);
+    let mut input = builder.new_input(input, route());
+    let (_, stream) = builder.new_output::<Packets>();
+    let address = builder.operator_info().address;
+    let core = core(scope.worker().sync_activator_for(address.to_vec()));
+    let core = Rc::new(RefCell::new(core));
+    builder.build_reschedule(move |_| {
+        move |frontiers: &[MutableAntichain<u64>]| {
+            let mut core = core.borrow_mut();
+            input.for_each(|capability, packets| {
+                for packet in packets.packets.drain(..) {
+                    let Some(core) = core.as_mut() else { continue };
+                    let epoch = Epoch(*capability.time());
+                    match packet {
+                        Packet::Rows { lane, batch, .. } => {
+                            core.rows(epoch, lane, batch, || capability.retain(0));
+                        }
+                        Packet::Report { report, .. } => core.hear(epoch, report),
+                    }
+                }
+            });
+            // Incomplete as long as something is not committed: the operator stays alive for it.
+            core.as_mut()
+                .is_some_and(|core| !core.advance(frontier(frontiers)))
+        }
+    });
+    stream
+}
+
+/// The earliest epoch that may still come by any input.
+fn frontier(frontiers: &[MutableAntichain<u64>]) -> Option<Epoch> {
+    let firsts = frontiers
+        .iter()
+        .filter_map(|input| input.frontier().first().copied());
+    firsts.min().map(Epoch)
+}

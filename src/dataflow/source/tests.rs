@@ -1,0 +1,242 @@
+//! The source task over an inbox that is a list and an outlet that is a log.
+
+use arrow::array::{ArrayRef, Int64Array};
+use arrow::buffer::ScalarBuffer;
+use arrow::datatypes::{DataType, Field, Schema};
+
+use super::*;
+use crate::dataflow::chain::Indexes;
+use crate::dataflow::schedule::Stop;
+use crate::dataflow::zones::zones;
+use crate::plan::{Insert, Node, Operator, Pipeline, Place as FilePlace, Settings};
+
+/// One source whose rows go straight to one INSERT.
+fn pipeline() -> Pipeline {
+    let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
+    let operator = Operator::Source {
+        table: 0,
+        columns: vec![0],
+    };
+    let node = Node {
+        operator,
+        schema,
+        changing: false,
+        place: FilePlace::default(),
+    };
+    Pipeline {
+        name: "test".to_owned(),
+        settings: Settings::default(),
+        tables: Vec::new(),
+        nodes: vec![node],
+        inserts: vec![Insert {
+            table: 1,
+            input: 0,
+            place: FilePlace::default(),
+        }],
+        fingerprint: String::new(),
+    }
+}
+
+#[derive(Default)]
+struct List {
+    arrivals: VecDeque<(usize, Arrival)>,
+    parked: Vec<usize>,
+}
+
+impl Inbox for List {
+    fn take(&mut self) -> Option<(usize, Arrival)> {
+        self.arrivals.pop_front()
+    }
+
+    fn park(&mut self, partition: usize) {
+        self.parked.push(partition);
+    }
+
+    fn resume(&mut self, partition: usize) {
+        self.parked.retain(|&other| other != partition);
+    }
+}
+
+/// Rows and closings, as text.
+#[derive(Default)]
+struct Log {
+    lines: Vec<String>,
+    open: u64,
+}
+
+impl Outlet for Log {
+    fn rows(&mut self, _: NodeId, rows: RecordBatch) {
+        let values = rows
+            .column(0)
+            .as_any()
+            .downcast_ref::<Int64Array>()
+            .unwrap()
+            .values()
+            .to_vec();
+        self.lines.push(format!("{}: {values:?}", self.open));
+    }
+
+    fn letters(&mut self, _: RecordBatch) {}
+
+    fn close(&mut self, report: Report, next: Option<Epoch>) {
+        let at = |(partition, mark): &(usize, PartitionMark)| {
+            let end = if mark.ended { " end" } else { "" };
+            format!("{partition}@{}{end}", mark.offset)
+        };
+        let partitions: Vec<String> = report.partitions.iter().map(at).collect();
+        self.lines
+            .push(format!("{} closes: {}", self.open, partitions.join(" ")));
+        self.open = next.map_or(0, |epoch| epoch.0);
+    }
+}
+
+/// Rows whose offsets, values and event times are all the same numbers.
+fn rows(range: std::ops::Range<i64>) -> Arrival {
+    let values: Vec<i64> = range.clone().collect();
+    let column: ArrayRef = Arc::new(Int64Array::from(values.clone()));
+    let start = Offset(range.start as u64);
+    let span = |value: &i64| Span {
+        start: (value - range.start) as u32,
+        len: 0,
+    };
+    Arrival::Rows(ArrivedRows {
+        rows: RecordBatch::try_from_iter([("n", column)]).unwrap(),
+        spans: values.iter().map(span).collect(),
+        times: ScalarBuffer::from(values),
+        rejects: Vec::new(),
+        bytes: Arc::default(),
+        line: 0,
+        start,
+        from: start,
+        end: Offset(range.end as u64),
+    })
+}
+
+fn mark(offset: u64, ended: bool) -> PartitionMark {
+    let watermark = match (offset, ended) {
+        (_, true) => Watermark::END,
+        (0, false) => Watermark::START,
+        (next, false) => Watermark::behind(crate::types::EventTime(next as i64 - 1), 0),
+    };
+    PartitionMark {
+        offset: Offset(offset),
+        watermark,
+        ended,
+        identity: None,
+    }
+}
+
+fn run(arrivals: Vec<(usize, Arrival)>, partitions: usize, schedule: Schedule) -> Vec<String> {
+    let pipeline = pipeline();
+    let zones = zones(&pipeline);
+    let none = std::collections::BTreeSet::new();
+    let names = (0..partitions).map(|index| format!("p{index}")).collect();
+    let spec = SourceSpec {
+        table: 0,
+        name: "numbers".to_owned(),
+        chain: Chain::new(&pipeline, &zones, 0, &Indexes::new(), &none),
+        bound_us: 0,
+        partitions: Arc::new(names),
+        letters: None,
+        inserts: Arc::new(vec!["t".to_owned()]),
+        // A manual clock stands still: epochs close only where a stop or the end says so.
+        pace: Pace::Interval(Duration::from_secs(1)),
+    };
+    let inbox = List {
+        arrivals: arrivals.into(),
+        parked: Vec::new(),
+    };
+    let start = (0..partitions)
+        .map(|index| (index, mark(0, false)))
+        .collect();
+    let shared = Arc::new(Shared::default());
+    let mut log = Log {
+        open: schedule.open().0,
+        ..Log::default()
+    };
+    let mut task = SourceTask::new(spec, inbox, start, schedule, shared, Clock::manual());
+    while task.step(true, &mut log) == Progress::Worked {}
+    log.lines
+}
+
+#[test]
+fn a_first_run_reads_to_the_end_and_says_so() {
+    let schedule = Schedule::new(Epoch(0), vec![], Epoch(0));
+
+    let log = run(vec![(0, rows(0..3)), (0, Arrival::End)], 1, schedule);
+
+    assert_eq!(log, ["1: [0, 1, 2]", "1 closes: 0@3 end"]);
+}
+
+#[test]
+fn a_replay_is_cut_exactly_at_the_offset_of_the_mark() {
+    let stop = Stop {
+        epoch: Epoch(7),
+        partitions: vec![Some(mark(2, false))],
+    };
+    let schedule = Schedule::new(Epoch(0), vec![stop], Epoch(7));
+
+    let log = run(vec![(0, rows(0..5)), (0, Arrival::End)], 1, schedule);
+
+    assert_eq!(
+        log,
+        [
+            "1: [0, 1]",
+            "1 closes: ",
+            "7 closes: 0@2",
+            "8: [2, 3, 4]",
+            "8 closes: 0@5 end"
+        ]
+    );
+}
+
+#[test]
+fn a_partition_that_is_at_its_stop_waits_for_the_others() {
+    let partitions = vec![Some(mark(1, false)), Some(mark(3, true))];
+    let stop = Stop {
+        epoch: Epoch(4),
+        partitions,
+    };
+    let schedule = Schedule::new(Epoch(0), vec![stop], Epoch(4));
+    let arrivals = vec![
+        (0, rows(0..2)),
+        (0, Arrival::End),
+        (1, rows(0..3)),
+        (1, Arrival::End),
+    ];
+
+    let log = run(arrivals, 2, schedule);
+
+    assert_eq!(
+        log,
+        [
+            "1: [0]",
+            "1: [0, 1, 2]",
+            "1 closes: ",
+            "4 closes: 0@1 1@3 end",
+            "5: [1]",
+            "5 closes: 0@2 end"
+        ]
+    );
+}
+
+#[test]
+fn an_end_that_the_mark_did_not_know_belongs_to_a_later_epoch() {
+    let stop = Stop {
+        epoch: Epoch(4),
+        partitions: vec![Some(mark(2, false))],
+    };
+    let schedule = Schedule::new(Epoch(0), vec![stop], Epoch(4));
+
+    let log = run(vec![(0, rows(0..2)), (0, Arrival::End)], 1, schedule);
+
+    assert_eq!(
+        log,
+        [
+            "1: [0, 1]",
+            "1 closes: ",
+            "4 closes: 0@2",
+            "5 closes: 0@2 end"
+        ]
+    );
+}

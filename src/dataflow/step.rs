@@ -1,0 +1,405 @@
+//! The stateless operators, on one batch: filter, project, unnest, look up, assign windows.
+//!
+//! Knows Arrow and nothing of timely. Each output row remembers which row of the arrived batch
+//! it came from, so that whoever runs the steps can say what became of every record. An
+//! expression that fails on some rows fails for those rows only: they are split off and named.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array,
+};
+use arrow::compute::{self, filter_record_batch, take, take_record_batch};
+use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+use datafusion_common::{DataFusionError, Result, exec_err};
+
+use super::assign::{Assigned, Passed, assign};
+use super::lookup::Index;
+use crate::plan::{Assign, Expression, JoinKind, WindowKind};
+
+/// Rows on their way through the steps.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    /// The rows.
+    pub rows: RecordBatch,
+    /// Which row of the arrived batch each is; `None` when every row stands once and in order.
+    pub origin: Option<Arc<[u32]>>,
+}
+
+impl Piece {
+    /// A batch as it arrived.
+    #[must_use]
+    pub fn whole(rows: RecordBatch) -> Self {
+        Self { rows, origin: None }
+    }
+
+    /// Which row of the arrived batch row `row` is.
+    #[must_use]
+    pub fn origin_of(&self, row: usize) -> u32 {
+        match &self.origin {
+            None => index(row),
+            Some(origin) => origin[row],
+        }
+    }
+
+    fn keep(&self, mask: &BooleanArray) -> Result<Self> {
+        if mask.true_count() == mask.len() {
+            return Ok(self.clone());
+        }
+        let kept = mask.values().set_indices().map(|row| self.origin_of(row));
+        Ok(Self {
+            rows: filter_record_batch(&self.rows, mask)?,
+            origin: Some(kept.collect()),
+        })
+    }
+
+    fn pick(&self, rows: &UInt32Array) -> Result<Self> {
+        let origin = rows
+            .values()
+            .iter()
+            .map(|&row| self.origin_of(row as usize))
+            .collect();
+        Ok(Self {
+            rows: take_record_batch(&self.rows, rows)?,
+            origin: Some(origin),
+        })
+    }
+}
+
+fn index(row: usize) -> u32 {
+    u32::try_from(row).expect("a batch has fewer than 4 billion rows")
+}
+
+/// A row that an expression failed on, or that came too late. `row` is its place in the arrived
+/// batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turned {
+    /// An expression failed.
+    Failed {
+        /// Which row.
+        row: u32,
+        /// What went wrong.
+        message: String,
+    },
+    /// Late for every window it belongs to.
+    Late {
+        /// Which row.
+        row: u32,
+        /// The end of the last of those windows.
+        window_end: i64,
+    },
+}
+
+impl Turned {
+    /// Its place in the arrived batch.
+    #[must_use]
+    pub fn row(&self) -> u32 {
+        match self {
+            Self::Failed { row, .. } | Self::Late { row, .. } => *row,
+        }
+    }
+}
+
+/// A stateless operator, ready to run.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Keeps columns of the source's rows.
+    Pass,
+    /// Keeps rows.
+    Filter(Expression),
+    /// Computes columns.
+    Project(Vec<Expression>),
+    /// One row per element of a list.
+    Unnest(usize),
+    /// Looks up a reference table.
+    Lookup {
+        /// The table.
+        index: Arc<Index>,
+        /// Key of the stream.
+        keys: Vec<Expression>,
+        /// What becomes of rows without a match.
+        kind: JoinKind,
+        /// A further condition, and the schema it reads: input columns, then reference columns.
+        residual: Option<Expression>,
+    },
+    /// Assigns windows.
+    Window {
+        /// The event time.
+        time: Expression,
+        /// The shape.
+        kind: WindowKind,
+        /// Windows or panes.
+        assign: Assign,
+        /// How long a window stays open after its end.
+        lateness_us: i64,
+    },
+}
+
+impl Action {
+    /// Runs the step; rows that are turned away go to `turned`. The result has `schema`.
+    pub fn run(
+        &self,
+        piece: &Piece,
+        schema: &SchemaRef,
+        passed: &Passed<'_>,
+        turned: &mut Vec<Turned>,
+    ) -> Result<Piece> {
+        match self {
+            Self::Pass => with_columns(piece, schema, piece.rows.columns().to_vec()),
+            Self::Filter(predicate) => {
+                let (piece, values) = evaluate(piece, std::slice::from_ref(predicate), turned)?;
+                let kept = piece.keep(&truth(&values[0])?)?;
+                let columns = kept.rows.columns().to_vec();
+                with_columns(&kept, schema, columns)
+            }
+            Self::Project(columns) => {
+                let (piece, values) = evaluate(piece, columns, turned)?;
+                with_columns(&piece, schema, values)
+            }
+            Self::Unnest(column) => unnest(piece, *column, schema),
+            Self::Lookup {
+                index,
+                keys,
+                kind,
+                residual,
+            } => {
+                let (piece, keys) = evaluate(piece, keys, turned)?;
+                let found = index.find(&keys)?;
+                look_up(&piece, index, found, *kind, residual.as_ref(), schema)
+            }
+            Self::Window {
+                time,
+                kind,
+                assign: how,
+                lateness_us,
+            } => {
+                let (piece, time) = evaluate(piece, std::slice::from_ref(time), turned)?;
+                let (piece, time) = without_null_times(&piece, &time[0], turned)?;
+                let times = time.as_primitive::<TimestampMicrosecondType>().values();
+                let origin = piece.origin.as_deref();
+                let assigned = assign(*kind, *how, *lateness_us, times, origin, passed);
+                for &(row, window_end) in &assigned.late {
+                    turned.push(Turned::Late {
+                        row: piece.origin_of(row as usize),
+                        window_end,
+                    });
+                }
+                windowed(&piece, assigned, schema)
+            }
+        }
+    }
+}
+
+fn with_columns(piece: &Piece, schema: &SchemaRef, columns: Vec<ArrayRef>) -> Result<Piece> {
+    // The count is spelled out because a batch may have rows and no columns.
+    let options = RecordBatchOptions::new().with_row_count(Some(piece.rows.num_rows()));
+    let rows = RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?;
+    Ok(Piece {
+        rows,
+        origin: piece.origin.clone(),
+    })
+}
+
+/// TRUE stays, FALSE and NULL do not.
+fn truth(values: &ArrayRef) -> Result<BooleanArray> {
+    let Some(values) = values.as_boolean_opt() else {
+        return exec_err!(
+            "a condition yields {} instead of a boolean",
+            values.data_type()
+        );
+    };
+    Ok(match values.nulls() {
+        None => values.clone(),
+        Some(nulls) => BooleanArray::new(values.values() & nulls.inner(), None),
+    })
+}
+
+/// Evaluates over all rows. Where that fails, finds the rows at fault, turns them away and
+/// evaluates over the rest.
+fn evaluate<'a>(
+    piece: &'a Piece,
+    expressions: &[Expression],
+    turned: &mut Vec<Turned>,
+) -> Result<(Cow<'a, Piece>, Vec<ArrayRef>)> {
+    if let Ok(values) = evaluate_all(&piece.rows, expressions) {
+        return Ok((Cow::Borrowed(piece), values));
+    }
+    let mut bad = Vec::new();
+    find_failures(&piece.rows, expressions, 0, &mut bad);
+    let mut good = vec![true; piece.rows.num_rows()];
+    for (row, message) in bad {
+        good[row] = false;
+        turned.push(Turned::Failed {
+            row: piece.origin_of(row),
+            message,
+        });
+    }
+    let rest = piece.keep(&BooleanArray::from(good))?;
+    let values = evaluate_all(&rest.rows, expressions)?;
+    Ok((Cow::Owned(rest), values))
+}
+
+fn evaluate_all(rows: &RecordBatch, expressions: &[Expression]) -> Result<Vec<ArrayRef>> {
+    expressions
+        .iter()
+        .map(|expression| expression.evaluate(rows))
+        .collect()
+}
+
+/// The rows that an expression fails on, with what went wrong.
+#[must_use]
+pub fn split_failures(rows: &RecordBatch, expression: &Expression) -> Vec<(usize, String)> {
+    let mut bad = Vec::new();
+    find_failures(rows, std::slice::from_ref(expression), 0, &mut bad);
+    bad
+}
+
+/// Halves the rows until the ones that fail stand alone.
+fn find_failures(
+    rows: &RecordBatch,
+    expressions: &[Expression],
+    first: usize,
+    bad: &mut Vec<(usize, String)>,
+) {
+    match (evaluate_all(rows, expressions), rows.num_rows()) {
+        (Ok(_), _) | (Err(_), 0) => {}
+        (Err(error), 1) => bad.push((first, plain(&error))),
+        (Err(_), count) => {
+            let half = count / 2;
+            find_failures(&rows.slice(0, half), expressions, first, bad);
+            find_failures(
+                &rows.slice(half, count - half),
+                expressions,
+                first + half,
+                bad,
+            );
+        }
+    }
+}
+
+/// An evaluation error in a person's words, without the names of the libraries it came through.
+#[must_use]
+pub fn plain(error: &DataFusionError) -> String {
+    let text = match error.find_root() {
+        DataFusionError::ArrowError(arrow, _) => arrow.to_string(),
+        DataFusionError::Execution(message) | DataFusionError::Plan(message) => message.clone(),
+        other => other.strip_backtrace(),
+    };
+    let text = text.lines().next().unwrap_or_default();
+    let text = [
+        "Cast error: ",
+        "Compute error: ",
+        "Invalid argument error: ",
+        "Parser error: ",
+    ]
+    .iter()
+    .find_map(|prefix| text.strip_prefix(prefix))
+    .unwrap_or(text);
+    if text.starts_with("Divide by zero") {
+        return "division by zero".to_owned();
+    }
+    let mut letters = text.chars();
+    let first = letters
+        .next()
+        .map(|c| c.to_lowercase().to_string())
+        .unwrap_or_default();
+    format!("{first}{}", letters.as_str().trim_end_matches('.'))
+}
+
+fn unnest(piece: &Piece, column: usize, schema: &SchemaRef) -> Result<Piece> {
+    let Some(lists) = piece.rows.column(column).as_list_opt::<i32>() else {
+        return exec_err!("column {column} is not a list");
+    };
+    let mut rows = Vec::new();
+    let mut elements = Vec::new();
+    for row in (0..lists.len()).filter(|&row| lists.is_valid(row)) {
+        let offsets = lists.value_offsets();
+        for element in offsets[row]..offsets[row + 1] {
+            rows.push(index(row));
+            elements.push(element as u32);
+        }
+    }
+    let picked = piece.pick(&UInt32Array::from(rows))?;
+    let mut columns = picked.rows.columns().to_vec();
+    columns[column] = take(lists.values(), &UInt32Array::from(elements), None)?;
+    with_columns(&picked, schema, columns)
+}
+
+fn look_up(
+    piece: &Piece,
+    index: &Index,
+    found: UInt32Array,
+    kind: JoinKind,
+    residual: Option<&Expression>,
+    schema: &SchemaRef,
+) -> Result<Piece> {
+    let mut found = found;
+    if let Some(residual) = residual {
+        let joined = joined(piece, index, &found, schema)?;
+        let holds = truth(&residual.evaluate(&joined.rows)?)?;
+        found = compute::nullif(&found, &compute::not(&holds)?)?
+            .as_primitive()
+            .clone();
+    }
+    match kind {
+        JoinKind::Left => joined(piece, index, &found, schema),
+        JoinKind::Inner => {
+            let matched = compute::is_not_null(&found)?;
+            let kept = piece.keep(&matched)?;
+            let found = compute::filter(&found, &matched)?;
+            joined(&kept, index, found.as_primitive(), schema)
+        }
+    }
+}
+
+fn joined(piece: &Piece, index: &Index, found: &UInt32Array, schema: &SchemaRef) -> Result<Piece> {
+    let mut columns = piece.rows.columns().to_vec();
+    for column in index.rows().columns() {
+        columns.push(take(column, found, None)?);
+    }
+    // While the residual is tested, an inner join's rows without a match are still here: the
+    // reference's columns are nullable until it is done.
+    let fields = schema.fields().iter().zip(&columns).map(|(field, column)| {
+        let nullable = field.is_nullable() || column.null_count() > 0;
+        field.as_ref().clone().with_nullable(nullable)
+    });
+    let schema = Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()));
+    with_columns(piece, &schema, columns)
+}
+
+fn without_null_times(
+    piece: &Piece,
+    times: &ArrayRef,
+    turned: &mut Vec<Turned>,
+) -> Result<(Piece, ArrayRef)> {
+    if times.null_count() == 0 {
+        return Ok((piece.clone(), ArrayRef::clone(times)));
+    }
+    let valid = compute::is_not_null(times)?;
+    for row in (0..times.len()).filter(|&row| times.is_null(row)) {
+        let message = "the event time is null".to_owned();
+        turned.push(Turned::Failed {
+            row: piece.origin_of(row),
+            message,
+        });
+    }
+    Ok((piece.keep(&valid)?, compute::filter(times, &valid)?))
+}
+
+fn windowed(piece: &Piece, assigned: Assigned, schema: &SchemaRef) -> Result<Piece> {
+    let picked = match assigned.rows {
+        None => piece.clone(),
+        Some(rows) => piece.pick(&UInt32Array::from(rows))?,
+    };
+    let mut columns = picked.rows.columns().to_vec();
+    for values in [assigned.starts, assigned.ends] {
+        let wanted = schema.field(columns.len()).data_type();
+        let times = arrow::array::PrimitiveArray::<TimestampMicrosecondType>::from(values);
+        columns.push(Arc::new(times.with_data_type(wanted.clone())));
+    }
+    with_columns(&picked, schema, columns)
+}
+
+#[cfg(test)]
+mod tests;

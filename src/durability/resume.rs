@@ -1,0 +1,212 @@
+//! Where to begin, given what survived. Reads nothing, writes nothing.
+//!
+//! ```text
+//!   marks:   a at 40, b at 57         replay to exactly 40, then to exactly 57, then live
+//!            a publishes from 41 on, b from 58 on
+//! ```
+//!
+//! Each destination drops the epochs that it already holds. Because a result does not depend on
+//! how the input was cut into epochs, the replay may cut it differently, except at the marks.
+
+use std::collections::BTreeMap;
+
+use crate::types::{Epoch, Mark, SourceMark};
+
+/// What to do before going live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// The marks to replay to, one per epoch, ascending.
+    pub stops: Vec<Mark>,
+    /// The highest epoch that anyone holds: live epochs come after it.
+    pub highest: Epoch,
+    /// The highest generation that took over.
+    pub generation: u64,
+}
+
+/// Why the marks do not fit this run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The rows were computed by another plan.
+    #[error("its tables were computed by a different pipeline file")]
+    OtherPlan {
+        /// The plan of the mark.
+        theirs: String,
+        /// The plan of this run.
+        ours: String,
+    },
+    /// A partition of the mark is not there any more.
+    #[error("`{partition}` of `{source_name}` was read before and is gone")]
+    PartitionGone {
+        /// The source.
+        source_name: String,
+        /// The partition.
+        partition: String,
+    },
+    /// A partition is there that the mark does not know.
+    #[error("`{partition}` of `{source_name}` is new since the first run")]
+    PartitionNew {
+        /// The source.
+        source_name: String,
+        /// The partition.
+        partition: String,
+    },
+    /// A partition is not what it was.
+    #[error("`{partition}` of `{source_name}` has changed since it was read")]
+    PartitionChanged {
+        /// The source.
+        source_name: String,
+        /// The partition.
+        partition: String,
+    },
+}
+
+/// Decides what to replay. `start` is where the sources begin, with the identities that their
+/// partitions have now; `marks` are those that survived.
+pub fn resume(
+    fingerprint: &str,
+    start: &BTreeMap<String, SourceMark>,
+    marks: &[Mark],
+) -> Result<Resume, Refusal> {
+    for mark in marks {
+        if mark.fingerprint != fingerprint {
+            return Err(Refusal::OtherPlan {
+                theirs: mark.fingerprint.clone(),
+                ours: fingerprint.to_owned(),
+            });
+        }
+        for (source, now) in start {
+            same_partitions(source, now, mark.sources.get(source))?;
+        }
+    }
+    let mut stops: Vec<Mark> = marks
+        .iter()
+        .filter(|mark| mark.epoch > Epoch(0))
+        .cloned()
+        .collect();
+    stops.sort_by_key(|mark| mark.epoch);
+    stops.dedup_by(|later, earlier| {
+        let same = later.epoch == earlier.epoch;
+        assert!(
+            !same || later.sources == earlier.sources,
+            "two destinations disagree about epoch {}",
+            later.epoch
+        );
+        same
+    });
+    let highest = stops.last().map_or(Epoch(0), |mark| mark.epoch);
+    let generation = marks.iter().map(|mark| mark.generation).max().unwrap_or(1);
+    Ok(Resume {
+        stops,
+        highest,
+        generation,
+    })
+}
+
+fn same_partitions(
+    source: &str,
+    now: &SourceMark,
+    then: Option<&SourceMark>,
+) -> Result<(), Refusal> {
+    let source_name = || source.to_owned();
+    let empty = SourceMark::default();
+    let then = then.unwrap_or(&empty);
+    for (name, mark) in &then.partitions {
+        let partition = name.clone();
+        match now.partitions.get(name) {
+            None => {
+                return Err(Refusal::PartitionGone {
+                    source_name: source_name(),
+                    partition,
+                });
+            }
+            Some(now) if now.identity != mark.identity => {
+                return Err(Refusal::PartitionChanged {
+                    source_name: source_name(),
+                    partition,
+                });
+            }
+            Some(_) => {}
+        }
+    }
+    match now
+        .partitions
+        .keys()
+        .find(|name| !then.partitions.contains_key(*name))
+    {
+        None => Ok(()),
+        Some(name) => Err(Refusal::PartitionNew {
+            source_name: source_name(),
+            partition: name.clone(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Offset, PartitionMark, Watermark};
+
+    fn source(identity: &str, offset: u64) -> BTreeMap<String, SourceMark> {
+        let partition = PartitionMark {
+            offset: Offset(offset),
+            watermark: Watermark::START,
+            ended: false,
+            identity: Some(identity.to_owned()),
+        };
+        let partitions = BTreeMap::from([("a.csv".to_owned(), partition)]);
+        BTreeMap::from([("clicks".to_owned(), SourceMark { partitions })])
+    }
+
+    fn mark(epoch: u64, offset: u64) -> Mark {
+        Mark {
+            generation: epoch,
+            incarnation: 0,
+            epoch: Epoch(epoch),
+            fingerprint: "f".to_owned(),
+            sources: source("1", offset),
+        }
+    }
+
+    #[test]
+    fn nothing_survived_means_nothing_to_replay() {
+        let resume = resume("f", &source("1", 0), &[]).unwrap();
+
+        assert_eq!((resume.stops, resume.highest), (vec![], Epoch(0)));
+    }
+
+    #[test]
+    fn unequal_marks_are_reached_one_after_the_other() {
+        let marks = [mark(57, 90), mark(40, 70), mark(57, 90), mark(0, 0)];
+
+        let resume = resume("f", &source("1", 0), &marks).unwrap();
+
+        let epochs: Vec<_> = resume.stops.iter().map(|mark| mark.epoch.0).collect();
+        assert_eq!(epochs, [40, 57]);
+        assert_eq!(resume.highest, Epoch(57));
+        assert_eq!(resume.generation, 57);
+    }
+
+    #[test]
+    fn another_plan_is_refused() {
+        let refusal = resume("g", &source("1", 0), &[mark(3, 4)]).unwrap_err();
+
+        assert!(matches!(refusal, Refusal::OtherPlan { .. }));
+    }
+
+    #[test]
+    fn a_file_that_changed_or_came_or_went_is_refused() {
+        let changed = resume("f", &source("2", 0), &[mark(3, 4)]).unwrap_err();
+        assert!(matches!(changed, Refusal::PartitionChanged { .. }));
+
+        let nothing = BTreeMap::from([("clicks".to_owned(), SourceMark::default())]);
+        let gone = resume("f", &nothing, &[mark(3, 4)]).unwrap_err();
+        assert!(matches!(gone, Refusal::PartitionGone { .. }));
+
+        let known_nothing = Mark {
+            sources: nothing,
+            ..mark(3, 4)
+        };
+        let new = resume("f", &source("1", 0), &[known_nothing]).unwrap_err();
+        assert!(matches!(new, Refusal::PartitionNew { .. }));
+    }
+}

@@ -1,0 +1,135 @@
+//! What would go wrong, found before anything is written: the file, its options, and a look at
+//! the outside world that changes nothing.
+
+use std::path::Path;
+
+use super::intake::Intake;
+use crate::connector::{
+    ConnectorError, Guarantee, connector, inspect_source, open_destinations, validate,
+};
+use crate::dataflow::letters::LETTER_COLUMNS;
+use crate::plan::{Operator, Pipeline, Place, Role, Table, TableId};
+use crate::sql::Problem;
+
+/// Everything that is wrong with a planned file as far as its own text tells.
+#[must_use]
+pub fn check_options(pipeline: &Pipeline) -> Vec<Problem> {
+    let mut problems: Vec<Problem> = pipeline
+        .tables
+        .iter()
+        .filter(|table| table.role != Role::Unused)
+        .flat_map(validate)
+        .map(|problem| Problem::at(problem.place, problem.message).maybe_hint(problem.hint))
+        .collect();
+    for table in &pipeline.tables {
+        problems.extend(check_letters(pipeline, table));
+    }
+    problems.sort_by_key(|problem| problem.place);
+    problems
+}
+
+/// `'dead.letter'` names a table of the file whose columns a dead letter can fill.
+fn check_letters(pipeline: &Pipeline, table: &Table) -> Option<Problem> {
+    let option = table.options.get("dead.letter")?;
+    let Some(letters) = pipeline
+        .tables
+        .iter()
+        .find(|other| other.name == option.text)
+    else {
+        let message = format!(
+            "`dead.letter` names the table `{}`, which is not declared",
+            option.text
+        );
+        let hint = "declare it with CREATE TABLE, with a connector that can be written to";
+        return Some(Problem::at(option.place, message).hint(hint));
+    };
+    let known = |name: &str| LETTER_COLUMNS.iter().any(|(known, _)| *known == name);
+    let stranger = letters
+        .columns
+        .iter()
+        .find(|column| !known(column.field.name()));
+    if let Some(stranger) = stranger {
+        let names: Vec<&str> = LETTER_COLUMNS.iter().map(|(name, _)| *name).collect();
+        let message = format!("a dead letter has no column `{}`", stranger.field.name());
+        let hint = format!("declare any of {}", names.join(", "));
+        return Some(Problem::at(stranger.place, message).hint(hint));
+    }
+    if !letters.primary_key.is_empty() {
+        let message = format!(
+            "dead letters are appended, so `{}` has no key",
+            letters.name
+        );
+        return Some(Problem::at(letters.place, message).hint("leave the PRIMARY KEY out"));
+    }
+    None
+}
+
+/// What the outside world would refuse: looks, and changes nothing.
+#[must_use]
+pub fn check_world(pipeline: &Pipeline, base: &Path) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for node in &pipeline.nodes {
+        let (table, columns) = match &node.operator {
+            Operator::Source { table, columns } => (*table, columns.clone()),
+            Operator::Lookup { table, .. } => {
+                (*table, (0..pipeline.tables[*table].columns.len()).collect())
+            }
+            Operator::Filter { .. }
+            | Operator::Project { .. }
+            | Operator::Union { .. }
+            | Operator::Unnest { .. }
+            | Operator::Window { .. }
+            | Operator::Aggregate { .. }
+            | Operator::Latest { .. } => continue,
+        };
+        let table = &pipeline.tables[table];
+        let intake = Intake::new(table, &columns);
+        if let Err(error) = inspect_source(table, &intake.decoded, base) {
+            problems.push(from_world(table.place, error));
+        }
+    }
+    let sinks: Vec<TableId> = (0..pipeline.tables.len())
+        .filter(|&table| pipeline.tables[table].role == Role::Sink)
+        .collect();
+    problems.extend(check_sinks(pipeline, &sinks, base));
+    problems.dedup();
+    problems
+}
+
+fn check_sinks(pipeline: &Pipeline, sinks: &[TableId], base: &Path) -> Vec<Problem> {
+    let tables: Vec<&Table> = sinks.iter().map(|&table| &pipeline.tables[table]).collect();
+    let first = tables.first().map_or(Place::default(), |table| table.place);
+    let destinations = match open_destinations(&pipeline.name, &tables, base) {
+        Ok(destinations) => destinations,
+        Err(error) => return vec![from_world(first, error)],
+    };
+    let mut problems = Vec::new();
+    for open in destinations {
+        match open.destination.inspect() {
+            Err(error) => problems.push(from_world(tables[open.tables[0]].place, error)),
+            Ok(findings) => problems.extend(findings.into_iter().map(|finding| {
+                let place = tables[open.tables[finding.table]].place;
+                Problem::at(place, finding.message).maybe_hint(finding.hint)
+            })),
+        }
+    }
+    problems
+}
+
+fn from_world(place: Place, error: ConnectorError) -> Problem {
+    match error {
+        ConnectorError::Permanent { message, hint } => Problem::at(place, message).maybe_hint(hint),
+        ConnectorError::Transient(_) | ConnectorError::Fenced { .. } => {
+            Problem::at(place, error.to_string())
+        }
+    }
+}
+
+/// What a crash does to the rows of a table, for `explain`.
+#[must_use]
+pub fn guarantee(table: &Table) -> Option<Guarantee> {
+    connector(&table.connector)?
+        .sink
+        .as_ref()
+        .map(|sink| sink.guarantee)
+}

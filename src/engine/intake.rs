@@ -1,0 +1,270 @@
+//! From the bytes of a block to rows that the plan can use: decode, compute, check.
+//!
+//! ```text
+//!   Block ──decode──▶ declared columns ──▶ computed columns ──▶ CHECK ──▶ the Source's columns
+//!              └─ rejects ──────────────────┴────────────────────┘
+//! ```
+//!
+//! Runs on a reading thread. What is decoded is what the queries read, and whatever a
+//! constraint needs: a record that breaks the table's word is a reject whether or not the query
+//! looks at the column. A column that nobody asks for is not decoded.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::buffer::ScalarBuffer;
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{FieldRef, Schema, SchemaRef, TimestampMicrosecondType};
+use datafusion_common::Result;
+
+use crate::dataflow::arrival::{ArrivedRows, line_of};
+use crate::dataflow::step::split_failures;
+use crate::format::{Block, Decoded, Decoder, RejectedRecord};
+use crate::plan::{Expression, Table};
+use crate::types::{Reason, Reject, Span};
+
+/// Event times are kept within a quarter of the range of 64 bits of microseconds (years
+/// -71000 to 75000), so that no window's end can overflow.
+const TIME_LIMIT: i64 = i64::MAX / 4;
+
+/// How the records of one table become rows.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    /// Positions in the table of the columns to decode, ascending.
+    pub decoded: Vec<usize>,
+    computed: Vec<Computation>,
+    checks: Vec<Constraint>,
+    /// Where the `Source` node's columns stand among the decoded and computed ones.
+    output: Vec<usize>,
+    schema: SchemaRef,
+    time: Option<(usize, String)>,
+}
+
+#[derive(Clone, Debug)]
+struct Computation {
+    field: FieldRef,
+    expression: Expression,
+}
+
+#[derive(Clone, Debug)]
+struct Constraint {
+    predicate: Expression,
+    column: Option<String>,
+}
+
+impl Intake {
+    /// The intake of `table` for a `Source` node with these `columns`.
+    #[must_use]
+    pub fn new(table: &Table, columns: &[usize]) -> Self {
+        let mut needed: BTreeSet<usize> = columns.iter().copied().collect();
+        needed.extend(
+            table
+                .checks
+                .iter()
+                .flat_map(|check| check.predicate.columns()),
+        );
+        needed.extend(table.watermark.as_ref().map(|watermark| watermark.column));
+        let constrained = |&column: &usize| !table.columns[column].field.is_nullable();
+        needed.extend((0..table.columns.len()).filter(constrained));
+
+        let computed_of = |&column: &usize| table.columns[column].computed.as_ref();
+        let (computed, mut decoded): (BTreeSet<usize>, BTreeSet<usize>) = needed
+            .iter()
+            .partition(|column| computed_of(column).is_some());
+        decoded.extend(
+            computed
+                .iter()
+                .filter_map(computed_of)
+                .flat_map(|computed| computed.0.columns()),
+        );
+        let order: Vec<usize> = decoded.iter().chain(&computed).copied().collect();
+        let place = |column: usize| {
+            let found = order.iter().position(|&other| other == column);
+            found.expect("every column that an expression reads was gathered above")
+        };
+        let computation = |column: &usize| Computation {
+            field: FieldRef::clone(&table.columns[*column].field),
+            expression: computed_of(column).expect("it is computed").0.moved(place),
+        };
+        let constraint = |check: &crate::plan::Check| Constraint {
+            predicate: check.predicate.moved(place),
+            column: check.column.clone(),
+        };
+        let fields: Vec<FieldRef> = columns
+            .iter()
+            .map(|&column| FieldRef::clone(&table.columns[column].field))
+            .collect();
+        Self {
+            computed: computed.iter().map(computation).collect(),
+            checks: table.checks.iter().map(constraint).collect(),
+            output: columns.iter().map(|&column| place(column)).collect(),
+            schema: Arc::new(Schema::new(fields)),
+            time: table.watermark.as_ref().map(|watermark| {
+                let name = table.columns[watermark.column].field.name().clone();
+                (place(watermark.column), name)
+            }),
+            decoded: decoded.into_iter().collect(),
+        }
+    }
+
+    /// Decodes a block and holds its rows to the table's word.
+    pub fn take(&self, decoder: &mut dyn Decoder, block: &Block) -> Result<ArrivedRows> {
+        let Decoded {
+            rows,
+            spans,
+            rejects,
+        } = decoder.decode(block);
+        let mut draft = Draft {
+            rows,
+            spans,
+            rejects,
+            block,
+        };
+        for Computation { field, expression } in &self.computed {
+            draft.compute(field, expression)?;
+        }
+        for Constraint { predicate, column } in &self.checks {
+            draft.check(predicate, column.as_deref())?;
+        }
+        let times = match &self.time {
+            None => ScalarBuffer::default(),
+            Some((column, name)) => draft.times(*column, name)?,
+        };
+        let columns = self
+            .output
+            .iter()
+            .map(|&column| ArrayRef::clone(draft.rows.column(column)));
+        let options = RecordBatchOptions::new().with_row_count(Some(draft.rows.num_rows()));
+        let columns = columns.collect();
+        let schema = Arc::clone(&self.schema);
+        draft.rejects.sort_by_key(|reject| reject.span.start);
+        Ok(ArrivedRows {
+            rows: RecordBatch::try_new_with_options(schema, columns, &options)?,
+            times,
+            spans: draft.spans,
+            rejects: draft.rejects,
+            bytes: Arc::clone(&block.bytes),
+            line: block.line,
+            start: block.start,
+            from: block.start,
+            end: block.end,
+        })
+    }
+}
+
+/// Rows on their way in.
+struct Draft<'a> {
+    rows: RecordBatch,
+    spans: Vec<Span>,
+    rejects: Vec<RejectedRecord>,
+    block: &'a Block,
+}
+
+impl Draft<'_> {
+    fn compute(&mut self, field: &FieldRef, expression: &Expression) -> Result<()> {
+        let values = self.evaluate(expression, Some(field.name()))?;
+        if !field.is_nullable() && values.null_count() > 0 {
+            let name = field.name();
+            let reject = Reject::column(Reason::Missing, name, format!("`{name}` is null"));
+            let keep = arrow::compute::is_not_null(&values)?;
+            self.turn_away(&keep, &reject)?;
+            return self.compute(field, expression);
+        }
+        let mut fields = self.rows.schema().fields().to_vec();
+        fields.push(FieldRef::clone(field));
+        let mut columns = self.rows.columns().to_vec();
+        columns.push(values);
+        self.rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
+        Ok(())
+    }
+
+    fn check(&mut self, predicate: &Expression, column: Option<&str>) -> Result<()> {
+        let holds = self.evaluate(predicate, column)?;
+        let holds = holds.as_boolean();
+        // NULL passes, as in SQL.
+        let keep: BooleanArray = holds
+            .iter()
+            .map(|value| Some(value != Some(false)))
+            .collect();
+        if keep.true_count() == keep.len() {
+            return Ok(());
+        }
+        let message = format!("CHECK ({}) is false", predicate.text);
+        let reject = match column {
+            Some(column) => Reject::column(Reason::CheckFailed, column, message),
+            None => Reject::record(Reason::CheckFailed, message),
+        };
+        self.turn_away(&keep, &reject)
+    }
+
+    fn times(&mut self, column: usize, name: &str) -> Result<ScalarBuffer<i64>> {
+        let times = self
+            .rows
+            .column(column)
+            .as_primitive::<TimestampMicrosecondType>();
+        if times.null_count() > 0 {
+            let keep = arrow::compute::is_not_null(times)?;
+            let message = format!("the event time `{name}` is null");
+            self.turn_away(&keep, &Reject::column(Reason::Missing, name, message))?;
+        }
+        let times = self
+            .rows
+            .column(column)
+            .as_primitive::<TimestampMicrosecondType>();
+        let believable = |time: &i64| (-TIME_LIMIT..=TIME_LIMIT).contains(time);
+        if !times.values().iter().all(believable) {
+            let keep = times
+                .values()
+                .iter()
+                .map(|time| Some(believable(time)))
+                .collect();
+            let message = format!("the event time `{name}` is out of range");
+            self.turn_away(&keep, &Reject::column(Reason::BadValue, name, message))?;
+        }
+        let times = self
+            .rows
+            .column(column)
+            .as_primitive::<TimestampMicrosecondType>();
+        Ok(times.values().clone())
+    }
+
+    /// The values of an expression over the rows that it does not fail on; the others become
+    /// rejects.
+    fn evaluate(&mut self, expression: &Expression, column: Option<&str>) -> Result<ArrayRef> {
+        if let Ok(values) = expression.evaluate(&self.rows) {
+            return Ok(values);
+        }
+        let mut good = vec![true; self.rows.num_rows()];
+        for (row, message) in split_failures(&self.rows, expression) {
+            good[row] = false;
+            let reject = match column {
+                Some(column) => Reject::column(Reason::Expression, column, message),
+                None => Reject::record(Reason::Expression, message),
+            };
+            self.reject(row, reject);
+        }
+        self.keep(&BooleanArray::from(good))?;
+        expression.evaluate(&self.rows)
+    }
+
+    fn turn_away(&mut self, keep: &BooleanArray, reject: &Reject) -> Result<()> {
+        for row in (0..keep.len()).filter(|&row| !keep.value(row)) {
+            self.reject(row, reject.clone());
+        }
+        self.keep(keep)
+    }
+
+    fn reject(&mut self, row: usize, reject: Reject) {
+        let span = self.spans[row];
+        let line = line_of(&self.block.bytes, self.block.line, span).unwrap_or_default();
+        self.rejects.push(RejectedRecord { span, line, reject });
+    }
+
+    fn keep(&mut self, keep: &BooleanArray) -> Result<()> {
+        self.rows = filter_record_batch(&self.rows, keep)?;
+        let mut kept = keep.iter().map(|kept| kept == Some(true));
+        self.spans.retain(|_| kept.next() == Some(true));
+        Ok(())
+    }
+}

@@ -1,0 +1,215 @@
+//! One worker's life: builds its part of the dataflow, then steps until all is committed.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use timely::dataflow::operators::probe::Handle;
+use timely::worker::Worker;
+
+use super::feed::{Feed, WorkerInbox};
+use crate::dataflow::chain::{Chain, Indexes};
+use crate::dataflow::credit::Credit;
+use crate::dataflow::outcome::Shared;
+use crate::dataflow::publish::{Line, Publish, PublishSpec};
+use crate::dataflow::render::{DestinationPart, Parts, SourcePart, positions_needed, render};
+use crate::dataflow::schedule::{Schedule, Stop};
+use crate::dataflow::shell::Address;
+use crate::dataflow::source::{Pace, SourceSpec, SourceTask};
+use crate::dataflow::state::State;
+use crate::dataflow::zones::Zone;
+use crate::durability::Resume;
+use crate::plan::{NodeId, Pipeline, TableId};
+use crate::types::{Clock, Epoch, PartitionMark, SourceMark};
+
+/// How long a worker that nobody wakes sleeps before it looks whether the run has failed.
+const LOOK_UP: Duration = Duration::from_millis(100);
+
+/// What all workers of a run are built from.
+pub struct WorkerPlan {
+    /// The plan.
+    pub pipeline: Arc<Pipeline>,
+    /// Where its nodes run.
+    pub zones: Vec<Zone>,
+    /// The reference tables.
+    pub indexes: Indexes,
+    /// The sources, in the order of the plan.
+    pub sources: Vec<PlacedSource>,
+    /// Where their arrivals come from.
+    pub feeds: Vec<Arc<Feed>>,
+    /// Where their replay stops.
+    pub stops: Vec<Vec<Stop>>,
+    /// Where their partitions begin.
+    pub start: Vec<SourceMark>,
+    /// What survived.
+    pub resume: Resume,
+    /// When epochs close.
+    pub pace: Pace,
+    /// The destinations: their names and what their publishers know.
+    pub specs: Vec<(String, PublishSpec)>,
+    /// The lines to the committing threads; the home worker takes each.
+    pub lines: Mutex<Vec<Option<Line>>>,
+    /// Where each sink table is.
+    pub placed: BTreeMap<String, Placed>,
+    /// Time.
+    pub clock: Clock,
+    /// What the threads of the run share.
+    pub shared: Arc<Shared>,
+}
+
+/// A source as all workers know it.
+pub struct PlacedSource {
+    /// The table.
+    pub table: TableId,
+    /// Its name.
+    pub name: String,
+    /// All its partitions.
+    pub partitions: Arc<Vec<String>>,
+}
+
+/// Where a sink table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// Its destination.
+    pub destination: usize,
+    /// Its place there.
+    pub lane: usize,
+}
+
+/// Builds and steps one worker until everything is committed, or the run has failed.
+pub fn work(plan: &Arc<WorkerPlan>, worker: &mut Worker) {
+    let probe = Handle::new();
+    let limit = plan.pipeline.settings.queue_bytes / worker.peers();
+    let credit = Credit::new(probe.clone(), limit);
+    let state = State::default();
+    let (index, peers) = (worker.index(), worker.peers());
+    worker.dataflow_named::<u64, _, _>("pipeline", |scope| {
+        let partitions = plan
+            .sources
+            .iter()
+            .map(|s| (s.table, s.partitions.len()))
+            .collect();
+        let parts = Parts {
+            pipeline: &plan.pipeline,
+            zones: &plan.zones,
+            indexes: &plan.indexes,
+            partitions: &partitions,
+            shared: &plan.shared,
+            sources: plan.source_parts(index, peers),
+            destinations: plan.destination_parts(index, peers),
+            state: &state,
+        };
+        render(scope, parts, &probe, &credit);
+    });
+    while !probe.done() && !plan.shared.has_failed() {
+        worker.step_or_park(Some(LOOK_UP));
+    }
+    if plan.shared.has_failed() {
+        for dataflow in worker.installed_dataflows() {
+            worker.drop_dataflow(dataflow);
+        }
+    }
+}
+
+/// The worker that publishes to a destination.
+fn home(destination: usize, peers: usize) -> usize {
+    destination % peers
+}
+
+impl WorkerPlan {
+    fn source_parts(&self, worker: usize, peers: usize) -> Vec<SourcePart<WorkerInbox>> {
+        let positions = positions_needed(&self.pipeline);
+        let inserts = self.pipeline.inserts.iter();
+        let names = inserts.map(|insert| self.pipeline.tables[insert.table].name.clone());
+        let names: Arc<Vec<String>> = Arc::new(names.collect());
+        let part = |(position, source): (usize, &PlacedSource)| {
+            let table = &self.pipeline.tables[source.table];
+            let (zones, indexes) = (&self.zones, &self.indexes);
+            let chain = Chain::new(&self.pipeline, zones, source.table, indexes, &positions);
+            let letters = table.option("dead.letter").map(|name| self.placed[name]);
+            let lane = |placed: Placed| &self.specs[placed.destination].1.lanes[placed.lane];
+            let spec = SourceSpec {
+                table: source.table,
+                name: source.name.clone(),
+                bound_us: table
+                    .watermark
+                    .as_ref()
+                    .map_or(0, |watermark| watermark.bound_us),
+                partitions: Arc::clone(&source.partitions),
+                letters: letters.map(|placed| Arc::clone(&lane(placed).schema)),
+                inserts: Arc::clone(&names),
+                pace: self.pace,
+                chain: chain.clone(),
+            };
+            let feed = &self.feeds[position];
+            let waker = Arc::clone(feed);
+            SourcePart {
+                table: source.table,
+                name: source.name.clone(),
+                task: self.task(position, spec, worker, feed),
+                edges: chain.edges().collect(),
+                letters_to: letters.map(|placed| {
+                    let target = home(placed.destination, peers);
+                    (
+                        placed.destination,
+                        Address {
+                            target,
+                            lane: placed.lane,
+                        },
+                    )
+                }),
+                waker: Box::new(move |activator| waker.set_waker(worker, activator)),
+            }
+        };
+        self.sources.iter().enumerate().map(part).collect()
+    }
+
+    fn task(
+        &self,
+        position: usize,
+        spec: SourceSpec,
+        worker: usize,
+        feed: &Arc<Feed>,
+    ) -> SourceTask<WorkerInbox> {
+        let marks = &self.start[position].partitions;
+        let own = spec.partitions.iter().enumerate();
+        let own = own.filter(|&(partition, _)| feed.owner(partition) == worker);
+        let start: BTreeMap<usize, PartitionMark> = own
+            .map(|(partition, name)| (partition, marks[name].clone()))
+            .collect();
+        let stops = self.stops[position].clone();
+        let schedule = Schedule::new(Epoch(0), stops, self.resume.highest);
+        let inbox = WorkerInbox::new(Arc::clone(feed), worker);
+        let shared = Arc::clone(&self.shared);
+        SourceTask::new(spec, inbox, start, schedule, shared, self.clock.clone())
+    }
+
+    fn destination_parts(self: &Arc<Self>, worker: usize, peers: usize) -> Vec<DestinationPart> {
+        let part = |(position, (name, _)): (usize, &(String, PublishSpec))| {
+            let plan = Arc::clone(self);
+            DestinationPart {
+                name: format!("publish {name}"),
+                home: home(position, peers),
+                inserts: self.inserts_of(position),
+                core: Box::new(move |waker| {
+                    if home(position, peers) != worker {
+                        return None;
+                    }
+                    let mut lines = plan.lines.lock().unwrap_or_else(PoisonError::into_inner);
+                    let line = lines[position].take().expect("one home takes it once");
+                    let spec = plan.specs[position].1.clone();
+                    Some(Publish::new(spec, line, Arc::clone(&plan.shared), waker))
+                }),
+            }
+        };
+        self.specs.iter().enumerate().map(part).collect()
+    }
+
+    fn inserts_of(&self, destination: usize) -> Vec<(NodeId, usize)> {
+        let inserts = self.pipeline.inserts.iter().filter_map(|insert| {
+            let placed = self.placed[&self.pipeline.tables[insert.table].name];
+            (placed.destination == destination).then_some((insert.input, placed.lane))
+        });
+        inserts.collect()
+    }
+}

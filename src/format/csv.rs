@@ -1,0 +1,409 @@
+//! Delimited text into rows.
+//!
+//! ```text
+//!   block ──▶ split: where the fields of a record are ──▶ convert: the wanted ones, in place
+//! ```
+//!
+//! Splitting follows the rules by which blocks are cut (`framing`): a quote opens at the start
+//! of a field only. What those rules let pass and no CSV means (text after a closing quote) is a
+//! reject here.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use memchr::{memchr, memchr_iter};
+
+use super::column::{self, Unfit};
+use super::options::{CsvOptions, FormatError, FormatOptions};
+use super::rows::{Record, Rows};
+use super::text::write_json_string;
+use super::{Block, Decoded, Decoder, RecordEnds, Wanted};
+use crate::types::{Reason, Reject};
+
+/// Decodes blocks of delimited text.
+#[derive(Debug)]
+pub(super) struct CsvDecoder {
+    rows: Rows,
+    csv: CsvOptions,
+    record_bytes_max: usize,
+    declared: Arc<Vec<String>>,
+    /// The names that `places` were looked up in.
+    names: Arc<Vec<String>>,
+    /// For each wanted column, which field it is.
+    places: Vec<Option<usize>>,
+    /// The fields of the record at hand; kept for its memory.
+    fields: Vec<Field>,
+}
+
+/// Where a field is in the block, quotes not included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Field {
+    start: usize,
+    end: usize,
+    quotes: Quotes,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Quotes {
+    None,
+    Around,
+    /// And doubled ones inside.
+    Inside,
+    /// They do not close, or something follows the closing one.
+    Broken,
+}
+
+impl CsvDecoder {
+    pub fn new(options: &FormatOptions, wanted: &Wanted) -> Result<Self, FormatError> {
+        let declared = Arc::new(wanted.declared.clone());
+        let mut decoder = Self {
+            rows: Rows::new(wanted, options.timestamps)?,
+            csv: options.csv.clone(),
+            record_bytes_max: options.record_bytes_max,
+            names: Arc::clone(&declared),
+            places: Vec::new(),
+            declared,
+            fields: Vec::new(),
+        };
+        decoder.find_places();
+        Ok(decoder)
+    }
+
+    fn find_places(&mut self) {
+        let position = |name: &str| self.names.iter().position(|known| known == name);
+        self.places = self
+            .rows
+            .columns
+            .iter()
+            .map(|column| position(column.name()))
+            .collect();
+    }
+
+    /// Reads the block by its own header, or by the declared order.
+    fn look_at_header(&mut self, block: &Block) {
+        let names = block.header.as_ref().unwrap_or(&self.declared);
+        if !Arc::ptr_eq(names, &self.names) {
+            self.names = Arc::clone(names);
+            self.find_places();
+        }
+    }
+
+    fn record(&mut self, bytes: &[u8], record: Record<'_>, text: Option<&str>) {
+        match self.convert(bytes, record, text) {
+            Ok(()) => self.rows.accept(record),
+            Err(reject) => self.rows.reject(record, reject),
+        }
+    }
+
+    /// Writes the wanted fields. `text` is the block where all of it is UTF-8.
+    fn convert(
+        &mut self,
+        bytes: &[u8],
+        record: Record<'_>,
+        text: Option<&str>,
+    ) -> Result<(), Reject> {
+        if text.is_none()
+            && let Err(error) = std::str::from_utf8(record.bytes)
+        {
+            let message = format!("byte {} is not UTF-8", error.valid_up_to() + 1);
+            return Err(Reject::record(Reason::NotUtf8, message));
+        }
+        check_shape(&self.fields, self.names.len())?;
+        let field_text = |field: Field| match text {
+            Some(text) => &text[field.start..field.end],
+            None => std::str::from_utf8(&bytes[field.start..field.end])
+                .expect("the record is UTF-8, and fields end at ASCII bytes"),
+        };
+        for at in 0..self.rows.columns.len() {
+            let appended = if self.rows.records.contains(&at) {
+                self.append_record(at, record, &field_text)
+            } else {
+                match self.places[at] {
+                    Some(place) => self.append_field(at, self.fields[place], &field_text),
+                    None => self.rows.columns[at].append_null(),
+                }
+            };
+            appended.map_err(|unfit| unfit.reject(self.rows.columns[at].name()))?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn append_field<'t>(
+        &mut self,
+        at: usize,
+        field: Field,
+        field_text: &impl Fn(Field) -> &'t str,
+    ) -> Result<(), Unfit> {
+        let column = &mut self.rows.columns[at];
+        let text = field_text(field);
+        // Quotes make text of what would be NULL; for a number they mean nothing.
+        if text == self.csv.null && (field.quotes == Quotes::None || !column.is_text()) {
+            return column.append_null();
+        }
+        if field.quotes == Quotes::Inside {
+            return column.append_text(&unquoted(text, field.quotes, self.csv.quote));
+        }
+        column.append_text(text)
+    }
+
+    /// The whole record: as it stands, or as an object of texts where the column is JSON.
+    fn append_record<'t>(
+        &mut self,
+        at: usize,
+        record: Record<'_>,
+        field_text: &impl Fn(Field) -> &'t str,
+    ) -> Result<(), Unfit> {
+        if !self.rows.columns[at].is_json() {
+            return self.rows.columns[at].append_whole(&String::from_utf8_lossy(record.bytes));
+        }
+        let mut object = String::from("{");
+        for (name, &field) in self.names.iter().zip(&self.fields) {
+            if object.len() > 1 {
+                object.push(',');
+            }
+            write_json_string(&mut object, name);
+            object.push(':');
+            let text = field_text(field);
+            if field.quotes == Quotes::None && text == self.csv.null {
+                object.push_str("null");
+            } else {
+                write_json_string(&mut object, &unquoted(text, field.quotes, self.csv.quote));
+            }
+        }
+        object.push('}');
+        self.rows.columns[at].append_whole(&object)
+    }
+}
+
+impl Decoder for CsvDecoder {
+    fn decode(&mut self, block: &Block) -> Decoded {
+        self.look_at_header(block);
+        let bytes = block.bytes.as_slice();
+        let text = std::str::from_utf8(bytes).ok();
+        let (mut start, mut line) = (0, block.line);
+        while start < bytes.len() {
+            let end = split(bytes, start, &self.csv, &mut self.fields);
+            let content = bytes[start..end]
+                .strip_suffix(b"\r")
+                .unwrap_or(&bytes[start..end]);
+            let record = Record {
+                bytes: content,
+                start,
+                line,
+            };
+            if content.len() > self.record_bytes_max {
+                self.rows.reject_too_long(record, self.record_bytes_max);
+            } else if !content.is_empty() {
+                self.record(bytes, record, text);
+            }
+            if line > 0 {
+                let quoted = self.fields.iter().any(|field| field.quotes != Quotes::None);
+                line += if quoted {
+                    memchr_iter(b'\n', content).count() as u64 + 1
+                } else {
+                    1
+                };
+            }
+            start = end + 1;
+        }
+        self.rows.finish()
+    }
+}
+
+/// Whether the fields are whole and as many as there are names.
+#[inline]
+fn check_shape(fields: &[Field], expected: usize) -> Result<(), Reject> {
+    if let Some(broken) = fields
+        .iter()
+        .position(|field| field.quotes == Quotes::Broken)
+    {
+        let message = format!("field {} has a quote that does not close it", broken + 1);
+        return Err(Reject::record(Reason::Malformed, message));
+    }
+    if fields.len() != expected {
+        let message = format!("{} fields where {expected} are expected", fields.len());
+        return Err(Reject::record(Reason::Malformed, message));
+    }
+    Ok(())
+}
+
+/// Finds the fields of the record that starts at `start`; returns where its line end is.
+fn split(bytes: &[u8], start: usize, csv: &CsvOptions, fields: &mut Vec<Field>) -> usize {
+    fields.clear();
+    let mut at = start;
+    loop {
+        let (field, end) = if bytes.get(at) == Some(&csv.quote) {
+            quoted_field(bytes, at, csv)
+        } else {
+            let end = field_end(bytes, at, csv.delimiter);
+            let field = Field {
+                start: at,
+                end,
+                quotes: Quotes::None,
+            };
+            (field, end)
+        };
+        fields.push(field);
+        if bytes.get(end) == Some(&csv.delimiter) {
+            at = end + 1;
+            continue;
+        }
+        // A line may end in CRLF.
+        let last = fields.last_mut().expect("a field was just pushed");
+        if last.quotes == Quotes::None && bytes[last.start..last.end].ends_with(b"\r") {
+            last.end -= 1;
+        }
+        return end;
+    }
+}
+
+#[cold]
+fn quoted_field(bytes: &[u8], opening: usize, csv: &CsvOptions) -> (Field, usize) {
+    let start = opening + 1;
+    let (mut at, mut quotes) = (start, Quotes::Around);
+    loop {
+        let Some(found) = memchr(csv.quote, &bytes[at..]) else {
+            let end = bytes.len();
+            let quotes = Quotes::Broken;
+            return (Field { start, end, quotes }, end);
+        };
+        let closing = at + found;
+        if bytes.get(closing + 1) == Some(&csv.quote) {
+            quotes = Quotes::Inside;
+            at = closing + 2;
+            continue;
+        }
+        let end = field_end(bytes, closing + 1, csv.delimiter);
+        let after = &bytes[closing + 1..end];
+        let ends_line = bytes.get(end) != Some(&csv.delimiter);
+        if !(after.is_empty() || (ends_line && after == b"\r")) {
+            quotes = Quotes::Broken;
+        }
+        let field = Field {
+            start,
+            end: closing,
+            quotes,
+        };
+        return (field, end);
+    }
+}
+
+const ONES: u64 = u64::from_le_bytes([1; 8]);
+const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
+
+/// Where the next delimiter or line end is, or the end of the bytes.
+#[inline]
+fn field_end(bytes: &[u8], mut at: usize, delimiter: u8) -> usize {
+    while let Some(eight) = bytes.get(at..at + 8) {
+        let word = u64::from_le_bytes(eight.try_into().expect("eight bytes are eight bytes"));
+        // The lowest high bit set marks the first byte that is zero.
+        let zeros = |word: u64| word.wrapping_sub(ONES) & !word;
+        let line = word ^ (ONES * u64::from(b'\n'));
+        let field = word ^ (ONES * u64::from(delimiter));
+        let stops = (zeros(line) | zeros(field)) & HIGHS;
+        if stops != 0 {
+            return at + stops.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let rest = bytes[at..]
+        .iter()
+        .position(|&byte| byte == delimiter || byte == b'\n');
+    rest.map_or(bytes.len(), |found| at + found)
+}
+
+/// A field's text, its doubled quotes made single.
+fn unquoted(text: &str, quotes: Quotes, quote: u8) -> Cow<'_, str> {
+    match quotes {
+        Quotes::Inside => {
+            let quote = char::from(quote).to_string();
+            Cow::Owned(text.replace(&quote.repeat(2), &quote))
+        }
+        Quotes::None | Quotes::Around | Quotes::Broken => Cow::Borrowed(text),
+    }
+}
+
+/// What stands at the start of a file before its first record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Preamble {
+    /// The names of a header line.
+    pub header: Option<Vec<String>>,
+    /// How many bytes it takes, a byte order mark included: the first record starts there.
+    pub bytes: usize,
+    /// How many lines it takes.
+    pub lines: u64,
+}
+
+/// Reads what stands before the first record. `start` is the start of the file, at least as
+/// long as its header line.
+pub fn read_preamble(start: &[u8], options: &FormatOptions) -> Result<Preamble, FormatError> {
+    let mark = if start.starts_with(b"\xef\xbb\xbf") {
+        3
+    } else {
+        0
+    };
+    let mut preamble = Preamble {
+        bytes: mark,
+        ..Preamble::default()
+    };
+    if !options.has_header() {
+        return Ok(preamble);
+    }
+    while preamble.header.is_none() && preamble.bytes < start.len() {
+        let rest = &start[preamble.bytes..];
+        let len = RecordEnds::new(options.framing())
+            .scan_one(rest)
+            .unwrap_or(rest.len());
+        let line = &rest[..len];
+        if !line.trim_ascii().is_empty() {
+            preamble.header = Some(header_names(line, &options.csv)?);
+        }
+        preamble.bytes += len;
+        preamble.lines += memchr_iter(b'\n', line).count() as u64;
+    }
+    Ok(preamble)
+}
+
+fn header_names(line: &[u8], csv: &CsvOptions) -> Result<Vec<String>, FormatError> {
+    let mut fields = Vec::new();
+    split(line, 0, csv, &mut fields);
+    let names = fields.iter().map(|field| {
+        let text = std::str::from_utf8(&line[field.start..field.end]).ok()?;
+        let whole = field.quotes != Quotes::Broken;
+        whole.then(|| unquoted(text, field.quotes, csv.quote).into_owned())
+    });
+    let names: Option<Vec<String>> = names.collect();
+    names.ok_or_else(|| FormatError::new("the header line is not CSV in UTF-8"))
+}
+
+/// Whether every wanted column is in a file's header line, once.
+pub fn check_header(header: &[String], wanted: &Wanted) -> Result<(), String> {
+    let mut seen = HashSet::new();
+    let wanted = wanted
+        .schema
+        .fields()
+        .iter()
+        .filter(|field| !column::is_record(field));
+    let wanted: Vec<&str> = wanted.map(|field| field.name().as_str()).collect();
+    for name in header {
+        if !seen.insert(name.as_str()) && wanted.contains(&name.as_str()) {
+            return Err(format!("column `{name}` is in the header line twice"));
+        }
+    }
+    let Some(missing) = wanted.into_iter().find(|name| !seen.contains(name)) else {
+        return Ok(());
+    };
+    let mut message = format!("column `{missing}` is not in the header line");
+    let similar = header
+        .iter()
+        .find(|name| name.trim().eq_ignore_ascii_case(missing));
+    match similar {
+        Some(name) => write!(message, ", which has `{name}`"),
+        None => write!(message, " ({})", header.join(", ")),
+    }
+    .expect("a String takes all text");
+    Err(message)
+}

@@ -1,0 +1,137 @@
+//! JSON lines into rows.
+//!
+//! ```text
+//!   line ──▶ flat (guesses the keys, no nesting) ──▶ row
+//!              └── refuses ──▶ object (any JSON) ──▶ row, or the reject
+//! ```
+//!
+//! The fast path may refuse any line, and must where it is not certain; only the general path
+//! says what is wrong. So a line means the same on both, which a test holds.
+
+mod flat;
+
+use memchr::memchr;
+
+use super::object::{self, Names};
+use super::options::{FormatError, FormatOptions};
+use super::rows::{Record, Rows};
+use super::{Block, Decoded, Decoder, Wanted};
+use crate::types::{Reason, Reject};
+
+/// Decodes blocks of JSON lines.
+#[derive(Debug)]
+pub(super) struct JsonDecoder {
+    rows: Rows,
+    keys: Keys,
+    template: flat::Template,
+    record_bytes_max: usize,
+    /// Off in the test that compares both paths.
+    fast: bool,
+}
+
+/// The wanted keys, by the position of their column.
+#[derive(Debug)]
+struct Keys(Names);
+
+impl JsonDecoder {
+    pub fn new(options: &FormatOptions, wanted: &Wanted) -> Result<Self, FormatError> {
+        let rows = Rows::new(wanted, options.timestamps)?;
+        let fields = wanted.schema.fields().iter().enumerate();
+        let keys = fields
+            .filter(|(at, _)| !rows.records.contains(at))
+            .map(|(at, field)| (Box::from(field.name().as_str()), at));
+        Ok(Self {
+            keys: Keys(Names::at(keys)),
+            rows,
+            template: flat::Template::default(),
+            record_bytes_max: options.record_bytes_max,
+            fast: true,
+        })
+    }
+
+    /// The same decoder without its fast path.
+    #[cfg(test)]
+    pub fn without_fast_path(mut self) -> Self {
+        self.fast = false;
+        self
+    }
+
+    /// One line, already known to be short enough. `text` is the line where the whole block was
+    /// found to be UTF-8.
+    fn record(&mut self, record: Record<'_>, text: Option<&str>) {
+        let text = match text.map_or_else(|| std::str::from_utf8(record.bytes), Ok) {
+            Ok(text) => text,
+            Err(error) => {
+                let message = format!("byte {} is not UTF-8", error.valid_up_to() + 1);
+                return self
+                    .rows
+                    .reject(record, Reject::record(Reason::NotUtf8, message));
+            }
+        };
+        if self.fast {
+            if flat::read(text, &mut self.rows, &self.keys.0, &mut self.template).is_some() {
+                return self.rows.accept(record);
+            }
+            self.rows.take_back();
+        }
+        match self.general(text) {
+            Ok(()) => self.rows.accept(record),
+            Err(reject) => self.rows.reject(record, reject),
+        }
+    }
+
+    fn general(&mut self, text: &str) -> Result<(), Reject> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim_ascii();
+        let values = object::read(text, &self.keys.0).map_err(|error| {
+            Reject::record(Reason::Malformed, format!("not a JSON object: {error}"))
+        })?;
+        for (at, column) in self.rows.columns.iter_mut().enumerate() {
+            let appended = if self.rows.records.contains(&at) {
+                column.append_whole(text)
+            } else {
+                match values.get(at).copied().flatten() {
+                    Some(raw) => column.append_json(raw),
+                    None => column.append_null(),
+                }
+            };
+            appended.map_err(|unfit| unfit.reject(column.name()))?;
+        }
+        Ok(())
+    }
+}
+
+impl Decoder for JsonDecoder {
+    fn decode(&mut self, block: &Block) -> Decoded {
+        let bytes = block.bytes.as_slice();
+        // One pass over the block costs less than one call per line.
+        let text = std::str::from_utf8(bytes).ok();
+        let (mut start, mut line) = (0, block.line);
+        while start < bytes.len() {
+            let end = memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at);
+            let record = Record {
+                bytes: bytes[start..end]
+                    .strip_suffix(b"\r")
+                    .unwrap_or(&bytes[start..end]),
+                start,
+                line,
+            };
+            if record.bytes.len() > self.record_bytes_max {
+                self.rows.reject_too_long(record, self.record_bytes_max);
+            } else if !is_blank(record.bytes) {
+                self.record(
+                    record,
+                    text.map(|text| &text[start..start + record.bytes.len()]),
+                );
+            }
+            start = end + 1;
+            line += u64::from(line > 0);
+        }
+        self.rows.finish()
+    }
+}
+
+/// A line of nothing but spaces is no record.
+#[inline]
+fn is_blank(line: &[u8]) -> bool {
+    line.first() != Some(&b'{') && line.trim_ascii().is_empty()
+}

@@ -1,0 +1,445 @@
+//! Dates, times, timestamps and intervals, out of and into text.
+//!
+//! Reads ISO 8601 and PostgreSQL's output: `2024-05-01T10:00:00.5Z`, `2024-05-01 10:00:00+02`.
+//! Digits beyond microseconds are rounded, as PostgreSQL rounds them. Years outside of 1 to 9999
+//! are written with all their digits and, before year 0, with a minus sign.
+
+use std::fmt::Write;
+
+use arrow::compute::kernels::cast_utils::parse_interval_month_day_nano;
+use arrow::datatypes::IntervalMonthDayNano;
+
+const DAY_US: i64 = 86_400_000_000;
+const SECOND_NS: i128 = 1_000_000_000;
+
+/// Days since 1970 of a date of the proleptic Gregorian calendar; any year that text can name.
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    // March is the first month, so that the leap day comes last.
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+/// Year, month and day of a number of days since 1970.
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day)
+}
+
+fn month_days(year: i64, month: i64) -> i64 {
+    match month {
+        4 | 6 | 9 | 11 => 30,
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        _ => 31,
+    }
+}
+
+/// A date as days since 1970.
+pub(super) fn date(text: &str) -> Option<i32> {
+    let mut at = Cursor::new(text);
+    let days = at.date()?;
+    at.ended().then_some(())?;
+    i32::try_from(days).ok()
+}
+
+/// A time of day as microseconds.
+pub(super) fn time_of_day(text: &str) -> Option<i64> {
+    let mut at = Cursor::new(text);
+    let micros = at.time()?;
+    (at.ended() && micros < DAY_US).then_some(micros)
+}
+
+/// A timestamp as microseconds since 1970, its offset from UTC applied where it has one.
+pub(super) fn timestamp(text: &str) -> Option<i64> {
+    let mut at = Cursor::new(text);
+    let days = at.date()?;
+    let mut micros = i128::from(days) * i128::from(DAY_US);
+    if !at.ended() {
+        if !matches!(at.next()?, b'T' | b't' | b' ') {
+            return None;
+        }
+        micros += i128::from(at.time()?);
+        micros -= i128::from(at.offset()?) * 1_000_000;
+    }
+    at.ended().then_some(())?;
+    i64::try_from(micros).ok()
+}
+
+/// Reads from the front of a text, byte by byte.
+struct Cursor<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    fn new(text: &'a str) -> Self {
+        Self {
+            rest: text.as_bytes(),
+        }
+    }
+
+    fn ended(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn next(&mut self) -> Option<u8> {
+        let (&first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(first)
+    }
+
+    fn skip(&mut self, byte: u8) -> bool {
+        let found = self.rest.first() == Some(&byte);
+        if found {
+            self.rest = &self.rest[1..];
+        }
+        found
+    }
+
+    /// Two digits.
+    #[inline]
+    fn two(&mut self) -> Option<i64> {
+        let (digits, rest) = self.rest.split_at_checked(2)?;
+        let (tens, ones) = (digits[0].wrapping_sub(b'0'), digits[1].wrapping_sub(b'0'));
+        (tens <= 9 && ones <= 9).then_some(())?;
+        self.rest = rest;
+        Some(i64::from(tens * 10 + ones))
+    }
+
+    fn year(&mut self) -> Option<i64> {
+        if self.rest.get(4) == Some(&b'-') && self.rest[0] != b'-' {
+            return Some(self.two()? * 100 + self.two()?);
+        }
+        let negative = self.skip(b'-');
+        if !negative {
+            self.skip(b'+');
+        }
+        let digits = self.rest.iter().take_while(|b| b.is_ascii_digit()).count();
+        if !(4..=7).contains(&digits) {
+            return None;
+        }
+        let (year, rest) = self.rest.split_at(digits);
+        self.rest = rest;
+        let year = year
+            .iter()
+            .fold(0, |year, digit| year * 10 + i64::from(digit - b'0'));
+        Some(if negative { -year } else { year })
+    }
+
+    #[inline]
+    fn date(&mut self) -> Option<i64> {
+        let year = self.year()?;
+        self.skip(b'-').then_some(())?;
+        let month = self.two()?;
+        self.skip(b'-').then_some(())?;
+        let day = self.two()?;
+        let valid = (1..=12).contains(&month) && day >= 1 && day <= month_days(year, month);
+        valid.then(|| days_from_civil(year, month, day))
+    }
+
+    /// `HH:MM[:SS[.fraction]]`; second 60 is the next minute, as in PostgreSQL.
+    #[inline]
+    fn time(&mut self) -> Option<i64> {
+        let hour = self.two()?;
+        self.skip(b':').then_some(())?;
+        let minute = self.two()?;
+        let (mut second, mut micros) = (0, 0);
+        if self.skip(b':') {
+            second = self.two()?;
+            if self.skip(b'.') {
+                micros = self.fraction()?;
+            }
+        }
+        let valid = hour < 24 && minute < 60 && second <= 60;
+        valid.then_some(((hour * 60 + minute) * 60 + second) * 1_000_000 + micros)
+    }
+
+    /// The digits after a point as microseconds, rounded.
+    fn fraction(&mut self) -> Option<i64> {
+        let digits = self.rest.iter().take_while(|b| b.is_ascii_digit()).count();
+        if digits == 0 {
+            return None;
+        }
+        let (fraction, rest) = self.rest.split_at(digits);
+        self.rest = rest;
+        let digit = |at: usize| i64::from(fraction.get(at).map_or(0, |byte| byte - b'0'));
+        let micros = (0..6).fold(0, |micros, at| micros * 10 + digit(at));
+        Some(micros + i64::from(digit(6) >= 5))
+    }
+
+    /// Seconds east of UTC; none means UTC.
+    fn offset(&mut self) -> Option<i64> {
+        if self.rest.len() > 1 {
+            self.skip(b' ');
+        }
+        match self.rest {
+            [] => return Some(0),
+            [b'Z' | b'z'] | [b'U', b'T', b'C'] => {
+                self.rest = &[];
+                return Some(0);
+            }
+            _ => {}
+        }
+        let sign = match self.next()? {
+            b'+' => 1,
+            b'-' => -1,
+            _ => return None,
+        };
+        let mut seconds = self.two()? * 3600;
+        for unit in [60, 1] {
+            if !self.ended() {
+                self.skip(b':');
+                let part = self.two()?;
+                (part < 60).then_some(())?;
+                seconds += part * unit;
+            }
+        }
+        (seconds < 86_400).then_some(sign * seconds)
+    }
+}
+
+/// An interval: PostgreSQL's words (`1 year 2 mons 3 days 04:05:06.7`).
+pub(super) fn interval(text: &str) -> Option<IntervalMonthDayNano> {
+    let mut words: Vec<&str> = text.split_ascii_whitespace().collect();
+    let clock = match words.last() {
+        Some(last) if last.contains(':') => clock_nanos(words.pop()?)?,
+        Some(_) => 0,
+        None => return None,
+    };
+    if words.is_empty() {
+        return Some(IntervalMonthDayNano::new(0, 0, clock));
+    }
+    // A bare number has no unit that everybody would guess the same.
+    if words
+        .last()
+        .is_some_and(|last| last.bytes().all(|b| !b.is_ascii_alphabetic()))
+    {
+        return None;
+    }
+    let named = parse_interval_month_day_nano(&words.join(" ")).ok()?;
+    let nanoseconds = named.nanoseconds.checked_add(clock)?;
+    Some(IntervalMonthDayNano::new(
+        named.months,
+        named.days,
+        nanoseconds,
+    ))
+}
+
+/// `[-]H:MM[:SS[.fraction]]` of any number of hours, as nanoseconds.
+fn clock_nanos(text: &str) -> Option<i64> {
+    let (negative, text) = match text.as_bytes().first()? {
+        b'-' => (true, &text[1..]),
+        b'+' => (false, &text[1..]),
+        _ => (false, text),
+    };
+    let mut parts = text.split(':');
+    let whole = |part: &str| -> Option<i128> {
+        let valid = (1..=10).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
+        valid.then(|| part.parse().ok()).flatten()
+    };
+    let (hours, minutes) = (whole(parts.next()?)?, whole(parts.next()?)?);
+    let (mut seconds, mut nanos) = (0, 0);
+    if let Some(last) = parts.next() {
+        let (second, fraction) = last.split_once('.').unwrap_or((last, "0"));
+        seconds = whole(second)?;
+        whole(fraction).filter(|_| fraction.len() <= 9)?;
+        nanos = whole(&format!("{fraction:0<9}"))?;
+    }
+    if parts.next().is_some() || minutes > 59 || seconds > 59 {
+        return None;
+    }
+    let total = ((hours * 60 + minutes) * 60 + seconds) * SECOND_NS + nanos;
+    i64::try_from(if negative { -total } else { total }).ok()
+}
+
+/// What stands between a date and a time, and after a time with zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Style {
+    /// `2024-05-01 10:00:00+00`
+    Postgres,
+    /// `2024-05-01T10:00:00Z`
+    Iso,
+}
+
+/// Writes days since 1970 as a date.
+pub(super) fn write_date(out: &mut String, days: i64) {
+    let (year, month, day) = civil_from_days(days);
+    let sign = if year < 0 { "-" } else { "" };
+    write!(out, "{sign}{:04}-{month:02}-{day:02}", year.abs()).expect("a String takes all text");
+}
+
+/// Writes microseconds of a day as a time, without trailing zeros.
+pub(super) fn write_time(out: &mut String, micros: i64) {
+    let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    write!(out, "{hour:02}:{minute:02}:{second:02}").expect("a String takes all text");
+    write_fraction(out, &format!("{fraction:06}"));
+}
+
+fn write_fraction(out: &mut String, digits: &str) {
+    let digits = digits.trim_end_matches('0');
+    if !digits.is_empty() {
+        out.push('.');
+        out.push_str(digits);
+    }
+}
+
+/// Writes microseconds since 1970; `zoned` says that they are an instant, shown in UTC.
+pub(super) fn write_timestamp(out: &mut String, micros: i64, zoned: bool, style: Style) {
+    write_date(out, micros.div_euclid(DAY_US));
+    out.push(match style {
+        Style::Postgres => ' ',
+        Style::Iso => 'T',
+    });
+    write_time(out, micros.rem_euclid(DAY_US));
+    if zoned {
+        out.push_str(match style {
+            Style::Postgres => "+00",
+            Style::Iso => "Z",
+        });
+    }
+}
+
+/// Writes an interval as PostgreSQL does: `1 year 2 mons -3 days 04:05:06`.
+pub(super) fn write_interval(out: &mut String, interval: IntervalMonthDayNano) {
+    let start = out.len();
+    let (years, months) = (interval.months / 12, interval.months % 12);
+    for (count, unit) in [(years, "year"), (months, "mon"), (interval.days, "day")] {
+        if count != 0 {
+            let plural = if count == 1 { "" } else { "s" };
+            write!(out, "{count} {unit}{plural} ").expect("a String takes all text");
+        }
+    }
+    let nanos = i128::from(interval.nanoseconds);
+    if nanos == 0 && out.len() > start {
+        out.pop();
+        return;
+    }
+    let sign = if nanos < 0 { "-" } else { "" };
+    let (seconds, fraction) = (nanos.abs() / SECOND_NS, nanos.abs() % SECOND_NS);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    write!(out, "{sign}{hour:02}:{minute:02}:{second:02}").expect("a String takes all text");
+    write_fraction(out, &format!("{fraction:09}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_timestamp_is_read_as_iso_or_as_postgres_writes_it() {
+        let noon = Some(1_714_564_800_000_000);
+        for text in [
+            "2024-05-01T12:00:00",
+            "2024-05-01 12:00:00",
+            "2024-05-01T12:00",
+            "2024-05-01T12:00:00Z",
+            "2024-05-01 12:00:00+00",
+            "2024-05-01 12:00:00 UTC",
+            "2024-05-01T14:30:00+02:30",
+            "2024-05-01T14:30:00+0230",
+            "2024-05-01T04:00:00.000-08",
+            "2024-05-01T11:59:60",
+            "2024-05-01T11:59:59.9999999",
+        ] {
+            assert_eq!(timestamp(text), noon, "{text}");
+        }
+        assert_eq!(timestamp("1970-01-02"), Some(DAY_US));
+        assert_eq!(timestamp("1969-12-31T23:59:59.999999"), Some(-1));
+    }
+
+    #[test]
+    fn what_is_no_timestamp_is_refused() {
+        for text in [
+            "",
+            "2024",
+            "2024-5-1",
+            "2024-13-01",
+            "2024-02-30",
+            "2023-02-29",
+            "2024-05-01T24:00:00",
+            "2024-05-01T12:60:00",
+            "2024-05-01T12:00:61",
+            "2024-05-01T12:00:00.",
+            "2024-05-01T",
+            "2024-05-01X12:00:00",
+            "2024-05-01T12:00:00+",
+            "2024-05-01T12:00:00+25:00",
+            "2024-05-01T12:00:00 ",
+            "2024-05-01T12:00:00Zx",
+            "9999999-01-01T00:00:00",
+            "infinity",
+        ] {
+            assert_eq!(timestamp(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_interval_is_read_in_words_and_as_a_clock() {
+        let parts = |text| interval(text).map(|i| (i.months, i.days, i.nanoseconds));
+
+        assert_eq!(
+            parts("1 year 2 mons 3 days 04:05:06.7"),
+            Some((14, 3, 14_706_700_000_000))
+        );
+        assert_eq!(parts("-00:00:01"), Some((0, 0, -1_000_000_000)));
+        assert_eq!(parts("90 seconds"), Some((0, 0, 90_000_000_000)));
+        for text in ["", "5", "1 fortnight", "1:2:3:4", "00:61:00", "00:00:0x"] {
+            assert_eq!(parts(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_timestamp_reads_back(micros: i64, zoned: bool) {
+            for style in [Style::Postgres, Style::Iso] {
+                let mut text = String::new();
+                write_timestamp(&mut text, micros, zoned, style);
+                prop_assert_eq!(timestamp(&text), Some(micros), "{}", text);
+            }
+        }
+
+        #[test]
+        fn every_date_reads_back(days: i32) {
+            let mut text = String::new();
+            write_date(&mut text, i64::from(days));
+            prop_assert_eq!(date(&text), Some(days), "{}", text);
+        }
+
+        #[test]
+        fn every_interval_reads_back(months: i32, days: i32, nanoseconds: i64) {
+            let value = IntervalMonthDayNano::new(months, days, nanoseconds);
+            let mut text = String::new();
+            write_interval(&mut text, value);
+            prop_assert_eq!(interval(&text), Some(value), "{}", text);
+        }
+
+        #[test]
+        fn a_date_agrees_with_chrono(days in -90_000_000_i32..90_000_000) {
+            if let Some(expected) = chrono::NaiveDate::from_epoch_days(days) {
+                use chrono::Datelike;
+                let (year, month, day) = civil_from_days(i64::from(days));
+                prop_assert_eq!(year, i64::from(expected.year()));
+                prop_assert_eq!((month, day), (i64::from(expected.month()), i64::from(expected.day())));
+            }
+        }
+    }
+}

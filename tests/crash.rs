@@ -1,0 +1,103 @@
+//! Crashes at every durable step: run once undisturbed, then once for each commit, killed just
+//! before or just after it, and resumed. What the databases hold must be the same every time.
+
+use std::path::Path;
+
+use crate::support::{Contents, Exit, Summary, tables, tidemark};
+
+const PIPELINE: &str = "
+CREATE TABLE clicks (
+  at TIMESTAMP NOT NULL, page TEXT NOT NULL, ms DOUBLE PRECISION,
+  WATERMARK FOR at AS at - INTERVAL '5' SECOND
+) WITH (connector = 'file', path = 'clicks/*.csv', format = 'csv', 'dead.letter' = 'dead');
+CREATE TABLE dead (kind TEXT, reason TEXT, payload TEXT)
+  WITH (connector = 'sqlite', path = 'one.db', table = 'dead');
+CREATE TABLE by_window (window_end TIMESTAMP, page TEXT, n BIGINT, ms DOUBLE PRECISION)
+  WITH (connector = 'sqlite', path = 'one.db', table = 'by_window');
+CREATE TABLE by_page (page TEXT, n BIGINT, slowest DOUBLE PRECISION, PRIMARY KEY (page))
+  WITH (connector = 'sqlite', path = 'two.db', table = 'by_page');
+INSERT INTO by_window
+  SELECT window_end, page, count(*), sum(ms)
+  FROM TUMBLE(clicks, at, INTERVAL '10' SECOND) GROUP BY window_start, window_end, page;
+INSERT INTO by_page SELECT page, count(*), max(ms) FROM clicks GROUP BY page;
+";
+
+/// Two partitions; every fifth row is a minute behind, every eleventh record is no row.
+fn write(folder: &Path) {
+    std::fs::create_dir(folder.join("clicks")).unwrap();
+    for partition in 0..2 {
+        let mut csv = "at,page,ms\n".to_owned();
+        for i in 0..60 {
+            let (minute, second) = ((i * 7 + partition) / 60 + 1, (i * 7 + partition) % 60);
+            let minute = if i % 5 == 4 { minute - 1 } else { minute };
+            let page = ["home", "cart", "pay"][i % 3];
+            csv.push_str(&if i % 11 == 10 {
+                "never,home,1\n".to_owned()
+            } else {
+                format!("2024-05-01 12:{minute:02}:{second:02},{page},0.{i}\n")
+            });
+        }
+        std::fs::write(folder.join(format!("clicks/{partition}.csv")), csv).unwrap();
+    }
+    std::fs::write(folder.join("crash.sql"), PIPELINE).unwrap();
+}
+
+/// Runs with epochs cut by `pace`, killed at a commit or not.
+fn run(folder: &Path, pace: &str, crash: Option<u32>) -> Exit {
+    let crash = crash.map(|commit| commit.to_string());
+    let mut variables = vec![("TIDEMARK_TEST_PACE", pace), ("TIDEMARK_TEST_BLOCK", "300")];
+    if let Some(commit) = &crash {
+        variables.push(("TIDEMARK_CRASH_AT", commit));
+    }
+    let options = [
+        "run",
+        "crash.sql",
+        "--quiet",
+        "--threads",
+        "2",
+        "--summary",
+        "summary.json",
+    ];
+    let ended = tidemark(folder, &options, &variables);
+    assert_ne!(ended.how, Exit::Code(1), "{}", ended.stderr);
+    assert_ne!(ended.how, Exit::Code(2), "{}", ended.stderr);
+    ended.how
+}
+
+/// Everything that a run leaves for people to see.
+fn left(folder: &Path) -> (Vec<Contents>, String) {
+    let mut found = tables(&folder.join("one.db"));
+    found.extend(tables(&folder.join("two.db")));
+    let summary = Summary::read(&folder.join("summary.json"));
+    (found, format!("{:?}", summary.inserts))
+}
+
+#[test]
+fn a_crash_at_any_commit_leaves_nothing_lost_and_nothing_twice() {
+    let undisturbed = tempfile::tempdir().unwrap();
+    write(undisturbed.path());
+    run(undisturbed.path(), "1", None);
+    let expected = left(undisturbed.path());
+
+    let mut crashes = 0;
+    loop {
+        let commit = crashes + 1;
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path());
+        if run(folder.path(), "1", Some(commit)) == Exit::Code(0) {
+            break;
+        }
+        crashes += 1;
+
+        // Killed once more while it catches up, and cut into other epochs than before.
+        run(folder.path(), "2", Some(1 + commit % 3));
+        run(folder.path(), "3", None);
+
+        assert_eq!(left(folder.path()), expected, "killed at commit {commit}");
+    }
+
+    assert!(
+        crashes >= 8,
+        "there were only {crashes} commits to crash at"
+    );
+}

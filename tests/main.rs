@@ -1,0 +1,13 @@
+//! What the product promises, asked from the outside: one binary, so that it links once.
+//!
+//! `cargo test` needs no service: a test that does says that it was skipped. `scripts/test` starts
+//! the services, and then nothing is skipped.
+
+#![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
+
+mod architecture;
+mod crash;
+mod oracle;
+mod services;
+#[allow(dead_code, reason = "the stories use the rest")]
+mod support;

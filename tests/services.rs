@@ -1,0 +1,55 @@
+//! The servers of `scripts/services`, for tests that need one.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use postgres::{Client, NoTls};
+
+/// A connection to the test database, or None where no service was started: a test that needs it
+/// then says that it was skipped. `scripts/test` does not allow that.
+pub fn postgres(test: &str) -> Option<Client> {
+    let Some(url) = variable("TIDEMARK_TEST_DATABASE_URL") else {
+        let required = std::env::var_os("TIDEMARK_TEST_SERVICES").is_some();
+        assert!(!required, "{test} needs PostgreSQL, which is not up");
+        // Not `eprintln!`: that is shown for failed tests only.
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: {test} needs PostgreSQL; `scripts/services up postgres` starts it"
+        );
+        return None;
+    };
+    let client = Client::connect(&url, NoTls);
+    Some(client.unwrap_or_else(|e| panic!("{test} could not reach PostgreSQL: {e}")))
+}
+
+/// A variable of the environment, or of what `scripts/services` wrote.
+fn variable(name: &str) -> Option<String> {
+    if let Ok(value) = std::env::var(name) {
+        return Some(value);
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(".services/env");
+    let text = std::fs::read_to_string(file).ok()?;
+    let mut lines = text.lines();
+    lines.find_map(|line| {
+        Some(
+            line.strip_prefix("export ")?
+                .strip_prefix(name)?
+                .strip_prefix('=')?
+                .to_owned(),
+        )
+    })
+}
+
+#[test]
+fn the_test_database_sorts_like_c_and_thinks_in_utc() {
+    let Some(mut client) = postgres("this test") else {
+        return;
+    };
+
+    let row = client
+        .query_one("SELECT 'B' < 'a', current_setting('timezone')", &[])
+        .unwrap();
+
+    assert!(row.get::<_, bool>(0));
+    assert_eq!(row.get::<_, &str>(1), "UTC");
+}
