@@ -23,8 +23,15 @@ pub fn of_parser(error: &ParserError) -> Problem {
         .replace("Expected: ", "expected ")
         .replace("found: ", "found ");
     let message = message.replace("found EOF", "found the end of the statement");
-    let message = match message.split_once(", found ") {
-        Some((expected, found)) if !found.contains(' ') => format!("{expected}, found `{found}`"),
+    let message = match message.rsplit_once(", found ") {
+        Some((expected, found)) if !found.contains(' ') => {
+            let sign = expected.strip_prefix("expected ").unwrap_or(expected);
+            if sign.chars().all(|c| c.is_ascii_punctuation()) && !sign.contains('`') {
+                format!("expected `{sign}`, found `{found}`")
+            } else {
+                format!("{expected}, found `{found}`")
+            }
+        }
         _ => message,
     };
     Problem {

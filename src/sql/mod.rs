@@ -163,6 +163,7 @@ fn declare(
     for Statement { kind, place } in statements {
         match kind {
             Kind::Set { .. } => {}
+            Kind::Broken { name } => declared.catalog.add_broken(&normalise(&name)),
             Kind::CreateTable(definition) => declared.table(definition, problems),
             Kind::CreateView {
                 name,

@@ -33,6 +33,8 @@ pub struct Found<'a> {
     named: BTreeSet<String>,
     /// The window functions in FROM that are still to come by as expressions.
     windows: usize,
+    /// The same of the queries that they are over.
+    queries: usize,
 }
 
 /// Looks through a query.
@@ -72,6 +74,7 @@ impl<'a> Found<'a> {
             mentions: BTreeMap::new(),
             named: BTreeSet::new(),
             windows: 0,
+            queries: 0,
         }
     }
 
@@ -86,10 +89,14 @@ impl<'a> Found<'a> {
 
     /// The table that a window function in FROM is over.
     fn windowed(&mut self, arguments: &[FunctionArg]) {
-        if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(name)))) =
-            arguments.first()
-        {
-            self.mention(name);
+        match arguments.first() {
+            Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(name)))) => {
+                self.mention(name);
+            }
+            Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Subquery(_)))) => {
+                self.queries += 1;
+            }
+            _ => {}
         }
     }
 
@@ -292,6 +299,12 @@ impl Visitor for Found<'_> {
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         match expr {
             Expr::Function(function) => self.function(function),
+            Expr::Subquery(_) if self.queries > 0 => self.queries -= 1,
+            Expr::Subquery(query) => self.refuse(
+                place_of(query.span()),
+                "a pipeline cannot compute a query inside an expression yet",
+                "join a table that has a PRIMARY KEY, or use IN (SELECT ..)",
+            ),
             Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => self.refuse(
                 place_of(expr.span()),
                 "a pipeline cannot compute GROUPING SETS, ROLLUP or CUBE yet",

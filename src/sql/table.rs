@@ -287,7 +287,7 @@ impl Declaring<'_> {
                 name_of(field.data_type())
             );
             self.problems.push(Problem::at(place, message).hint(format!(
-                "add a computed column: at TIMESTAMP GENERATED ALWAYS AS (to_timestamp({}))",
+                "add a computed column: event_time AS to_timestamp({})",
                 field.name()
             )));
             return None;

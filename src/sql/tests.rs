@@ -147,3 +147,150 @@ fn arithmetic_out_of_range_fails_instead_of_wrapping_around() {
     assert!(value("small * small * small").starts_with("error"));
     assert!(value("id % 0").starts_with("error"));
 }
+
+#[test]
+fn columns_of_an_insert_may_repeat() {
+    let sql = "CREATE TABLE s (a BIGINT) WITH (connector = 'file');
+        CREATE TABLE o (x BIGINT, y BIGINT, z BIGINT) WITH (connector = 'stdout');
+        INSERT INTO o SELECT a, a, a + 1 AS a FROM s;";
+
+    assert!(plan_text(sql).is_ok(), "{:?}", plan_text(sql));
+}
+
+#[test]
+fn the_fingerprint_changes_with_the_meaning_and_not_with_the_layout() {
+    let fingerprint = |filter: &str| {
+        let sql = format!("{TABLES} INSERT INTO out SELECT id::text FROM t WHERE {filter};");
+        plan_text(&sql).unwrap().fingerprint
+    };
+
+    assert_eq!(
+        fingerprint("id > 3"),
+        fingerprint("\n  id   >\n 3 -- three")
+    );
+    assert_ne!(fingerprint("id > 3"), fingerprint("id > 4"));
+}
+
+mod any_text {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Pieces that pipelines are made of, so that random sequences get far.
+    const PIECES: &[&str] = &[
+        "SELECT",
+        "FROM",
+        "t",
+        "out",
+        "INSERT INTO",
+        "CREATE TABLE",
+        "CREATE VIEW",
+        "v",
+        "AS",
+        "(",
+        ")",
+        ",",
+        ";",
+        "id",
+        "price",
+        "at",
+        "body",
+        "tags",
+        "count(*)",
+        "sum(",
+        "GROUP BY",
+        "WHERE",
+        "TUMBLE(",
+        "HOP(",
+        "INTERVAL '1' MINUTE",
+        "window_start",
+        "window_end",
+        "JOIN",
+        "LEFT JOIN",
+        "ON",
+        "=",
+        "*",
+        "+",
+        "-",
+        "/",
+        "->>",
+        "'x'",
+        "1",
+        "1.5",
+        "NULL",
+        "CAST(",
+        "::int",
+        "UNION ALL",
+        "unnest(tags)",
+        "DISTINCT",
+        "HAVING",
+        "CASE WHEN",
+        "THEN",
+        "END",
+        "BIGINT",
+        "WITH",
+        "EMIT CHANGES",
+        "IN",
+        "EXISTS",
+        "NOT",
+        "PRIMARY KEY",
+        "WATERMARK FOR",
+        "SET",
+        "ORDER BY",
+        "LATERAL",
+        "VALUES",
+        "address.street",
+        "tags[1]",
+        "OVER ()",
+        "FILTER (WHERE",
+        "WITHIN GROUP (",
+        "percentile_cont(0.5)",
+        "first_value(id)",
+        "\u{e9}",
+        "\"",
+        "'",
+        "${X}",
+        "--",
+        "/*",
+        "$1",
+        "[",
+        "]",
+        "{",
+        "}",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever the text is, it is planned or refused, and every problem can be shown.
+        #[test]
+        fn no_text_makes_the_planner_panic(text in ".{0,200}") {
+            let _ = plan_text(&text);
+        }
+
+        #[test]
+        fn no_sequence_of_sql_words_makes_the_planner_panic(
+            pieces in prop::collection::vec(prop::sample::select(PIECES), 0..40)
+        ) {
+            let _ = plan_text(&format!("{TABLES} INSERT INTO out SELECT {}", pieces.join(" ")));
+            let _ = plan_text(&format!("{TABLES} {}", pieces.join(" ")));
+        }
+
+        #[test]
+        fn no_damage_to_a_good_file_makes_the_planner_panic(at in 0usize..400, with in prop::sample::select(PIECES), cut in 0usize..30) {
+            let good = "CREATE TABLE s (k BIGINT NOT NULL, v NUMERIC(10,2), at TIMESTAMP, tags TEXT[],
+                WATERMARK FOR at AS at - INTERVAL '5' SECOND) WITH (connector = 'file', path = 'x');
+                CREATE TABLE r (k BIGINT PRIMARY KEY, name TEXT) WITH (connector = 'file', path = 'y');
+                CREATE TABLE o (w TIMESTAMP, name TEXT, n BIGINT, PRIMARY KEY (w, name)) WITH (connector = 'sqlite');
+                INSERT INTO o SELECT window_start, coalesce(r.name, '?'), count(*) FROM TUMBLE(s, at, INTERVAL '1' HOUR) t
+                LEFT JOIN r ON t.k = r.k CROSS JOIN UNNEST(t.tags) AS x(tag) WHERE v > 1 AND tag <> 'a'
+                GROUP BY window_start, window_end, coalesce(r.name, '?') HAVING count(*) > 1;";
+            let characters: Vec<char> = good.chars().collect();
+            let at = at * characters.len() / 400;
+            let end = (at + cut).min(characters.len());
+            let damaged: String = characters[..at].iter().collect::<String>()
+                + " " + with + " " + &characters[end..].iter().collect::<String>();
+            let _ = plan_text(&damaged);
+        }
+    }
+}

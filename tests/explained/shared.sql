@@ -9,5 +9,5 @@ CREATE VIEW hourly AS SELECT window_end, zone_id, count(*) AS n, sum(fare) AS re
 FROM TUMBLE(trips, pickup_at, INTERVAL '1' HOUR) GROUP BY window_end, zone_id;
 CREATE TABLE many (at TIMESTAMP, zone INT, n BIGINT) WITH (connector = 'stdout');
 CREATE TABLE rich (at TIMESTAMP, zone INT, revenue DECIMAL(38,2)) WITH (connector = 'stdout');
-INSERT INTO many SELECT window_end, zone_id, n FROM hourly WHERE n > 100;
-INSERT INTO rich SELECT window_end, zone_id, revenue FROM hourly;
+INSERT INTO many SELECT window_end, zone_id, n FROM hourly WHERE revenue > 100;
+INSERT INTO rich SELECT window_end, zone_id, revenue FROM hourly WHERE n > 10;

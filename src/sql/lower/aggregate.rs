@@ -32,6 +32,7 @@ impl Lowering<'_> {
         let below = Ask {
             finality: Some(Finality::Above("an aggregate")),
             assign: assign(aggregate),
+            window: true,
             time: aggregate.aggr_expr.iter().any(needs_order),
         };
         let rows = self.rows(&aggregate.input, below)?;
@@ -64,7 +65,11 @@ impl Lowering<'_> {
             parts.add_call(call, &expr);
             columns.push(keys + at);
         }
-        Ok(self.grouped(rows, parts, columns))
+        let rows = self.grouped(rows, parts, columns);
+        Ok(Rows {
+            window: rows.window.filter(|_| ask.window),
+            ..rows
+        })
     }
 
     /// Which window columns the rows are grouped by.
@@ -205,7 +210,8 @@ impl Lowering<'_> {
         };
         let text = call_text(call, counts_rows);
         let name = match expr {
-            Expr::Alias(alias) => alias.name.clone(),
+            // An alias of DataFusion's own is the call once more, in its words.
+            Expr::Alias(alias) if !alias.name.contains('(') => alias.name.clone(),
             _ => text.clone(),
         };
         Ok(AggregateCall {

@@ -65,6 +65,8 @@ pub struct Ask {
     pub finality: Option<Finality>,
     /// How windows are to be assigned.
     pub assign: Assign,
+    /// Whether the window columns are to be kept: an aggregate above needs both.
+    pub window: bool,
     /// Whether the event time is to be kept: an aggregate above takes its order from it.
     pub time: bool,
 }
@@ -345,6 +347,7 @@ impl Lowering<'_> {
         let below = Ask {
             finality: Some(Finality::Above("windows")),
             assign: Assign::Windows,
+            window: true,
             time: ask.time,
         };
         let rows = self.rows(&window.input, below)?;
@@ -397,7 +400,7 @@ impl Lowering<'_> {
         Ok(Rows {
             node: self.graph.add(text, operator, fields, facts, window.place),
             columns,
-            window: Some(WindowColumns {
+            window: ask.window.then_some(WindowColumns {
                 kind: window.kind,
                 assign,
                 start,
