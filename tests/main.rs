@@ -8,6 +8,7 @@
 mod architecture;
 mod crash;
 mod oracle;
+mod pipelines;
 mod services;
 #[allow(dead_code, reason = "the stories use the rest")]
 mod support;

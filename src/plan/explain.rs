@@ -200,7 +200,10 @@ fn describe(pipeline: &Pipeline, id: NodeId) -> String {
             let on: Vec<String> = reference_keys
                 .iter()
                 .zip(keys)
-                .map(|(at, key)| format!("{} = {}", table.columns[*at].field.name(), key.text))
+                .map(|(at, key)| {
+                    let name = table.columns[*at].field.name();
+                    format!("{}.{name} = {}", table.name, key.text)
+                })
                 .collect();
             let residual = residual
                 .as_ref()

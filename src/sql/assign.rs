@@ -52,16 +52,6 @@ pub fn assign(
     if source == target {
         return Ok(expr);
     }
-    let is_fraction = matches!(
-        source,
-        DataType::Decimal128(_, 1..) | DataType::Float32 | DataType::Float64
-    );
-    // PostgreSQL rounds where Arrow would cut off.
-    let expr = if is_fraction && target.is_integer() {
-        datafusion_functions::math::round().call(vec![expr])
-    } else {
-        expr
-    };
     let target = Arc::new(to.as_ref().clone().with_nullable(true));
     Ok(Expr::Cast(Cast::new_from_field(Box::new(expr), target)))
 }

@@ -15,9 +15,9 @@ use datafusion_expr::{
 };
 use datafusion_sql::planner::ContextProvider;
 
-use crate::plan::TableId;
+use crate::plan::{Table, TableId};
 
-use super::functions::Functions;
+use super::functions::{Functions, JsonPlanner};
 use super::problem::{Problem, did_you_mean};
 use super::types::Types;
 use super::window::WindowPlanner;
@@ -28,6 +28,8 @@ use super::window::WindowPlanner;
 pub struct Declared {
     pub table: TableId,
     pub schema: SchemaRef,
+    /// The name of its WATERMARK FOR column.
+    event_time: Option<String>,
 }
 
 impl TableSource for Declared {
@@ -104,6 +106,7 @@ impl Catalog {
             named: BTreeMap::new(),
             functions: Functions::default(),
             expression_planners: vec![
+                Arc::new(JsonPlanner),
                 Arc::new(datafusion_functions::core::planner::CoreFunctionPlanner::default()),
                 Arc::new(datafusion_functions_nested::planner::NestedFunctionPlanner),
                 Arc::new(datafusion_functions_nested::planner::FieldAccessPlanner),
@@ -121,9 +124,23 @@ impl Catalog {
         Arc::clone(&self.options)
     }
 
-    pub fn add_table(&mut self, name: &str, table: TableId, schema: SchemaRef) {
-        let declared = Arc::new(Declared { table, schema });
-        self.named.insert(name.to_owned(), Named::Table(declared));
+    pub fn add_table(&mut self, id: TableId, table: &Table) {
+        let event_time = table.watermark.as_ref().map(|watermark| watermark.column);
+        let declared = Arc::new(Declared {
+            table: id,
+            schema: table.schema(),
+            event_time: event_time.map(|at| table.columns[at].field.name().clone()),
+        });
+        self.named
+            .insert(table.name.clone(), Named::Table(declared));
+    }
+
+    /// The event-time column of a declared table.
+    pub fn event_time(&self, name: &str) -> Option<String> {
+        match self.named.get(name)? {
+            Named::Table(declared) => declared.event_time.clone(),
+            Named::View(_) | Named::Broken => None,
+        }
     }
 
     pub fn add_view(&mut self, name: &str, plan: LogicalPlan) {
@@ -153,7 +170,8 @@ impl Catalog {
         }
     }
 
-    fn unknown(&self, name: &str) -> Problem {
+    /// That no table or view has this name.
+    pub fn unknown(&self, name: &str) -> Problem {
         let hint = did_you_mean(name, self.named.keys().map(String::as_str)).unwrap_or_else(|| {
             let names: Vec<&str> = self.named.keys().map(String::as_str).collect();
             if names.is_empty() {

@@ -45,20 +45,28 @@ pub fn parse(parser: &mut Parser) -> Result<Option<TableDefinition>, Failure> {
             if parser.consume_token(&Token::RParen) {
                 break;
             }
-            parser.expect_token(&Token::Comma)?;
+            comma(parser)?;
         }
     }
     if parser.parse_keyword(Keyword::WITH) {
         parser.expect_token(&Token::LParen)?;
         while !parser.consume_token(&Token::RParen) {
             definition.options.push(option(parser)?);
-            if !parser.consume_token(&Token::Comma) {
-                parser.expect_token(&Token::RParen)?;
+            if parser.consume_token(&Token::RParen) {
                 break;
             }
+            comma(parser)?;
         }
     }
     Ok(Some(definition))
+}
+
+fn comma(parser: &mut Parser) -> Result<(), ParserError> {
+    if parser.consume_token(&Token::Comma) {
+        return Ok(());
+    }
+    let found = parser.peek_token();
+    parser.expected("`,` or `)`", found)
 }
 
 /// Consumes `CREATE [TEMPORARY] TABLE | SOURCE | SINK`.

@@ -1,4 +1,8 @@
 //! sqlparser's and DataFusion's errors as sentences that people understand.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "of DataFusion's errors, those that carry more than a sentence are named"
+)]
 
 use datafusion_common::diagnostic::Diagnostic;
 use datafusion_common::{DataFusionError, SchemaError};
@@ -19,8 +23,15 @@ pub fn of_parser(error: &ParserError) -> Problem {
         .replace("Expected: ", "expected ")
         .replace("found: ", "found ");
     let message = message.replace("found EOF", "found the end of the statement");
-    let message = match message.split_once(", found ") {
-        Some((expected, found)) if !found.contains(' ') => format!("{expected}, found `{found}`"),
+    let message = match message.rsplit_once(", found ") {
+        Some((expected, found)) if !found.contains(' ') => {
+            let sign = expected.strip_prefix("expected ").unwrap_or(expected);
+            if sign.chars().all(|c| c.is_ascii_punctuation()) && !sign.contains('`') {
+                format!("expected `{sign}`, found `{found}`")
+            } else {
+                format!("{expected}, found `{found}`")
+            }
+        }
         _ => message,
     };
     Problem {
@@ -49,30 +60,101 @@ pub fn of_datafusion(error: &DataFusionError) -> Problem {
     if let Some(problem) = carried(error) {
         return problem;
     }
-    let place = diagnostic(error).and_then(|d| d.span).map(place_of_span);
+    let found = diagnostic(error);
+    let place = found.and_then(|found| found.span).map(place_of_span);
     if let Some(problem) = of_schema(error) {
         return Problem { place, ..problem };
     }
     if let DataFusionError::SQL(error, _) = root(error) {
         return of_parser(error);
     }
-    let (message, hint) = match diagnostic(error) {
-        Some(found) => {
-            let hint = found
-                .helps
-                .first()
-                .or(None)
-                .map(|help| plain(&help.message));
-            let hint = hint.or_else(|| found.notes.first().map(|note| plain(&note.message)));
-            (found.message.clone(), hint)
-        }
-        None => (root(error).strip_backtrace(), None),
+    let text = match found {
+        Some(found) => found.message.clone(),
+        None => root(error).strip_backtrace(),
     };
-    Problem {
-        message: plain(&message),
-        hint,
-        place,
+    let notes = found.map(|found| {
+        let notes = found.notes.iter().map(|note| note.message.as_str());
+        let helps = found.helps.iter().map(|help| help.message.as_str());
+        helps.chain(notes).collect::<Vec<&str>>()
+    });
+    let problem = reworded(&text, &notes.unwrap_or_default());
+    Problem { place, ..problem }
+}
+
+/// DataFusion's sentence in our words.
+fn reworded(text: &str, notes: &[&str]) -> Problem {
+    if text == "expressions have incompatible types" {
+        let types: Vec<String> = notes
+            .iter()
+            .filter_map(|note| note.strip_prefix("has type "))
+            .map(sql_types)
+            .collect();
+        return Problem::of_file(format!("{} do not go together", types.join(" and ")))
+            .hint("write CAST(.. AS ..) around one of them");
     }
+    if let Some((name, _)) = text.split_once(" must appear in GROUP BY clause") {
+        let name = between(name, "'", "'").unwrap_or(name);
+        let column = name.rsplit('.').next().unwrap_or(name);
+        return Problem::of_file(format!("`{name}` is neither grouped by nor aggregated"))
+            .hint(format!("add it to GROUP BY, or write max({column})"));
+    }
+    if let Some(inner) = between(
+        text,
+        "failed with: Error during planning: ",
+        ". No function",
+    ) {
+        return Problem::of_file(plain(inner));
+    }
+    if let Some(call) = between(text, "the given name and argument types '", "'.") {
+        let candidates: Vec<&str> = text
+            .split_once("Candidate functions:")
+            .map(|(_, candidates)| candidates.split_whitespace().collect())
+            .unwrap_or_default();
+        let hint = (!candidates.is_empty()).then(|| format!("there is {}", candidates.join(" ")));
+        return Problem::of_file(format!("there is no {}", sql_types(call))).maybe_hint(hint);
+    }
+    if text.contains("Span(") {
+        return Problem::of_file("this expression is not complete, or not SQL");
+    }
+    Problem {
+        message: plain(text),
+        hint: notes.first().map(|note| plain(note)),
+        place: None,
+    }
+}
+
+/// What stands between the first `start` and the next `end`.
+fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(start)?;
+    rest.split_once(end).map(|(inside, _)| inside)
+}
+
+/// Arrow's type names as SQL's.
+fn sql_types(text: &str) -> String {
+    const NAMES: &[(&str, &str)] = &[
+        ("List(Utf8)", "TEXT[]"),
+        ("List(Int32)", "INT[]"),
+        ("List(Int64)", "BIGINT[]"),
+        ("List(Float64)", "DOUBLE PRECISION[]"),
+        ("Timestamp(\u{b5}s, \"UTC\")", "TIMESTAMPTZ"),
+        ("Timestamp(\u{b5}s)", "TIMESTAMP"),
+        ("Interval(MonthDayNano)", "INTERVAL"),
+        ("Duration(\u{b5}s)", "INTERVAL"),
+        ("Time64(\u{b5}s)", "TIME"),
+        ("Decimal128", "NUMERIC"),
+        ("Float64", "DOUBLE PRECISION"),
+        ("Float32", "REAL"),
+        ("Int64", "BIGINT"),
+        ("Int32", "INT"),
+        ("Int16", "SMALLINT"),
+        ("Boolean", "BOOLEAN"),
+        ("Utf8", "TEXT"),
+        ("Binary", "BYTEA"),
+        ("Date32", "DATE"),
+    ];
+    NAMES.iter().fold(text.to_owned(), |text, (arrow, sql)| {
+        text.replace(arrow, sql)
+    })
 }
 
 /// A problem on its way through DataFusion, which knows only its own errors.
@@ -202,7 +284,7 @@ pub fn plain(message: &str) -> String {
     ] {
         text = text.strip_prefix(prefix).unwrap_or(text).trim();
     }
-    let text = text.trim_end_matches('.');
+    let text = sql_types(text.trim_end_matches('.'));
     let mut characters = text.chars();
     let first = characters.next();
     let second = characters.clone().next();
@@ -211,6 +293,6 @@ pub fn plain(message: &str) -> String {
         (Some(first), Some(second)) if first.is_uppercase() && !second.is_uppercase() => {
             first.to_lowercase().chain(characters).collect()
         }
-        _ => text.to_owned(),
+        _ => text,
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use datafusion_common::{Column, ScalarValue, TableReference};
 use datafusion_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion_physical_expr::expressions::Column as PhysicalColumn;
-use datafusion_sql::sqlparser::ast::{Ident, Query};
+use datafusion_sql::sqlparser::ast::{Ident, Query, SelectItem, SetExpr};
 
 use crate::plan::{Assign, Emit, Expression, NodeId, Operator, Place, Table, TableId};
 
@@ -19,7 +19,7 @@ use super::errors::{list, of_datafusion};
 use super::graph::{Facts, Graph, Key};
 use super::lower::{Ask, Finality, Lowering};
 use super::problem::{Problem, did_you_mean};
-use super::{normalise, place_of, query, refusals};
+use super::{grouped_windows, normalise, place_of, query, refusals};
 
 /// An INSERT whose query is optimised: its columns are the sink's.
 #[derive(Debug)]
@@ -44,14 +44,16 @@ pub struct Written {
 type Result<T> = std::result::Result<T, Vec<Problem>>;
 
 /// Resolves the query and casts its columns to the sink's.
-pub fn prepare(written: Written, catalog: &Catalog, tables: &[Table]) -> Result<Prepared> {
+pub fn prepare(mut written: Written, catalog: &Catalog, tables: &[Table]) -> Result<Prepared> {
     let place = written.place;
     let at_table = place_of(written.table.span);
     let df = |error| vec![of_datafusion(&error).or_at(place)];
     let table = catalog
         .table(&normalise(&written.table))
         .map_err(|problem| vec![problem.or_at(at_table)])?;
-    let found = refusals::of_query(&written.query);
+    name_repeated_columns(&mut written.query.body);
+    grouped_windows::rewrite(&mut written.query, catalog);
+    let found = refusals::of_query(&written.query, catalog);
     if !found.problems.is_empty() {
         return Err(found.problems);
     }
@@ -59,6 +61,7 @@ pub fn prepare(written: Written, catalog: &Catalog, tables: &[Table]) -> Result<
     let plan = query::analyse(catalog, plan).map_err(df)?;
     let targets = targets(&tables[table], &written.columns, &plan, at_table)?;
     let plan = convert(plan, &tables[table], &targets, at_table)?;
+    // Once more for the casts that this made.
     let plan = query::analyse(catalog, plan).map_err(df)?;
     let plan = query::optimise(catalog, plan).map_err(df)?;
     Ok(Prepared {
@@ -68,6 +71,37 @@ pub fn prepare(written: Written, catalog: &Catalog, tables: &[Table]) -> Result<
         place,
         mentions: found.mentions,
     })
+}
+
+/// Columns of an INSERT go by position, so two may have the same name or be the same; DataFusion
+/// wants names of their own.
+fn name_repeated_columns(body: &mut SetExpr) {
+    if let SetExpr::SetOperation { left, right, .. } = body {
+        name_repeated_columns(left);
+        name_repeated_columns(right);
+    }
+    let SetExpr::Select(select) = body else {
+        return;
+    };
+    let mut seen = BTreeSet::new();
+    for (at, item) in select.projection.iter_mut().enumerate() {
+        let name = match item {
+            SelectItem::UnnamedExpr(expr) => expr.to_string(),
+            SelectItem::ExprWithAlias { alias, .. } => alias.value.clone(),
+            SelectItem::ExprWithAliases { .. }
+            | SelectItem::QualifiedWildcard(..)
+            | SelectItem::Wildcard(_) => continue,
+        };
+        if seen.insert(name.clone()) {
+            continue;
+        }
+        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+            *item = SelectItem::ExprWithAlias {
+                expr: expr.clone(),
+                alias: Ident::with_quote('"', format!("{name} {}", at + 1)),
+            };
+        }
+    }
 }
 
 /// For each column of the sink, the column of the query that goes into it.
@@ -152,6 +186,14 @@ fn convert(
                 let expr = Expr::Column(Column::from((qualifier, from)));
                 assign(expr, from, field, is_text_literal(&plan, *at), place)
             }
+            None if !field.is_nullable() => {
+                let message = format!(
+                    "`{}` is NOT NULL in `{}`, and the INSERT leaves it out",
+                    field.name(),
+                    sink.name
+                );
+                Err(Problem::at(place, message).hint("list the column, or declare it nullable"))
+            }
             None => ScalarValue::try_from(field.data_type())
                 .map(|null| Expr::Literal(null, None))
                 .map_err(|error| of_datafusion(&error).or_at(place)),
@@ -176,11 +218,10 @@ fn convert(
 /// Whether a column of the query is a text literal as written.
 fn is_text_literal(plan: &LogicalPlan, at: usize) -> bool {
     fn is_literal(expr: &Expr) -> bool {
-        match expr {
-            Expr::Alias(alias) => is_literal(&alias.expr),
-            Expr::Literal(ScalarValue::Utf8(_), _) => true,
-            _ => false,
+        if let Expr::Alias(alias) = expr {
+            return is_literal(&alias.expr);
         }
+        matches!(expr, Expr::Literal(ScalarValue::Utf8(_), _))
     }
     matches!(plan, LogicalPlan::Projection(projection) if is_literal(&projection.expr[at]))
 }
@@ -231,6 +272,7 @@ pub fn lower(
     let ask = Ask {
         finality,
         assign: Assign::Windows,
+        window: false,
         time: false,
     };
     let rows = lowering.rows(&prepared.plan, ask)?;
@@ -370,6 +412,13 @@ fn check_key(
         .map(|at| sink.columns[*at].field.name().as_str())
         .collect();
     let key = names.join(", ");
+    // The query's key in the sink's names, if all of it is inserted.
+    let wanted = graph.facts(node).keys.first().map(|parts| {
+        let names = parts
+            .iter()
+            .map(|part| sink.columns[part[0]].field.name().as_str());
+        names.collect::<Vec<&str>>().join(", ")
+    });
     let sink = &sink.name;
     Err(match key_text {
         Some(of_query) => Problem::at(
@@ -379,9 +428,12 @@ fn check_key(
                  one per ({of_query})"
             ),
         )
-        .hint(format!(
-            "insert those columns and make them the PRIMARY KEY of `{sink}`, or GROUP BY {key}"
-        )),
+        .hint(match wanted {
+            Some(wanted) => format!("declare PRIMARY KEY ({wanted}) on `{sink}`"),
+            None => {
+                format!("insert all of these columns and make them the PRIMARY KEY of `{sink}`")
+            }
+        }),
         None => Problem::at(
             place,
             format!(

@@ -17,7 +17,9 @@ mod dialect;
 mod errors;
 mod functions;
 mod graph;
+mod grouped_windows;
 mod insert;
+mod lateral;
 mod lower;
 mod problem;
 mod query;
@@ -161,6 +163,7 @@ fn declare(
     for Statement { kind, place } in statements {
         match kind {
             Kind::Set { .. } => {}
+            Kind::Broken { name } => declared.catalog.add_broken(&normalise(&name)),
             Kind::CreateTable(definition) => declared.table(definition, problems),
             Kind::CreateView {
                 name,
@@ -195,8 +198,7 @@ impl Declared {
         }
         match table::declare(definition, &self.catalog) {
             Ok(table) => {
-                self.catalog
-                    .add_table(&table.name, self.tables.len(), table.schema());
+                self.catalog.add_table(self.tables.len(), &table);
                 self.tables.push(table);
             }
             Err(mut found) => {
@@ -206,12 +208,19 @@ impl Declared {
         }
     }
 
-    fn view(&mut self, name: &Ident, columns: &[Ident], query: Query, problems: &mut Vec<Problem>) {
+    fn view(
+        &mut self,
+        name: &Ident,
+        columns: &[Ident],
+        mut query: Query,
+        problems: &mut Vec<Problem>,
+    ) {
         if self.is_taken(name, problems) {
             return;
         }
         let place = place_of(name.span);
-        let mut found = refusals::of_query(&query);
+        grouped_windows::rewrite(&mut query, &self.catalog);
+        let mut found = refusals::of_query(&query, &self.catalog);
         for (table, place) in found.mentions {
             self.mentions.entry(table).or_insert(place);
         }

@@ -14,8 +14,9 @@ use datafusion_sql::planner::{PlannerContext, SqlToRel};
 use datafusion_sql::sqlparser::ast;
 
 use super::catalog::Catalog;
-use super::normalise;
+use super::functions::casts;
 use super::problem::Problem;
+use super::{lateral, normalise};
 
 type Result<T> = std::result::Result<T, DataFusionError>;
 
@@ -24,7 +25,8 @@ type Result<T> = std::result::Result<T, DataFusionError>;
 /// `SqlToRel` is generic over the catalog and dear to compile: this file is where it is used.
 pub fn plan(catalog: &Catalog, query: ast::Query) -> Result<LogicalPlan> {
     let statement = ast::Statement::Query(Box::new(query));
-    SqlToRel::new(catalog).sql_statement_to_plan(statement)
+    let plan = SqlToRel::new(catalog).sql_statement_to_plan(statement)?;
+    lateral::unnest_joins(plan)
 }
 
 /// The plan of a view, whose columns may have been given names.
@@ -56,12 +58,14 @@ pub fn expression(catalog: &Catalog, sql: ast::Expr, schema: &DFSchema) -> Resul
         .build();
     let simplifier = ExprSimplifier::new(context);
     let expression = simplifier.coerce(expression, schema)?;
+    let expression = casts::rewrite_expression(expression, schema)?.data;
     simplifier.simplify(expression)
 }
 
-/// Coerces the types of a plan.
+/// Coerces the types of a plan, and gives its casts PostgreSQL's meaning.
 pub fn analyse(catalog: &Catalog, plan: LogicalPlan) -> Result<LogicalPlan> {
-    Analyzer::new().execute_and_check(plan, &catalog.config(), |_, _| {})
+    let plan = Analyzer::new().execute_and_check(plan, &catalog.config(), |_, _| {})?;
+    casts::rewrite(plan)
 }
 
 /// Pushes filters and projections down, folds constants, removes what is not needed.

@@ -2,46 +2,102 @@
 //!
 //! DataFusion would drop some of it silently (`FOR SYSTEM_TIME AS OF`), and name most of it in
 //! words that nobody typed.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "of the syntax of every SQL engine, what is not refused here is DataFusion's to judge"
+)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    self, Expr, GroupByExpr, JoinOperator, LimitClause, ObjectName, Query, SetExpr, SetOperator,
-    Spanned, TableFactor, Visit, Visitor,
+    self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, JoinOperator,
+    LimitClause, Query, SetExpr, SetOperator, Spanned, TableFactor, Visit, Visitor,
 };
 
 use crate::plan::Place;
 
+use super::catalog::Catalog;
 use super::functions::VOLATILE;
 use super::problem::Problem;
 use super::{normalise, place_of};
 
 /// What was found in a query.
-#[derive(Debug, Default)]
-pub struct Found {
+#[derive(Debug)]
+pub struct Found<'a> {
+    catalog: &'a Catalog,
     pub problems: Vec<Problem>,
     /// Where each table is named first.
     pub mentions: BTreeMap<String, Place>,
+    /// The names in WITH.
+    named: BTreeSet<String>,
+    /// The window functions in FROM that are still to come by as expressions.
+    windows: usize,
+    /// The same of the queries that they are over.
+    queries: usize,
 }
 
 /// Looks through a query.
-pub fn of_query(query: &Query) -> Found {
-    let mut found = Found::default();
+pub fn of_query<'a>(query: &Query, catalog: &'a Catalog) -> Found<'a> {
+    let mut found = Found::new(catalog);
     let _ = query.visit(&mut found);
+    for (name, place) in &found.mentions {
+        if !found.named.contains(name) && !catalog.contains(name) {
+            found.problems.push(catalog.unknown(name).or_at(*place));
+        }
+    }
     found
 }
 
 /// Looks through an expression of a table's declaration.
-pub fn of_expression(expr: &Expr) -> Vec<Problem> {
-    let mut found = Found::default();
+pub fn of_expression(expr: &Expr, catalog: &Catalog) -> Vec<Problem> {
+    let mut found = Found::new(catalog);
     let _ = expr.visit(&mut found);
     found.problems
 }
 
-impl Found {
+/// Names that are called like functions and planned in another way.
+const SYNTAX: &[&str] = &[
+    "unnest",
+    "unnest_outer",
+    "map",
+    "make_map",
+    "descriptor",
+    "grouping",
+];
+
+impl<'a> Found<'a> {
+    fn new(catalog: &'a Catalog) -> Self {
+        Self {
+            catalog,
+            problems: Vec::new(),
+            mentions: BTreeMap::new(),
+            named: BTreeSet::new(),
+            windows: 0,
+            queries: 0,
+        }
+    }
+
     fn refuse(&mut self, place: Place, message: impl Into<String>, hint: &str) {
         self.problems.push(Problem::at(place, message).hint(hint));
+    }
+
+    fn mention(&mut self, name: &Ident) {
+        let place = place_of(name.span);
+        self.mentions.entry(normalise(name)).or_insert(place);
+    }
+
+    /// The table that a window function in FROM is over.
+    fn windowed(&mut self, arguments: &[FunctionArg]) {
+        match arguments.first() {
+            Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(name)))) => {
+                self.mention(name);
+            }
+            Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Subquery(_)))) => {
+                self.queries += 1;
+            }
+            _ => {}
+        }
     }
 
     fn select(&mut self, select: &ast::Select) {
@@ -54,28 +110,18 @@ impl Found {
             );
         }
         if select.top.is_some() {
-            self.refuse(
-                place,
-                "a pipeline cannot limit rows that never end",
-                "leave TOP out",
-            );
+            let message = "a pipeline cannot limit rows that never end";
+            self.refuse(place, message, "leave TOP out");
         }
         if select.into.is_some() {
-            self.refuse(
-                place,
-                "SELECT INTO has no meaning here",
-                "write INSERT INTO t SELECT ..",
-            );
+            let hint = "write INSERT INTO t SELECT ..";
+            self.refuse(place, "SELECT INTO has no meaning here", hint);
         }
         if let GroupByExpr::All(_) = &select.group_by {
-            self.refuse(
-                place,
-                "a pipeline cannot compute GROUP BY ALL yet",
-                "name the columns: GROUP BY a, b",
-            );
+            let message = "a pipeline cannot compute GROUP BY ALL yet";
+            self.refuse(place, message, "name the columns: GROUP BY a, b");
         }
-        let joins = select.from.iter().flat_map(|from| &from.joins);
-        for join in joins {
+        for join in select.from.iter().flat_map(|from| &from.joins) {
             let at = place_of(join.relation.span());
             match &join.join_operator {
                 JoinOperator::AsOf { .. } => self.refuse(
@@ -97,13 +143,16 @@ impl Found {
 
     fn function(&mut self, function: &ast::Function) {
         let place = place_of(function.name.span());
-        let name = function.name.to_string().to_lowercase();
-        if let Some((_, hint)) = VOLATILE
+        let name = match function.name.0.as_slice() {
+            [part] => part.as_ident().map(normalise).unwrap_or_default(),
+            _ => function.name.to_string(),
+        };
+        let volatile = VOLATILE
             .iter()
-            .find(|(names, _)| names.contains(&name.as_str()))
-        {
+            .find(|(names, _)| names.contains(&name.as_str()));
+        if let Some((_, hint)) = volatile {
             let message = format!(
-                "{name} is not a function of the input: it would change a result when it is computed again"
+                "{name} is not a function of the input: computed again, it gives another result"
             );
             self.refuse(place, message, hint);
         } else if function.over.is_some() {
@@ -112,86 +161,26 @@ impl Found {
             } else {
                 "GROUP BY the window_start of a TUMBLE(..) instead"
             };
-            self.refuse(
-                place,
-                format!("a pipeline cannot compute {name} OVER (..) yet"),
-                hint,
-            );
-        }
-    }
-}
-
-impl Visitor for Found {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        let place = place_of(query.span());
-        if query.with.as_ref().is_some_and(|with| with.recursive) {
-            self.refuse(
-                place,
-                "a pipeline cannot compute a recursive query yet",
-                "leave RECURSIVE out",
-            );
-        }
-        if let Some(order) = &query.order_by {
-            let at = Some(place_of(order.span()))
-                .filter(|at| at.line > 0)
-                .unwrap_or(place);
-            self.refuse(
-                at,
-                "a pipeline cannot sort rows that never end",
-                "leave ORDER BY out: a table has no order",
-            );
-        }
-        let limited = match &query.limit_clause {
-            Some(LimitClause::LimitOffset { limit, offset, .. }) => {
-                limit.is_some() || offset.is_some()
+            let message = format!("a pipeline cannot compute {name} OVER (..) yet");
+            self.refuse(place, message, hint);
+        } else if matches!(name.as_str(), "tumble" | "hop" | "cumulate" | "session") {
+            if self.windows > 0 {
+                self.windows -= 1;
+                return;
             }
-            Some(LimitClause::OffsetCommaLimit { .. }) => true,
-            None => false,
-        };
-        if limited || query.fetch.is_some() {
-            self.refuse(
-                place,
-                "a pipeline cannot limit rows that never end",
-                "leave LIMIT out",
+            let usage = format!(
+                "write FROM {}(table, time, INTERVAL ..)",
+                name.to_uppercase()
             );
+            self.refuse(place, format!("{name} stands in FROM"), &usage);
+        } else if !self.catalog.has_function(&name) && !SYNTAX.contains(&name.as_str()) {
+            let hint = self.catalog.nearest_function(&name);
+            let problem = Problem::at(place, format!("function `{name}` not found"));
+            self.problems.push(problem.maybe_hint(hint));
         }
-        match query.body.as_ref() {
-            SetExpr::SetOperation { op, .. } if !matches!(op, SetOperator::Union) => {
-                self.refuse(
-                    place,
-                    format!("a pipeline cannot compute {op} yet"),
-                    "of a table with a PRIMARY KEY, write WHERE NOT EXISTS (SELECT ..)",
-                );
-            }
-            SetExpr::Values(_) => self.refuse(
-                place,
-                "a pipeline cannot insert constant rows",
-                "read FROM a table; rows of a file come with connector = 'file'",
-            ),
-            _ => {}
-        }
-        ControlFlow::Continue(())
     }
 
-    fn pre_visit_select(&mut self, select: &ast::Select) -> ControlFlow<()> {
-        self.select(select);
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
-        if let [part] = relation.0.as_slice()
-            && let Some(name) = part.as_ident()
-        {
-            self.mentions
-                .entry(normalise(name))
-                .or_insert(place_of(name.span));
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+    fn table_factor(&mut self, factor: &TableFactor) {
         let place = place_of(factor.span());
         match factor {
             TableFactor::Table {
@@ -208,6 +197,26 @@ impl Visitor for Found {
                 "a sample is not a function of the input",
                 "write a condition on a column, such as mod(id, 100) = 0",
             ),
+            TableFactor::Table {
+                args: Some(arguments),
+                ..
+            } => self.windowed(&arguments.args),
+            TableFactor::Table { name, .. } => {
+                if let [part] = name.0.as_slice()
+                    && let Some(name) = part.as_ident()
+                {
+                    self.mention(name);
+                }
+            }
+            TableFactor::TableFunction {
+                expr: Expr::Function(function),
+                ..
+            } => {
+                self.windows += 1;
+                if let FunctionArguments::List(list) = &function.args {
+                    self.windowed(&list.args);
+                }
+            }
             TableFactor::MatchRecognize { table, .. } => self.refuse(
                 place_of(table.span()),
                 "a pipeline cannot compute MATCH_RECOGNIZE yet",
@@ -220,26 +229,93 @@ impl Visitor for Found {
             ),
             _ => {}
         }
+    }
+
+    fn body(&mut self, body: &SetExpr, place: Place) {
+        match body {
+            SetExpr::SetOperation { op, .. } if !matches!(op, SetOperator::Union) => self.refuse(
+                place,
+                format!("a pipeline cannot compute {op} yet"),
+                "of a table with a PRIMARY KEY, write WHERE NOT EXISTS (SELECT ..)",
+            ),
+            SetExpr::Values(_) => self.refuse(
+                place,
+                "a pipeline cannot insert constant rows",
+                "read FROM a table; rows of a file come with connector = 'file'",
+            ),
+            _ => {}
+        }
+    }
+}
+
+impl Visitor for Found<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        let place = place_of(query.span());
+        let known = |at: Place| if at.line > 0 { at } else { place };
+        if let Some(with) = &query.with {
+            for table in &with.cte_tables {
+                self.named.insert(normalise(&table.alias.name));
+            }
+            if with.recursive {
+                let message = "a pipeline cannot compute a recursive query yet";
+                self.refuse(place_of(with.span()), message, "leave RECURSIVE out");
+            }
+        }
+        if let Some(order) = &query.order_by {
+            self.refuse(
+                known(place_of(order.span())),
+                "a pipeline cannot sort rows that never end",
+                "leave ORDER BY out: a table has no order",
+            );
+        }
+        let limit = match &query.limit_clause {
+            Some(LimitClause::LimitOffset { limit, offset, .. }) => {
+                let offset = offset.as_ref().map(|offset| &offset.value);
+                limit.as_ref().or(offset).map(Spanned::span)
+            }
+            Some(LimitClause::OffsetCommaLimit { limit, .. }) => Some(limit.span()),
+            None => query.fetch.as_ref().map(Spanned::span),
+        };
+        if let Some(span) = limit {
+            let message = "a pipeline cannot limit rows that never end";
+            self.refuse(known(place_of(span)), message, "leave LIMIT out");
+        }
+        self.body(&query.body, place);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &ast::Select) -> ControlFlow<()> {
+        self.select(select);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        self.table_factor(factor);
         ControlFlow::Continue(())
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        let place = place_of(expr.span());
         match expr {
             Expr::Function(function) => self.function(function),
+            Expr::Subquery(_) if self.queries > 0 => self.queries -= 1,
+            Expr::Subquery(query) => self.refuse(
+                place_of(query.span()),
+                "a pipeline cannot compute a query inside an expression yet",
+                "join a table that has a PRIMARY KEY, or use IN (SELECT ..)",
+            ),
             Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => self.refuse(
-                place,
+                place_of(expr.span()),
                 "a pipeline cannot compute GROUPING SETS, ROLLUP or CUBE yet",
                 "write one INSERT per set of columns",
             ),
             Expr::AnyOp { right, .. } | Expr::AllOp { right, .. }
                 if matches!(right.as_ref(), Expr::Subquery(_)) =>
             {
-                self.refuse(
-                    place,
-                    "a pipeline cannot compare with a query yet",
-                    "join the table, or use IN (SELECT ..)",
-                );
+                let message = "a pipeline cannot compare with a query yet";
+                let hint = "join the table, or use IN (SELECT ..)";
+                self.refuse(place_of(expr.span()), message, hint);
             }
             _ => {}
         }

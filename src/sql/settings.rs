@@ -6,7 +6,7 @@ use crate::plan::{Place, Settings};
 
 use super::problem::{Problem, did_you_mean};
 
-/// Name, an example, and what it does to the settings.
+/// What a value does to the settings; `None` if it is no value.
 type Setter = fn(&mut Given, &str) -> Option<()>;
 
 /// What the settings of a file come to.
@@ -17,29 +17,46 @@ pub struct Given {
     pub name: Option<String>,
 }
 
+/// Name, what to write, and what it does.
 const SETTINGS: &[(&str, &str, Setter)] = &[
-    ("allowed.lateness", "10s", |given, text| {
-        given.settings.allowed_lateness = duration(text)?;
-        Some(())
-    }),
-    ("commit.interval", "100ms", |given, text| {
-        given.settings.commit_interval = duration(text).filter(|d| !d.is_zero())?;
-        Some(())
-    }),
-    ("pipeline.name", "orders", |given, text| {
-        given.name = Some(text.to_owned()).filter(|name| !name.is_empty());
-        given.name.as_ref().map(|_| ())
-    }),
-    ("queue.bytes", "64MiB", |given, text| {
+    (
+        "allowed.lateness",
+        "write for example '10s'",
+        |given, text| {
+            given.settings.allowed_lateness = duration(text)?;
+            Some(())
+        },
+    ),
+    (
+        "commit.interval",
+        "write for example '100ms'",
+        |given, text| {
+            given.settings.commit_interval = duration(text).filter(|d| !d.is_zero())?;
+            Some(())
+        },
+    ),
+    (
+        "pipeline.name",
+        "write for example 'orders'",
+        |given, text| {
+            given.name = Some(text.to_owned()).filter(|name| !name.is_empty());
+            given.name.as_ref().map(|_| ())
+        },
+    ),
+    ("queue.bytes", "write for example '64MiB'", |given, text| {
         given.settings.queue_bytes = bytes(text).filter(|bytes| *bytes > 0)?;
         Some(())
     }),
-    ("timezone", "UTC", |given, text| {
-        // Another zone would have to be carried by every TIMESTAMPTZ type.
-        text.eq_ignore_ascii_case("utc").then_some(())?;
-        given.settings.timezone = "UTC".to_owned();
-        Some(())
-    }),
+    (
+        "timezone",
+        "write 'UTC': it is the only time zone so far",
+        |given, text| {
+            // Another zone would have to be carried by every TIMESTAMPTZ type.
+            text.eq_ignore_ascii_case("utc").then_some(())?;
+            given.settings.timezone = "UTC".to_owned();
+            Some(())
+        },
+    ),
 ];
 
 /// The names of all settings.
@@ -62,8 +79,7 @@ pub fn set(
         }
     };
     let wanted = name.to_lowercase().replace('_', ".");
-    let Some((known, example, setter)) = SETTINGS.iter().find(|(known, ..)| *known == wanted)
-    else {
+    let Some((known, hint, setter)) = SETTINGS.iter().find(|(known, ..)| *known == wanted) else {
         let hint = did_you_mean(&wanted, names()).unwrap_or_else(|| {
             let names: Vec<&str> = names().collect();
             format!("there are {}", super::errors::list(&names))
@@ -73,7 +89,7 @@ pub fn set(
     setter(given, value.trim()).ok_or_else(|| {
         problem(
             format!("`{value}` is no value for `{known}`"),
-            format!("write for example '{example}'"),
+            (*hint).to_owned(),
         )
     })
 }

@@ -48,6 +48,8 @@ pub enum Kind {
         query: Box<Query>,
         emit: Option<Emit>,
     },
+    /// A table or view whose declaration does not parse: what names it has no further problem.
+    Broken { name: Ident },
 }
 
 /// A `CREATE TABLE` as written.
@@ -109,10 +111,49 @@ pub fn parse(
         }
         match statement(&dialect, tokens) {
             Ok(statement) => statements.push(statement),
-            Err(problem) => problems.push(problem),
+            Err(problem) => {
+                problems.push(problem);
+                if let Some(name) = declared_name(tokens) {
+                    statements.push(Statement {
+                        kind: Kind::Broken { name },
+                        place: place_of(tokens[0].span),
+                    });
+                }
+            }
         }
     }
     statements
+}
+
+/// The name that a statement declares, however wrong the rest of it is.
+fn declared_name(tokens: &[TokenWithSpan]) -> Option<Ident> {
+    const BEFORE: &[&str] = &[
+        "create",
+        "or",
+        "replace",
+        "temporary",
+        "temp",
+        "materialized",
+        "table",
+        "source",
+        "sink",
+        "view",
+        "if",
+        "not",
+        "exists",
+    ];
+    let mut words = tokens.iter().map_while(|token| match &token.token {
+        Token::Word(word) => Some((word, token.span)),
+        _ => None,
+    });
+    let is_before = |word: &str| BEFORE.iter().any(|known| word.eq_ignore_ascii_case(known));
+    let (first, _) = words.next()?;
+    if !first.value.eq_ignore_ascii_case("create") {
+        return None;
+    }
+    let (name, span) =
+        words.find(|(word, _)| word.quote_style.is_some() || !is_before(&word.value))?;
+    Some(name.clone().into_ident(span))
 }
 
 /// More than any query a person writes; what is deeper would be read by recursion.

@@ -18,7 +18,7 @@ use super::problem::{Problem, did_you_mean};
 use super::statement::{ColumnDefinition, OptionDefinition, TableDefinition};
 use super::types::{field_of, length_limit, name_of};
 use super::window::interval_microseconds;
-use super::{normalise, place_of, query};
+use super::{normalise, place_of, query, types};
 
 /// Field metadata of a column that holds the whole record as JSON text.
 const WHOLE_RECORD: (&str, &str) = ("tidemark.record", "true");
@@ -208,7 +208,7 @@ impl Declaring<'_> {
     }
 
     fn expression(&mut self, sql: &ast::Expr, schema: &DFSchema, place: Place) -> Option<Expr> {
-        let mut refused = super::refusals::of_expression(sql);
+        let mut refused = super::refusals::of_expression(sql, self.catalog);
         if !refused.is_empty() {
             self.problems.append(&mut refused);
             return None;
@@ -252,14 +252,15 @@ impl Declaring<'_> {
         };
         let declared = &self.fields[at];
         if self.definition.columns[at].data_type.is_none() {
-            let nullable = field.is_nullable();
-            self.fields[at] = field
+            let (data_type, name) = (types::storable(field.data_type()), declared.name());
+            let own = field
                 .as_ref()
                 .clone()
-                .with_name(declared.name())
-                .with_nullable(nullable);
-            return Some(expr);
+                .with_name(name)
+                .with_data_type(data_type);
+            self.fields[at] = own;
         }
+        let declared = &self.fields[at];
         if declared.data_type() == field.data_type() {
             return Some(expr);
         }
@@ -286,7 +287,7 @@ impl Declaring<'_> {
                 name_of(field.data_type())
             );
             self.problems.push(Problem::at(place, message).hint(format!(
-                "add a computed column: at TIMESTAMP GENERATED ALWAYS AS (to_timestamp({}))",
+                "add a computed column: event_time AS to_timestamp({})",
                 field.name()
             )));
             return None;

@@ -1,66 +1,296 @@
-//! What a file plans to, read as `explain` shows it.
+//! What expressions mean: each is planned as the file says it and evaluated over one row.
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::util::display::array_value_to_string;
 
 use super::*;
+use crate::plan::Operator;
 
-/// Sources, a reference table and a few sinks.
+/// A table with a column per type, of which only `id`, `price`, `at` and `body` have a value.
 const TABLES: &str = "
-CREATE TABLE trips (
-  trip_id BIGINT NOT NULL, zone_id INT, fare DECIMAL(10,2) CHECK (fare >= 0), tags TEXT[],
-  pickup_at TIMESTAMP(3), WATERMARK FOR pickup_at AS pickup_at - INTERVAL '10' SECOND
-) WITH (connector = 'kafka', topic = 'trips', format = 'json');
-CREATE TABLE zones (zone_id INT PRIMARY KEY, borough TEXT) WITH (connector = 'file', path = 'z');
-CREATE TABLE copies (trip_id BIGINT, fare DOUBLE PRECISION) WITH (connector = 'stdout');
-CREATE TABLE hours (
-  window_start TIMESTAMP, borough TEXT, trips BIGINT, revenue DECIMAL(38,2),
-  PRIMARY KEY (window_start, borough)
-) WITH (connector = 'sqlite', path = 'x.db');
-CREATE TABLE totals (borough TEXT PRIMARY KEY, trips BIGINT) WITH (connector = 'sqlite');
-CREATE TABLE closed (window_end TIMESTAMP, trips BIGINT) WITH (connector = 'stdout');
+CREATE TABLE t (
+  id BIGINT, price NUMERIC(10,2), at TIMESTAMP, body JSON, small INT, ratio DOUBLE PRECISION,
+  tags TEXT[], address STRUCT<street TEXT, number INT>
+) WITH (connector = 'file');
+CREATE TABLE out (value TEXT) WITH (connector = 'stdout');
 ";
 
-fn planned(sql: &str) -> Result<Pipeline, String> {
-    let text = format!("{TABLES}{sql}");
+fn plan_text(text: &str) -> Result<Pipeline, String> {
     let file = SourceText {
         path: "test.sql",
-        text: &text,
+        text,
     };
     plan(&file, &Given::default()).map_err(|problems| {
-        let problems: Vec<String> = problems
-            .iter()
-            .map(|problem| problem.render(&file))
-            .collect();
-        problems.concat()
+        let problems = problems.iter().map(|problem| problem.render(&file));
+        problems.collect::<Vec<_>>().concat()
     })
 }
 
-fn explained(sql: &str) -> String {
-    match planned(sql) {
-        Ok(pipeline) => crate::plan::explain(&pipeline, |_| String::new()),
-        Err(problems) => panic!("{problems}"),
+/// One row.
+fn row(schema: &arrow::datatypes::Schema) -> RecordBatch {
+    use arrow::array::{
+        Decimal128Array, Float64Array, Int32Array, Int64Array, StringArray,
+        TimestampMicrosecondArray,
+    };
+    use std::sync::Arc;
+    let columns = schema.fields().iter().map(|field| -> ArrayRef {
+        match field.name().as_str() {
+            "id" => Arc::new(Int64Array::from(vec![7])),
+            "price" => {
+                let price = Decimal128Array::from(vec![1250]);
+                Arc::new(price.with_precision_and_scale(10, 2).unwrap())
+            }
+            "at" => Arc::new(TimestampMicrosecondArray::from(vec![1_700_000_000_500_000])),
+            "body" => Arc::new(StringArray::from(vec![
+                r#"{"a": {"b": [1, 2.50]}, "s": "x"}"#,
+            ])),
+            "small" => Arc::new(Int32Array::from(vec![i32::MAX])),
+            "ratio" => Arc::new(Float64Array::from(vec![2.5])),
+            _ => new_null_array(field.data_type(), 1),
+        }
+    });
+    let options = RecordBatchOptions::new().with_row_count(Some(1));
+    let columns = columns.collect();
+    RecordBatch::try_new_with_options(Arc::new(schema.clone()), columns, &options).unwrap()
+}
+
+/// The text of an expression's value, or its error.
+fn value(expression: &str) -> String {
+    let sql = format!("{TABLES} INSERT INTO out SELECT CAST({expression} AS TEXT) FROM t;");
+    let pipeline = plan_text(&sql).unwrap_or_else(|problems| panic!("{problems}"));
+    let [source, project] = pipeline.nodes.as_slice() else {
+        panic!("expected a source and a projection: {:?}", pipeline.nodes);
+    };
+    let Operator::Project { columns, .. } = &project.operator else {
+        return array_value_to_string(&row(&source.schema).column(0), 0).unwrap();
+    };
+    match columns[0].evaluate(&row(&source.schema)) {
+        Ok(array) if array.is_null(0) => "NULL".to_owned(),
+        Ok(array) => array_value_to_string(&array, 0).unwrap(),
+        Err(error) => format!("error: {}", error.strip_backtrace()),
     }
 }
 
 #[test]
-fn show() {
-    for sql in [
-        "INSERT INTO copies SELECT trip_id, fare * 2 FROM trips WHERE fare > 10;",
-        "INSERT INTO hours SELECT window_start, coalesce(z.borough, 'unknown') AS borough, count(*) AS trips, sum(fare) AS revenue
-FROM TUMBLE(trips, pickup_at, INTERVAL '1' HOUR) t
-LEFT JOIN zones z ON t.zone_id = z.zone_id
-GROUP BY window_start, window_end, coalesce(z.borough, 'unknown');",
-        "INSERT INTO closed SELECT window_end, count(*) FROM TABLE(HOP(TABLE trips, DESCRIPTOR(pickup_at), INTERVAL '1' MINUTE, INTERVAL '1' HOUR)) GROUP BY window_start, window_end HAVING count(*) > 3;",
-        "INSERT INTO closed SELECT window_end, count(*) FROM HOP(trips, pickup_at, INTERVAL '1' MINUTE, INTERVAL '1' HOUR) GROUP BY window_end; INSERT INTO totals SELECT borough, count(*) FROM trips t JOIN zones USING (zone_id) WHERE borough IS NOT NULL AND tags[1] = 'x' GROUP BY borough;",
-        "INSERT INTO copies SELECT trip_id, 1 FROM trips UNION ALL SELECT trip_id, fare FROM trips;",
-        "INSERT INTO totals SELECT x.tag, count(*) FROM trips t CROSS JOIN UNNEST(t.tags) AS x(tag) WHERE x.tag IS NOT NULL GROUP BY x.tag;",
-        "INSERT INTO totals SELECT coalesce(tag, ''), count(*) FROM (SELECT unnest(tags) AS tag FROM trips) GROUP BY 1;",
-        "INSERT INTO totals SELECT 'all', count(*) FROM trips;",
-        "INSERT INTO copies SELECT trip_id, fare FROM trips WHERE zone_id IN (SELECT zone_id FROM zones WHERE borough = 'Bronx');",
-        "INSERT INTO copies SELECT trip_id, fare FROM trips WHERE NOT EXISTS (SELECT 1 FROM zones z WHERE z.zone_id = trips.zone_id);",
-        "INSERT INTO closed SELECT window_end, first_value(trip_id) FROM TUMBLE(trips, pickup_at, INTERVAL '1' HOUR) GROUP BY window_end;",
-    ] {
-        match planned(sql) {
-            Ok(pipeline) => eprintln!("{sql}\n{}", crate::plan::explain(&pipeline, |_| String::new())),
-            Err(problems) => eprintln!("{sql}\n{problems}"),
+fn expressions_mean_what_they_mean_in_postgresql() {
+    let cases = [
+        ("7 / 2", "3"),
+        ("-7 / 2", "-3"),
+        ("mod(-7, 3)", "-1"),
+        ("id / 2.0", "3.5000000000000000"),
+        ("price / 3", "4.1666666666666667"),
+        ("1 / 3.0", "0.3333333333333333"),
+        ("2 / 3.0", "0.6666666666666667"),
+        ("CAST(2.5 AS INT)", "3"),
+        ("CAST(-2.5 AS INT)", "-3"),
+        ("CAST(price AS BIGINT)", "13"),
+        ("CAST(ratio AS INT)", "2"),
+        ("1.10 + 2.2", "3.30"),
+        ("0.1 + 0.2", "0.3"),
+        ("round(2.345, 2)", "2.35"),
+        ("2 ^ 3", "8"),
+        ("'5'::int + 1", "6"),
+        ("'a' || NULL", "NULL"),
+        ("concat('a', NULL)", "a"),
+        ("length('é')", "1"),
+        ("substring('abc' from 2 for 1)", "b"),
+        ("position('b' in 'abc')", "2"),
+        ("split_part('a/b', '/', 2)", "b"),
+        ("left('abc', -1)", "ab"),
+        ("'abc' ~ 'b'", "true"),
+        ("regexp_replace('abc', 'b', 'x')", "axc"),
+        ("greatest(1, NULL, 3)", "3"),
+        ("nullif(1, 1)", "NULL"),
+        ("coalesce(NULL, 3)", "3"),
+        ("id IN (1, 7)", "true"),
+        ("at", "2023-11-14 22:13:20.5"),
+        ("at::timestamptz", "2023-11-14 22:13:20.5+00"),
+        ("at::date", "2023-11-14"),
+        ("at + INTERVAL '1 day'", "2023-11-15 22:13:20.5"),
+        ("date_trunc('hour', at)", "2023-11-14 22:00:00"),
+        ("date_bin(INTERVAL '1 hour', at)", "2023-11-14 22:00:00"),
+        ("extract(hour from at)", "22"),
+        ("to_char(at, 'YYYY-MM-DD HH24:MI')", "2023-11-14 22:13"),
+        ("to_char(at, '%Y-%m-%d')", "2023-11-14"),
+        (
+            "to_timestamp('31.12.2020', 'DD.MM.YYYY')",
+            "2020-12-31 00:00:00",
+        ),
+        ("to_timestamp(0)", "1970-01-01 00:00:00"),
+        ("extract(epoch from at)", "1700000000.5"),
+        ("ratio", "2.5"),
+        ("1e0", "1"),
+        ("true", "true"),
+        ("body->'a'->'b'->>1", "2.50"),
+        ("body->'a'->'b'", "[1, 2.50]"),
+        ("body->>'s'", "x"),
+        ("body#>>'{a,b,0}'", "1"),
+        ("body->'zzz'->>'x'", "NULL"),
+        ("body->>'s' = 'x'", "true"),
+        ("tags[1]", "NULL"),
+        ("address.street", "NULL"),
+    ];
+
+    let wrong: Vec<String> = cases
+        .iter()
+        .filter(|(expression, expected)| value(expression) != *expected)
+        .map(|(expression, expected)| {
+            format!("{expression} is {}, not {expected}", value(expression))
+        })
+        .collect();
+
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn arithmetic_out_of_range_fails_instead_of_wrapping_around() {
+    assert!(value("small * small * small").starts_with("error"));
+    assert!(value("id % 0").starts_with("error"));
+}
+
+#[test]
+fn columns_of_an_insert_may_repeat() {
+    let sql = "CREATE TABLE s (a BIGINT) WITH (connector = 'file');
+        CREATE TABLE o (x BIGINT, y BIGINT, z BIGINT) WITH (connector = 'stdout');
+        INSERT INTO o SELECT a, a, a + 1 AS a FROM s;";
+
+    assert!(plan_text(sql).is_ok(), "{:?}", plan_text(sql));
+}
+
+#[test]
+fn the_fingerprint_changes_with_the_meaning_and_not_with_the_layout() {
+    let fingerprint = |filter: &str| {
+        let sql = format!("{TABLES} INSERT INTO out SELECT id::text FROM t WHERE {filter};");
+        plan_text(&sql).unwrap().fingerprint
+    };
+
+    assert_eq!(
+        fingerprint("id > 3"),
+        fingerprint("\n  id   >\n 3 -- three")
+    );
+    assert_ne!(fingerprint("id > 3"), fingerprint("id > 4"));
+}
+
+mod any_text {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Pieces that pipelines are made of, so that random sequences get far.
+    const PIECES: &[&str] = &[
+        "SELECT",
+        "FROM",
+        "t",
+        "out",
+        "INSERT INTO",
+        "CREATE TABLE",
+        "CREATE VIEW",
+        "v",
+        "AS",
+        "(",
+        ")",
+        ",",
+        ";",
+        "id",
+        "price",
+        "at",
+        "body",
+        "tags",
+        "count(*)",
+        "sum(",
+        "GROUP BY",
+        "WHERE",
+        "TUMBLE(",
+        "HOP(",
+        "INTERVAL '1' MINUTE",
+        "window_start",
+        "window_end",
+        "JOIN",
+        "LEFT JOIN",
+        "ON",
+        "=",
+        "*",
+        "+",
+        "-",
+        "/",
+        "->>",
+        "'x'",
+        "1",
+        "1.5",
+        "NULL",
+        "CAST(",
+        "::int",
+        "UNION ALL",
+        "unnest(tags)",
+        "DISTINCT",
+        "HAVING",
+        "CASE WHEN",
+        "THEN",
+        "END",
+        "BIGINT",
+        "WITH",
+        "EMIT CHANGES",
+        "IN",
+        "EXISTS",
+        "NOT",
+        "PRIMARY KEY",
+        "WATERMARK FOR",
+        "SET",
+        "ORDER BY",
+        "LATERAL",
+        "VALUES",
+        "address.street",
+        "tags[1]",
+        "OVER ()",
+        "FILTER (WHERE",
+        "WITHIN GROUP (",
+        "percentile_cont(0.5)",
+        "first_value(id)",
+        "\u{e9}",
+        "\"",
+        "'",
+        "${X}",
+        "--",
+        "/*",
+        "$1",
+        "[",
+        "]",
+        "{",
+        "}",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever the text is, it is planned or refused, and every problem can be shown.
+        #[test]
+        fn no_text_makes_the_planner_panic(text in ".{0,200}") {
+            let _ = plan_text(&text);
+        }
+
+        #[test]
+        fn no_sequence_of_sql_words_makes_the_planner_panic(
+            pieces in prop::collection::vec(prop::sample::select(PIECES), 0..40)
+        ) {
+            let _ = plan_text(&format!("{TABLES} INSERT INTO out SELECT {}", pieces.join(" ")));
+            let _ = plan_text(&format!("{TABLES} {}", pieces.join(" ")));
+        }
+
+        #[test]
+        fn no_damage_to_a_good_file_makes_the_planner_panic(at in 0usize..400, with in prop::sample::select(PIECES), cut in 0usize..30) {
+            let good = "CREATE TABLE s (k BIGINT NOT NULL, v NUMERIC(10,2), at TIMESTAMP, tags TEXT[],
+                WATERMARK FOR at AS at - INTERVAL '5' SECOND) WITH (connector = 'file', path = 'x');
+                CREATE TABLE r (k BIGINT PRIMARY KEY, name TEXT) WITH (connector = 'file', path = 'y');
+                CREATE TABLE o (w TIMESTAMP, name TEXT, n BIGINT, PRIMARY KEY (w, name)) WITH (connector = 'sqlite');
+                INSERT INTO o SELECT window_start, coalesce(r.name, '?'), count(*) FROM TUMBLE(s, at, INTERVAL '1' HOUR) t
+                LEFT JOIN r ON t.k = r.k CROSS JOIN UNNEST(t.tags) AS x(tag) WHERE v > 1 AND tag <> 'a'
+                GROUP BY window_start, window_end, coalesce(r.name, '?') HAVING count(*) > 1;";
+            let characters: Vec<char> = good.chars().collect();
+            let at = at * characters.len() / 400;
+            let end = (at + cut).min(characters.len());
+            let damaged: String = characters[..at].iter().collect::<String>()
+                + " " + with + " " + &characters[end..].iter().collect::<String>();
+            let _ = plan_text(&damaged);
         }
     }
 }

@@ -182,6 +182,20 @@ impl TypePlanner for Types {
     }
 }
 
+/// The type that a column of a table has for values of `data_type`: times have microseconds, and
+/// text has one type.
+pub fn storable(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Timestamp(_, zone) => timestamp(zone.is_some()),
+        DataType::Time32(_) | DataType::Time64(_) => DataType::Time64(TimeUnit::Microsecond),
+        DataType::Duration(_) | DataType::Interval(_) => {
+            DataType::Interval(IntervalUnit::MonthDayNano)
+        }
+        DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+        other => other.clone(),
+    }
+}
+
 /// The SQL name of an Arrow type, for messages and `explain`.
 #[must_use]
 pub fn name_of(data_type: &DataType) -> String {

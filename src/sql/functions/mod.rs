@@ -2,6 +2,10 @@
 //! meaning differs, and our aggregates.
 
 mod aggregates;
+pub mod casts;
+mod json;
+mod modulo;
+mod patterns;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,6 +13,7 @@ use std::sync::Arc;
 use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, Volatility, WindowUDF};
 
 pub use aggregates::{ORDER_DEPENDENT, function_of};
+pub use json::JsonPlanner;
 
 /// Every function by each of its names.
 #[derive(Debug)]
@@ -24,6 +29,8 @@ impl Default for Functions {
         let scalar = datafusion_functions::all_default_functions()
             .into_iter()
             .chain(datafusion_functions_nested::all_default_nested_functions())
+            .chain(json::all())
+            .chain([Arc::new(ScalarUDF::from(modulo::Modulo::default()))])
             // What is not a function of the row (now, random, uuid) is refused by name.
             .filter(|function| function.signature().volatility == Volatility::Immutable);
         let higher_order = datafusion_functions_nested::all_default_higher_order_functions();

@@ -1,4 +1,8 @@
 //! GROUP BY: keys, windows and aggregate calls.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "of DataFusion's expressions, those of interest are named"
+)]
 
 use std::sync::Arc;
 
@@ -28,6 +32,7 @@ impl Lowering<'_> {
         let below = Ask {
             finality: Some(Finality::Above("an aggregate")),
             assign: assign(aggregate),
+            window: true,
             time: aggregate.aggr_expr.iter().any(needs_order),
         };
         let rows = self.rows(&aggregate.input, below)?;
@@ -49,21 +54,22 @@ impl Lowering<'_> {
             columns.push(match parts.window_column(expr) {
                 Some(column) => keys + calls + column,
                 None => {
-                    let name = aggregate.schema.field(at).name();
-                    self.key(expr, name, &over, &mut parts)?;
+                    self.key(expr, aggregate.schema.field(at).name(), &over, &mut parts)?;
                     parts.keys.len() - 1
                 }
             });
         }
         for (at, expr) in aggregate.aggr_expr.iter().enumerate() {
             let expr = self.resolve(expr, schema, &rows, &over)?;
-            let name = aggregate.schema.field(group.len() + at).name();
-            let grouped = keys > 0 || window.is_some();
-            let call = self.call(&expr, name, &over, &rows, grouped)?;
+            let call = self.call(&expr, &over, &rows)?;
             parts.add_call(call, &expr);
             columns.push(keys + at);
         }
-        Ok(self.grouped(rows, parts, columns))
+        let rows = self.grouped(rows, parts, columns);
+        Ok(Rows {
+            window: rows.window.filter(|_| ask.window),
+            ..rows
+        })
     }
 
     /// Which window columns the rows are grouped by.
@@ -139,14 +145,7 @@ impl Lowering<'_> {
     }
 
     /// One aggregate call. `expr` is over the columns of the input node.
-    fn call(
-        &self,
-        expr: &Expr,
-        name: &str,
-        over: &Positional,
-        rows: &Rows,
-        grouped: bool,
-    ) -> Result<AggregateCall> {
+    fn call(&self, expr: &Expr, over: &Positional, rows: &Rows) -> Result<AggregateCall> {
         let Expr::AggregateFunction(call) = unaliased(expr) else {
             return Err(self.cannot(&format!("compute {}", text(expr))));
         };
@@ -197,7 +196,7 @@ impl Lowering<'_> {
             | AggregateFunction::PercentileCont
             | AggregateFunction::PercentileDisc
             | AggregateFunction::ApproxPercentile => {
-                grouped && filter.is_none() && arguments.iter().all(|a| !a.nullable)
+                filter.is_none() && arguments.iter().all(|a| !a.nullable)
             }
             AggregateFunction::VariancePopulation
             | AggregateFunction::VarianceSample
@@ -209,13 +208,19 @@ impl Lowering<'_> {
             | AggregateFunction::StringAgg
             | AggregateFunction::Library(_) => false,
         };
+        let text = call_text(call, counts_rows);
+        let name = match expr {
+            // An alias of DataFusion's own is the call once more, in its words.
+            Expr::Alias(alias) if !alias.name.contains('(') => alias.name.clone(),
+            _ => text.clone(),
+        };
         Ok(AggregateCall {
             distinct: params.distinct,
             arguments,
             filter,
             order_by,
             output: Arc::new(Field::new(name, data_type, !never_null)),
-            text: call_text(call, counts_rows),
+            text,
             function,
         })
     }

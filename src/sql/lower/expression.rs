@@ -2,6 +2,10 @@
 //!
 //! On the way a column is called `name#position`. That makes every reference unambiguous, lets
 //! two expressions be compared by their text, and keeps the name for people.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "of DataFusion's expressions, those of interest are named"
+)]
 
 use std::sync::Arc;
 
@@ -11,7 +15,8 @@ use datafusion_common::{Column, DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
-use datafusion_physical_expr::create_physical_expr;
+use datafusion_physical_expr::expressions::BinaryExpr as BinaryPhysical;
+use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 
 use crate::plan::Expression;
 use crate::sql::types::name_of;
@@ -52,6 +57,7 @@ impl Positional {
             &ExecutionProps::new(),
             &PhysicalPlanningContext::default(),
         )?;
+        let physical = checked(physical)?;
         let (_, field) = expr.to_field(&self.schema)?;
         let expression = Expression {
             physical,
@@ -61,6 +67,19 @@ impl Positional {
         };
         Ok((expression, field.as_ref().clone()))
     }
+}
+
+/// The same with arithmetic that fails where it would wrap around.
+fn checked(physical: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
+    let checked =
+        physical.transform_up(|physical| match physical.downcast_ref::<BinaryPhysical>() {
+            Some(binary) => {
+                let checked = binary.clone().with_fail_on_overflow(true);
+                Ok(Transformed::yes(Arc::new(checked) as Arc<dyn PhysicalExpr>))
+            }
+            None => Ok(Transformed::no(physical)),
+        })?;
+    Ok(checked.data)
 }
 
 fn name_at(name: &str, position: usize) -> String {
@@ -145,10 +164,6 @@ pub fn columns_not_null(condition: &Expr) -> Vec<&Column> {
 }
 
 /// How an expression reads in SQL.
-#[allow(
-    clippy::wildcard_enum_match_arm,
-    reason = "what has no form of its own here reads as DataFusion writes it"
-)]
 pub fn text(expr: &Expr) -> String {
     match expr {
         Expr::Column(column) => match column.name.rsplit_once('#') {
@@ -260,10 +275,6 @@ fn function(name: &str, arguments: &[Expr]) -> String {
     }
 }
 
-#[allow(
-    clippy::wildcard_enum_match_arm,
-    reason = "a literal of a rarer type reads as DataFusion writes it"
-)]
 fn literal(value: &ScalarValue) -> String {
     if value.is_null() {
         return "NULL".to_owned();

@@ -3,6 +3,10 @@
 //! The reference side of a join may be filtered and projected (a view, a sub-query): its filters
 //! and the join's further conditions become the lookup's residual, and its expressions are
 //! computed above the lookup.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "of DataFusion's expressions, those of interest are named"
+)]
 
 use std::sync::Arc;
 
@@ -18,7 +22,7 @@ use crate::sql::errors::list;
 use crate::sql::graph::Facts;
 use crate::sql::problem::Problem;
 
-use super::expression::{Positional, identity, substitute, texts};
+use super::expression::{Positional, columns_not_null, identity, substitute, texts};
 use super::scan::{columns_of, table_of};
 use super::{Ask, Lowering, Result, Rows, position};
 
@@ -327,8 +331,11 @@ impl Lowering<'_> {
             text += &format!(" [{}]", identity(key));
             compiled.push(self.compile(key, &combined.over)?.0);
         }
+        let mut fulfilled = Vec::new();
         let residual = match conjunction(residual) {
             Some(condition) => {
+                let columns = columns_not_null(&condition);
+                fulfilled.extend(columns.iter().filter_map(|column| position(&column.name)));
                 text += &format!(" if {}", identity(&condition));
                 Some(self.compile(&condition, &combined.over)?.0)
             }
@@ -349,6 +356,11 @@ impl Lowering<'_> {
             fields.push(Arc::new(field));
             facts.not_null.push(!nullable);
             facts.event_time.push(false);
+        }
+        if kind == JoinKind::Inner {
+            for at in fulfilled {
+                facts.not_null[at] = true;
+            }
         }
         let operator = Operator::Lookup {
             input,

@@ -65,6 +65,8 @@ pub struct Ask {
     pub finality: Option<Finality>,
     /// How windows are to be assigned.
     pub assign: Assign,
+    /// Whether the window columns are to be kept: an aggregate above needs both.
+    pub window: bool,
     /// Whether the event time is to be kept: an aggregate above takes its order from it.
     pub time: bool,
 }
@@ -345,6 +347,7 @@ impl Lowering<'_> {
         let below = Ask {
             finality: Some(Finality::Above("windows")),
             assign: Assign::Windows,
+            window: true,
             time: ask.time,
         };
         let rows = self.rows(&window.input, below)?;
@@ -397,7 +400,7 @@ impl Lowering<'_> {
         Ok(Rows {
             node: self.graph.add(text, operator, fields, facts, window.place),
             columns,
-            window: Some(WindowColumns {
+            window: ask.window.then_some(WindowColumns {
                 kind: window.kind,
                 assign,
                 start,
@@ -480,7 +483,10 @@ impl Lowering<'_> {
                 super::types::name_of(fields[column].data_type())
             )));
         };
-        let item = item.as_ref().clone().with_name(fields[column].name());
+        let item = item
+            .as_ref()
+            .clone()
+            .with_name(unnested_name(fields[column].name()));
         fields[column] = Arc::new(item.with_nullable(true));
         let mut facts = self.graph.facts(rows.node).clone();
         facts.not_null[column] = false;
@@ -496,6 +502,14 @@ impl Lowering<'_> {
             ..rows
         })
     }
+}
+
+/// DataFusion calls the list of `unnest(t.tags)` `__unnest_placeholder(t.tags)`.
+fn unnested_name(name: &str) -> &str {
+    let inner = name
+        .strip_prefix("__unnest_placeholder(")
+        .and_then(|n| n.strip_suffix(')'));
+    inner.map_or(name, |inner| inner.rsplit('.').next().unwrap_or(inner))
 }
 
 /// The position in a `name#position`.

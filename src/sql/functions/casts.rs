@@ -1,0 +1,295 @@
+//! Casts as PostgreSQL makes them, where Arrow makes them otherwise.
+//!
+//! * A fraction becomes an integer by rounding, not by cutting off: halves of NUMERIC away from
+//!   zero, halves of floats to the even neighbour.
+//! * A quotient of NUMERICs has sixteen digits after the point, rounded.
+//! * A timestamp becomes text with a space between date and time, and a float without a
+//!   needless `.0`.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "of DataFusion's expressions and types, those that differ are named"
+)]
+
+use std::fmt::Write as _;
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, StringBuilder};
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Float32Type, Float64Type, TimeUnit, TimestampMicrosecondType,
+};
+use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::{DFSchema, Result, exec_err};
+use datafusion_expr::expr::Cast;
+use datafusion_expr::expr_rewriter::NamePreserver;
+use datafusion_expr::{
+    BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ScalarFunctionArgs,
+    ScalarUDF, ScalarUDFImpl, Signature, Volatility, binary_expr,
+};
+
+/// Gives every cast of `plan` PostgreSQL's meaning. Its types are coerced already.
+pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let rewritten = plan.transform_up(|plan| {
+        let mut schema = DFSchema::empty();
+        for input in plan.inputs() {
+            schema.merge(input.schema());
+        }
+        let names = NamePreserver::new(&plan);
+        plan.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let expr = rewrite_expression(expr, &schema)?;
+            Ok(Transformed {
+                data: name.restore(expr.data),
+                ..expr
+            })
+        })
+    })?;
+    Ok(rewritten.data)
+}
+
+/// The same of one expression over `schema`.
+pub fn rewrite_expression(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    expr.transform_up(|expr| match expr {
+        Expr::Cast(cast) => Ok(rewrite_cast(cast, schema)),
+        Expr::BinaryExpr(binary) if binary.op == Operator::Divide => divide(binary, schema),
+        Expr::ScalarFunction(mut call) => {
+            super::patterns::translate(call.func.name(), &mut call.args)?;
+            Ok(Transformed::no(Expr::ScalarFunction(call)))
+        }
+        other => Ok(Transformed::no(other)),
+    })
+}
+
+fn rewrite_cast(mut cast: Cast, schema: &DFSchema) -> Transformed<Expr> {
+    // A reference to an outer query has no type here; DataFusion removes it later.
+    let Ok(from) = cast.expr.get_type(schema) else {
+        return Transformed::no(Expr::Cast(cast));
+    };
+    let to = cast.field.data_type();
+    let is_round = matches!(cast.expr.as_ref(), Expr::ScalarFunction(call)
+        if call.func.name() == ROUND.name());
+    if is_fraction(&from) && to.is_integer() && !is_round {
+        *cast.expr = ROUND.call(vec![*cast.expr]);
+        return Transformed::yes(Expr::Cast(cast));
+    }
+    if has_own_text(&from) && to == &DataType::Utf8 {
+        return Transformed::yes(TEXT.call(vec![*cast.expr]));
+    }
+    Transformed::no(Expr::Cast(cast))
+}
+
+/// The digits after the point of a quotient, as PostgreSQL has them at least.
+const QUOTIENT_SCALE: i8 = 16;
+
+/// Arrow divides NUMERICs to four more digits than the dividend has, and cuts off; PostgreSQL
+/// gives sixteen and rounds.
+fn divide(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let types = (binary.left.get_type(schema), binary.right.get_type(schema));
+    let (Ok(DataType::Decimal128(_, scale)), Ok(DataType::Decimal128(_, _))) = types else {
+        return Ok(Transformed::no(Expr::BinaryExpr(binary)));
+    };
+    // One digit more than wanted, which the cast around it rounds away.
+    let dividend = DataType::Decimal128(38, scale.max(QUOTIENT_SCALE - 3));
+    if matches!(binary.left.as_ref(), Expr::Cast(cast) if cast.field.data_type() == &dividend) {
+        return Ok(Transformed::no(Expr::BinaryExpr(binary)));
+    }
+    let wanted = DataType::Decimal128(38, (scale + 3).max(QUOTIENT_SCALE));
+    let left = Expr::Cast(Cast::new(binary.left, dividend));
+    let quotient = binary_expr(left, Operator::Divide, *binary.right);
+    Ok(Transformed::yes(Expr::Cast(Cast::new(
+        Box::new(quotient),
+        wanted,
+    ))))
+}
+
+fn is_fraction(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Decimal128(_, 1..) | DataType::Float32 | DataType::Float64
+    )
+}
+
+fn has_own_text(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Timestamp(_, _) | DataType::Float32 | DataType::Float64
+    )
+}
+
+static ROUND: LazyLock<ScalarUDF> = LazyLock::new(|| Round(exactly_one()).into());
+static TEXT: LazyLock<ScalarUDF> = LazyLock::new(|| Text(exactly_one()).into());
+
+fn exactly_one() -> Signature {
+    Signature::any(1, Volatility::Immutable)
+}
+
+/// To the nearest integer, in a type that may still hold a fraction.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Round(Signature);
+
+impl ScalarUDFImpl for Round {
+    fn name(&self) -> &str {
+        "round_to_integer"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.0
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        Ok(match &arguments[0] {
+            // Rounding up may add a digit, which the one after the point makes room for.
+            DataType::Decimal128(precision, _) => DataType::Decimal128(*precision, 0),
+            other => other.clone(),
+        })
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        unary(&arguments, |array| {
+            Ok(match array.data_type() {
+                DataType::Float32 => rounded::<Float32Type>(array, f32::round_ties_even),
+                DataType::Float64 => rounded::<Float64Type>(array, f64::round_ties_even),
+                // Arrow rounds halves away from zero between decimals.
+                _ => arrow::compute::cast(array, arguments.return_field.data_type())?,
+            })
+        })
+    }
+}
+
+fn rounded<T: ArrowPrimitiveType>(array: &ArrayRef, round: fn(T::Native) -> T::Native) -> ArrayRef {
+    let array: PrimitiveArray<T> = array.as_primitive::<T>().unary(round);
+    Arc::new(array)
+}
+
+/// A value as PostgreSQL writes it.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Text(Signature);
+
+impl ScalarUDFImpl for Text {
+    fn name(&self) -> &str {
+        "text"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.0
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        unary(&arguments, |array| match array.data_type() {
+            DataType::Timestamp(_, zone) => {
+                let micros = DataType::Timestamp(TimeUnit::Microsecond, zone.clone());
+                let zone = if zone.is_some() { "+00" } else { "" };
+                let array = arrow::compute::cast(array, &micros)?;
+                let values = array.as_primitive::<TimestampMicrosecondType>();
+                texts(values.iter(), |out, us| timestamp(out, us, zone))
+            }
+            DataType::Float32 => texts(array.as_primitive::<Float32Type>().iter(), |out, value| {
+                float(out, &format!("{value}"), &format!("{value:e}"), 6);
+            }),
+            DataType::Float64 => texts(array.as_primitive::<Float64Type>().iter(), |out, value| {
+                float(out, &format!("{value}"), &format!("{value:e}"), 15);
+            }),
+            other => exec_err!("text of {other}"),
+        })
+    }
+}
+
+fn texts<T>(
+    values: impl Iterator<Item = Option<T>>,
+    write: impl Fn(&mut String, T),
+) -> Result<ArrayRef> {
+    let mut out = StringBuilder::new();
+    let mut text = String::new();
+    for value in values {
+        match value {
+            Some(value) => {
+                text.clear();
+                write(&mut text, value);
+                out.append_value(&text);
+            }
+            None => out.append_null(),
+        }
+    }
+    Ok(Arc::new(out.finish()))
+}
+
+/// `2026-01-31 12:00:00.5+00`: as many digits after the second as there are.
+fn timestamp(out: &mut String, us: i64, zone: &str) {
+    let Some(time) = chrono::DateTime::from_timestamp_micros(us) else {
+        return out.push_str("out of range");
+    };
+    write!(out, "{}", time.format("%Y-%m-%d %H:%M:%S")).expect("strings take text");
+    let fraction = us.rem_euclid(1_000_000);
+    if fraction != 0 {
+        let digits = format!("{fraction:06}");
+        write!(out, ".{}", digits.trim_end_matches('0')).expect("strings take text");
+    }
+    out.push_str(zone);
+}
+
+/// The shortest text that reads back the same, with an exponent outside of 1e-4 to 10^digits.
+fn float(out: &mut String, plain: &str, scientific: &str, digits: i32) {
+    let Some((mantissa, exponent)) = scientific.split_once('e') else {
+        // NaN, inf and -inf have no exponent.
+        return out.push_str(&scientific.replace("inf", "Infinity"));
+    };
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if (-4..digits).contains(&exponent) {
+        return out.push_str(plain);
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    write!(out, "{mantissa}e{sign}{:02}", exponent.abs()).expect("strings take text");
+}
+
+/// Applies a function of one array; a constant stays one.
+fn unary(
+    arguments: &ScalarFunctionArgs,
+    function: impl Fn(&ArrayRef) -> Result<ArrayRef>,
+) -> Result<ColumnarValue> {
+    match &arguments.args[0] {
+        ColumnarValue::Array(array) => function(array).map(ColumnarValue::Array),
+        ColumnarValue::Scalar(value) => {
+            let array = function(&value.to_array()?)?;
+            datafusion_common::ScalarValue::try_from_array(&array, 0).map(ColumnarValue::Scalar)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn float_text(value: f64) -> String {
+        let mut out = String::new();
+        float(&mut out, &format!("{value}"), &format!("{value:e}"), 15);
+        out
+    }
+
+    #[test]
+    fn floats_read_as_in_postgresql() {
+        assert_eq!(float_text(1.0), "1");
+        assert_eq!(float_text(-0.1), "-0.1");
+        assert_eq!(float_text(1e15), "1e+15");
+        assert_eq!(float_text(123_456_789_012_345.0), "123456789012345");
+        assert_eq!(float_text(0.0001), "0.0001");
+        assert_eq!(float_text(0.00001), "1e-05");
+        assert_eq!(float_text(f64::NEG_INFINITY), "-Infinity");
+        assert_eq!(float_text(f64::NAN), "NaN");
+    }
+
+    #[test]
+    fn timestamps_show_the_digits_that_they_have() {
+        let text = |us, zone| {
+            let mut out = String::new();
+            timestamp(&mut out, us, zone);
+            out
+        };
+
+        assert_eq!(text(0, ""), "1970-01-01 00:00:00");
+        assert_eq!(text(1_500_000, "+00"), "1970-01-01 00:00:01.5+00");
+        assert_eq!(text(-1, ""), "1969-12-31 23:59:59.999999");
+    }
+}

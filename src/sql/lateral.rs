@@ -1,0 +1,115 @@
+//! `FROM t CROSS JOIN UNNEST(t.tags) AS x(tag)`: DataFusion plans it as a join with a sub-query
+//! that refers to `t`, and cannot run that. It is an unnest of `t` itself.
+//!
+//! ```text
+//!   Join                             Project t.*, .. AS x.tag
+//!   ├ t                      ──▶     └ Unnest list
+//!   └ Subquery: Unnest(outer t.tags)   └ Project t.*, t.tags AS list
+//! ```
+
+use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::{Column, DataFusionError, JoinType, TableReference};
+use datafusion_expr::logical_plan::Unnest;
+use datafusion_expr::{Expr, Join, LogicalPlan, LogicalPlanBuilder};
+
+use super::lower::expression::substitute;
+use super::problem::Problem;
+
+type Result<T> = std::result::Result<T, DataFusionError>;
+
+/// Rewrites every such join of `plan`.
+pub fn unnest_joins(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let rewritten = plan.transform_up(|plan| {
+        let LogicalPlan::Join(join) = &plan else {
+            return Ok(Transformed::no(plan));
+        };
+        match lateral(&join.right) {
+            Some((unnest, columns)) => unnest_join(join, unnest, columns?).map(Transformed::yes),
+            None => Ok(Transformed::no(plan)),
+        }
+    })?;
+    Ok(rewritten.data)
+}
+
+fn unnest_join(join: &Join, unnest: &Unnest, columns: Vec<Expr>) -> Result<LogicalPlan> {
+    let LogicalPlan::Projection(lists) = unnest.input.as_ref() else {
+        return Err(unsupported());
+    };
+    let ([list], JoinType::Inner, true) = (
+        lists.expr.as_slice(),
+        join.join_type,
+        join.on.is_empty() && join.filter.is_none(),
+    ) else {
+        return Err(unsupported());
+    };
+    let list = own_columns(list.clone().unalias_nested().data)?;
+    let left = join.left.schema().columns();
+    let mut exprs: Vec<Expr> = left.iter().cloned().map(Expr::Column).collect();
+    // A qualifier of its own: the stream may have a column of this name.
+    let qualifier = Some(TableReference::bare("__unnest"));
+    let name = join.right.schema().field(0).name().clone();
+    exprs.push(list.alias_qualified(qualifier.clone(), &name));
+    let unnested = LogicalPlanBuilder::from(join.left.as_ref().clone())
+        .project(exprs)?
+        .unnest_column_with_options(Column::new(qualifier, name), unnest.options.clone())?
+        .build()?;
+    let item = Expr::Column(Column::from(unnested.schema().qualified_field(left.len())));
+    let mut exprs: Vec<Expr> = left.into_iter().map(Expr::Column).collect();
+    let fields = join.right.schema().iter();
+    for (column, (qualifier, field)) in columns.into_iter().zip(fields) {
+        let column = substitute(column, &unnest.schema, std::slice::from_ref(&item))?;
+        exprs.push(column.alias_qualified(qualifier.cloned(), field.name()));
+    }
+    LogicalPlanBuilder::from(unnested).project(exprs)?.build()
+}
+
+fn unsupported() -> DataFusionError {
+    Problem::of_file("a pipeline cannot compute this LATERAL join yet")
+        .hint("write FROM t CROSS JOIN UNNEST(t.list) AS x(item)")
+        .into()
+}
+
+/// The unnest under a lateral sub-query, and the sub-query's columns as expressions over it.
+/// `None` if the plan is not lateral.
+fn lateral(plan: &LogicalPlan) -> Option<(&Unnest, Result<Vec<Expr>>)> {
+    if let LogicalPlan::SubqueryAlias(alias) = plan {
+        return lateral(&alias.input);
+    }
+    if let LogicalPlan::Subquery(subquery) = plan {
+        return unnest_under(&subquery.subquery);
+    }
+    None
+}
+
+fn unnest_under(plan: &LogicalPlan) -> Option<(&Unnest, Result<Vec<Expr>>)> {
+    if let LogicalPlan::Unnest(unnest) = plan {
+        let columns = unnest.schema.columns();
+        return Some((unnest, Ok(columns.into_iter().map(Expr::Column).collect())));
+    }
+    if let LogicalPlan::SubqueryAlias(alias) = plan {
+        return unnest_under(&alias.input);
+    }
+    if let LogicalPlan::Projection(projection) = plan {
+        let (unnest, columns) = unnest_under(&projection.input)?;
+        let columns = columns.and_then(|columns| {
+            let exprs = projection.expr.iter().cloned();
+            exprs
+                .map(|expr| substitute(expr, projection.input.schema(), &columns))
+                .collect()
+        });
+        return Some((unnest, columns));
+    }
+    None
+}
+
+/// References to the outer query's columns as columns.
+fn own_columns(expr: Expr) -> Result<Expr> {
+    let own = expr.transform_up(|expr| {
+        if let Expr::OuterReferenceColumn(_, column) = expr {
+            Ok(Transformed::yes(Expr::Column(column)))
+        } else {
+            Ok(Transformed::no(expr))
+        }
+    })?;
+    Ok(own.data)
+}

@@ -1,0 +1,4 @@
+-- A CHECK on a column that is not there.
+CREATE TABLE t (id BIGINT CHECK (di > 0)) WITH (connector = 'file');
+CREATE TABLE out (id BIGINT, value DECIMAL(38,2)) WITH (connector = 'stdout');
+INSERT INTO out SELECT id, id FROM t;

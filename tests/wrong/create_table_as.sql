@@ -1,0 +1,8 @@
+-- CREATE TABLE AS.
+CREATE TABLE trips (
+  trip_id BIGINT NOT NULL, zone_id INT, fare DECIMAL(10,2), tags TEXT[], body JSON,
+  pickup_at TIMESTAMP,
+  WATERMARK FOR pickup_at AS pickup_at - INTERVAL '10' SECOND
+) WITH (connector = 'file', path = 'trips.json', format = 'json');
+CREATE TABLE cheap AS SELECT * FROM trips WHERE fare < 10;
+INSERT INTO cheap SELECT * FROM trips;

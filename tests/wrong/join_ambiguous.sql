@@ -1,0 +1,10 @@
+-- A column that both tables have.
+CREATE TABLE trips (
+  trip_id BIGINT NOT NULL, zone_id INT, fare DECIMAL(10,2), tags TEXT[], body JSON,
+  pickup_at TIMESTAMP,
+  WATERMARK FOR pickup_at AS pickup_at - INTERVAL '10' SECOND
+) WITH (connector = 'file', path = 'trips.json', format = 'json');
+CREATE TABLE zones (zone_id INT PRIMARY KEY, borough TEXT)
+  WITH (connector = 'file', path = 'zones.csv', format = 'csv');
+CREATE TABLE out (id BIGINT, value DECIMAL(38,2)) WITH (connector = 'stdout');
+INSERT INTO out SELECT zone_id, fare FROM trips t JOIN zones z ON t.zone_id = z.zone_id;

@@ -1,0 +1,8 @@
+-- A NOT NULL column that the INSERT leaves out.
+CREATE TABLE trips (
+  trip_id BIGINT NOT NULL, zone_id INT, fare DECIMAL(10,2), tags TEXT[], body JSON,
+  pickup_at TIMESTAMP,
+  WATERMARK FOR pickup_at AS pickup_at - INTERVAL '10' SECOND
+) WITH (connector = 'file', path = 'trips.json', format = 'json');
+CREATE TABLE strict (id BIGINT, value BIGINT NOT NULL) WITH (connector = 'stdout');
+INSERT INTO strict (id) SELECT trip_id FROM trips;

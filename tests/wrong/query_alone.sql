@@ -1,0 +1,7 @@
+-- A query without a sink.
+CREATE TABLE trips (
+  trip_id BIGINT NOT NULL, zone_id INT, fare DECIMAL(10,2), tags TEXT[], body JSON,
+  pickup_at TIMESTAMP,
+  WATERMARK FOR pickup_at AS pickup_at - INTERVAL '10' SECOND
+) WITH (connector = 'file', path = 'trips.json', format = 'json');
+SELECT * FROM trips;

@@ -1,0 +1,12 @@
+-- Two INSERTs into a keyed sink.
+CREATE TABLE trips (
+  trip_id BIGINT NOT NULL, zone_id INT, fare DECIMAL(10,2), tags TEXT[], body JSON,
+  pickup_at TIMESTAMP,
+  WATERMARK FOR pickup_at AS pickup_at - INTERVAL '10' SECOND
+) WITH (connector = 'file', path = 'trips.json', format = 'json');
+CREATE TABLE zones (zone_id INT PRIMARY KEY, borough TEXT)
+  WITH (connector = 'file', path = 'zones.csv', format = 'csv');
+CREATE TABLE totals (borough TEXT PRIMARY KEY, trips BIGINT)
+  WITH (connector = 'sqlite', path = 'out.db');
+INSERT INTO totals SELECT coalesce(borough, '?'), count(*) FROM trips LEFT JOIN zones USING (zone_id) GROUP BY 1;
+INSERT INTO totals SELECT 'all', count(*) FROM trips;

@@ -1,0 +1,8 @@
+-- 'upsert.by' of a column that is not there.
+CREATE TABLE trips (
+  trip_id BIGINT NOT NULL, zone_id INT, fare DECIMAL(10,2), tags TEXT[], body JSON,
+  pickup_at TIMESTAMP,
+  WATERMARK FOR pickup_at AS pickup_at - INTERVAL '10' SECOND
+) WITH (connector = 'file', path = 'trips.json', format = 'json');
+CREATE TABLE latest (id BIGINT PRIMARY KEY, at TIMESTAMP) WITH (connector = 'sqlite', 'upsert.by' = 'ts');
+INSERT INTO latest SELECT trip_id, pickup_at FROM trips;

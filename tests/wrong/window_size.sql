@@ -1,0 +1,9 @@
+-- A size that is no multiple of the slide, and one without a fixed length.
+CREATE TABLE trips (
+  trip_id BIGINT NOT NULL, zone_id INT, fare DECIMAL(10,2), tags TEXT[], body JSON,
+  pickup_at TIMESTAMP,
+  WATERMARK FOR pickup_at AS pickup_at - INTERVAL '10' SECOND
+) WITH (connector = 'file', path = 'trips.json', format = 'json');
+CREATE TABLE counts (at TIMESTAMP, n BIGINT) WITH (connector = 'stdout');
+INSERT INTO counts SELECT window_start, count(*) FROM HOP(trips, pickup_at, INTERVAL '7' SECOND, INTERVAL '1' MINUTE) GROUP BY window_start;
+INSERT INTO counts SELECT window_start, count(*) FROM TUMBLE(trips, pickup_at, INTERVAL '1' MONTH) GROUP BY window_start;
