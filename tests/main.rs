@@ -7,6 +7,7 @@
 
 mod architecture;
 mod crash;
+mod fuzz;
 mod oracle;
 mod services;
 #[allow(dead_code, reason = "the stories use the rest")]

@@ -71,6 +71,11 @@ fn every_run_ends_with_the_tables_that_postgres_computes() {
     );
 }
 
+/// The pipeline file of a case, as one that is right.
+pub fn pipeline(seed: u64) -> String {
+    Case::random(seed).sql()
+}
+
 fn number(name: &str, default: u64) -> u64 {
     match std::env::var(name) {
         Ok(text) => text
