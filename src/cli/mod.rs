@@ -4,7 +4,9 @@
 //! 1 it failed while running, 2 the file or the command line is wrong.
 
 mod check;
+mod demo;
 mod file;
+mod init;
 mod progress;
 mod run;
 mod say;
@@ -38,6 +40,10 @@ enum Command {
     Explain(FileArgs),
     /// List the connectors, formats and their options
     List,
+    /// Run a bundled pipeline with nothing installed and watch its tables move
+    Demo(DemoArgs),
+    /// Write a commented starter pipeline
+    Init(InitArgs),
 }
 
 /// A pipeline file and what it is read with.
@@ -74,6 +80,26 @@ struct RunArgs {
     summary: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// Where the pipeline and its tables go
+    #[arg(long, value_name = "DIR", default_value = "tidemark-demo")]
+    folder: PathBuf,
+    /// How many rows to make
+    #[arg(long, value_name = "N", default_value_t = 600_000)]
+    rows: u64,
+    /// How many per second
+    #[arg(long, value_name = "N", default_value_t = 60_000)]
+    rate: u64,
+}
+
+#[derive(Debug, Args)]
+struct InitArgs {
+    /// The file to write
+    #[arg(default_value = "pipeline.sql")]
+    file: PathBuf,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum LogFormat {
     /// For people
@@ -99,6 +125,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(arguments) => check::check(&arguments),
         Command::Explain(arguments) => check::explain(&arguments),
         Command::List => check::list(),
+        Command::Demo(arguments) => demo::demo(&arguments),
+        Command::Init(arguments) => init::init(&arguments),
     };
     ExitCode::from(code)
 }

@@ -85,7 +85,8 @@ fn start_logging(arguments: &RunArgs) {
     let filter = EnvFilter::try_from_env("TIDEMARK_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     // A second run in one process keeps the first one's logging.
     let _ = match arguments.log {
         LogFormat::Text => log.with_target(false).try_init(),
@@ -110,7 +111,7 @@ fn confirmed(pipeline: &Pipeline) -> bool {
 }
 
 /// The first signal stops after the open epoch; the second ends the process.
-fn stop_on_signals(shared: &Arc<Shared>) {
+pub(super) fn stop_on_signals(shared: &Arc<Shared>) {
     for signal in [SIGINT, SIGTERM] {
         let flag = shared.stop_flag();
         // Order matters: the one registered first sees the flag as the first signal left it.
@@ -123,14 +124,12 @@ fn stop_on_signals(shared: &Arc<Shared>) {
 }
 
 /// One line per INSERT and source: the four counts add up to what was read.
-fn summary_text(pipeline: &Pipeline, summary: &Summary, stopped: bool) -> String {
-    let mut lines = vec![
-        [
-            "into", "from", "read", "accepted", "filtered", "late", "rejected",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
+pub(super) fn summary_text(pipeline: &Pipeline, summary: &Summary, stopped: bool) -> String {
+    let header = [
+        "into", "from", "read", "accepted", "filtered", "late", "rejected",
     ];
+    let header = header.map(str::to_owned);
+    let mut lines = Vec::new();
     let mut read = std::collections::BTreeMap::new();
     for (&(insert, source), fates) in &summary.fates {
         let table = |id: usize| pipeline.tables[id].name.clone();
@@ -146,31 +145,7 @@ fn summary_text(pipeline: &Pipeline, summary: &Summary, stopped: bool) -> String
         lines.push(line);
         read.insert(source, fates.read());
     }
-    let widths: Vec<usize> = (0..lines[0].len())
-        .map(|column| {
-            lines
-                .iter()
-                .map(|line| line[column].len())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    let mut text = String::new();
-    for line in &lines {
-        let cells = line
-            .iter()
-            .zip(&widths)
-            .enumerate()
-            .map(|(column, (cell, &width))| {
-                if column < 2 {
-                    format!("{cell:<width$}")
-                } else {
-                    format!("{cell:>width$}")
-                }
-            });
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
+    let mut text = say::table(&header, &lines);
     let total: u64 = read.values().sum();
     let seconds = summary.elapsed.as_secs_f64();
     #[allow(

@@ -15,7 +15,7 @@ use arrow::array::{BooleanBufferBuilder, NullBufferBuilder};
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, IntervalMonthDayNano, TimeUnit};
 
-use super::number::{self, NotThisNumber};
+use super::number::{self, NotThisNumber, Plain};
 use super::object::{self, Names};
 use super::options::{FormatError, TimestampFormat};
 use super::time;
@@ -253,16 +253,18 @@ impl Column {
                 return self.append_json(raw);
             }
             Values::Binary(values) => binary(text, values)?,
-            Values::Boolean(_)
-            | Values::Int16(_)
+            Values::Int16(_)
             | Values::Int32(_)
             | Values::Int64(_)
             | Values::Float32(_)
             | Values::Float64(_)
             | Values::Decimal(..)
+            | Values::Timestamp(_, TimestampFormat::Unix { .. }) => {
+                return self.append_number(text.trim_ascii());
+            }
+            Values::Boolean(_)
             | Values::Date(_)
             | Values::Time(_)
-            | Values::Timestamp(..)
             | Values::Interval(_)
             | Values::Uuid(_)
             | Values::List(..)
@@ -305,11 +307,11 @@ impl Column {
             | Values::Float32(_)
             | Values::Float64(_)
             | Values::Decimal(..)
-            | Values::Timestamp(_, TimestampFormat::Unix { .. }) => {
-                return self.append_number(text);
-            }
-            Values::Text(_) | Values::Json(_) | Values::Binary(_) => {
-                unreachable!("text keeps its spaces")
+            | Values::Timestamp(_, TimestampFormat::Unix { .. })
+            | Values::Text(_)
+            | Values::Json(_)
+            | Values::Binary(_) => {
+                unreachable!("`append_text` has taken these types")
             }
         }
         self.appended();
@@ -329,6 +331,44 @@ impl Column {
     /// Adds the value that a number stands for, written as in JSON.
     #[inline]
     pub fn append_number(&mut self, text: &str) -> Result<(), Unfit> {
+        match Plain::read(text.as_bytes()) {
+            Some((plain, end)) if end == text.len() => self.append_plain(plain, text),
+            Some(_) | None => self.append_any_number(text),
+        }
+    }
+
+    /// Adds the value of a number that was read as a plain one from `text`.
+    #[inline]
+    pub fn append_plain(&mut self, plain: Plain, text: &str) -> Result<(), Unfit> {
+        let appended = match &mut self.values {
+            Values::Int16(values) => push(values, plain.integer().and_then(|i| i.try_into().ok())),
+            Values::Int32(values) => push(values, plain.integer().and_then(|i| i.try_into().ok())),
+            Values::Int64(values) => push(values, plain.integer()),
+            Values::Float64(values) => push(values, plain.double()),
+            Values::Decimal(values, precision, scale) => {
+                push(values, plain.decimal(*precision, *scale))
+            }
+            Values::Float32(_)
+            | Values::Timestamp(..)
+            | Values::Text(_)
+            | Values::Json(_)
+            | Values::Boolean(_)
+            | Values::Date(_)
+            | Values::Time(_)
+            | Values::Interval(_)
+            | Values::Uuid(_)
+            | Values::Binary(_)
+            | Values::List(..)
+            | Values::Struct(..) => false,
+        };
+        if !appended {
+            return self.append_any_number(text);
+        }
+        self.appended();
+        Ok(())
+    }
+
+    fn append_any_number(&mut self, text: &str) -> Result<(), Unfit> {
         match &mut self.values {
             Values::Int16(values) => values.push(small(text, "a SMALLINT")?),
             Values::Int32(values) => values.push(small(text, "an INT")?),
@@ -516,6 +556,14 @@ impl Column {
             }
         }
     }
+}
+
+/// Adds the value, if there is one, and says so.
+#[inline]
+fn push<T>(values: &mut Vec<T>, value: Option<T>) -> bool {
+    let some = value.is_some();
+    values.extend(value);
+    some
 }
 
 /// The values, leaving room for as many.

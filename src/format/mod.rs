@@ -19,6 +19,7 @@ mod number;
 mod object;
 mod options;
 mod rows;
+mod scan;
 mod text;
 mod time;
 

@@ -67,7 +67,68 @@ pub(super) fn time_of_day(text: &str) -> Option<i64> {
 }
 
 /// A timestamp as microseconds since 1970, its offset from UTC applied where it has one.
+#[inline]
 pub(super) fn timestamp(text: &str) -> Option<i64> {
+    usual_timestamp(text.as_bytes()).or_else(|| any_timestamp(text))
+}
+
+/// The form that nearly every timestamp has: `2024-05-01T10:00:00[.123456][Z]`. Anything else,
+/// wrong or only unusual, is `None`.
+#[inline]
+fn usual_timestamp(text: &[u8]) -> Option<i64> {
+    let (fixed, rest) = text.split_first_chunk::<19>()?;
+    let mut wrong = fixed[4] != b'-' || fixed[7] != b'-' || fixed[13] != b':' || fixed[16] != b':';
+    wrong |= fixed[10] != b'T' && fixed[10] != b' ';
+    let mut two = |at: usize| {
+        let (tens, ones) = (
+            fixed[at].wrapping_sub(b'0'),
+            fixed[at + 1].wrapping_sub(b'0'),
+        );
+        wrong |= tens > 9 || ones > 9;
+        u32::from(tens) * 10 + u32::from(ones)
+    };
+    let (year, month, day) = (two(0) * 100 + two(2), two(5), two(8));
+    let (hour, minute, second) = (two(11), two(14), two(17));
+    // The twenty-ninth and later need a look at the calendar.
+    if wrong || !(1..=12).contains(&month) || !(1..=28).contains(&day) || year == 0 {
+        return None;
+    }
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    // March is the first month, so that the leap day comes last.
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
+    let seconds =
+        (i64::from(days) - 719_468) * 86_400 + i64::from((hour * 60 + minute) * 60 + second);
+    Some(seconds * 1_000_000 + usual_fraction(rest)?)
+}
+
+/// `[.123456][Z]` as microseconds.
+#[inline]
+fn usual_fraction(rest: &[u8]) -> Option<i64> {
+    let rest = rest.strip_suffix(b"Z").unwrap_or(rest);
+    let Some((b'.', digits)) = rest.split_first() else {
+        return rest.is_empty().then_some(0);
+    };
+    if digits.is_empty() || digits.len() > 6 {
+        return None;
+    }
+    let mut micros = 0;
+    for at in 0..6 {
+        let digit = digits.get(at).map_or(0, |byte| byte.wrapping_sub(b'0'));
+        (digit <= 9).then_some(())?;
+        micros = micros * 10 + i64::from(digit);
+    }
+    Some(micros)
+}
+
+/// A timestamp in any of the forms.
+fn any_timestamp(text: &str) -> Option<i64> {
     let mut at = Cursor::new(text);
     let days = at.date()?;
     let mut micros = i128::from(days) * i128::from(DAY_US);
@@ -414,6 +475,15 @@ mod tests {
                 let mut text = String::new();
                 write_timestamp(&mut text, micros, zoned, style);
                 prop_assert_eq!(timestamp(&text), Some(micros), "{}", text);
+            }
+        }
+
+        #[test]
+        fn the_usual_form_is_read_as_any_other(
+            text in "(19|20|00)[0-9]{2}-[01][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-6][0-9]:[0-6][0-9](\\.[0-9]{0,7})?[Z+]?",
+        ) {
+            if let Some(micros) = usual_timestamp(text.as_bytes()) {
+                prop_assert_eq!(any_timestamp(&text), Some(micros), "{}", text);
             }
         }
 
