@@ -367,22 +367,21 @@ pub fn read_preamble(start: &[u8], options: &FormatOptions) -> Result<Preamble, 
 }
 
 fn header_names(line: &[u8], csv: &CsvOptions) -> Result<Vec<String>, FormatError> {
-    let mut fields = Vec::new();
+    field_texts(line, csv).ok_or_else(|| FormatError::new("the header line is not CSV in UTF-8"))
+}
+
+/// The texts of the fields of one record, quoted or not, if it is whole and UTF-8.
+pub(super) fn field_texts(record: &[u8], csv: &CsvOptions) -> Option<Vec<String>> {
     let delimiter = csv.delimiter;
-    split(
-        line,
-        0,
-        csv.quote,
-        &mut Stops::new(line, CsvStops { delimiter }),
-        &mut fields,
-    );
-    let names = fields.iter().map(|field| {
-        let text = std::str::from_utf8(&line[field.start..field.end]).ok()?;
+    let mut stops = Stops::new(record, CsvStops { delimiter });
+    let mut fields = Vec::new();
+    split(record, 0, csv.quote, &mut stops, &mut fields);
+    let texts = fields.iter().map(|field| {
+        let text = std::str::from_utf8(&record[field.start..field.end]).ok()?;
         let whole = field.quotes != Quotes::Broken;
         whole.then(|| unquoted(text, field.quotes, csv.quote).into_owned())
     });
-    let names: Option<Vec<String>> = names.collect();
-    names.ok_or_else(|| FormatError::new("the header line is not CSV in UTF-8"))
+    texts.collect()
 }
 
 /// Whether every wanted column is in a file's header line, once.
