@@ -36,6 +36,8 @@ enum Command {
     Check(FileArgs),
     /// Print the plan of a pipeline
     Explain(FileArgs),
+    /// List the connectors, formats and their options
+    List,
 }
 
 /// A pipeline file and what it is read with.
@@ -96,6 +98,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Explain(arguments) => check::explain(&arguments),
+        Command::List => check::list(),
     };
     ExitCode::from(code)
 }

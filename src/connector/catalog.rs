@@ -2,8 +2,8 @@
 //! follow. Adding a connector is one file and one line in `CONNECTORS`.
 
 use super::open::{OpenSink, OpenSource};
-use super::option::ConnectorOption;
-use super::{discard, file, generator, sqlite};
+use super::option::{Absent, ConnectorOption, Side, ValueKind};
+use super::{discard, file, generator, sqlite, stdout};
 use crate::plan::Table;
 
 /// One connector and what it can be.
@@ -70,7 +70,26 @@ pub const CONNECTORS: &[Connector] = &[
     file::CONNECTOR,
     generator::CONNECTOR,
     sqlite::CONNECTOR,
+    stdout::CONNECTOR,
     discard::CONNECTOR,
+];
+
+/// Options that every connector takes: the planner and the engine follow them.
+pub const GENERAL_OPTIONS: &[ConnectorOption] = &[
+    ConnectorOption {
+        name: "dead.letter",
+        help: "the table of this file that gets late and rejected records",
+        default: Absent::Means("they are counted only"),
+        side: Side::Source,
+        kind: ValueKind::Text,
+    },
+    ConnectorOption {
+        name: "upsert.by",
+        help: "the column of the query by which the last row of a key is kept",
+        default: Absent::Means("the key is a key of the query"),
+        side: Side::Sink,
+        kind: ValueKind::Text,
+    },
 ];
 
 /// The connector of this name.

@@ -14,21 +14,25 @@ mod file;
 #[cfg(test)]
 mod fixtures;
 mod generator;
+mod list;
 mod open;
 mod option;
 mod sink;
 mod sqlite;
+mod stdout;
 mod suggest;
 mod validate;
 
 pub use catalog::{CONNECTORS, Connector, Guarantee, SinkEntry, SourceEntry, connector};
 pub use discard::Discard;
-pub use file::FileSource;
+pub use file::{FileSink, FileSource};
 pub use generator::Generator;
+pub use list::list;
 pub use open::{OpenDestination, inspect_source, open_destinations, open_source};
-pub use option::{ConnectorOption, Default, Side, ValueKind};
+pub use option::{Absent, ConnectorOption, Side, ValueKind};
 pub use sink::{Finding, SinkTable};
 pub use sqlite::Sqlite;
+pub use stdout::Stdout;
 pub use validate::{OptionProblem, validate};
 
 use std::sync::Arc;

@@ -213,3 +213,72 @@ pub(super) fn resolve(path: &str, base: &Path) -> PathBuf {
         _ => whole,
     }
 }
+
+/// The folder of `path`, if it is not there.
+pub(super) fn missing_folder(path: &Path) -> Option<String> {
+    let folder = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    (!folder.is_dir()).then(|| folder.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::DataType;
+
+    use super::*;
+    use crate::connector::fixtures;
+    use crate::plan::Role;
+
+    fn sink(name: &str, options: &[(&str, &str)]) -> Table {
+        let table = fixtures::table(Role::Sink, &[("n", DataType::Int64)], options);
+        Table {
+            name: name.to_owned(),
+            ..table
+        }
+    }
+
+    #[test]
+    fn the_tables_of_one_database_are_one_destination() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let tables = [
+            sink("a", &[("connector", "sqlite"), ("path", "out.db")]),
+            sink("b", &[("connector", "stdout")]),
+            sink("c", &[("connector", "sqlite"), ("path", "./out.db")]),
+            sink("d", &[("connector", "sqlite"), ("path", "other.db")]),
+            sink("e", &[("connector", "stdout")]),
+        ];
+        let tables: Vec<&Table> = tables.iter().collect();
+
+        let opened = open_destinations("p", &tables, folder.path()).unwrap();
+
+        let groups: Vec<&[usize]> = opened.iter().map(|open| open.tables.as_slice()).collect();
+        assert_eq!(groups, [&[0, 2][..], &[1], &[3], &[4]]);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn two_tables_that_are_one_table_there_are_refused() {
+        let folder = tempfile::TempDir::new().unwrap();
+        for (options, expected) in [
+            (
+                [("connector", "sqlite"), ("path", "x"), ("table", "t")],
+                "`a` and `b` are the same table `t`",
+            ),
+            (
+                [("connector", "file"), ("path", "x"), ("format", "json")],
+                "`a` and `b` write to the same file",
+            ),
+        ] {
+            let tables = [sink("a", &options), sink("b", &options)];
+
+            let outcome = open_destinations("p", &[&tables[0], &tables[1]], folder.path());
+
+            let Err(ConnectorError::Permanent { message, .. }) = outcome else {
+                panic!("opened");
+            };
+            assert_eq!(message, expected);
+        }
+    }
+}

@@ -10,7 +10,7 @@ pub struct ConnectorOption {
     /// What it does, in one line.
     pub help: &'static str,
     /// What holds when it is not given.
-    pub default: Default,
+    pub default: Absent,
     /// Where it may be given.
     pub side: Side,
     /// What values it takes.
@@ -19,11 +19,11 @@ pub struct ConnectorOption {
 
 /// What holds when an option is not given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Default {
+pub enum Absent {
     /// It has to be given.
     Required,
     /// This, in words.
-    Is(&'static str),
+    Means(&'static str),
 }
 
 /// On which side of a pipeline an option has a meaning.
@@ -87,10 +87,25 @@ impl ValueKind {
             Self::Share => "a number from 0 to 1".to_owned(),
             Self::Length => "a length of time such as `500ms`, `10s` or `5 minutes`".to_owned(),
             Self::Timestamp => "a time such as `2026-01-31 12:00:00`, in UTC".to_owned(),
+            Self::OneOf(_) => format!("one of {}", self.words().unwrap_or_default()),
+        }
+    }
+
+    /// The words that a choice is among.
+    pub(super) fn words(self) -> Option<String> {
+        match self {
             Self::OneOf(words) => {
                 let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-                format!("one of {}", words.join(", "))
+                Some(words.join(", "))
             }
+            Self::Text
+            | Self::Count
+            | Self::Positive
+            | Self::Rate
+            | Self::Number
+            | Self::Share
+            | Self::Length
+            | Self::Timestamp => None,
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Checks the `WITH` options of a table against what its connector and its format take.
 
-use super::catalog::{CONNECTORS, Connector, connector};
-use super::option::{ConnectorOption, Default, Side};
+use super::catalog::{CONNECTORS, Connector, GENERAL_OPTIONS, connector};
+use super::option::{Absent, ConnectorOption, Side};
 use super::suggest::nearest;
-use crate::format::{FORMATS, FormatOptions, format};
+use crate::format::{FORMATS, Format, FormatOptions, format};
 use crate::plan::{OptionValue, Place, Role, Table};
 
 /// Something wrong with a table's options, and where.
@@ -16,10 +16,6 @@ pub struct OptionProblem {
     /// What to type.
     pub hint: Option<String>,
 }
-
-/// Options that mean the same for every connector; the planner reads them.
-const GENERAL_OPTIONS: &[(&str, Side)] =
-    &[("dead.letter", Side::Source), ("upsert.by", Side::Sink)];
 
 /// Everything that is wrong with the options of `table`, in the order of the file.
 #[must_use]
@@ -171,11 +167,19 @@ impl Check<'_> {
         let side = self.side();
         let general = GENERAL_OPTIONS
             .iter()
-            .any(|(general, of)| *general == name && side.meets(*of));
+            .any(|general| general.name == name && side.meets(general.side));
         let own = self
             .option(name)
             .is_some_and(|option| side.meets(option.side));
-        general || own || (self.takes_format() && (name == "format" || is_format_option(name)))
+        general || own || (self.takes_format() && (name == "format" || self.is_of_format(name)))
+    }
+
+    /// Whether an option is one of the format's; of any format's where none is chosen yet.
+    fn is_of_format(&self, name: &str) -> bool {
+        match self.table.option("format").and_then(format) {
+            Some(chosen) => has_option(chosen, name),
+            None => FORMATS.iter().any(|format| has_option(format, name)),
+        }
     }
 
     fn unknown_name(&mut self, name: &str, value: &OptionValue) {
@@ -187,6 +191,14 @@ impl Check<'_> {
             };
             let message = format!("option `{name}` of connector `{connector}` is for {there}");
             let hint = format!("`{}` is a {here} here; leave it out", self.table.name);
+            return self.problem(value.place, message, Some(hint));
+        }
+        if let (true, Some(other)) = (
+            self.takes_format(),
+            FORMATS.iter().find(|format| has_option(format, name)),
+        ) {
+            let message = format!("option `{name}` is for the format `{}`", other.name);
+            let hint = format!("leave it out, or say format = '{}'", other.name);
             return self.problem(value.place, message, Some(hint));
         }
         if let Some(problem) = self.unknown_field(name, value) {
@@ -249,17 +261,13 @@ impl Check<'_> {
 
     fn known_names(&self) -> Vec<&'static str> {
         let side = self.side();
-        let own = self
-            .connector
-            .options
-            .iter()
-            .filter(|o| side.meets(o.side))
-            .map(|o| o.name);
-        let general = GENERAL_OPTIONS
-            .iter()
-            .filter(|(_, of)| side.meets(*of))
-            .map(|(name, _)| *name);
-        let mut names: Vec<&'static str> = own.collect();
+        let on_side = |options: &'static [ConnectorOption]| {
+            options
+                .iter()
+                .filter(move |option| side.meets(option.side))
+                .map(|option| option.name)
+        };
+        let mut names: Vec<&'static str> = on_side(self.connector.options).collect();
         if self.takes_format() {
             names.push("format");
             // Only those of the format that was chosen, if one was.
@@ -271,7 +279,7 @@ impl Check<'_> {
                 names.extend(format.options.iter().map(|option| option.name));
             }
         }
-        names.extend(general);
+        names.extend(on_side(GENERAL_OPTIONS));
         names.dedup();
         names
     }
@@ -318,7 +326,7 @@ impl Check<'_> {
     fn required(&mut self) {
         let side = self.side();
         for option in self.connector.options {
-            if option.default == Default::Required
+            if option.default == Absent::Required
                 && side.meets(option.side)
                 && self.table.option(option.name).is_none()
             {
@@ -374,11 +382,8 @@ impl Check<'_> {
     }
 }
 
-fn is_format_option(name: &str) -> bool {
-    FORMATS
-        .iter()
-        .flat_map(|format| format.options)
-        .any(|option| option.name == name)
+fn has_option(format: &Format, name: &str) -> bool {
+    format.options.iter().any(|option| option.name == name)
 }
 
 impl Side {

@@ -122,6 +122,10 @@ impl<I: Inbox> SourceTask<I> {
             moved: true,
             held: VecDeque::new(),
         };
+        for insert in spec.chain.inserts() {
+            // An INSERT is accounted for even if nothing ever comes.
+            shared.count(insert, spec.table, Fates::default());
+        }
         let random = match spec.pace {
             Pace::Interval(_) => 0,
             Pace::Arrivals { seed } => seed,

@@ -68,7 +68,6 @@ pub struct Summary {
 struct OpenedSource {
     table: TableId,
     name: String,
-    columns: Vec<usize>,
     intake: Intake,
     source: Arc<dyn Source>,
     partitions: Arc<Vec<String>>,
@@ -177,7 +176,7 @@ fn open_sources(
         Ok(OpenedSource {
             table: id,
             name: table.name.clone(),
-            columns,
+
             intake,
             partitions: Arc::new(names.collect()),
             source,

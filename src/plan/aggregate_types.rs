@@ -12,9 +12,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{
-    DECIMAL128_MAX_PRECISION, DECIMAL128_MAX_SCALE, DataType, Field, IntervalUnit,
-};
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DECIMAL128_MAX_SCALE, DataType, Field};
 
 use super::AggregateFunction;
 
@@ -96,8 +94,7 @@ fn sum_type(argument: &DataType) -> Result<DataType, String> {
         DataType::Int64 | DataType::UInt64 => DataType::Decimal128(DECIMAL128_MAX_PRECISION, 0),
         DataType::Decimal128(_, scale) => DataType::Decimal128(DECIMAL128_MAX_PRECISION, *scale),
         DataType::Float32 | DataType::Float64 => DataType::Float64,
-        DataType::Interval(IntervalUnit::MonthDayNano) => argument.clone(),
-        other => return Err(format!("sum takes numbers or intervals, not {other}")),
+        other => return Err(format!("sum takes numbers, not {other}")),
     })
 }
 

@@ -26,6 +26,7 @@ pub struct Zone {
 }
 
 /// One way to run the case. All must end with the same tables.
+#[derive(Debug)]
 pub struct Run {
     pub threads: i64,
     /// Where epochs are cut; by time if not given.

@@ -71,6 +71,11 @@ fn every_run_ends_with_the_tables_that_postgres_computes() {
     );
 }
 
+/// The pipeline file of a case, as one that is right.
+pub fn pipeline(seed: u64) -> String {
+    Case::random(seed).sql()
+}
+
 fn number(name: &str, default: u64) -> u64 {
     match std::env::var(name) {
         Ok(text) => text
@@ -102,7 +107,7 @@ fn check(client: &mut Client, case: &Case, folder: &Path) -> Result<(), String> 
     for (index, run) in case.runs.iter().enumerate() {
         let folder = folder.join(format!("run-{index}"));
         case.write(&folder);
-        let outcome = play(case, run, &folder).map_err(|e| format!("run {index}: {e}"))?;
+        let outcome = play(case, run, &folder).map_err(|e| format!("run {index}, {run:?}: {e}"))?;
         outcomes.push(outcome);
     }
     let reference = &outcomes[0];
@@ -117,7 +122,8 @@ fn check(client: &mut Client, case: &Case, folder: &Path) -> Result<(), String> 
     for (index, outcome) in outcomes.iter().enumerate() {
         same_accounts(&expected, &outcome.accounts).map_err(|e| format!("run {index}: {e}"))?;
         for (ours, first) in outcome.tables.iter().zip(&reference.tables) {
-            same_bits(first, ours).map_err(|e| format!("run {index} and run 0: {e}"))?;
+            same_bits(first, ours)
+                .map_err(|e| format!("run {index}, {:?}, and run 0: {e}", case.runs[index]))?;
         }
     }
     Ok(())

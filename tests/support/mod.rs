@@ -30,7 +30,11 @@ pub enum Exit {
 /// If it ran into the time limit or was ended by a signal that nobody sent.
 pub fn tidemark(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
     let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_tidemark"));
-    command.current_dir(folder).args(arguments).timeout(LIMIT);
+    command
+        .current_dir(folder)
+        .args(arguments)
+        .env("RUST_BACKTRACE", "0")
+        .timeout(LIMIT);
     for (name, value) in variables {
         command.env(name, value);
     }

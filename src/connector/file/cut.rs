@@ -9,9 +9,9 @@
 //! A block ends at the last record end within `BLOCK_BYTES` of its start, so where it ends depends
 //! on where it starts and on the bytes, and on nothing else: not on how much a read returned.
 //!
-//! A record that is larger than that makes the block as large as it needs, up to `look_ahead`: 16
-//! times the limit on a record. So whatever the decoder may accept arrives whole, and memory stays
-//! bounded whatever the file holds. What has no end within the look-ahead is bad in any case:
+//! A record that is larger than that makes the block as large as it needs, up to `look_ahead`,
+//! which is well past the limit on a record. So whatever the decoder may accept arrives whole, and
+//! memory stays bounded whatever the file holds. What has no end within it is bad in any case:
 //!
 //! * A quote that does not close, within the look-ahead or before the end of the file, is a
 //!   mistake. Its record is taken to end with its first line, which is a block of its own; reading
@@ -30,8 +30,19 @@ use crate::types::Offset;
 /// several are on their way at once.
 const BLOCK_BYTES: usize = 1 << 20;
 
-/// How many record limits a record is searched for its end.
+/// `BLOCK_BYTES`, or what a test asks for: small files then make many blocks.
+fn block_bytes() -> usize {
+    static ASKED: std::sync::OnceLock<Option<usize>> = std::sync::OnceLock::new();
+    let asked = || std::env::var("TIDEMARK_TEST_BLOCK").ok()?.parse().ok();
+    ASKED.get_or_init(asked).unwrap_or(BLOCK_BYTES).max(1)
+}
+
+/// How many record limits a record is searched for its end: enough that a record which is merely too
+/// long is one reject with all its bytes.
 const LOOK_AHEAD: usize = 16;
+
+/// Where that would be much memory, this is enough.
+const LOOK_AHEAD_BYTES_MAX: usize = 64 << 20;
 
 /// Yields the blocks of one stream, from a position on.
 pub(super) struct Cutter<R> {
@@ -56,7 +67,7 @@ impl<R: Read> Cutter<R> {
         Self {
             input,
             framing,
-            block_bytes: BLOCK_BYTES,
+            block_bytes: block_bytes(),
             record_bytes_max,
             buffer: Vec::new(),
             drained: false,
@@ -96,10 +107,7 @@ impl<R: Read> Cutter<R> {
 
     /// The next whole records, or the end.
     pub(super) fn next(&mut self) -> io::Result<Option<Block>> {
-        let look_ahead = self
-            .record_bytes_max
-            .saturating_mul(LOOK_AHEAD)
-            .max(self.block_bytes);
+        let look_ahead = self.look_ahead();
         let mut window = self.block_bytes;
         loop {
             self.fill(window)?;
@@ -121,6 +129,15 @@ impl<R: Read> Cutter<R> {
             }
             window = window.saturating_mul(2).min(look_ahead);
         }
+    }
+
+    /// How far a record's end is looked for: at least as far as the longest record and its line
+    /// end go.
+    fn look_ahead(&self) -> usize {
+        (self.record_bytes_max * LOOK_AHEAD)
+            .min(LOOK_AHEAD_BYTES_MAX)
+            .max(self.record_bytes_max + b"\r\n".len())
+            .max(self.block_bytes)
     }
 
     /// The first record has no end within `window` bytes.

@@ -2,11 +2,12 @@
 //!
 //! The list of files is fixed when the source is opened, and with it each file's size and checksum,
 //! which the marks keep: a file that has changed since cannot be resumed. `.gz` and `.zst` are
-//! unpacked on the way; offsets count unpacked bytes.
+//! unpacked on the way; offsets count unpacked bytes. As a sink: `sink`.
 
 mod cut;
 mod find;
 mod head;
+mod sink;
 #[cfg(test)]
 mod tests;
 
@@ -18,9 +19,10 @@ use std::thread;
 use self::cut::Cutter;
 use self::find::{Compression, Content, Found};
 use self::head::Head;
-use super::catalog::{Connector, SourceEntry};
-use super::open::{OpenSource, required};
-use super::option::{ConnectorOption, Default, Side, ValueKind};
+pub use self::sink::FileSink;
+use super::catalog::{Connector, Guarantee, SinkEntry, SourceEntry};
+use super::open::{OpenSink, OpenSource, required, resolve};
+use super::option::{Absent, ConnectorOption, Side, ValueKind};
 use super::{ConnectorError, Partition, Reader, Source};
 use crate::format::{Block, Decoder, FormatOptions, Wanted, check_header, decoder};
 use crate::types::Offset;
@@ -28,11 +30,11 @@ use crate::types::Offset;
 /// Reads files; writes one.
 pub(super) const CONNECTOR: Connector = Connector {
     name: "file",
-    help: "files of records; .gz and .zst are unpacked",
+    help: "files of records; .gz and .zst are unpacked; a sink appends to one",
     options: &[ConnectorOption {
         name: "path",
-        help: "a file, a folder, or a pattern such as data/*.json",
-        default: Default::Required,
+        help: "a file, a folder, or a pattern such as data/*.json; a sink writes one file",
+        default: Absent::Required,
         side: Side::Both,
         kind: ValueKind::Text,
     }],
@@ -52,7 +54,19 @@ pub(super) const CONNECTOR: Connector = Connector {
             },
         },
     }),
-    sink: None,
+    sink: Some(SinkEntry {
+        guarantee: Guarantee::ExactlyOnce,
+        keyed: false,
+        takes_format: true,
+        open: OpenSink {
+            database: |table, base| {
+                resolve(table.option("path").unwrap_or_default(), base)
+                    .display()
+                    .to_string()
+            },
+            open: |origin| Ok(Box::new(FileSink::from_origin(&origin)?)),
+        },
+    }),
 };
 
 /// Files of one format.

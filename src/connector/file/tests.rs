@@ -13,7 +13,7 @@ use crate::connector::fixtures::table;
 use crate::connector::{ConnectorError, SharedSource, open_source};
 use crate::format::{Block, Framing, RecordEnds, value_text};
 use crate::plan::Role;
-use crate::types::{Clock, Offset};
+use crate::types::{Clock, Offset, Reason};
 
 const CSV: Framing = Framing::QuotedLines {
     quote: b'"',
@@ -351,4 +351,44 @@ fn a_file_that_cannot_be_unpacked_names_itself() {
         message.starts_with("cannot read `a.json.gz`: "),
         "{message}"
     );
+}
+
+/// How many rows, and why the others are none.
+fn outcomes(source: &SharedSource) -> (usize, Vec<Reason>) {
+    let (mut reader, mut decoder) = (source.open(0, Offset(0)).unwrap(), source.decoder());
+    let (mut rows, mut reasons) = (0, Vec::new());
+    while let Some(block) = reader.next().unwrap() {
+        let decoded = decoder.decode(&block);
+        rows += decoded.rows.num_rows();
+        reasons.extend(decoded.rejects.iter().map(|reject| reject.reject.reason));
+    }
+    (rows, reasons)
+}
+
+#[test]
+fn a_record_past_every_limit_is_one_reject() {
+    let folder = TempDir::new().unwrap();
+    let long = "x".repeat(3 << 20);
+    let text = format!("{{\"page\": \"a\"}}\n{{\"page\": \"{long}\"}}\n{{\"page\": \"b\"}}\n");
+    std::fs::write(folder.path().join("a.json"), text).unwrap();
+
+    let options = [
+        ("path", "a.json"),
+        ("format", "json"),
+        ("max.record.bytes", "64KiB"),
+    ];
+    let source = open(&folder, &options).unwrap();
+
+    assert_eq!(outcomes(&source), (2, vec![Reason::TooLong]));
+}
+
+#[test]
+fn a_stray_quote_in_a_file_is_one_reject() {
+    let folder = TempDir::new().unwrap();
+    let text = format!("page,views\na,1\n\"b,2\n{}", "c,3\n".repeat(1000));
+    std::fs::write(folder.path().join("a.csv"), text).unwrap();
+
+    let source = open(&folder, &[("path", "a.csv"), ("format", "csv")]).unwrap();
+
+    assert_eq!(outcomes(&source), (1001, vec![Reason::Malformed]));
 }

@@ -7,6 +7,8 @@
 
 mod draw;
 mod field;
+mod given;
+mod number;
 #[cfg(test)]
 mod tests;
 
@@ -16,13 +18,14 @@ use std::time::Duration;
 use arrow::array::{Array, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::filter_record_batch;
 
-use self::field::{EventTimes, FieldProblem, Maker};
+use self::field::{EventTimes, Maker};
+use self::given::FieldProblem;
 use super::catalog::{Connector, SourceEntry};
 use super::open::{OpenSource, SourceOrigin};
-use super::option::{self, ConnectorOption, Default, Side, ValueKind};
+use super::option::{self, Absent, ConnectorOption, Side, ValueKind};
 use super::{ConnectorError, Partition, Reader, Source};
 use crate::format::{Block, Decoded, Decoder, RejectedRecord, Wanted};
-use crate::plan::Table;
+use crate::plan::{Role, Table};
 use crate::types::{Clock, Offset, Reason, Reject, Span};
 
 /// Rows per block: as many as a batch has anywhere.
@@ -46,7 +49,7 @@ const fn option(
     ConnectorOption {
         name,
         help,
-        default: Default::Is(default),
+        default: Absent::Means(default),
         side: Side::Source,
         kind,
     }
@@ -181,17 +184,24 @@ pub(super) const CONNECTOR: Connector = Connector {
     sink: None,
 };
 
-/// Every option of a field that does not fit its column.
+/// Every option of a field that does not fit its column, and a table to look up in without an end.
 fn check(table: &Table) -> Vec<(String, String)> {
     let settings = Settings::new(table);
     let columns = table
         .columns
         .iter()
         .filter(|column| column.computed.is_none());
-    columns
-        .filter_map(|column| Maker::new(table, &column.field, settings.seed, settings.times).err())
+    let makers =
+        columns.map(|column| Maker::new(table, &column.field, settings.seed, settings.times));
+    let mut problems: Vec<(String, String)> = makers
+        .filter_map(Result::err)
         .map(|problem| (problem.option, problem.message))
-        .collect()
+        .collect();
+    if table.role == Role::Reference && settings.rows.is_none() {
+        let message = "a table that is looked up in must have an end: give `rows`";
+        problems.push(("rows".to_owned(), message.to_owned()));
+    }
+    problems
 }
 
 /// A table's options.

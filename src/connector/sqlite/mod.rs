@@ -36,8 +36,8 @@ use rusqlite::{
 use self::schema::{Admission, Facts, Refusal};
 use self::write::TableWriter;
 use super::catalog::{Connector, Guarantee, SinkEntry};
-use super::open::{OpenSink, SinkOrigin, required, resolve, sink_table};
-use super::option::{ConnectorOption, Default, Side, ValueKind};
+use super::open::{OpenSink, SinkOrigin, missing_folder, required, resolve, sink_table};
+use super::option::{Absent, ConnectorOption, Side, ValueKind};
 use super::{ConnectorError, Destination, Finding, SinkTable, TableChanges};
 use crate::types::{Epoch, Mark};
 
@@ -70,14 +70,14 @@ pub(super) const CONNECTOR: Connector = Connector {
         ConnectorOption {
             name: "path",
             help: "the SQLite file; it is made if it is missing",
-            default: Default::Required,
+            default: Absent::Required,
             side: Side::Sink,
             kind: ValueKind::Text,
         },
         ConnectorOption {
             name: "table",
             help: "the name of the table there",
-            default: Default::Is("the table's name here"),
+            default: Absent::Means("the table's name here"),
             side: Side::Sink,
             kind: ValueKind::Text,
         },
@@ -150,7 +150,7 @@ impl Sqlite {
 
     fn connect(&self) -> Result<Connection, ConnectorError> {
         let connection = Connection::open(&self.path).map_err(|e| self.error("open", e))?;
-        configure(&connection).map_err(|e| self.error("open", e))?;
+        configure(&connection, self.tables.len()).map_err(|e| self.error("open", e))?;
         Ok(connection)
     }
 
@@ -335,16 +335,12 @@ impl Sqlite {
 
     /// The file is not there: would it be possible to make it?
     fn inspect_folder(&self) -> Result<Vec<Finding>, ConnectorError> {
-        let folder = match self.path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        if folder.is_dir() {
+        let Some(folder) = missing_folder(&self.path) else {
             return Ok(Vec::new());
-        }
+        };
         let finding = |table| Finding {
             table,
-            message: format!("the folder `{}` does not exist", folder.display()),
+            message: format!("the folder `{folder}` does not exist"),
             hint: Some("create it, or change `path`".to_owned()),
         };
         Ok((0..self.tables.len()).map(finding).collect())
@@ -378,9 +374,10 @@ impl MarkRow {
     }
 }
 
-fn configure(connection: &Connection) -> rusqlite::Result<()> {
+fn configure(connection: &Connection, tables: usize) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.set_prepared_statement_cache_capacity(64);
+    // Every table has three statements, and there are a few more.
+    connection.set_prepared_statement_cache_capacity(3 * tables + 8);
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
     // Some file systems cannot do WAL. A rollback journal then keeps transactions whole only

@@ -26,9 +26,18 @@ pub(super) struct Facts {
 struct Existing {
     is_view: bool,
     columns: Vec<ExistingColumn>,
-    /// The column names of the primary key and of every unique index that has no condition.
-    unique: Vec<Vec<String>>,
+    /// The primary key and every unique index that has no condition.
+    unique: Vec<Unique>,
     has_rows: bool,
+}
+
+/// Columns of which no two rows have the same values.
+#[derive(Debug, PartialEq, Eq)]
+struct Unique {
+    /// In lower case, sorted.
+    columns: Vec<String>,
+    /// How texts are compared, if not byte by byte.
+    collation: Option<String>,
 }
 
 #[derive(Debug)]
@@ -176,53 +185,60 @@ fn fits(table: &SinkTable, existing: &Existing) -> Result<(), Refusal> {
 /// A keyed table needs exactly its key to be unique; an append table must not have a key that
 /// would turn a second equal row into an error.
 fn key_fits(table: &SinkTable, existing: &Existing) -> Result<(), String> {
-    let sorted = |names: Vec<String>| {
-        let mut names: Vec<String> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
-        names.sort();
-        names
-    };
-    let key = sorted(
-        table
-            .key_names()
-            .iter()
-            .map(|&name| name.to_owned())
-            .collect(),
-    );
-    let there: Vec<Vec<String>> = existing.unique.iter().cloned().map(sorted).collect();
+    let key = sorted(table.key_names());
     if key.is_empty() {
         // A column that we do not fill (a rowid of one's own) may be unique.
-        let filled = |name: &String| {
+        let filled = sorted(
             table
                 .schema
                 .fields()
                 .iter()
-                .any(|f| f.name().eq_ignore_ascii_case(name))
-        };
-        return match there.iter().find(|names| names.iter().all(filled)) {
-            Some(names) => Err(format!(
+                .map(|field| field.name().as_str()),
+        );
+        let unique = existing
+            .unique
+            .iter()
+            .find(|unique| unique.columns.iter().all(|name| filled.contains(name)));
+        return match unique {
+            Some(unique) => Err(format!(
                 "has the key ({}), but the declaration has no PRIMARY KEY",
-                names.join(", ")
+                unique.columns.join(", ")
             )),
             None => Ok(()),
         };
     }
-    if there.contains(&key) {
+    let of_key: Vec<&Unique> = existing
+        .unique
+        .iter()
+        .filter(|u| u.columns == key)
+        .collect();
+    if of_key.iter().any(|unique| unique.collation.is_none()) {
         return Ok(());
     }
+    if let Some(collation) = of_key.iter().find_map(|unique| unique.collation.as_deref()) {
+        return Err(format!(
+            "takes different keys for the same, by COLLATE {collation}"
+        ));
+    }
     let wanted = table.key_names().join(", ");
-    match existing
+    let primary = existing
         .columns
         .iter()
-        .filter(|c| c.in_primary_key)
-        .map(|c| c.name.as_str())
-        .collect::<Vec<_>>()
-    {
-        none if none.is_empty() => Err(format!("has no key; PRIMARY KEY ({wanted}) is declared")),
-        names => Err(format!(
-            "has PRIMARY KEY ({}); PRIMARY KEY ({wanted}) is declared",
-            names.join(", ")
-        )),
+        .filter(|column| column.in_primary_key);
+    let primary: Vec<&str> = primary.map(|column| column.name.as_str()).collect();
+    if primary.is_empty() {
+        return Err(format!("has no key; PRIMARY KEY ({wanted}) is declared"));
     }
+    let there = primary.join(", ");
+    Err(format!(
+        "has PRIMARY KEY ({there}); PRIMARY KEY ({wanted}) is declared"
+    ))
+}
+
+fn sorted<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let mut names: Vec<String> = names.into_iter().map(str::to_ascii_lowercase).collect();
+    names.sort();
+    names
 }
 
 /// What SQLite does to a value of a column, by its declared type.
@@ -415,19 +431,19 @@ impl Existing {
             })?
             .collect::<rusqlite::Result<_>>()?;
 
-        let mut unique: Vec<Vec<String>> = connection
+        let mut unique: Vec<Unique> = connection
             .prepare("SELECT name FROM pragma_index_list(?) WHERE \"unique\" = 1 AND partial = 0")?
             .query_map([name], |row| row.get::<_, String>(0))?
-            .map(|index| index.and_then(|index| index_columns(connection, &index)))
+            .map(|index| index.and_then(|index| Unique::read(connection, &index)))
             .collect::<rusqlite::Result<_>>()?;
         // An INTEGER PRIMARY KEY has no index: it is the rowid.
-        let primary: Vec<String> = columns
-            .iter()
-            .filter(|(pk, _)| *pk > 0)
-            .map(|(_, c)| c.name.clone())
-            .collect();
-        if !primary.is_empty() {
-            unique.push(primary);
+        let primary = columns.iter().filter(|(pk, _)| *pk > 0);
+        let primary = sorted(primary.map(|(_, column)| column.name.as_str()));
+        if primary.len() == 1 && unique.iter().all(|unique| unique.columns != primary) {
+            unique.push(Unique {
+                columns: primary,
+                collation: None,
+            });
         }
         let has_rows = kind == "table"
             && connection.query_row(
@@ -444,10 +460,21 @@ impl Existing {
     }
 }
 
-/// The names of an index's columns; an index over an expression yields a name no column has.
-fn index_columns(connection: &Connection, index: &str) -> rusqlite::Result<Vec<String>> {
-    connection
-        .prepare("SELECT coalesce(name, '') FROM pragma_index_info(?) ORDER BY seqno")?
-        .query_map([index], |row| row.get(0))?
-        .collect()
+impl Unique {
+    /// The key columns of an index; an expression among them gets a name that no column has.
+    fn read(connection: &Connection, index: &str) -> rusqlite::Result<Self> {
+        let columns: Vec<(String, String)> = connection
+            .prepare("SELECT coalesce(name, ''), coll FROM pragma_index_xinfo(?) WHERE key = 1")?
+            .query_map([index], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<rusqlite::Result<_>>()?;
+        let collations = columns.iter().map(|(_, collation)| collation);
+        let loose = collations
+            .into_iter()
+            .find(|c| !c.eq_ignore_ascii_case("binary"))
+            .cloned();
+        Ok(Self {
+            columns: sorted(columns.iter().map(|(name, _)| name.as_str())),
+            collation: loose,
+        })
+    }
 }

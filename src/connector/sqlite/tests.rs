@@ -8,6 +8,7 @@ use arrow::array::{
     ArrayRef, Float64Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
 };
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit};
+use proptest::prelude::*;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -150,6 +151,49 @@ fn more_rows_than_fit_one_statement_all_arrive() {
             .zip(0..)
             .all(|((page, views), n)| *page == format!("page {n:04}") && *views == n)
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_keyed_table_is_what_its_changes_add_up_to(
+        // Per epoch and key: nothing, a new value, or its deletion; and where a new start comes.
+        epochs in prop::collection::vec(
+            (prop::collection::btree_map(0_u8..60, prop::option::of(0_i64..100), 0..60), any::<bool>()),
+            1..6,
+        ),
+    ) {
+        let folder = TempDir::new().unwrap();
+        let mut sink = open(&folder, "p", counts(&[0]));
+        sink.take_over(0).unwrap();
+        let mut expected = BTreeMap::new();
+
+        for ((changes, restart), epoch) in epochs.into_iter().zip(1..) {
+            let names: BTreeMap<String, Option<i64>> =
+                changes.into_iter().map(|(key, value)| (format!("page {key}"), value)).collect();
+            let (pages, views): (Vec<&str>, Vec<i64>) =
+                names.iter().filter_map(|(name, value)| Some((name.as_str(), (*value)?))).unzip();
+            let gone: Vec<&str> =
+                names.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| name.as_str()).collect();
+            let change = TableChanges {
+                table: 0,
+                upserts: Some(rows(&pages, &views)),
+                deletes: Some(keys(&gone)),
+            };
+            sink.publish(&mark(epoch), &[change]).unwrap();
+            expected.extend(names.clone());
+            if restart {
+                sink = open(&folder, "p", counts(&[0]));
+                let found = sink.take_over(epoch).unwrap().unwrap();
+                prop_assert_eq!(found.epoch, Epoch(epoch));
+            }
+        }
+
+        let expected: Vec<(String, i64)> =
+            expected.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        prop_assert_eq!(content(&folder), expected);
+    }
 }
 
 #[test]
@@ -326,6 +370,10 @@ fn a_table_that_differs_is_refused_with_the_difference() {
         (
             "CREATE TABLE counts (page TEXT, views INT)",
             "has no key; PRIMARY KEY (page) is declared",
+        ),
+        (
+            "CREATE TABLE counts (page TEXT COLLATE NOCASE PRIMARY KEY, views INT)",
+            "takes different keys for the same, by COLLATE NOCASE",
         ),
         (
             "CREATE TABLE counts (page TEXT, views INT, PRIMARY KEY (page, views))",

@@ -59,7 +59,7 @@ fn an_unknown_option_suggests_the_nearest_name() {
                 ("csv.delimeter", ";")
             ]
         ),
-        "1: table `t` needs the option `path` (add path = '..': a file, a folder, or a pattern such as data/*.json)\n\
+        "1: table `t` needs the option `path` (add path = '..': a file, a folder, or a pattern such as data/*.json; a sink writes one file)\n\
          3: unknown option `paht` for connector `file` (did you mean `path`?)\n\
          5: unknown option `csv.delimeter` for connector `file` (did you mean `csv.delimiter`?)"
     );
@@ -162,5 +162,31 @@ fn a_field_option_that_does_not_fit_its_column_is_found_before_it_runs() {
             &[("connector", "generator"), ("fields.views.values", "1,two")]
         ),
         "3: `1,two` are not all values of type Int64"
+    );
+}
+
+#[test]
+fn made_up_rows_to_look_up_in_must_end() {
+    let rows = [("connector", "generator"), ("rows", "5")];
+
+    assert_eq!(problems(Role::Reference, &rows), "");
+    assert_eq!(
+        problems(Role::Reference, &rows[..1]),
+        "1: a table that is looked up in must have an end: give `rows`"
+    );
+}
+
+#[test]
+fn an_option_of_another_format_says_which() {
+    let json = [
+        ("connector", "file"),
+        ("path", "x"),
+        ("format", "json"),
+        ("csv.header", "false"),
+    ];
+
+    assert_eq!(
+        problems(Role::Source, &json),
+        "5: option `csv.header` is for the format `csv` (leave it out, or say format = 'csv')"
     );
 }

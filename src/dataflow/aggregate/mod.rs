@@ -29,6 +29,7 @@ mod error;
 mod keys;
 mod partials;
 mod plan;
+mod recipe;
 mod shape;
 mod table;
 mod tables;

@@ -9,15 +9,14 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array, UInt64Array};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow::error::ArrowError;
 
-use super::accumulators::{Accumulator, Counts, FloatSums, Output, Side, extremes, whole_sums};
+use super::accumulators::{Accumulator, Output};
 use super::aggregates::Aggregates;
 use super::error::AggregateError;
 use super::keys::{KeyCodec, hashes, route};
 use super::partials::Partials;
-use crate::plan::aggregate_types::result_type;
-use crate::plan::{AggregateCall, AggregateFunction, AggregateWindow, Emit, Expression};
+use super::recipe::{Recipe, resolve};
+use crate::plan::{AggregateCall, AggregateWindow, Emit, Expression};
 
 /// How an aggregate computes. Cheap to clone; `partials` and `aggregates` make what holds rows.
 #[derive(Clone)]
@@ -27,6 +26,8 @@ pub struct Aggregation(Arc<Plan>);
 pub(super) struct Plan {
     /// Evaluated once per batch; everything below names them by position.
     expressions: Vec<Expression>,
+    /// Whether partition and offset follow the input's columns, and then the expressions.
+    positions: bool,
     keys: Vec<usize>,
     pub(super) codec: KeyCodec,
     pub(super) recipes: Vec<Recipe>,
@@ -37,16 +38,6 @@ pub(super) struct Plan {
     pub(super) partial: SchemaRef,
 }
 
-/// How to make an accumulator and what to give it.
-#[derive(Clone, PartialEq)]
-pub(super) struct Recipe {
-    kind: Kind,
-    pub(super) arguments: Vec<usize>,
-    pub(super) filter: Option<usize>,
-    /// The first call that asked for it, for errors.
-    pub(super) text: String,
-}
-
 /// What an aggregate yields: a reading of an accumulator.
 pub(super) struct Reading {
     pub(super) accumulator: usize,
@@ -54,17 +45,9 @@ pub(super) struct Reading {
     pub(super) text: String,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-enum Kind {
-    Count,
-    FloatSum,
-    WholeSum(DataType),
-    Extreme(DataType, Side),
-}
-
 /// The evaluated columns of a batch.
 pub(super) struct Evaluated {
-    /// By the positions in `Plan::expressions`.
+    /// By the positions in `Plan::expressions`; then partition and offset, if they are needed.
     pub(super) columns: Vec<ArrayRef>,
     /// One key per row.
     pub(super) keys: arrow::array::BinaryArray,
@@ -102,11 +85,19 @@ impl Aggregation {
                 text: call.text.clone(),
             });
         }
+        let positions = recipes.iter().any(|recipe| recipe.positions);
+        for recipe in recipes.iter_mut().filter(|recipe| recipe.positions) {
+            // The value stays last: what comes before it is the order.
+            let value = recipe.arguments.len() - 1;
+            let (partition, offset) = (expressions.len(), expressions.len() + 1);
+            recipe.arguments.splice(value..value, [partition, offset]);
+        }
         let key_types = keys.iter().map(|&key| expressions[key].data_type.clone());
         let codec = KeyCodec::new(&key_types.collect::<Vec<_>>())?;
         let partial = partial_schema(window, &recipes)?;
         Ok(Self(Arc::new(Plan {
             expressions,
+            positions,
             keys,
             codec,
             recipes,
@@ -134,7 +125,7 @@ impl Aggregation {
     /// every batch of rows: partition (UInt32) and offset (UInt64).
     #[must_use]
     pub fn positions_needed(&self) -> bool {
-        false
+        self.0.positions
     }
 
     /// What `Partials::drain` yields and `Aggregates::merge` takes. The first column is the hash
@@ -163,7 +154,11 @@ impl Plan {
             .expressions
             .iter()
             .map(|expression| evaluate(expression, input));
-        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        let mut columns = columns.collect::<Result<Vec<_>, _>>()?;
+        if self.positions {
+            let at = input.num_columns() - 2;
+            columns.extend_from_slice(&input.columns()[at..]);
+        }
         let keys: Vec<ArrayRef> = self
             .keys
             .iter()
@@ -212,37 +207,6 @@ impl Plan {
     }
 }
 
-impl Recipe {
-    /// An error of the accumulator.
-    pub(super) fn failed(&self, cause: ArrowError) -> AggregateError {
-        AggregateError::Compute {
-            text: self.text.clone(),
-            cause,
-        }
-    }
-
-    /// Whether an accumulator made by this recipe is one that `other` asks for.
-    fn serves(&self, other: &Self) -> bool {
-        (&self.kind, &self.arguments, self.filter) == (&other.kind, &other.arguments, other.filter)
-    }
-
-    fn accumulator(&self) -> Result<Box<dyn Accumulator>, AggregateError> {
-        let unsupported = |reason: String| AggregateError::Unsupported {
-            text: self.text.clone(),
-            reason,
-        };
-        match &self.kind {
-            Kind::Count => Ok(Box::<Counts>::default()),
-            Kind::FloatSum => Ok(Box::<FloatSums>::default()),
-            Kind::WholeSum(argument) => whole_sums(argument)
-                .ok_or_else(|| unsupported(format!("{argument} is not a number"))),
-            Kind::Extreme(argument, side) => {
-                extremes(argument, *side).map_err(|error| unsupported(error.to_string()))
-            }
-        }
-    }
-}
-
 fn evaluate(expression: &Expression, input: &RecordBatch) -> Result<ArrayRef, AggregateError> {
     expression
         .evaluate(input)
@@ -252,7 +216,8 @@ fn evaluate(expression: &Expression, input: &RecordBatch) -> Result<ArrayRef, Ag
         })
 }
 
-fn position(expressions: &mut Vec<Expression>, expression: &Expression) -> usize {
+/// The place of an expression among those that are evaluated.
+pub(super) fn position(expressions: &mut Vec<Expression>, expression: &Expression) -> usize {
     let known = expressions
         .iter()
         .position(|other| other.text == expression.text);
@@ -260,70 +225,6 @@ fn position(expressions: &mut Vec<Expression>, expression: &Expression) -> usize
         expressions.push(expression.clone());
         expressions.len() - 1
     })
-}
-
-fn resolve(
-    call: &AggregateCall,
-    expressions: &mut Vec<Expression>,
-) -> Result<(Recipe, Output), AggregateError> {
-    let unsupported = |reason: String| AggregateError::Unsupported {
-        text: call.text.clone(),
-        reason,
-    };
-    let types: Vec<DataType> = call.arguments.iter().map(|a| a.data_type.clone()).collect();
-    let result = result_type(&call.function, &types).map_err(unsupported)?;
-    let (kind, output) = kind_of(call, &types, &result).map_err(unsupported)?;
-    // A column that is never NULL has as many values as there are rows.
-    let counts_rows = matches!(call.function, AggregateFunction::Count)
-        && call.arguments.iter().all(|argument| !argument.nullable);
-    let arguments = match counts_rows {
-        true => Vec::new(),
-        false => call
-            .arguments
-            .iter()
-            .map(|a| position(expressions, a))
-            .collect(),
-    };
-    let recipe = Recipe {
-        kind,
-        arguments,
-        filter: call
-            .filter
-            .as_ref()
-            .map(|filter| position(expressions, filter)),
-        text: call.text.clone(),
-    };
-    recipe.accumulator()?;
-    Ok((recipe, output))
-}
-
-fn kind_of(
-    call: &AggregateCall,
-    types: &[DataType],
-    result: &DataType,
-) -> Result<(Kind, Output), String> {
-    use AggregateFunction as F;
-    let argument = types.first();
-    let sum = |argument: &DataType| match argument.is_floating() {
-        true => Kind::FloatSum,
-        false => Kind::WholeSum(argument.clone()),
-    };
-    if call.distinct {
-        return Err("DISTINCT is not supported yet".to_owned());
-    }
-    match (&call.function, argument) {
-        (F::Count, _) => Ok((Kind::Count, Output::Count)),
-        (F::Sum, Some(argument)) => Ok((sum(argument), Output::Sum(result.clone()))),
-        (F::Average, Some(argument)) => Ok((sum(argument), Output::Average(result.clone()))),
-        (F::Min, Some(argument)) => {
-            Ok((Kind::Extreme(argument.clone(), Side::Least), Output::Value))
-        }
-        (F::Max, Some(argument)) => Ok((
-            Kind::Extreme(argument.clone(), Side::Greatest),
-            Output::Value,
-        )),
-        _ => Err("not supported yet".to_owned()),
-    }
 }
 
 /// Names of the columns of a partial state.

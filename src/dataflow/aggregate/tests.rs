@@ -1,4 +1,6 @@
 //! Aggregation as a whole: rows in, rows out.
 
+mod functions;
 mod kit;
+mod multiset;
 mod windows;

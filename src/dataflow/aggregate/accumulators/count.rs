@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array};
 use arrow::datatypes::{DataType, Int64Type};
 use arrow::error::ArrowError;
 
@@ -21,8 +21,7 @@ impl Counts {
         filter: Option<&BooleanArray>,
         amount: i64,
     ) {
-        let values = arguments.first().map(|values| values as &dyn Array);
-        let rows = counted(values, filter);
+        let rows = counted(arguments, filter);
         for_each(rows.as_ref(), groups, |_, group| self.0[group] += amount);
     }
 }

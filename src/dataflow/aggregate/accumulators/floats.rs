@@ -38,7 +38,13 @@ impl FloatSums {
         let sum = self.rounded(group)?;
         Ok(Some(match output {
             Output::Average(_) => sum / count as f64,
-            Output::Count | Output::Sum(_) | Output::Value => sum,
+            Output::Sum(_) => sum,
+            Output::Count
+            | Output::Moment(_)
+            | Output::Joined(_)
+            | Output::Continuous(_)
+            | Output::Discrete(_)
+            | Output::Value => panic!("a sum is not read as {output:?}"),
         }))
     }
 }
@@ -54,7 +60,7 @@ impl Accumulator for FloatSums {
         groups: &[u32],
         filter: Option<&BooleanArray>,
     ) -> Result<(), ArrowError> {
-        let rows = counted(Some(&arguments[0]), filter);
+        let rows = counted(&arguments[..1], filter);
         let floats = cast(&arguments[0], &DataType::Float64)?;
         let floats = floats.as_primitive::<Float64Type>().values();
         for_each(rows.as_ref(), groups, |row, group| {
@@ -69,7 +75,7 @@ impl Accumulator for FloatSums {
         groups: &[u32],
         filter: Option<&BooleanArray>,
     ) -> Result<(), ArrowError> {
-        let rows = counted(Some(&arguments[0]), filter);
+        let rows = counted(&arguments[..1], filter);
         let floats = cast(&arguments[0], &DataType::Float64)?;
         let floats = floats.as_primitive::<Float64Type>().values();
         for_each(rows.as_ref(), groups, |row, group| {
@@ -139,7 +145,7 @@ pub fn exact_state(sums: &ExactSums, groups: Range<usize>) -> Vec<ArrayRef> {
         rests.append_value(rest);
     }
     vec![
-        Arc::new(Decimal128Array::from(integers)),
+        Arc::new(Decimal128Array::from(integers).with_data_type(EXACT_STATE[0].clone())),
         Arc::new(Int16Array::from(exponents)),
         Arc::new(UInt64Array::from(counts)),
         Arc::new(rests.finish()),

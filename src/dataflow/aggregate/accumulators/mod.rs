@@ -3,10 +3,17 @@
 //! Each is a function of the multiset of values that it was given: not of their order, nor of how
 //! they were cut into batches or partial states. Results are read in place, as often as wanted.
 
+mod cardinality;
+mod collected;
 mod count;
+mod distinct;
 mod exact;
-mod extreme;
 mod floats;
+mod fold;
+mod lists;
+mod moments;
+mod quantiles;
+mod ranked;
 mod whole;
 mod wide;
 
@@ -17,9 +24,15 @@ use arrow::buffer::NullBuffer;
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
+pub use cardinality::Cardinalities;
+pub use collected::{Collected, Keep};
 pub use count::Counts;
-pub use extreme::{Side, extremes};
+pub use distinct::Distinct;
 pub use floats::FloatSums;
+pub use fold::{Bits, Side, bits, extremes};
+pub use moments::{Moment, Moments};
+pub use quantiles::Quantiles;
+pub use ranked::Ranked;
 pub use whole::whole_sums;
 
 /// What is read from an accumulator. Several calls may read one: `sum(x)` and `avg(x)` do.
@@ -31,6 +44,14 @@ pub enum Output {
     Sum(DataType),
     /// Their average, of this type.
     Average(DataType),
+    /// One of the variance family.
+    Moment(Moment),
+    /// Texts, joined by this.
+    Joined(String),
+    /// Interpolated at a fraction of the way through the values.
+    Continuous(f64),
+    /// A value at a fraction of the way.
+    Discrete(f64),
     /// The only thing that the accumulator yields.
     Value,
 }
@@ -88,8 +109,8 @@ pub trait Accumulator: Send {
     fn bytes(&self) -> usize;
 }
 
-/// The rows that count: those neither null nor filtered out. `None` is all of them.
-fn counted(values: Option<&dyn Array>, filter: Option<&BooleanArray>) -> Option<NullBuffer> {
+/// The rows that count: those without a NULL among `values` and not filtered out. `None` is all.
+fn counted(values: &[ArrayRef], filter: Option<&BooleanArray>) -> Option<NullBuffer> {
     let filter = filter.map(|filter| {
         let passes = match filter.nulls() {
             Some(nulls) => filter.values() & nulls.inner(),
@@ -97,8 +118,11 @@ fn counted(values: Option<&dyn Array>, filter: Option<&BooleanArray>) -> Option<
         };
         NullBuffer::new(passes)
     });
-    let values = values.and_then(Array::logical_nulls);
-    NullBuffer::union(values.as_ref(), filter.as_ref()).filter(|rows| rows.null_count() > 0)
+    let nulls = values.iter().map(|values| values.logical_nulls());
+    let rows = nulls.fold(filter, |rows, nulls| {
+        NullBuffer::union(rows.as_ref(), nulls.as_ref())
+    });
+    rows.filter(|rows| rows.null_count() > 0)
 }
 
 /// Calls `each(row, group)` for every row that counts.

@@ -126,7 +126,7 @@ impl<T: Total> WholeSums<T> {
         filter: Option<&BooleanArray>,
         sign: Sign,
     ) {
-        let rows = counted(Some(values), filter);
+        let rows = counted(std::slice::from_ref(values), filter);
         let values = values.as_primitive::<A>().values();
         match sign {
             Sign::Plus => for_each(rows.as_ref(), groups, |row, group| {
@@ -256,7 +256,7 @@ impl<T: Total> Accumulator for WholeSums<T> {
                 let sums = sums.collect::<Result<Decimal128Array, _>>()?;
                 Ok(Arc::new(sums.with_precision_and_scale(*digits, *scale)?))
             }
-            Output::Sum(_) | Output::Value => {
+            Output::Sum(_) => {
                 let sums = groups.map(|&group| {
                     let sum = self.sum(group, 38)?;
                     sum.map(i64::try_from).transpose().map_err(|_| {
@@ -274,6 +274,11 @@ impl<T: Total> Accumulator for WholeSums<T> {
                     averages.with_precision_and_scale(*digits, *scale)?,
                 ))
             }
+            Output::Moment(_)
+            | Output::Joined(_)
+            | Output::Continuous(_)
+            | Output::Discrete(_)
+            | Output::Value => panic!("a sum is not read as {output:?}"),
             Output::Average(other) => Err(ArrowError::InvalidArgumentError(format!(
                 "an average of integers or decimals is a decimal, not {other}"
             ))),

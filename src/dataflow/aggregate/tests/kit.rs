@@ -6,11 +6,12 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use datafusion_physical_expr::expressions::Column;
+use datafusion_common::ScalarValue;
+use datafusion_physical_expr::expressions::{Column, Literal};
 
 use super::super::{Aggregates, Aggregation};
 use crate::plan::aggregate_types::result_type;
-use crate::plan::{AggregateCall, AggregateFunction, AggregateWindow, Emit, Expression};
+use crate::plan::{AggregateCall, AggregateFunction, AggregateWindow, Emit, Expression, SortKey};
 
 /// A column of a schema as an expression.
 pub fn column(schema: &Schema, name: &str) -> Expression {
@@ -145,5 +146,82 @@ impl Accumulated {
     pub fn rows(&self) -> Vec<&str> {
         assert!(self.0.values().all(|&count| count == 1), "{self:?}");
         self.0.keys().map(String::as_str).collect()
+    }
+}
+
+/// `DISTINCT` inside a call.
+pub fn distinct(mut call: AggregateCall) -> AggregateCall {
+    call.distinct = true;
+    call.text += " distinct";
+    call
+}
+
+/// `ORDER BY` inside a call.
+pub fn order(mut call: AggregateCall, by: Expression, descending: bool) -> AggregateCall {
+    call.text += &format!(" by {} {descending}", by.text);
+    call.order_by.push(SortKey {
+        expression: by,
+        descending,
+        nulls_first: descending,
+    });
+    call
+}
+
+/// A literal.
+pub fn constant(value: ScalarValue) -> Expression {
+    Expression {
+        text: value.to_string(),
+        data_type: value.data_type(),
+        nullable: value.is_null(),
+        physical: Arc::new(Literal::new(value)),
+    }
+}
+
+/// A small generator of numbers (xorshift), so that a seed says everything.
+pub struct Random(u64);
+
+impl Random {
+    /// One that starts at a seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    /// A number below `limit`.
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) % limit
+    }
+
+    /// A number whose magnitude is below `limit`, small ones as likely as large ones.
+    pub fn small(&mut self, limit: i64) -> i64 {
+        let bits = self.below(64);
+        let value = (self.below(1 << 53) << 11 | self.below(1 << 11)) >> bits;
+        let value = (value >> 1) as i64 % limit;
+        if self.below(2) == 0 { value } else { -value }
+    }
+
+    /// A float between -1 and 1.
+    pub fn signed(&mut self) -> f64 {
+        self.below(1 << 53) as f64 / (1u64 << 52) as f64 - 1.0
+    }
+
+    /// Values of a column; every eighth or so is NULL.
+    pub fn column<T>(
+        &mut self,
+        rows: usize,
+        mut value: impl FnMut(&mut Self) -> T,
+    ) -> Vec<Option<T>> {
+        (0..rows)
+            .map(|_| (self.below(8) > 0).then(|| value(self)))
+            .collect()
+    }
+
+    /// Puts elements into a random order.
+    pub fn shuffle<T>(&mut self, elements: &mut [T]) {
+        for at in (1..elements.len()).rev() {
+            elements.swap(at, self.below(at as u64 + 1) as usize);
+        }
     }
 }
