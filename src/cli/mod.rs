@@ -44,6 +44,8 @@ enum Command {
     Demo(DemoArgs),
     /// Write a commented starter pipeline
     Init(InitArgs),
+    /// Print a CREATE TABLE for a CSV or JSON file
+    Infer(InferArgs),
 }
 
 /// A pipeline file and what it is read with.
@@ -100,6 +102,12 @@ struct InitArgs {
     file: PathBuf,
 }
 
+#[derive(Debug, Args)]
+struct InferArgs {
+    /// A CSV or JSON lines file
+    file: PathBuf,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum LogFormat {
     /// For people
@@ -127,6 +135,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::List => check::list(),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Init(arguments) => init::init(&arguments),
+        Command::Infer(arguments) => init::infer_table(&arguments),
     };
     ExitCode::from(code)
 }

@@ -40,6 +40,11 @@ pub enum Pace {
         /// Which sequence of cuts.
         seed: u64,
     },
+    /// After so many arrivals: for benchmarks, whose epochs hold so many rows.
+    Count {
+        /// How many.
+        arrivals: u64,
+    },
 }
 
 /// Where a source's words go.
@@ -93,6 +98,7 @@ pub struct SourceTask<I> {
     ready: VecDeque<(usize, Arrival)>,
     clock: Clock,
     cuts: u64,
+    /// The state of the sequence of cuts.
     random: u64,
 }
 
@@ -127,7 +133,7 @@ impl<I: Inbox> SourceTask<I> {
             shared.count(insert, spec.table, Fates::default());
         }
         let random = match spec.pace {
-            Pace::Interval(_) => 0,
+            Pace::Interval(_) | Pace::Count { .. } => 0,
             Pace::Arrivals { seed } => seed,
         };
         Self {
@@ -186,7 +192,7 @@ impl<I: Inbox> SourceTask<I> {
                         .fail(Failure::new(message).because(plain(&error)));
                     return Progress::Finished;
                 }
-                self.cut_at_random();
+                self.cut();
             }
         }
         Progress::Worked
@@ -198,7 +204,7 @@ impl<I: Inbox> SourceTask<I> {
                 let ticks = self.clock.elapsed().as_micros() / interval.as_micros().max(1);
                 u64::try_from(ticks).expect("a run ends before 2^64 intervals")
             }
-            Pace::Arrivals { .. } => {
+            Pace::Arrivals { .. } | Pace::Count { .. } => {
                 // Without credit nothing arrives, and only closed epochs give credit back.
                 self.cuts += u64::from(!credit);
                 self.cuts
@@ -211,18 +217,27 @@ impl<I: Inbox> SourceTask<I> {
         }
     }
 
-    /// A pseudo-random cut after about every third arrival.
-    fn cut_at_random(&mut self) {
-        self.random = self
-            .random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        self.cuts += u64::from((self.random >> 33).is_multiple_of(3));
+    /// After an arrival: whether the epoch is to be cut here.
+    fn cut(&mut self) {
+        let here = match self.spec.pace {
+            Pace::Interval(_) => false,
+            Pace::Count { arrivals } => {
+                self.random += 1;
+                self.random.is_multiple_of(arrivals)
+            }
+            Pace::Arrivals { .. } => {
+                // About every third, by a linear congruential sequence.
+                let next = self.random.wrapping_mul(6_364_136_223_846_793_005);
+                self.random = next.wrapping_add(1);
+                (self.random >> 33).is_multiple_of(3)
+            }
+        };
+        self.cuts += u64::from(here);
     }
 
     fn until_tick(&self) -> Duration {
         match self.spec.pace {
-            Pace::Arrivals { .. } => Duration::from_millis(1),
+            Pace::Arrivals { .. } | Pace::Count { .. } => Duration::from_millis(1),
             Pace::Interval(interval) => {
                 let interval = interval.as_micros().max(1);
                 let rest = interval - self.clock.elapsed().as_micros() % interval;
