@@ -29,7 +29,7 @@ use tidemark::dataflow::publish::{Line, Publish, PublishSpec};
 use tidemark::dataflow::render::{DestinationPart, Parts, SourcePart, positions_needed, render};
 use tidemark::dataflow::schedule::Schedule;
 use tidemark::dataflow::seal::Lane;
-use tidemark::dataflow::source::{Pace, SourceSpec, SourceTask};
+use tidemark::dataflow::source::{AtEnd, Pace, SourceSpec, SourceTask};
 use tidemark::dataflow::state::State;
 use tidemark::dataflow::zones::zones;
 use tidemark::plan::{Operator, Pipeline};
@@ -275,6 +275,7 @@ fn run_once(scenario: &Scenario, batches: &Arc<Vec<Columns>>, rows: u64) -> usiz
             letters: None,
             inserts: Arc::new(vec!["out".to_owned()]),
             pace: Pace::Count { arrivals: 12 },
+            at_end: AtEnd::Close,
         };
         let spans = vec![Span { start: 0, len: 0 }; BATCH];
         let inbox = Rounds {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::{DemoArgs, FAILED, run, say};
 use crate::connector::sqlite_answer;
 use crate::dataflow::outcome::Shared;
+use crate::dataflow::source::AtEnd;
 use crate::engine::{RunOptions, spawn_named};
 use crate::sql::{Given, SourceText};
 
@@ -52,6 +53,7 @@ fn show(arguments: &DemoArgs, database: &Path) -> Result<(), u8> {
         base: PathBuf::new(),
         pace: None,
         crash_at: None,
+        at_end: AtEnd::Close,
         // Every demo starts from nothing.
         fresh: true,
     };

@@ -65,6 +65,10 @@ struct RunArgs {
     /// Worker threads [default: as many as partitions or cores, whichever is fewer]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
+    /// Stop at the end of the input but leave event time open: windows that are not complete wait
+    /// for the next run
+    #[arg(long)]
+    until_caught_up: bool,
     /// Empty this pipeline's tables and start over; asks first
     #[arg(long)]
     fresh: bool,

@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use super::progress::Watch;
 use super::{FAILED, LogFormat, RunArgs, WRONG, file, say};
 use crate::dataflow::outcome::Shared;
-use crate::dataflow::source::Pace;
+use crate::dataflow::source::{AtEnd, Pace};
 use crate::engine::{RunOptions, Summary, check_world};
 use crate::plan::{Pipeline, Role};
 use crate::sql::SourceText;
@@ -45,6 +45,11 @@ pub fn run(arguments: &RunArgs) -> u8 {
         base: planned.base,
         pace: variable("TIDEMARK_TEST_PACE").map(|seed| Pace::Arrivals { seed }),
         crash_at: variable("TIDEMARK_CRASH_AT"),
+        at_end: if arguments.until_caught_up {
+            AtEnd::Wait
+        } else {
+            AtEnd::Close
+        },
         fresh: arguments.fresh,
     };
     let shared = Arc::new(Shared::default());
@@ -160,9 +165,10 @@ pub(super) fn summary_text(pipeline: &Pipeline, summary: &Summary, stopped: bool
     };
     let verb = if stopped { "stopped after" } else { "done in" };
     text.push_str(&format!(
-        "{verb} {seconds:.2} s, {} rows/s, {} commits\n",
+        "{verb} {seconds:.2} s, {} rows/s, {} commit{}\n",
         say::grouped(rate),
-        say::grouped(summary.commits)
+        say::grouped(summary.commits),
+        if summary.commits == 1 { "" } else { "s" }
     ));
     text
 }

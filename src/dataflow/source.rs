@@ -47,6 +47,15 @@ pub enum Pace {
     },
 }
 
+/// What the end of a partition means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtEnd {
+    /// Event time ends: every window closes.
+    Close,
+    /// This run ends, and event time does not: open windows wait for the next run.
+    Wait,
+}
+
 /// Where a source's words go.
 pub trait Outlet {
     /// Rows of an edge, in the open epoch.
@@ -76,6 +85,8 @@ pub struct SourceSpec {
     pub inserts: Arc<Vec<String>>,
     /// When epochs close.
     pub pace: Pace,
+    /// What the end of a partition means.
+    pub at_end: AtEnd,
 }
 
 /// What is known of a partition of this worker.
@@ -84,6 +95,8 @@ struct PartitionState {
     mark: PartitionMark,
     /// Something to report since the last epoch closed.
     moved: bool,
+    /// Read to its end, whether or not that ends event time.
+    done: bool,
     /// What lies beyond the stop of this stretch.
     held: VecDeque<Arrival>,
 }
@@ -126,6 +139,7 @@ impl<I: Inbox> SourceTask<I> {
         let state = |mark| PartitionState {
             mark,
             moved: true,
+            done: false,
             held: VecDeque::new(),
         };
         for insert in spec.chain.inserts() {
@@ -171,7 +185,7 @@ impl<I: Inbox> SourceTask<I> {
             self.pass_stop(outlet);
             return Progress::Worked;
         }
-        if self.schedule.stop().is_none() && self.partitions.values().all(|p| p.mark.ended) {
+        if self.schedule.stop().is_none() && self.partitions.values().all(|p| p.done) {
             outlet.close(self.report(), None);
             return Progress::Finished;
         }
@@ -351,13 +365,23 @@ impl<I: Inbox> SourceTask<I> {
     }
 
     fn end(&mut self, partition: usize) {
+        let stop = self
+            .schedule
+            .stop()
+            .and_then(|stop| stop.partitions[partition].as_ref());
+        let stop_says_so = stop.is_some_and(|mark| mark.ended);
         let state = self
             .partitions
             .get_mut(&partition)
             .expect("one of this worker's");
-        state.mark.ended = true;
-        state.mark.watermark = Watermark::END;
-        state.moved = true;
+        state.done = true;
+        // A mark that says so already has closed event time for good.
+        let closed = stop_says_so || self.spec.at_end == AtEnd::Close;
+        if closed {
+            state.mark.ended = true;
+            state.mark.watermark = Watermark::END;
+            state.moved = true;
+        }
     }
 
     fn stamp(

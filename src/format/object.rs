@@ -117,6 +117,12 @@ pub(super) fn raw(text: &str) -> Option<&str> {
         .map(RawValue::get)
 }
 
+/// The JSON value that a text starts with.
+pub(super) fn first(text: &str) -> Option<&str> {
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
+    values.next()?.ok().map(RawValue::get)
+}
+
 /// The raw items of an array, which is valid JSON.
 pub(super) fn items(raw: &str) -> impl Iterator<Item = &str> {
     let items: Vec<&RawValue> =

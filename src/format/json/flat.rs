@@ -1,4 +1,5 @@
-//! The fast path: flat objects whose keys come in an order that was seen before.
+//! The fast path: objects whose keys come in an order that was seen before. Flat ones are the
+//! fastest; a nested value is one step, taken by the JSON library.
 //!
 //! The template is what stood between the values of earlier lines: `{"id":`, `,"name":`, and so
 //! on, spaces included. A line that repeats it is read by comparing bytes, without looking at a
@@ -8,7 +9,7 @@ use std::ops::Range;
 
 use crate::format::column::Column;
 use crate::format::number::Plain;
-use crate::format::object::Names;
+use crate::format::object::{self, Names};
 use crate::format::rows::Rows;
 use crate::format::scan::{JsonStops, Needle, Stops};
 
@@ -183,13 +184,22 @@ fn append_value(line: &mut Line<'_, '_>, at: usize, column: Option<&mut Column>)
     let bytes = text.as_bytes();
     match *bytes.get(at)? {
         b'"' => {
-            let end = line.string_end(at + 1)?;
+            let Some(end) = line.string_end(at + 1) else {
+                return append_escaped(line, at, column);
+            };
             match column {
                 Some(column) if column.is_json() => column.append_json(&text[at..=end]).ok()?,
                 Some(column) => column.append_text(&text[at + 1..end]).ok()?,
                 None => {}
             }
             Some(end + 1)
+        }
+        b'{' | b'[' => {
+            let raw = object::first(&text[at..])?;
+            if let Some(column) = column {
+                column.append_json(raw).ok()?;
+            }
+            Some(at + raw.len())
         }
         b'-' | b'0'..=b'9' => {
             let plain = Plain::read(&bytes[at..]);
@@ -206,6 +216,31 @@ fn append_value(line: &mut Line<'_, '_>, at: usize, column: Option<&mut Column>)
         b't' | b'f' | b'n' => append_word(&bytes[at..], column).map(|len| at + len),
         _ => None,
     }
+}
+
+/// Reads a string with escapes, which starts at `at`.
+#[inline(never)]
+fn append_escaped(
+    line: &mut Line<'_, '_>,
+    at: usize,
+    column: Option<&mut Column>,
+) -> Option<usize> {
+    let bytes = line.text.as_bytes();
+    let mut end = at + 1;
+    loop {
+        end = line.stops.next_from(line.start + end) - line.start;
+        match bytes.get(end)? {
+            b'"' => break,
+            // Whatever is escaped, it does not end the string.
+            b'\\' => end += 2,
+            _ => return None,
+        }
+    }
+    let raw = object::raw(&line.text[at..=end])?;
+    if let Some(column) = column {
+        column.append_json(raw).ok()?;
+    }
+    Some(end + 1)
 }
 
 fn append_word(rest: &[u8], column: Option<&mut Column>) -> Option<usize> {

@@ -1,7 +1,7 @@
 //! JSON lines into rows.
 //!
 //! ```text
-//!   line ──▶ flat (guesses the keys, no nesting) ──▶ row
+//!   line ──▶ flat (guesses the keys) ──▶ row
 //!              └── refuses ──▶ object (any JSON) ──▶ row, or the reject
 //! ```
 //!

@@ -8,12 +8,13 @@ mod random;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::*;
-use crate::types::Reason;
 use arrow::array::cast::AsArray;
 use arrow::datatypes::{
     DataType, Field, Fields, Int64Type, IntervalUnit, Schema, TimeUnit, TimestampMicrosecondType,
 };
+
+use super::*;
+use crate::types::Reason;
 
 fn options(kind: FormatKind) -> FormatOptions {
     FormatOptions {
