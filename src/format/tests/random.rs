@@ -2,6 +2,7 @@
 //! reading JSON agree, and what was written reads back. `TIDEMARK_CASES` raises the number of cases.
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::IntervalMonthDayNano;
 use proptest::prelude::*;
 
 use super::*;
@@ -171,7 +172,24 @@ proptest! {
     }
 }
 
+/// Values written as text, in quotes.
+fn shown<T: std::fmt::Debug + 'static>(
+    values: impl Strategy<Value = T> + 'static,
+    write: fn(&mut String, T),
+) -> BoxedStrategy<String> {
+    let quoted = values.prop_map(move |value| {
+        let mut text = String::new();
+        write(&mut text, value);
+        format!("\"{text}\"")
+    });
+    quoted.boxed()
+}
+
 /// The JSON text of a value of a type, or null.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the types that `every_type` does not list"
+)]
 fn value_of(field: &Field) -> BoxedStrategy<String> {
     let quoted = |text: String| serde_json::to_string(&text).unwrap();
     let value: BoxedStrategy<String> = match field.data_type() {
@@ -187,35 +205,14 @@ fn value_of(field: &Field) -> BoxedStrategy<String> {
             .boxed(),
         DataType::Decimal128(10, _) => "-?[0-9]{1,8}\\.[0-9]{2}".boxed(),
         DataType::Decimal128(..) => "-?[0-9]{1,38}".prop_map(quoted).boxed(),
-        DataType::Date32 => any::<i32>()
-            .prop_map(|days| {
-                let mut text = String::new();
-                time::write_date(&mut text, i64::from(days));
-                format!("\"{text}\"")
-            })
-            .boxed(),
-        DataType::Time64(_) => (0_i64..86_400_000_000)
-            .prop_map(|us| {
-                let mut text = String::new();
-                time::write_time(&mut text, us);
-                format!("\"{text}\"")
-            })
-            .boxed(),
-        DataType::Timestamp(..) => any::<i64>()
-            .prop_map(|us| {
-                let mut text = String::new();
-                time::write_timestamp(&mut text, us, false, time::Style::Iso);
-                format!("\"{text}\"")
-            })
-            .boxed(),
-        DataType::Interval(_) => any::<(i32, i32, i64)>()
-            .prop_map(|(months, days, nanos)| {
-                let mut text = String::new();
-                let interval = arrow::datatypes::IntervalMonthDayNano::new(months, days, nanos);
-                time::write_interval(&mut text, interval);
-                format!("\"{text}\"")
-            })
-            .boxed(),
+        DataType::Date32 => shown(any::<i32>(), |out, days| time::write_date(out, days.into())),
+        DataType::Time64(_) => shown(0_i64..86_400_000_000, time::write_time),
+        DataType::Timestamp(..) => shown(any::<i64>(), |out, micros| {
+            time::write_timestamp(out, micros, false, time::Style::Iso);
+        }),
+        DataType::Interval(_) => shown(any::<(i32, i32, i64)>(), |out, (months, days, nanos)| {
+            time::write_interval(out, IntervalMonthDayNano::new(months, days, nanos));
+        }),
         DataType::Binary => prop::collection::vec(any::<u8>(), 0..5)
             .prop_map(|bytes| {
                 let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
