@@ -190,6 +190,18 @@ fn a_filter_proves_that_what_it_tests_is_not_null() {
     assert!(keyed(unproven).unwrap_err().contains("may be NULL here"));
 }
 
+#[test]
+fn the_documentation_names_every_setting_and_every_aggregate() {
+    let text = include_str!("../../docs/sql.md");
+
+    let named = settings::names().chain(functions::aggregate_names());
+    let missing: Vec<&str> = named
+        .filter(|name| !text.contains(&format!("`{name}`")))
+        .collect();
+
+    assert!(missing.is_empty(), "docs/sql.md does not name {missing:?}");
+}
+
 mod any_text {
     use proptest::prelude::*;
 
