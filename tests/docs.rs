@@ -25,6 +25,8 @@ use crate::support::{Contents, Exit, Summary, tables, tidemark};
 
 /// Errors only: how far a run is depends on the machine.
 const QUIET: (&str, &str) = ("TIDEMARK_LOG", "error");
+/// The demo takes its time, for people to watch.
+const SHORT_DEMO: [(&str, &str); 2] = [("DEMO_ROWS", "1000"), ("DEMO_RATE", "1000000")];
 
 #[test]
 fn each_pipeline_of_the_dataflows_folder_comes_to_its_expected_result() {
@@ -93,7 +95,10 @@ fn the_files_that_documents_show_are_shown_as_they_are() {
 fn what_the_documents_tell_to_type_in_a_shell_exists() {
     for path in documents() {
         let text = fs::read_to_string(&path).unwrap();
-        for line in blocks(&text).iter().filter(|b| b.language == "sh").flat_map(|b| b.text.lines())
+        for line in blocks(&text)
+            .iter()
+            .filter(|b| b.language == "sh")
+            .flat_map(|b| b.text.lines())
         {
             let words: Vec<&str> = line.split_whitespace().collect();
             let subcommand = match words.as_slice() {
@@ -115,7 +120,10 @@ fn what_the_documents_tell_to_type_in_a_shell_exists() {
 fn links_lead_to_files() {
     for path in documents() {
         let text = fs::read_to_string(&path).unwrap();
-        let mut targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        let mut targets = text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next());
         let broken = targets.find(|target| {
             let file = target.split('#').next().unwrap_or_default();
             !target.starts_with("http") && !path.parent().unwrap().join(file).exists()
@@ -133,17 +141,75 @@ fn the_page_of_connectors_names_every_connector_format_and_option() {
         let section = section(&page, &format!("## {name}\n"));
         for option in options {
             let option = option.name.replace('*', "<column>");
-            assert!(section.contains(&format!("| `{option}` |")), "{name}: {option}");
+            assert!(
+                section.contains(&format!("| `{option}` |")),
+                "{name}: {option}"
+            );
         }
     }
     for option in GENERAL_OPTIONS {
-        assert!(page.contains(&format!("| `{}` |", option.name)), "{}", option.name);
+        assert!(
+            page.contains(&format!("| `{}` |", option.name)),
+            "{}",
+            option.name
+        );
     }
     for format in FORMATS {
         let section = section(&page, &format!("## Format {}\n", format.name));
         for option in format.options {
-            assert!(section.contains(&format!("| `{}` |", option.name)), "{}", option.name);
+            assert!(
+                section.contains(&format!("| `{}` |", option.name)),
+                "{}",
+                option.name
+            );
         }
+    }
+}
+
+#[test]
+fn the_page_of_operating_names_every_command_and_option() {
+    let page = fs::read_to_string(root().join("docs/operating.md")).unwrap();
+    let help = |arguments: &[&str]| tidemark(&root(), arguments, &[]).stdout;
+
+    let commands = help(&["--help"]);
+    let commands = commands
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|command| *command != "help");
+    for command in commands {
+        assert!(
+            page.contains(&format!("| `tidemark {command}")),
+            "{command}"
+        );
+    }
+    let options = help(&["run", "--help"]);
+    let options = options
+        .split_whitespace()
+        .filter(|word| word.starts_with("--") && *word != "--help");
+    for option in options {
+        assert!(page.contains(&format!("| `{option}")), "{option}");
+    }
+}
+
+#[test]
+fn the_page_of_sql_names_every_setting() {
+    let page = fs::read_to_string(root().join("docs/sql.md")).unwrap();
+    let strange = ["check", "dataflows/events.sql", "--set", "zzzzzzzzzzzz=1"];
+
+    // The refusal lists them all.
+    let refusal = tidemark(&root(), &strange, &[]).stderr;
+    let names: Vec<&str> = refusal
+        .lines()
+        .filter(|line| line.contains("there are"))
+        .flat_map(|line| line.split('`').skip(1).step_by(2))
+        .collect();
+
+    assert!(names.contains(&"commit.interval"), "{refusal}");
+    for name in names {
+        assert!(page.contains(&format!("| `{name}` |")), "{name}");
     }
 }
 
@@ -208,14 +274,20 @@ fn copy(from: &Path, to: &Path) {
 fn result_of(pipeline: &str) -> String {
     let folder = scratch();
     let arguments = ["run", pipeline, "--summary", "summary"];
-    let ended = tidemark(folder.path(), &arguments, &[QUIET]);
+    let [rows, rate] = SHORT_DEMO;
+    let ended = tidemark(folder.path(), &arguments, &[QUIET, rows, rate]);
     assert_eq!(ended.how, Exit::Code(0), "{pipeline}:\n{}", ended.stderr);
 
     let mut result = String::new();
-    for table in files(folder.path(), "db").iter().flat_map(|file| tables(file)) {
+    for table in files(folder.path(), "db")
+        .iter()
+        .flat_map(|file| tables(file))
+    {
         result.push_str(&shown(&table));
     }
-    let written = ["csv", "json"].map(|extension| files(folder.path(), extension)).concat();
+    let written = ["csv", "json"]
+        .map(|extension| files(folder.path(), extension))
+        .concat();
     for file in written {
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
         let text = fs::read_to_string(&file).unwrap();
@@ -228,7 +300,13 @@ fn result_of(pipeline: &str) -> String {
         writeln!(
             result,
             "{} into {}: {} read = {} in + {} filtered + {} late + {} rejected",
-            fate.source, fate.table, fate.read, fate.accepted, fate.filtered, fate.late, fate.rejected
+            fate.source,
+            fate.table,
+            fate.read,
+            fate.accepted,
+            fate.filtered,
+            fate.late,
+            fate.rejected
         )
         .unwrap();
     }
@@ -292,7 +370,9 @@ fn blocks(document: &str) -> Vec<Block> {
             }
             (None, None) if line.starts_with('#') => title = line.to_owned(),
             (None, None) => {
-                let comment = line.strip_prefix("<!-- ").and_then(|l| l.strip_suffix(" -->"));
+                let comment = line
+                    .strip_prefix("<!-- ")
+                    .and_then(|l| l.strip_suffix(" -->"));
                 shows = comment.map(str::to_owned).or(shows);
             }
         }
@@ -303,7 +383,10 @@ fn blocks(document: &str) -> Vec<Block> {
 /// The SQL under each heading, as one file.
 fn pipelines(document: &str) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
-    for block in blocks(document).into_iter().filter(|block| block.language == "sql") {
+    for block in blocks(document)
+        .into_iter()
+        .filter(|block| block.language == "sql")
+    {
         match found.last_mut().filter(|(title, _)| *title == block.title) {
             Some((_, text)) => text.push_str(&block.text),
             None => found.push((block.title, block.text)),
@@ -345,7 +428,11 @@ fn play(document: &str) -> String {
 
 /// The answer, but for how long a run took, which is as it was written.
 fn agreed(written: &str, answer: &str) -> String {
-    let time = |text: &str| text.lines().find(|l| l.starts_with("done in ")).map(str::to_owned);
+    let time = |text: &str| {
+        text.lines()
+            .find(|l| l.starts_with("done in "))
+            .map(str::to_owned)
+    };
     match (time(written), time(answer)) {
         (Some(before), Some(now)) => answer.replace(&now, &before),
         _ => answer.to_owned(),
