@@ -1,4 +1,4 @@
-//! `check` and `explain`: everything that is said without running.
+//! `check`, `explain` and `list`: everything that is said without running.
 
 use super::{FileArgs, file, say};
 use crate::engine::{check_world, guarantee};
@@ -63,4 +63,10 @@ pub fn explain(arguments: &FileArgs) -> u8 {
         }
         Err(code) => code,
     }
+}
+
+/// Lists the connectors and formats.
+pub fn list() -> u8 {
+    say::out(&crate::connector::list());
+    0
 }

@@ -4,7 +4,9 @@
 //! 1 it failed while running, 2 the file or the command line is wrong.
 
 mod check;
+mod demo;
 mod file;
+mod init;
 mod progress;
 mod run;
 mod say;
@@ -36,6 +38,14 @@ enum Command {
     Check(FileArgs),
     /// Print the plan of a pipeline
     Explain(FileArgs),
+    /// List the connectors, formats and their options
+    List,
+    /// Run a bundled pipeline with nothing installed and watch its tables move
+    Demo(DemoArgs),
+    /// Write a commented starter pipeline
+    Init(InitArgs),
+    /// Print a CREATE TABLE for a CSV or JSON file
+    Infer(InferArgs),
 }
 
 /// A pipeline file and what it is read with.
@@ -55,6 +65,10 @@ struct RunArgs {
     /// Worker threads [default: as many as partitions or cores, whichever is fewer]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
+    /// Stop at the end of the input but leave event time open: windows that are not complete wait
+    /// for the next run
+    #[arg(long)]
+    until_caught_up: bool,
     /// Empty this pipeline's tables and start over; asks first
     #[arg(long)]
     fresh: bool,
@@ -70,6 +84,32 @@ struct RunArgs {
     /// Write the summary of the run as JSON to this file
     #[arg(long, value_name = "PATH")]
     summary: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// Where the pipeline and its tables go
+    #[arg(long, value_name = "DIR", default_value = "tidemark-demo")]
+    folder: PathBuf,
+    /// How many rows to make
+    #[arg(long, value_name = "N", default_value_t = 600_000)]
+    rows: u64,
+    /// How many per second
+    #[arg(long, value_name = "N", default_value_t = 60_000)]
+    rate: u64,
+}
+
+#[derive(Debug, Args)]
+struct InitArgs {
+    /// The file to write
+    #[arg(default_value = "pipeline.sql")]
+    file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct InferArgs {
+    /// A CSV or JSON lines file
+    file: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -96,6 +136,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Explain(arguments) => check::explain(&arguments),
+        Command::List => check::list(),
+        Command::Demo(arguments) => demo::demo(&arguments),
+        Command::Init(arguments) => init::init(&arguments),
+        Command::Infer(arguments) => init::infer_table(&arguments),
     };
     ExitCode::from(code)
 }

@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use super::progress::Watch;
 use super::{FAILED, LogFormat, RunArgs, WRONG, file, say};
 use crate::dataflow::outcome::Shared;
-use crate::dataflow::source::Pace;
+use crate::dataflow::source::{AtEnd, Pace};
 use crate::engine::{RunOptions, Summary, check_world};
 use crate::plan::{Pipeline, Role};
 use crate::sql::SourceText;
@@ -45,6 +45,11 @@ pub fn run(arguments: &RunArgs) -> u8 {
         base: planned.base,
         pace: variable("TIDEMARK_TEST_PACE").map(|seed| Pace::Arrivals { seed }),
         crash_at: variable("TIDEMARK_CRASH_AT"),
+        at_end: if arguments.until_caught_up {
+            AtEnd::Wait
+        } else {
+            AtEnd::Close
+        },
         fresh: arguments.fresh,
     };
     let shared = Arc::new(Shared::default());
@@ -85,7 +90,8 @@ fn start_logging(arguments: &RunArgs) {
     let filter = EnvFilter::try_from_env("TIDEMARK_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     // A second run in one process keeps the first one's logging.
     let _ = match arguments.log {
         LogFormat::Text => log.with_target(false).try_init(),
@@ -110,7 +116,7 @@ fn confirmed(pipeline: &Pipeline) -> bool {
 }
 
 /// The first signal stops after the open epoch; the second ends the process.
-fn stop_on_signals(shared: &Arc<Shared>) {
+pub(super) fn stop_on_signals(shared: &Arc<Shared>) {
     for signal in [SIGINT, SIGTERM] {
         let flag = shared.stop_flag();
         // Order matters: the one registered first sees the flag as the first signal left it.
@@ -123,14 +129,12 @@ fn stop_on_signals(shared: &Arc<Shared>) {
 }
 
 /// One line per INSERT and source: the four counts add up to what was read.
-fn summary_text(pipeline: &Pipeline, summary: &Summary, stopped: bool) -> String {
-    let mut lines = vec![
-        [
-            "into", "from", "read", "accepted", "filtered", "late", "rejected",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
+pub(super) fn summary_text(pipeline: &Pipeline, summary: &Summary, stopped: bool) -> String {
+    let header = [
+        "into", "from", "read", "accepted", "filtered", "late", "rejected",
     ];
+    let header = header.map(str::to_owned);
+    let mut lines = Vec::new();
     let mut read = std::collections::BTreeMap::new();
     for (&(insert, source), fates) in &summary.fates {
         let table = |id: usize| pipeline.tables[id].name.clone();
@@ -146,31 +150,7 @@ fn summary_text(pipeline: &Pipeline, summary: &Summary, stopped: bool) -> String
         lines.push(line);
         read.insert(source, fates.read());
     }
-    let widths: Vec<usize> = (0..lines[0].len())
-        .map(|column| {
-            lines
-                .iter()
-                .map(|line| line[column].len())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    let mut text = String::new();
-    for line in &lines {
-        let cells = line
-            .iter()
-            .zip(&widths)
-            .enumerate()
-            .map(|(column, (cell, &width))| {
-                if column < 2 {
-                    format!("{cell:<width$}")
-                } else {
-                    format!("{cell:>width$}")
-                }
-            });
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
+    let mut text = say::table(&header, &lines);
     let total: u64 = read.values().sum();
     let seconds = summary.elapsed.as_secs_f64();
     #[allow(
@@ -185,9 +165,10 @@ fn summary_text(pipeline: &Pipeline, summary: &Summary, stopped: bool) -> String
     };
     let verb = if stopped { "stopped after" } else { "done in" };
     text.push_str(&format!(
-        "{verb} {seconds:.2} s, {} rows/s, {} commits\n",
+        "{verb} {seconds:.2} s, {} rows/s, {} commit{}\n",
         say::grouped(rate),
-        say::grouped(summary.commits)
+        say::grouped(summary.commits),
+        if summary.commits == 1 { "" } else { "s" }
     ));
     text
 }

@@ -40,9 +40,56 @@ pub fn grouped(number: u64) -> String {
     out
 }
 
+/// A table for people: columns aligned, numbers to the right.
+#[must_use]
+pub fn table(header: &[String], rows: &[Vec<String>]) -> String {
+    let columns = 0..header.len();
+    let widths: Vec<usize> = columns
+        .clone()
+        .map(|column| {
+            let cells = rows.iter().map(|row| row[column].chars().count());
+            cells
+                .chain([header[column].chars().count()])
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
+    let is_number = |cell: &String| {
+        cell.chars()
+            .all(|c| c.is_ascii_digit() || ",.-".contains(c))
+    };
+    let right: Vec<bool> = columns
+        .map(|column| !rows.is_empty() && rows.iter().all(|row| is_number(&row[column])))
+        .collect();
+    let line = |cells: &[String]| {
+        let cells = cells.iter().enumerate().map(|(column, cell)| {
+            let width = widths[column];
+            if right[column] {
+                format!("{cell:>width$}")
+            } else {
+                format!("{cell:<width$}")
+            }
+        });
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    let lines = rows.iter().map(|row| line(row));
+    std::iter::once(line(header)).chain(lines).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_has_its_numbers_to_the_right() {
+        let header = ["name".to_owned(), "n".to_owned()];
+        let rows = [["a", "1,000"], ["bcdef", "7"]].map(|row| row.map(str::to_owned).to_vec());
+
+        assert_eq!(
+            table(&header, &rows),
+            "name       n\na      1,000\nbcdef      7\n"
+        );
+    }
 
     #[test]
     fn thousands_stand_apart() {

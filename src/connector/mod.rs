@@ -31,7 +31,7 @@ pub use list::list;
 pub use open::{OpenDestination, inspect_source, open_destinations, open_source};
 pub use option::{Absent, ConnectorOption, Side, ValueKind};
 pub use sink::{Finding, SinkTable};
-pub use sqlite::Sqlite;
+pub use sqlite::{Answer as SqliteAnswer, Sqlite, read as sqlite_answer};
 pub use stdout::Stdout;
 pub use validate::{OptionProblem, validate};
 

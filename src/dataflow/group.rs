@@ -174,13 +174,8 @@ impl<G: Groups> Grouped<G> {
     }
 
     fn fail(&mut self, error: &(dyn std::error::Error + 'static)) {
-        let mut failure = Failure::new(format!("cannot compute {}", self.name)).because(error);
-        let mut source = error.source();
-        while let Some(cause) = source {
-            failure = failure.because(cause);
-            source = cause.source();
-        }
-        self.shared.fail(failure);
+        let failure = Failure::new(format!("cannot compute {}", self.name));
+        self.shared.fail(failure.because_of(error));
         self.stash.clear();
     }
 }
@@ -266,7 +261,7 @@ impl<G: PreGroups> Local<G> {
 
     fn fail(&self, error: &GroupError) {
         let failure = Failure::new(format!("cannot compute {}", self.name));
-        self.shared.fail(failure.because(error));
+        self.shared.fail(failure.because_of(&**error));
     }
 }
 

@@ -61,6 +61,17 @@ impl Failure {
         self
     }
 
+    /// The same with an error and whatever led to it.
+    #[must_use]
+    pub fn because_of(mut self, error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            self = self.because(error);
+            next = error.source();
+        }
+        self
+    }
+
     /// The same with a hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -40,6 +40,20 @@ pub enum Pace {
         /// Which sequence of cuts.
         seed: u64,
     },
+    /// After so many arrivals: for benchmarks, whose epochs hold so many rows.
+    Count {
+        /// How many.
+        arrivals: u64,
+    },
+}
+
+/// What the end of a partition means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtEnd {
+    /// Event time ends: every window closes.
+    Close,
+    /// This run ends, and event time does not: open windows wait for the next run.
+    Wait,
 }
 
 /// Where a source's words go.
@@ -71,6 +85,8 @@ pub struct SourceSpec {
     pub inserts: Arc<Vec<String>>,
     /// When epochs close.
     pub pace: Pace,
+    /// What the end of a partition means.
+    pub at_end: AtEnd,
 }
 
 /// What is known of a partition of this worker.
@@ -79,6 +95,8 @@ struct PartitionState {
     mark: PartitionMark,
     /// Something to report since the last epoch closed.
     moved: bool,
+    /// Read to its end, whether or not that ends event time.
+    done: bool,
     /// What lies beyond the stop of this stretch.
     held: VecDeque<Arrival>,
 }
@@ -93,6 +111,7 @@ pub struct SourceTask<I> {
     ready: VecDeque<(usize, Arrival)>,
     clock: Clock,
     cuts: u64,
+    /// The state of the sequence of cuts.
     random: u64,
 }
 
@@ -120,10 +139,15 @@ impl<I: Inbox> SourceTask<I> {
         let state = |mark| PartitionState {
             mark,
             moved: true,
+            done: false,
             held: VecDeque::new(),
         };
+        for insert in spec.chain.inserts() {
+            // An INSERT is accounted for even if nothing ever comes.
+            shared.count(insert, spec.table, Fates::default());
+        }
         let random = match spec.pace {
-            Pace::Interval(_) => 0,
+            Pace::Interval(_) | Pace::Count { .. } => 0,
             Pace::Arrivals { seed } => seed,
         };
         Self {
@@ -161,7 +185,7 @@ impl<I: Inbox> SourceTask<I> {
             self.pass_stop(outlet);
             return Progress::Worked;
         }
-        if self.schedule.stop().is_none() && self.partitions.values().all(|p| p.mark.ended) {
+        if self.schedule.stop().is_none() && self.partitions.values().all(|p| p.done) {
             outlet.close(self.report(), None);
             return Progress::Finished;
         }
@@ -182,7 +206,7 @@ impl<I: Inbox> SourceTask<I> {
                         .fail(Failure::new(message).because(plain(&error)));
                     return Progress::Finished;
                 }
-                self.cut_at_random();
+                self.cut();
             }
         }
         Progress::Worked
@@ -194,7 +218,7 @@ impl<I: Inbox> SourceTask<I> {
                 let ticks = self.clock.elapsed().as_micros() / interval.as_micros().max(1);
                 u64::try_from(ticks).expect("a run ends before 2^64 intervals")
             }
-            Pace::Arrivals { .. } => {
+            Pace::Arrivals { .. } | Pace::Count { .. } => {
                 // Without credit nothing arrives, and only closed epochs give credit back.
                 self.cuts += u64::from(!credit);
                 self.cuts
@@ -207,18 +231,27 @@ impl<I: Inbox> SourceTask<I> {
         }
     }
 
-    /// A pseudo-random cut after about every third arrival.
-    fn cut_at_random(&mut self) {
-        self.random = self
-            .random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        self.cuts += u64::from((self.random >> 33).is_multiple_of(3));
+    /// After an arrival: whether the epoch is to be cut here.
+    fn cut(&mut self) {
+        let here = match self.spec.pace {
+            Pace::Interval(_) => false,
+            Pace::Count { arrivals } => {
+                self.random += 1;
+                self.random.is_multiple_of(arrivals)
+            }
+            Pace::Arrivals { .. } => {
+                // About every third, by a linear congruential sequence.
+                let next = self.random.wrapping_mul(6_364_136_223_846_793_005);
+                self.random = next.wrapping_add(1);
+                (self.random >> 33).is_multiple_of(3)
+            }
+        };
+        self.cuts += u64::from(here);
     }
 
     fn until_tick(&self) -> Duration {
         match self.spec.pace {
-            Pace::Arrivals { .. } => Duration::from_millis(1),
+            Pace::Arrivals { .. } | Pace::Count { .. } => Duration::from_millis(1),
             Pace::Interval(interval) => {
                 let interval = interval.as_micros().max(1);
                 let rest = interval - self.clock.elapsed().as_micros() % interval;
@@ -332,13 +365,23 @@ impl<I: Inbox> SourceTask<I> {
     }
 
     fn end(&mut self, partition: usize) {
+        let stop = self
+            .schedule
+            .stop()
+            .and_then(|stop| stop.partitions[partition].as_ref());
+        let stop_says_so = stop.is_some_and(|mark| mark.ended);
         let state = self
             .partitions
             .get_mut(&partition)
             .expect("one of this worker's");
-        state.mark.ended = true;
-        state.mark.watermark = Watermark::END;
-        state.moved = true;
+        state.done = true;
+        // A mark that says so already has closed event time for good.
+        let closed = stop_says_so || self.spec.at_end == AtEnd::Close;
+        if closed {
+            state.mark.ended = true;
+            state.mark.watermark = Watermark::END;
+            state.moved = true;
+        }
     }
 
     fn stamp(

@@ -2,13 +2,15 @@
 //! the outside world that changes nothing.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::intake::Intake;
 use crate::connector::{
     ConnectorError, Guarantee, connector, inspect_source, open_destinations, validate,
 };
+use crate::dataflow::aggregate::Aggregation;
 use crate::dataflow::letters::LETTER_COLUMNS;
-use crate::plan::{Operator, Pipeline, Place, Role, Table, TableId};
+use crate::plan::{Node, Operator, Pipeline, Place, Role, Table, TableId};
 use crate::sql::Problem;
 
 /// Everything that is wrong with a planned file as far as its own text tells.
@@ -24,8 +26,26 @@ pub fn check_options(pipeline: &Pipeline) -> Vec<Problem> {
     for table in &pipeline.tables {
         problems.extend(check_letters(pipeline, table));
     }
+    problems.extend(pipeline.nodes.iter().filter_map(check_aggregates));
     problems.sort_by_key(|problem| problem.place);
     problems
+}
+
+/// Aggregates that the dataflow cannot compute.
+fn check_aggregates(node: &Node) -> Option<Problem> {
+    let Operator::Aggregate {
+        keys,
+        aggregates,
+        window,
+        emit,
+        ..
+    } = &node.operator
+    else {
+        return None;
+    };
+    let schema = Arc::clone(&node.schema);
+    let error = Aggregation::new(keys, aggregates, *window, *emit, schema).err()?;
+    Some(Problem::at(node.place, error.to_string()))
 }
 
 /// `'dead.letter'` names a table of the file whose columns a dead letter can fill.

@@ -29,7 +29,7 @@ use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::publish::{Line, PublishSpec};
 use crate::dataflow::schedule::Stop;
 use crate::dataflow::seal::Lane;
-use crate::dataflow::source::Pace;
+use crate::dataflow::source::{AtEnd, Pace};
 use crate::dataflow::zones::zones;
 use crate::durability::{Refusal, Resume, resume};
 use crate::plan::{Operator, Pipeline, Role, TableId};
@@ -49,6 +49,8 @@ pub struct RunOptions {
     pub pace: Option<Pace>,
     /// Ends the process at this commit: for tests of what survives.
     pub crash_at: Option<u64>,
+    /// What the end of the input means.
+    pub at_end: AtEnd,
     /// Empties this pipeline's tables and marks first.
     pub fresh: bool,
 }
@@ -107,6 +109,7 @@ pub fn run(
         pace: options
             .pace
             .unwrap_or(Pace::Interval(pipeline.settings.commit_interval)),
+        at_end: options.at_end,
         specs: specs(&pipeline, &sources, &lines, marks),
         lines: Mutex::new(lines.into_iter().map(|(_, line)| Some(line)).collect()),
         placed,

@@ -15,7 +15,7 @@ use crate::dataflow::publish::{Line, Publish, PublishSpec};
 use crate::dataflow::render::{DestinationPart, Parts, SourcePart, positions_needed, render};
 use crate::dataflow::schedule::{Schedule, Stop};
 use crate::dataflow::shell::Address;
-use crate::dataflow::source::{Pace, SourceSpec, SourceTask};
+use crate::dataflow::source::{AtEnd, Pace, SourceSpec, SourceTask};
 use crate::dataflow::state::State;
 use crate::dataflow::zones::Zone;
 use crate::durability::Resume;
@@ -45,6 +45,8 @@ pub struct WorkerPlan {
     pub resume: Resume,
     /// When epochs close.
     pub pace: Pace,
+    /// What the end of the input means.
+    pub at_end: AtEnd,
     /// The destinations: their names and what their publishers know.
     pub specs: Vec<(String, PublishSpec)>,
     /// The lines to the committing threads; the home worker takes each.
@@ -139,6 +141,7 @@ impl WorkerPlan {
                 letters: letters.map(|placed| Arc::clone(&lane(placed).schema)),
                 inserts: Arc::clone(&names),
                 pace: self.pace,
+                at_end: self.at_end,
                 chain: chain.clone(),
             };
             let feed = &self.feeds[position];

@@ -15,9 +15,10 @@ use std::sync::Arc;
 
 use memchr::{memchr, memchr_iter};
 
-use super::column::{self, Unfit};
+use super::column::{self, Column, Unfit};
 use super::options::{CsvOptions, FormatError, FormatOptions};
 use super::rows::{Record, Rows};
+use super::scan::{CsvStops, Stops, as_text};
 use super::text::write_json_string;
 use super::{Block, Decoded, Decoder, RecordEnds, Wanted};
 use crate::types::{Reason, Reject};
@@ -31,8 +32,8 @@ pub(super) struct CsvDecoder {
     declared: Arc<Vec<String>>,
     /// The names that `places` were looked up in.
     names: Arc<Vec<String>>,
-    /// For each wanted column, which field it is.
-    places: Vec<Option<usize>>,
+    /// For each wanted column, where it comes from.
+    places: Vec<Place>,
     /// The fields of the record at hand; kept for its memory.
     fields: Vec<Field>,
 }
@@ -55,6 +56,17 @@ enum Quotes {
     Broken,
 }
 
+/// Where a column's value is.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// In this field.
+    Field(usize),
+    /// The column holds the whole record.
+    Record,
+    /// The header does not have it.
+    Nowhere,
+}
+
 impl CsvDecoder {
     pub fn new(options: &FormatOptions, wanted: &Wanted) -> Result<Self, FormatError> {
         let declared = Arc::new(wanted.declared.clone());
@@ -72,13 +84,14 @@ impl CsvDecoder {
     }
 
     fn find_places(&mut self) {
-        let position = |name: &str| self.names.iter().position(|known| known == name);
-        self.places = self
-            .rows
-            .columns
-            .iter()
-            .map(|column| position(column.name()))
-            .collect();
+        let place = |(at, column): (usize, &Column)| {
+            if self.rows.records.contains(&at) {
+                return Place::Record;
+            }
+            let field = self.names.iter().position(|name| name == column.name());
+            field.map_or(Place::Nowhere, Place::Field)
+        };
+        self.places = self.rows.columns.iter().enumerate().map(place).collect();
     }
 
     /// Reads the block by its own header, or by the declared order.
@@ -117,13 +130,10 @@ impl CsvDecoder {
                 .expect("the record is UTF-8, and fields end at ASCII bytes"),
         };
         for at in 0..self.rows.columns.len() {
-            let appended = if self.rows.records.contains(&at) {
-                self.append_record(at, record, &field_text)
-            } else {
-                match self.places[at] {
-                    Some(place) => self.append_field(at, self.fields[place], &field_text),
-                    None => self.rows.columns[at].append_null(),
-                }
+            let appended = match self.places[at] {
+                Place::Field(field) => self.append_field(at, self.fields[field], &field_text),
+                Place::Record => self.append_record(at, record, &field_text),
+                Place::Nowhere => self.rows.columns[at].append_null(),
             };
             appended.map_err(|unfit| unfit.reject(self.rows.columns[at].name()))?;
         }
@@ -182,10 +192,12 @@ impl Decoder for CsvDecoder {
     fn decode(&mut self, block: &Block) -> Decoded {
         self.look_at_header(block);
         let bytes = block.bytes.as_slice();
-        let text = std::str::from_utf8(bytes).ok();
+        let text = as_text(bytes);
+        let delimiter = self.csv.delimiter;
+        let mut stops = Stops::new(bytes, CsvStops { delimiter });
         let (mut start, mut line) = (0, block.line);
         while start < bytes.len() {
-            let end = split(bytes, start, &self.csv, &mut self.fields);
+            let end = split(bytes, start, self.csv.quote, &mut stops, &mut self.fields);
             let content = bytes[start..end]
                 .strip_suffix(b"\r")
                 .unwrap_or(&bytes[start..end]);
@@ -231,14 +243,21 @@ fn check_shape(fields: &[Field], expected: usize) -> Result<(), Reject> {
 }
 
 /// Finds the fields of the record that starts at `start`; returns where its line end is.
-fn split(bytes: &[u8], start: usize, csv: &CsvOptions, fields: &mut Vec<Field>) -> usize {
+#[inline]
+fn split(
+    bytes: &[u8],
+    start: usize,
+    quote: u8,
+    stops: &mut Stops<'_, CsvStops>,
+    fields: &mut Vec<Field>,
+) -> usize {
     fields.clear();
     let mut at = start;
     loop {
-        let (field, end) = if bytes.get(at) == Some(&csv.quote) {
-            quoted_field(bytes, at, csv)
+        let (field, end) = if bytes.get(at) == Some(&quote) {
+            quoted_field(bytes, at, quote, stops)
         } else {
-            let end = field_end(bytes, at, csv.delimiter);
+            let end = stops.next_from(at);
             let field = Field {
                 start: at,
                 end,
@@ -247,7 +266,7 @@ fn split(bytes: &[u8], start: usize, csv: &CsvOptions, fields: &mut Vec<Field>) 
             (field, end)
         };
         fields.push(field);
-        if bytes.get(end) == Some(&csv.delimiter) {
+        if bytes.get(end).is_some_and(|&byte| byte != b'\n') {
             at = end + 1;
             continue;
         }
@@ -260,25 +279,29 @@ fn split(bytes: &[u8], start: usize, csv: &CsvOptions, fields: &mut Vec<Field>) 
     }
 }
 
-#[cold]
-fn quoted_field(bytes: &[u8], opening: usize, csv: &CsvOptions) -> (Field, usize) {
+fn quoted_field(
+    bytes: &[u8],
+    opening: usize,
+    quote: u8,
+    stops: &mut Stops<'_, CsvStops>,
+) -> (Field, usize) {
     let start = opening + 1;
     let (mut at, mut quotes) = (start, Quotes::Around);
     loop {
-        let Some(found) = memchr(csv.quote, &bytes[at..]) else {
+        let Some(found) = memchr(quote, &bytes[at..]) else {
             let end = bytes.len();
             let quotes = Quotes::Broken;
             return (Field { start, end, quotes }, end);
         };
         let closing = at + found;
-        if bytes.get(closing + 1) == Some(&csv.quote) {
+        if bytes.get(closing + 1) == Some(&quote) {
             quotes = Quotes::Inside;
             at = closing + 2;
             continue;
         }
-        let end = field_end(bytes, closing + 1, csv.delimiter);
+        let end = stops.next_from(closing + 1);
         let after = &bytes[closing + 1..end];
-        let ends_line = bytes.get(end) != Some(&csv.delimiter);
+        let ends_line = bytes.get(end).is_none_or(|&byte| byte == b'\n');
         if !(after.is_empty() || (ends_line && after == b"\r")) {
             quotes = Quotes::Broken;
         }
@@ -289,30 +312,6 @@ fn quoted_field(bytes: &[u8], opening: usize, csv: &CsvOptions) -> (Field, usize
         };
         return (field, end);
     }
-}
-
-const ONES: u64 = u64::from_le_bytes([1; 8]);
-const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
-
-/// Where the next delimiter or line end is, or the end of the bytes.
-#[inline]
-fn field_end(bytes: &[u8], mut at: usize, delimiter: u8) -> usize {
-    while let Some(eight) = bytes.get(at..at + 8) {
-        let word = u64::from_le_bytes(eight.try_into().expect("eight bytes are eight bytes"));
-        // The lowest high bit set marks the first byte that is zero.
-        let zeros = |word: u64| word.wrapping_sub(ONES) & !word;
-        let line = word ^ (ONES * u64::from(b'\n'));
-        let field = word ^ (ONES * u64::from(delimiter));
-        let stops = (zeros(line) | zeros(field)) & HIGHS;
-        if stops != 0 {
-            return at + stops.trailing_zeros() as usize / 8;
-        }
-        at += 8;
-    }
-    let rest = bytes[at..]
-        .iter()
-        .position(|&byte| byte == delimiter || byte == b'\n');
-    rest.map_or(bytes.len(), |found| at + found)
 }
 
 /// A field's text, its doubled quotes made single.
@@ -368,15 +367,21 @@ pub fn read_preamble(start: &[u8], options: &FormatOptions) -> Result<Preamble, 
 }
 
 fn header_names(line: &[u8], csv: &CsvOptions) -> Result<Vec<String>, FormatError> {
+    field_texts(line, csv).ok_or_else(|| FormatError::new("the header line is not CSV in UTF-8"))
+}
+
+/// The texts of the fields of one record, quoted or not, if it is whole and UTF-8.
+pub(super) fn field_texts(record: &[u8], csv: &CsvOptions) -> Option<Vec<String>> {
+    let delimiter = csv.delimiter;
+    let mut stops = Stops::new(record, CsvStops { delimiter });
     let mut fields = Vec::new();
-    split(line, 0, csv, &mut fields);
-    let names = fields.iter().map(|field| {
-        let text = std::str::from_utf8(&line[field.start..field.end]).ok()?;
+    split(record, 0, csv.quote, &mut stops, &mut fields);
+    let texts = fields.iter().map(|field| {
+        let text = std::str::from_utf8(&record[field.start..field.end]).ok()?;
         let whole = field.quotes != Quotes::Broken;
         whole.then(|| unquoted(text, field.quotes, csv.quote).into_owned())
     });
-    let names: Option<Vec<String>> = names.collect();
-    names.ok_or_else(|| FormatError::new("the header line is not CSV in UTF-8"))
+    texts.collect()
 }
 
 /// Whether every wanted column is in a file's header line, once.

@@ -14,11 +14,13 @@ mod column;
 mod csv;
 mod encode;
 mod framing;
+mod infer;
 mod json;
 mod number;
 mod object;
 mod options;
 mod rows;
+mod scan;
 mod text;
 mod time;
 
@@ -31,6 +33,7 @@ pub use column::{EXTENSION, JSON, RECORD, UUID, is_record};
 pub use csv::{Preamble, check_header, read_preamble};
 pub use encode::{Encoder, json_text};
 pub use framing::{Framing, RecordEnds, count_lines, last_record_end};
+pub use infer::{InferredColumn, InferredTable, infer};
 pub use options::{
     CsvOptions, FORMATS, Format, FormatError, FormatKind, FormatOption, FormatOptions, OptionKind,
     TimestampFormat, format, parse_bytes,

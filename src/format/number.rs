@@ -11,30 +11,142 @@ pub(super) enum NotThisNumber {
     Range,
 }
 
-/// A whole number. `1.0` and `1e3` are whole, `1.5` is not.
-pub(super) fn integer(text: &str) -> Result<i64, NotThisNumber> {
-    let bytes = text.as_bytes();
-    let (negative, digits) = match bytes.split_first() {
-        Some((b'-', rest)) => (true, rest),
-        Some(_) | None => (false, bytes),
-    };
-    // Eighteen digits cannot overflow; everything unusual takes the exact way through decimals.
-    if digits.is_empty() || digits.len() > 18 {
-        return whole_decimal(text);
-    }
-    let mut value = 0_i64;
-    for &byte in digits {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return whole_decimal(text);
-        }
-        value = value * 10 + i64::from(digit);
-    }
-    Ok(if negative { -value } else { value })
+/// The form that nearly every number has: `-123.45`, of at most eighteen digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Plain {
+    negative: bool,
+    /// All digits as one number.
+    digits: u64,
+    /// How many digits there are.
+    count: usize,
+    /// How many of them stand after the point.
+    places: usize,
 }
 
+impl Plain {
+    /// Reads a number at the start of `bytes`, by JSON's grammar, and says where it ends. Any
+    /// other number, wrong or only unusual, is `None`.
+    #[inline]
+    pub fn read(bytes: &[u8]) -> Option<(Self, usize)> {
+        let negative = bytes.first() == Some(&b'-');
+        let start = usize::from(negative);
+        let mut digits = 0_u64;
+        let mut end = take_digits(bytes, start, &mut digits);
+        let whole = end - start;
+        let mut places = 0;
+        if bytes.get(end) == Some(&b'.') {
+            places = take_digits(bytes, end + 1, &mut digits) - end - 1;
+            end += 1 + places;
+            if places == 0 {
+                return None;
+            }
+        }
+        let leading_zero = whole > 1 && bytes[start] == b'0';
+        // Eighteen digits cannot have overflowed.
+        if whole == 0 || leading_zero || whole + places > 18 {
+            return None;
+        }
+        if let Some(b'e' | b'E' | b'.') = bytes.get(end) {
+            return None;
+        }
+        let count = whole + places;
+        let plain = Self {
+            negative,
+            digits,
+            count,
+            places,
+        };
+        Some((plain, end))
+    }
+
+    /// The number, if it is whole.
+    #[inline]
+    pub fn integer(self) -> Option<i64> {
+        let value = self.digits.cast_signed();
+        (self.places == 0).then_some(if self.negative { -value } else { value })
+    }
+
+    /// The number, if it is short enough for both digits and power of ten to be exact: then their
+    /// quotient is correctly rounded.
+    #[inline]
+    pub fn double(self) -> Option<f64> {
+        const POWERS: [f64; 16] = [
+            1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+        ];
+        if self.count > 15 {
+            return None;
+        }
+        let value = self.digits as f64 / POWERS[self.places];
+        Some(if self.negative { -value } else { value })
+    }
+
+    /// The number times ten to the power of `scale`, if it has at most `precision` digits then.
+    #[inline]
+    pub fn decimal(self, precision: u8, scale: i8) -> Option<i128> {
+        const POWERS: [i128; 19] = {
+            let mut powers = [1; 19];
+            let mut at = 1;
+            while at < 19 {
+                powers[at] = powers[at - 1] * 10;
+                at += 1;
+            }
+            powers
+        };
+        let shift = usize::try_from(scale).ok()?.checked_sub(self.places)?;
+        // Digits that are there and those that are added, together within the precision.
+        if self.count + shift > usize::from(precision) {
+            return None;
+        }
+        let value = i128::from(self.digits) * POWERS.get(shift)?;
+        Some(if self.negative { -value } else { value })
+    }
+}
+
+/// Appends the digits at `at` to `digits`, which wraps beyond nineteen; returns where they end.
+///
+/// Eight at a time, without a branch on how many there are: the processor would guess wrong.
+#[inline]
+fn take_digits(bytes: &[u8], mut at: usize, digits: &mut u64) -> usize {
+    const POWERS: [u64; 8] = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000];
+    while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+        let word = u64::from_le_bytes(*eight) ^ 0x3030_3030_3030_3030;
+        // The high bit of the lowest byte above nine is set, and none below it.
+        let others = (word.wrapping_add(0x7676_7676_7676_7676) | word) & 0x8080_8080_8080_8080;
+        if others == 0 {
+            *digits = digits
+                .wrapping_mul(100_000_000)
+                .wrapping_add(eight_digits(word));
+            at += 8;
+            continue;
+        }
+        let count = others.trailing_zeros() / 8;
+        // Zeros in front, in two steps since there may be eight of them.
+        let value = eight_digits(word << (56 - 8 * count) << 8);
+        *digits = digits
+            .wrapping_mul(POWERS[count as usize])
+            .wrapping_add(value);
+        return at + count as usize;
+    }
+    while let Some(digit) = bytes.get(at).map(|byte| byte.wrapping_sub(b'0'))
+        && digit <= 9
+    {
+        *digits = digits.wrapping_mul(10).wrapping_add(u64::from(digit));
+        at += 1;
+    }
+    at
+}
+
+/// The number that eight digits make, the first in the lowest byte: pairs, then fours, then all.
+#[inline]
+fn eight_digits(word: u64) -> u64 {
+    let pairs = (word & 0x0f0f_0f0f_0f0f_0f0f).wrapping_mul(2561) >> 8;
+    let fours = (pairs & 0x00ff_00ff_00ff_00ff).wrapping_mul(6_553_601) >> 16;
+    (fours & 0x0000_ffff_0000_ffff).wrapping_mul(42_949_672_960_001) >> 32
+}
+
+/// A whole number. `1.0` and `1e3` are whole, `1.5` is not.
 #[cold]
-fn whole_decimal(text: &str) -> Result<i64, NotThisNumber> {
+pub(super) fn integer(text: &str) -> Result<i64, NotThisNumber> {
     i64::try_from(decimal(text, 38, 0)?).map_err(|_| NotThisNumber::Range)
 }
 
@@ -230,6 +342,8 @@ fn write_plain(out: &mut String, digits: &str, power: i32) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -273,6 +387,46 @@ mod tests {
         assert_eq!(integer("9223372036854775808"), Err(NotThisNumber::Range));
         assert_eq!(integer("1.5"), Err(NotThisNumber::Fraction));
         assert_eq!(integer("twelve"), Err(NotThisNumber::Syntax));
+    }
+
+    proptest! {
+        #[test]
+        fn a_plain_number_is_what_the_long_way_gives(
+            text in "-?[0-9]{0,20}(\\.[0-9]{0,6})?[eE.,]?", precision in 1_u8..39, scale in 0_i8..9,
+        ) {
+            if let Some((plain, end)) = Plain::read(text.as_bytes()) {
+                let number = &text[..end];
+
+                prop_assert!(!text[end..].starts_with(|c: char| c.is_ascii_digit() || c == 'e'));
+                if let Some(value) = plain.integer() {
+                    prop_assert_eq!(integer(number), Ok(value));
+                }
+                if let Some(value) = plain.double() {
+                    prop_assert_eq!(float::<f64>(number).map(f64::to_bits), Ok(value.to_bits()));
+                }
+                if let Some(value) = plain.decimal(precision, scale) {
+                    prop_assert_eq!(decimal(number, precision, scale), Ok(value));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_plain_is_left_to_the_long_way() {
+        for text in [
+            "",
+            "-",
+            ".5",
+            "5.",
+            "01",
+            "1e5",
+            "1.5E1",
+            "1.2.3",
+            "1234567890123456789",
+        ] {
+            assert_eq!(Plain::read(text.as_bytes()), None, "{text}");
+        }
+        assert!(Plain::read(b"0.5").is_some());
     }
 
     #[test]

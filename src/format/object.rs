@@ -84,11 +84,43 @@ impl<'a> Visitor<'a> for Wanted<'a, '_> {
     }
 }
 
+/// All keys of an object and their raw values, in order, if the text is an object.
+pub(super) fn members(text: &str) -> Option<Vec<(String, &str)>> {
+    struct Members;
+
+    impl<'a> Visitor<'a> for Members {
+        type Value = Vec<(String, &'a str)>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a JSON object")
+        }
+
+        fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+            let mut members = Vec::new();
+            while let Some(key) = map.next_key()? {
+                let value: &'a RawValue = map.next_value()?;
+                members.push((key, value.get()));
+            }
+            Ok(members)
+        }
+    }
+
+    let mut input = serde_json::Deserializer::from_str(text);
+    let members = input.deserialize_map(Members).ok()?;
+    input.end().ok().map(|()| members)
+}
+
 /// The text as one JSON value without spaces around it, if it is one.
 pub(super) fn raw(text: &str) -> Option<&str> {
     serde_json::from_str::<&RawValue>(text)
         .ok()
         .map(RawValue::get)
+}
+
+/// The JSON value that a text starts with.
+pub(super) fn first(text: &str) -> Option<&str> {
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
+    values.next()?.ok().map(RawValue::get)
 }
 
 /// The raw items of an array, which is valid JSON.

@@ -173,15 +173,7 @@ fn describe(pipeline: &Pipeline, id: NodeId) -> String {
             format!("source {} ({})", table.name, names.join(", "))
         }
         Operator::Filter { predicate, .. } => format!("filter {}", predicate.text),
-        Operator::Project { columns, .. } => {
-            let fields = node.schema.fields().iter();
-            let columns: Vec<String> = columns
-                .iter()
-                .zip(fields)
-                .map(|(column, field)| named(&column.text, field.name()))
-                .collect();
-            format!("project {}", columns.join(", "))
-        }
+        Operator::Project { columns, .. } => project(columns, node.schema.fields()),
         Operator::Union { .. } => "union all".to_owned(),
         Operator::Unnest { column, .. } => format!("unnest {}", input_name(*column)),
         Operator::Lookup {
@@ -232,6 +224,15 @@ fn describe(pipeline: &Pipeline, id: NodeId) -> String {
             format!("latest by {} per {}", by.text, names.join(", "))
         }
     }
+}
+
+fn project(columns: &[Expression], fields: &[FieldRef]) -> String {
+    let columns: Vec<String> = columns
+        .iter()
+        .zip(fields)
+        .map(|(column, field)| named(&column.text, field.name()))
+        .collect();
+    format!("project {}", columns.join(", "))
 }
 
 fn aggregate(keys: &[Expression], calls: &[AggregateCall], fields: &[FieldRef]) -> String {

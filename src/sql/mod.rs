@@ -164,7 +164,7 @@ fn declare(
         match kind {
             Kind::Set { .. } => {}
             Kind::Broken { name } => declared.catalog.add_broken(&normalise(&name)),
-            Kind::CreateTable(definition) => declared.table(definition, problems),
+            Kind::CreateTable(definition) => declared.table(*definition, problems),
             Kind::CreateView {
                 name,
                 columns,

@@ -7,6 +7,10 @@
 //! Ours are `SET`, `CREATE TABLE | SOURCE | SINK` with `WATERMARK FOR`, computed columns and
 //! dotted option names, and `EMIT ..`; queries and expressions are sqlparser's. Because each
 //! statement has its own parser, a syntax error in one does not hide those in the others.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "of tokens and statements of every SQL engine, those of a pipeline are named"
+)]
 
 use std::collections::BTreeMap;
 
@@ -34,7 +38,7 @@ pub enum Kind {
     /// `SET 'name' = 'value'`.
     Set { name: String, value: String },
     /// `CREATE TABLE`, `CREATE SOURCE` or `CREATE SINK`.
-    CreateTable(TableDefinition),
+    CreateTable(Box<TableDefinition>),
     /// `CREATE [MATERIALIZED] VIEW`.
     CreateView {
         name: Ident,
@@ -220,7 +224,7 @@ fn kind(parser: &mut Parser, emit: Option<Emit>) -> Result<Kind, Failure> {
         return set(parser);
     }
     if let Some(definition) = create_table::parse(parser)? {
-        return Ok(Kind::CreateTable(definition));
+        return Ok(Kind::CreateTable(Box::new(definition)));
     }
     let start = place_of(parser.peek_token_ref().span);
     let is_create = matches!(&parser.peek_token_ref().token,

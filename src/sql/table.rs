@@ -410,25 +410,25 @@ fn field_name(field: &Field) -> String {
 
 /// The microseconds of `column - INTERVAL '..'`, 0 of the column itself.
 fn bound(expr: &Expr, column: &str) -> Option<i64> {
-    match expr {
-        Expr::Column(found) if found.name == column => Some(0),
-        Expr::BinaryExpr(BinaryExpr {
-            left,
-            op: Operator::Minus,
-            right,
-        }) => {
-            let (Expr::Column(found), Expr::Literal(bound, _)) = (left.as_ref(), right.as_ref())
-            else {
-                return None;
-            };
-            let ScalarValue::IntervalMonthDayNano(Some(bound)) = bound else {
-                return None;
-            };
-            let bound = interval_microseconds(bound.months, bound.days, bound.nanoseconds)?;
-            (found.name == column && bound >= 0).then_some(bound)
-        }
-        _ => None,
+    if let Expr::Column(found) = expr {
+        return (found.name == column).then_some(0);
     }
+    let Expr::BinaryExpr(BinaryExpr {
+        left,
+        op: Operator::Minus,
+        right,
+    }) = expr
+    else {
+        return None;
+    };
+    let (Expr::Column(found), Expr::Literal(bound, _)) = (left.as_ref(), right.as_ref()) else {
+        return None;
+    };
+    let ScalarValue::IntervalMonthDayNano(Some(bound)) = bound else {
+        return None;
+    };
+    let bound = interval_microseconds(bound.months, bound.days, bound.nanoseconds)?;
+    (found.name == column && bound >= 0).then_some(bound)
 }
 
 /// The connector and the other options, by their canonical names.

@@ -2,6 +2,10 @@
 //!
 //! The node's output is its input's columns, then `window_start` and `window_end`. The optimiser
 //! pushes filters that do not read the two, and projections, through it.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "of the syntax of FROM, window functions are named"
+)]
 
 use std::collections::HashSet;
 use std::fmt;

@@ -20,11 +20,14 @@
 //! not flushed to the disk. A crash of the process loses nothing. A loss of power may lose the last
 //! commits, rows and mark alike, and the next start reads that input again from the older mark.
 
+mod read;
 mod schema;
 #[cfg(test)]
 mod tests;
 mod value;
 mod write;
+
+pub use read::{Answer, read};
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -223,6 +223,10 @@ impl Aggregates {
                 .by_bucket
                 .remove(&bucket)
                 .expect("it was listed just now");
+            if self.plan.emit == Emit::Changes {
+                // What is held is a window, not a pane: it is in no other.
+                continue;
+            }
             let mut ends = windows(window, bucket);
             let Some(open) = ends.find(|open| !is_closed(window, open.end, watermark)) else {
                 continue;

@@ -127,6 +127,15 @@ fn mark(offset: u64, ended: bool) -> PartitionMark {
 }
 
 fn run(arrivals: Vec<(usize, Arrival)>, partitions: usize, schedule: Schedule) -> Vec<String> {
+    run_until(AtEnd::Close, arrivals, partitions, schedule)
+}
+
+fn run_until(
+    at_end: AtEnd,
+    arrivals: Vec<(usize, Arrival)>,
+    partitions: usize,
+    schedule: Schedule,
+) -> Vec<String> {
     let pipeline = pipeline();
     let zones = zones(&pipeline);
     let none = std::collections::BTreeSet::new();
@@ -141,6 +150,7 @@ fn run(arrivals: Vec<(usize, Arrival)>, partitions: usize, schedule: Schedule) -
         inserts: Arc::new(vec!["t".to_owned()]),
         // A manual clock stands still: epochs close only where a stop or the end says so.
         pace: Pace::Interval(Duration::from_secs(1)),
+        at_end,
     };
     let inbox = List {
         arrivals: arrivals.into(),
@@ -238,5 +248,40 @@ fn an_end_that_the_mark_did_not_know_belongs_to_a_later_epoch() {
             "4 closes: 0@2",
             "5 closes: 0@2 end"
         ]
+    );
+}
+
+#[test]
+fn a_run_until_caught_up_leaves_event_time_open() {
+    let schedule = Schedule::new(Epoch(0), vec![], Epoch(0));
+
+    let log = run_until(
+        AtEnd::Wait,
+        vec![(0, rows(0..3)), (0, Arrival::End)],
+        1,
+        schedule,
+    );
+
+    assert_eq!(log, ["1: [0, 1, 2]", "1 closes: 0@3"]);
+}
+
+#[test]
+fn event_time_that_a_mark_has_ended_stays_ended() {
+    let stop = Stop {
+        epoch: Epoch(4),
+        partitions: vec![Some(mark(2, true))],
+    };
+    let schedule = Schedule::new(Epoch(0), vec![stop], Epoch(4));
+
+    let log = run_until(
+        AtEnd::Wait,
+        vec![(0, rows(0..2)), (0, Arrival::End)],
+        1,
+        schedule,
+    );
+
+    assert_eq!(
+        log,
+        ["1: [0, 1]", "1 closes: ", "4 closes: 0@2 end", "5 closes: "]
     );
 }

@@ -1,7 +1,7 @@
 //! JSON lines into rows.
 //!
 //! ```text
-//!   line ──▶ flat (guesses the keys, no nesting) ──▶ row
+//!   line ──▶ flat (guesses the keys) ──▶ row
 //!              └── refuses ──▶ object (any JSON) ──▶ row, or the reject
 //! ```
 //!
@@ -15,6 +15,7 @@ use memchr::memchr;
 use super::object::{self, Names};
 use super::options::{FormatError, FormatOptions};
 use super::rows::{Record, Rows};
+use super::scan::{JsonStops, Stops, as_text};
 use super::{Block, Decoded, Decoder, Wanted};
 use crate::types::{Reason, Reject};
 
@@ -58,7 +59,7 @@ impl JsonDecoder {
 
     /// One line, already known to be short enough. `text` is the line where the whole block was
     /// found to be UTF-8.
-    fn record(&mut self, record: Record<'_>, text: Option<&str>) {
+    fn record(&mut self, record: Record<'_>, text: Option<&str>, stops: &mut Stops<'_, JsonStops>) {
         let text = match text.map_or_else(|| std::str::from_utf8(record.bytes), Ok) {
             Ok(text) => text,
             Err(error) => {
@@ -69,7 +70,9 @@ impl JsonDecoder {
             }
         };
         if self.fast {
-            if flat::read(text, &mut self.rows, &self.keys.0, &mut self.template).is_some() {
+            let start = record.start;
+            let mut line = flat::Line { text, start, stops };
+            if flat::read(&mut line, &mut self.rows, &self.keys.0, &mut self.template).is_some() {
                 return self.rows.accept(record);
             }
             self.rows.take_back();
@@ -104,7 +107,8 @@ impl Decoder for JsonDecoder {
     fn decode(&mut self, block: &Block) -> Decoded {
         let bytes = block.bytes.as_slice();
         // One pass over the block costs less than one call per line.
-        let text = std::str::from_utf8(bytes).ok();
+        let text = as_text(bytes);
+        let mut stops = Stops::new(bytes, JsonStops);
         let (mut start, mut line) = (0, block.line);
         while start < bytes.len() {
             let end = memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at);
@@ -118,10 +122,8 @@ impl Decoder for JsonDecoder {
             if record.bytes.len() > self.record_bytes_max {
                 self.rows.reject_too_long(record, self.record_bytes_max);
             } else if !is_blank(record.bytes) {
-                self.record(
-                    record,
-                    text.map(|text| &text[start..start + record.bytes.len()]),
-                );
+                let text = text.map(|text| &text[start..start + record.bytes.len()]);
+                self.record(record, text, &mut stops);
             }
             start = end + 1;
             line += u64::from(line > 0);

@@ -166,9 +166,10 @@ impl AggregateUDFImpl for Shell {
     }
 
     fn default_value(&self, data_type: &DataType) -> Result<ScalarValue> {
-        match self.function {
-            F::Count | F::ApproxDistinct => Ok(ScalarValue::Int64(Some(0))),
-            _ => ScalarValue::try_from(data_type),
+        if self.is_nullable() {
+            ScalarValue::try_from(data_type)
+        } else {
+            Ok(ScalarValue::Int64(Some(0)))
         }
     }
 

@@ -4,6 +4,7 @@
 mod aggregates;
 pub mod casts;
 mod json;
+mod json_steps;
 mod modulo;
 mod patterns;
 

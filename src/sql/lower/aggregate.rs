@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, FieldRef};
 use datafusion_common::ScalarValue;
 use datafusion_expr::expr::{AggregateFunction as Call, Sort};
-use datafusion_expr::{Aggregate, Expr, LogicalPlan};
+use datafusion_expr::{Aggregate, Expr};
 
 use crate::plan::{
     AggregateCall, AggregateFunction, AggregateWindow, Assign, Emit, Operator, SortKey, WindowKind,
@@ -17,9 +17,11 @@ use crate::plan::{
 use crate::sql::functions::{ORDER_DEPENDENT, function_of};
 use crate::sql::graph::{Facts, Key};
 use crate::sql::problem::Problem;
-use crate::sql::window::{WINDOW_COLUMNS, WindowAssign};
+use crate::sql::window::WINDOW_COLUMNS;
 
-use super::expression::{Positional, identity, plain_column, reads, text, texts};
+use super::expression::{Positional, identity};
+use super::panes::assign;
+use super::text::{text, texts};
 use super::{Ask, Finality, Lowering, Result, Rows, WindowColumns, position};
 
 impl Lowering<'_> {
@@ -178,36 +180,8 @@ impl Lowering<'_> {
         let types: Vec<_> = arguments.iter().map(|a| a.data_type.clone()).collect();
         let data_type = crate::plan::aggregate_types::result_type(&function, &types)
             .map_err(|message| Problem::at(self.place, message))?;
-        let never_null = match function {
-            AggregateFunction::Count | AggregateFunction::ApproxDistinct => true,
-            // A group has a row, so there is a value unless the call leaves rows out.
-            AggregateFunction::Sum
-            | AggregateFunction::Average
-            | AggregateFunction::Min
-            | AggregateFunction::Max
-            | AggregateFunction::BoolAnd
-            | AggregateFunction::BoolOr
-            | AggregateFunction::BitAnd
-            | AggregateFunction::BitOr
-            | AggregateFunction::BitXor
-            | AggregateFunction::First
-            | AggregateFunction::Last
-            | AggregateFunction::ArrayAgg
-            | AggregateFunction::PercentileCont
-            | AggregateFunction::PercentileDisc
-            | AggregateFunction::ApproxPercentile => {
-                filter.is_none() && arguments.iter().all(|a| !a.nullable)
-            }
-            AggregateFunction::VariancePopulation
-            | AggregateFunction::VarianceSample
-            | AggregateFunction::DeviationPopulation
-            | AggregateFunction::DeviationSample
-            | AggregateFunction::CovariancePopulation
-            | AggregateFunction::CovarianceSample
-            | AggregateFunction::Correlation
-            | AggregateFunction::StringAgg
-            | AggregateFunction::Library(_) => false,
-        };
+        let never_null = filter.is_none() && arguments.iter().all(|a| !a.nullable);
+        let nullable = !(counts(&function) || (never_null && has_value(&function)));
         let text = call_text(call, counts_rows);
         let name = match expr {
             // An alias of DataFusion's own is the call once more, in its words.
@@ -219,7 +193,7 @@ impl Lowering<'_> {
             arguments,
             filter,
             order_by,
-            output: Arc::new(Field::new(name, data_type, !never_null)),
+            output: Arc::new(Field::new(name, data_type, nullable)),
             text,
             function,
         })
@@ -375,6 +349,46 @@ impl Parts {
     }
 }
 
+/// Whether it yields a number for any rows, none included.
+fn counts(function: &AggregateFunction) -> bool {
+    matches!(
+        function,
+        AggregateFunction::Count | AggregateFunction::ApproxDistinct
+    )
+}
+
+/// Whether it yields a value for one row without NULL already. A group has a row.
+fn has_value(function: &AggregateFunction) -> bool {
+    match function {
+        AggregateFunction::Count
+        | AggregateFunction::ApproxDistinct
+        | AggregateFunction::Sum
+        | AggregateFunction::Average
+        | AggregateFunction::Min
+        | AggregateFunction::Max
+        | AggregateFunction::BoolAnd
+        | AggregateFunction::BoolOr
+        | AggregateFunction::BitAnd
+        | AggregateFunction::BitOr
+        | AggregateFunction::BitXor
+        | AggregateFunction::First
+        | AggregateFunction::Last
+        | AggregateFunction::ArrayAgg
+        | AggregateFunction::StringAgg
+        | AggregateFunction::PercentileCont
+        | AggregateFunction::PercentileDisc
+        | AggregateFunction::ApproxPercentile => true,
+        AggregateFunction::VariancePopulation
+        | AggregateFunction::VarianceSample
+        | AggregateFunction::DeviationPopulation
+        | AggregateFunction::DeviationSample
+        | AggregateFunction::CovariancePopulation
+        | AggregateFunction::CovarianceSample
+        | AggregateFunction::Correlation
+        | AggregateFunction::Library(_) => false,
+    }
+}
+
 /// The keys of an aggregate's rows: its group key with what names the window.
 fn group_keys(keys: usize, window: Option<WindowColumns>, start: usize) -> Vec<Key> {
     let group: Key = (0..keys).map(|at| vec![at]).collect();
@@ -444,65 +458,4 @@ fn call_text(call: &Call, counts_rows: bool) -> String {
         out += &format!(" FILTER (WHERE {})", text(filter));
     }
     out
-}
-
-/// Panes serve where everything between the window and the aggregate only passes the window
-/// columns on.
-fn assign(aggregate: &Aggregate) -> Assign {
-    let mut read = false;
-    let columns = window_columns(&aggregate.input, &mut read);
-    let schema = aggregate.input.schema();
-    let is_window = |at: usize| columns.contains(&at);
-    for expr in &aggregate.group_expr {
-        read |= plain_column(expr, schema).is_none() && reads(expr, schema, is_window);
-    }
-    for expr in &aggregate.aggr_expr {
-        read |= reads(expr, schema, is_window);
-    }
-    if read { Assign::Windows } else { Assign::Panes }
-}
-
-/// The columns of `plan` that are window columns; `read` becomes true if anything below reads
-/// one.
-fn window_columns(plan: &LogicalPlan, read: &mut bool) -> Vec<usize> {
-    if let LogicalPlan::Extension(extension) = plan
-        && let Some(window) = extension.node.as_any().downcast_ref::<WindowAssign>()
-    {
-        let start = window.input.schema().fields().len();
-        return vec![start, start + 1];
-    }
-    let inputs: Vec<Vec<usize>> = plan
-        .inputs()
-        .into_iter()
-        .map(|input| window_columns(input, read))
-        .collect();
-    let Some(first) = inputs
-        .first()
-        .filter(|_| inputs.iter().any(|i| !i.is_empty()))
-    else {
-        return Vec::new();
-    };
-    if let LogicalPlan::SubqueryAlias(_) = plan {
-        return first.clone();
-    }
-    if let LogicalPlan::Projection(projection) = plan {
-        let schema = projection.input.schema();
-        let mut out = Vec::new();
-        for (at, expr) in projection.expr.iter().enumerate() {
-            match plain_column(expr, schema) {
-                Some(from) if first.contains(&from) => out.push(at),
-                Some(_) => {}
-                None => *read |= reads(expr, schema, |column| first.contains(&column)),
-            }
-        }
-        return out;
-    }
-    if let LogicalPlan::Filter(filter) = plan {
-        let schema = filter.input.schema();
-        *read |= reads(&filter.predicate, schema, |column| first.contains(&column));
-        return first.clone();
-    }
-    // Joins, unions and what else may be: windows, not panes.
-    *read = true;
-    Vec::new()
 }

@@ -12,162 +12,21 @@ use std::sync::Arc;
 
 use arrow::datatypes::FieldRef;
 use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_common::{Column, DFSchema, DataFusionError, JoinType, NullEquality};
+use datafusion_common::{DFSchema, DataFusionError, JoinType, NullEquality};
 use datafusion_expr::expr::TryCast;
 use datafusion_expr::utils::conjunction;
 use datafusion_expr::{Expr, ExprSchemable, Join, LogicalPlan, Operator as Op, binary_expr, when};
 
-use crate::plan::{Assign, JoinKind, Operator, Table, TableId};
+use crate::plan::{JoinKind, Operator, Table, TableId};
 use crate::sql::errors::list;
 use crate::sql::graph::Facts;
 use crate::sql::problem::Problem;
 
-use super::expression::{Positional, columns_not_null, identity, substitute, texts};
-use super::scan::{columns_of, table_of};
+use super::expression::{Positional, columns_not_null, identity, substitute};
+use super::scan::table_of;
+use super::sides::{Output, Refusal, Sides};
+use super::text::texts;
 use super::{Ask, Lowering, Result, Rows, position};
-
-/// A join, seen as a stream that looks something up.
-pub struct Sides<'a> {
-    pub stream: &'a LogicalPlan,
-    pub reference: Reference<'a>,
-    /// Equal expressions: the stream's, the reference's.
-    pairs: Vec<(&'a Expr, &'a Expr)>,
-    stream_is_left: bool,
-    output: Output,
-}
-
-/// Which rows and columns of a join come out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Output {
-    /// Matching rows, all columns.
-    Inner,
-    /// All rows of the stream, all columns.
-    Left,
-    /// Matching rows, the stream's columns: IN and EXISTS.
-    Semi,
-    /// Rows without a match, the stream's columns: NOT IN and NOT EXISTS.
-    Anti,
-}
-
-/// A reference table behind filters and projections.
-pub struct Reference<'a> {
-    pub table: TableId,
-    plan: &'a LogicalPlan,
-    /// What each column of `plan` is, over columns called `#position` of the table.
-    columns: Vec<Expr>,
-    /// What rows of the table must fulfil, over the same.
-    filters: Vec<Expr>,
-}
-
-impl<'a> Sides<'a> {
-    /// Which side is looked up, or why neither can be.
-    pub fn of(join: &'a Join, tables: &[Table]) -> std::result::Result<Self, Refusal> {
-        let right = Reference::of(&join.right, tables);
-        let left = Reference::of(&join.left, tables);
-        let (stream_is_left, output) = match (join.join_type, right.is_some(), left.is_some()) {
-            (JoinType::Inner, true, _) => (true, Output::Inner),
-            (JoinType::Inner, false, true) => (false, Output::Inner),
-            (JoinType::Left, true, _) => (true, Output::Left),
-            (JoinType::Right, _, true) => (false, Output::Left),
-            (JoinType::LeftSemi, true, _) => (true, Output::Semi),
-            (JoinType::RightSemi, _, true) => (false, Output::Semi),
-            (JoinType::LeftAnti, true, _) => (true, Output::Anti),
-            (JoinType::RightAnti, _, true) => (false, Output::Anti),
-            (JoinType::Full, true, _) | (JoinType::Full, _, true) => return Err(Refusal::Full),
-            (
-                JoinType::Inner
-                | JoinType::Left
-                | JoinType::Right
-                | JoinType::Full
-                | JoinType::LeftSemi
-                | JoinType::RightSemi
-                | JoinType::LeftAnti
-                | JoinType::RightAnti
-                | JoinType::LeftMark
-                | JoinType::RightMark,
-                ..,
-            ) => return Err(Refusal::NoReference),
-        };
-        let (stream, reference) = if stream_is_left {
-            (&join.left, right)
-        } else {
-            (&join.right, left)
-        };
-        let pairs = join.on.iter().map(|(left, right)| {
-            if stream_is_left {
-                (left, right)
-            } else {
-                (right, left)
-            }
-        });
-        Ok(Self {
-            stream,
-            reference: reference.ok_or(Refusal::NoReference)?,
-            pairs: pairs.collect(),
-            stream_is_left,
-            output,
-        })
-    }
-
-    fn kind(&self) -> JoinKind {
-        match self.output {
-            Output::Inner | Output::Semi => JoinKind::Inner,
-            Output::Left | Output::Anti => JoinKind::Left,
-        }
-    }
-}
-
-/// Why a join is not a lookup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    NoReference,
-    Full,
-}
-
-impl<'a> Reference<'a> {
-    fn of(plan: &'a LogicalPlan, tables: &[Table]) -> Option<Self> {
-        let (table, columns, filters) = reference(plan, tables)?;
-        Some(Self {
-            table,
-            plan,
-            columns,
-            filters,
-        })
-    }
-}
-
-/// The table, columns and filters of a plan that only filters and projects a reference table.
-fn reference(plan: &LogicalPlan, tables: &[Table]) -> Option<(TableId, Vec<Expr>, Vec<Expr>)> {
-    if let LogicalPlan::TableScan(scan) = plan {
-        let table = table_of(scan)?;
-        if tables[table].primary_key.is_empty() || tables[table].watermark.is_some() {
-            return None;
-        }
-        let column = |at: &usize| Expr::Column(Column::new_unqualified(format!("#{at}")));
-        let columns = columns_of(scan).iter().map(column).collect();
-        return Some((table, columns, scan.filters.clone()));
-    }
-    if let LogicalPlan::SubqueryAlias(alias) = plan {
-        return reference(&alias.input, tables);
-    }
-    if let LogicalPlan::Projection(projection) = plan {
-        let (table, columns, filters) = reference(&projection.input, tables)?;
-        let schema = projection.input.schema();
-        let columns: std::result::Result<Vec<Expr>, DataFusionError> = projection
-            .expr
-            .iter()
-            .map(|e| substitute(e.clone().unalias_nested().data, schema, &columns))
-            .collect();
-        return Some((table, columns.ok()?, filters));
-    }
-    if let LogicalPlan::Filter(filter) = plan {
-        let (table, columns, mut filters) = reference(&filter.input, tables)?;
-        let schema = filter.input.schema();
-        filters.push(substitute(filter.predicate.clone(), schema, &columns).ok()?);
-        return Some((table, columns, filters));
-    }
-    None
-}
 
 /// The columns that a lookup's expressions are over: the stream's, then the reference's.
 struct Combined {
@@ -198,12 +57,7 @@ impl Lowering<'_> {
             Ok(sides) => sides,
             Err(refusal) => return Err(self.no_lookup(join, refusal)),
         };
-        let below = Ask {
-            // A residual or an expression above may read the window.
-            assign: Assign::Windows,
-            ..ask
-        };
-        let rows = self.rows(sides.stream, below)?;
+        let rows = self.rows(sides.stream, ask)?;
         let rows = self.narrow(rows)?;
         let combined = self.combined(&sides, &rows)?;
         let (keys, residual) = self.conditions(join, &sides, &combined)?;

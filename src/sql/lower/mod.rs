@@ -15,7 +15,11 @@
 mod aggregate;
 pub mod expression;
 mod lookup;
+mod panes;
 mod scan;
+mod sides;
+mod text;
+mod windowed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -341,93 +345,6 @@ impl Lowering<'_> {
             columns: rows.columns.iter().map(moved).collect(),
             ..narrowed
         })
-    }
-
-    fn window(&mut self, window: &WindowAssign, ask: Ask) -> Result<Rows> {
-        let below = Ask {
-            finality: Some(Finality::Above("windows")),
-            assign: Assign::Windows,
-            window: true,
-            time: ask.time,
-        };
-        let rows = self.rows(&window.input, below)?;
-        let rows = self.narrow(rows)?;
-        if rows.window.is_some() {
-            return Err(
-                Problem::at(window.place, "these rows are in windows already").hint(
-                    "aggregate by the window of the inner query only, or window the table itself",
-                ),
-            );
-        }
-        let schema = window.input.schema();
-        let is_event_time = plain_column(&window.time, schema)
-            .is_some_and(|at| self.graph.facts(rows.node).event_time[rows.columns[at]]);
-        if !is_event_time {
-            return Err(self.no_event_time(window));
-        }
-        let over = self.positional(&rows)?;
-        let time = self.resolve(&window.time, schema, &rows, &over)?;
-        let assign = match window.kind {
-            WindowKind::Tumble { .. } => Assign::Windows,
-            WindowKind::Hop { .. } | WindowKind::Cumulate { .. } => ask.assign,
-        };
-        let text = format!(
-            "window {} by {}: {:?} {assign:?}",
-            rows.node,
-            identity(&time),
-            window.kind
-        );
-        let (time, field) = self.compile(&time, &over)?;
-        let mut fields = self.graph.fields(rows.node);
-        let start = fields.len();
-        for name in super::window::WINDOW_COLUMNS {
-            fields.push(Arc::new(Field::new(name, field.data_type().clone(), false)));
-        }
-        let mut facts = self.graph.facts(rows.node).clone();
-        facts.not_null.extend([true, true]);
-        facts.event_time.extend([false, false]);
-        // A row may come out several times.
-        facts.keys.clear();
-        facts.key_text = None;
-        let operator = Operator::Window {
-            input: rows.node,
-            time,
-            kind: window.kind,
-            assign,
-        };
-        let mut columns = rows.columns;
-        columns.extend([start, start + 1]);
-        Ok(Rows {
-            node: self.graph.add(text, operator, fields, facts, window.place),
-            columns,
-            window: ask.window.then_some(WindowColumns {
-                kind: window.kind,
-                assign,
-                start,
-                end: start + 1,
-            }),
-            time: rows.time,
-        })
-    }
-
-    fn no_event_time(&self, window: &WindowAssign) -> Problem {
-        let time = expression::text(&window.time);
-        let message =
-            format!("the time of a window must be a WATERMARK FOR column, and `{time}` is not");
-        let mut hint = format!(
-            "declare it on the table: WATERMARK FOR {time} AS {time} - INTERVAL '5' SECOND"
-        );
-        let sources = uses(&window.input, self.tables);
-        for table in sources.columns.keys() {
-            if let Some(watermark) = &self.tables[*table].watermark {
-                let name = self.tables[*table].columns[watermark.column].field.name();
-                hint = format!(
-                    "the event time of `{}` is `{name}`",
-                    self.tables[*table].name
-                );
-            }
-        }
-        Problem::at(window.place, message).hint(hint)
     }
 
     fn union(&mut self, union: &datafusion_expr::Union, ask: Ask) -> Result<Rows> {

@@ -10,7 +10,7 @@ use crate::sql::catalog::Declared;
 use crate::sql::graph::Facts;
 use crate::sql::problem::Problem;
 
-use super::lookup::Sides;
+use super::sides::Sides;
 use super::{Ask, Lowering, Result, Rows};
 
 /// What a plan reads.

@@ -141,3 +141,6 @@ fn for_each(rows: Option<&NullBuffer>, groups: &[u32], mut each: impl FnMut(usiz
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -136,7 +136,9 @@ impl Wide {
     /// The same bytes for the same number: base and limbs without those that say nothing.
     pub fn to_bytes(&self) -> Vec<u8> {
         let sign = if self.is_negative() { u64::MAX } else { 0 };
-        let low = self.limbs.iter().take_while(|&&limb| limb == 0).count();
+        let Some(low) = self.limbs.iter().position(|&limb| limb != 0) else {
+            return 0i32.to_le_bytes().to_vec();
+        };
         let mut end = self.limbs.len();
         // The limb below must still show the sign, two bits of it, as `limbs` promises.
         while end > low + 1
@@ -147,7 +149,7 @@ impl Wide {
         }
         let base = self.base + i32::try_from(low).expect("limbs are few");
         let mut bytes = base.to_le_bytes().to_vec();
-        for limb in self.limbs.get(low..end).unwrap_or_default() {
+        for limb in &self.limbs[low..end] {
             bytes.extend_from_slice(&limb.to_le_bytes());
         }
         bytes

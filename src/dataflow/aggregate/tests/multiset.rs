@@ -253,7 +253,7 @@ fn moved(plan: &Aggregation, aggregates: &Aggregates) -> Aggregates {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 6, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 4, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn batches_workers_merge_order_and_restarts_leave_no_trace(seed: u64) {

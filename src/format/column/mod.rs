@@ -4,19 +4,15 @@
 //! two paths cannot disagree about what a value means. A row whose third field is bad has already
 //! written two; `truncate` takes them back.
 
-use std::sync::Arc;
+mod values;
+mod words;
 
-use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array,
-    Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, StringArray,
-    StructArray, Time64MicrosecondArray, TimestampMicrosecondArray,
-};
-use arrow::array::{BooleanBufferBuilder, NullBufferBuilder};
-use arrow::buffer::{OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, IntervalMonthDayNano, TimeUnit};
+use arrow::array::{ArrayRef, NullBufferBuilder};
+use arrow::datatypes::{Field, FieldRef};
 
-use super::number::{self, NotThisNumber};
-use super::object::{self, Names};
+use self::values::Values;
+use super::number::{self, NotThisNumber, Plain};
+use super::object;
 use super::options::{FormatError, TimestampFormat};
 use super::time;
 use crate::types::{Reason, Reject};
@@ -93,72 +89,6 @@ pub(super) struct Column {
     len: usize,
 }
 
-#[derive(Debug)]
-enum Values {
-    Boolean(BooleanBufferBuilder),
-    Int16(Vec<i16>),
-    Int32(Vec<i32>),
-    Int64(Vec<i64>),
-    Float32(Vec<f32>),
-    Float64(Vec<f64>),
-    Decimal(Vec<i128>, u8, i8),
-    Date(Vec<i32>),
-    Time(Vec<i64>),
-    Timestamp(Vec<i64>, TimestampFormat),
-    Interval(Vec<IntervalMonthDayNano>),
-    Text(Bytes),
-    Uuid(Bytes),
-    Json(Bytes),
-    Binary(Bytes),
-    List(Vec<i32>, Box<Column>),
-    Struct(Names, Vec<Column>),
-}
-
-/// Byte strings one after the other.
-#[derive(Debug)]
-struct Bytes {
-    bytes: Vec<u8>,
-    /// Where each starts, and where the last ends.
-    offsets: Vec<i32>,
-}
-
-impl Bytes {
-    fn new() -> Self {
-        Self {
-            bytes: Vec::new(),
-            offsets: vec![0],
-        }
-    }
-
-    #[inline]
-    fn push(&mut self, text: &[u8]) {
-        self.bytes.extend_from_slice(text);
-        self.close();
-    }
-
-    #[inline]
-    fn close(&mut self) {
-        let end = i32::try_from(self.bytes.len()).expect("a block is far smaller than 2 GiB");
-        self.offsets.push(end);
-    }
-
-    fn truncate(&mut self, len: usize) {
-        self.offsets.truncate(len + 1);
-        self.bytes
-            .truncate(usize::try_from(self.offsets[len]).expect("offsets are not negative"));
-    }
-
-    fn finish(&mut self) -> (OffsetBuffer<i32>, Vec<u8>) {
-        let (rows, bytes) = (self.offsets.len(), self.bytes.len());
-        // The next block will be about as large as this one.
-        let mut offsets = Vec::with_capacity(rows);
-        offsets.push(0);
-        let offsets = std::mem::replace(&mut self.offsets, offsets);
-        let bytes = std::mem::replace(&mut self.bytes, Vec::with_capacity(bytes));
-        (OffsetBuffer::new(offsets.into()), bytes)
-    }
-}
-
 impl Column {
     /// An empty column of `field`'s type, or why no format can read that type.
     pub fn new(field: &FieldRef, timestamps: TimestampFormat) -> Result<Self, FormatError> {
@@ -191,30 +121,10 @@ impl Column {
     /// Takes back all values from the one at `len` on.
     pub fn truncate(&mut self, len: usize) {
         // Also where this column has no more: a nested one may have begun a value.
-        debug_assert!(len <= self.len, "rows are taken back from the end");
+        assert!(len <= self.len, "rows are taken back from the end");
         self.len = len;
         self.nulls.truncate(len);
-        match &mut self.values {
-            Values::Boolean(values) => values.truncate(len),
-            Values::Int16(values) => values.truncate(len),
-            Values::Int32(values) | Values::Date(values) => values.truncate(len),
-            Values::Float32(values) => values.truncate(len),
-            Values::Float64(values) => values.truncate(len),
-            Values::Decimal(values, _, _) => values.truncate(len),
-            Values::Int64(values) | Values::Time(values) | Values::Timestamp(values, _) => {
-                values.truncate(len);
-            }
-            Values::Interval(values) => values.truncate(len),
-            Values::Text(values)
-            | Values::Uuid(values)
-            | Values::Json(values)
-            | Values::Binary(values) => values.truncate(len),
-            Values::List(offsets, items) => {
-                offsets.truncate(len + 1);
-                items.truncate(usize::try_from(offsets[len]).expect("offsets are not negative"));
-            }
-            Values::Struct(_, columns) => columns.iter_mut().for_each(|c| c.truncate(len)),
-        }
+        self.values.truncate(len);
     }
 
     /// Adds a NULL, if the column may have one.
@@ -252,17 +162,19 @@ impl Column {
                 let raw = object::raw(text).ok_or_else(|| Unfit::bad(text, "JSON"))?;
                 return self.append_json(raw);
             }
-            Values::Binary(values) => binary(text, values)?,
-            Values::Boolean(_)
-            | Values::Int16(_)
+            Values::Binary(values) => words::binary(text, values)?,
+            Values::Int16(_)
             | Values::Int32(_)
             | Values::Int64(_)
             | Values::Float32(_)
             | Values::Float64(_)
             | Values::Decimal(..)
+            | Values::Timestamp(_, TimestampFormat::Unix { .. }) => {
+                return self.append_number(text.trim_ascii());
+            }
+            Values::Boolean(_)
             | Values::Date(_)
             | Values::Time(_)
-            | Values::Timestamp(..)
             | Values::Interval(_)
             | Values::Uuid(_)
             | Values::List(..)
@@ -277,7 +189,8 @@ impl Column {
         let text = text.trim_ascii();
         match &mut self.values {
             Values::Boolean(values) => {
-                values.append(boolean(text).ok_or_else(|| Unfit::bad(text, "true or false"))?);
+                values
+                    .append(words::boolean(text).ok_or_else(|| Unfit::bad(text, "true or false"))?);
             }
             Values::Date(values) => {
                 values.push(time::date(text).ok_or_else(|| Unfit::bad(text, "a date"))?);
@@ -294,7 +207,7 @@ impl Column {
                 let interval = time::interval(text);
                 values.push(interval.ok_or_else(|| Unfit::bad(text, "an interval"))?);
             }
-            Values::Uuid(values) => uuid(text, values)?,
+            Values::Uuid(values) => words::uuid(text, values)?,
             Values::List(..) | Values::Struct(..) => {
                 let raw = object::raw(text).ok_or_else(|| Unfit::bad(text, "JSON"))?;
                 return self.append_json(raw);
@@ -305,11 +218,11 @@ impl Column {
             | Values::Float32(_)
             | Values::Float64(_)
             | Values::Decimal(..)
-            | Values::Timestamp(_, TimestampFormat::Unix { .. }) => {
-                return self.append_number(text);
-            }
-            Values::Text(_) | Values::Json(_) | Values::Binary(_) => {
-                unreachable!("text keeps its spaces")
+            | Values::Timestamp(_, TimestampFormat::Unix { .. })
+            | Values::Text(_)
+            | Values::Json(_)
+            | Values::Binary(_) => {
+                unreachable!("`append_text` has taken these types")
             }
         }
         self.appended();
@@ -329,6 +242,44 @@ impl Column {
     /// Adds the value that a number stands for, written as in JSON.
     #[inline]
     pub fn append_number(&mut self, text: &str) -> Result<(), Unfit> {
+        match Plain::read(text.as_bytes()) {
+            Some((plain, end)) if end == text.len() => self.append_plain(plain, text),
+            Some(_) | None => self.append_any_number(text),
+        }
+    }
+
+    /// Adds the value of a number that was read as a plain one from `text`.
+    #[inline]
+    pub fn append_plain(&mut self, plain: Plain, text: &str) -> Result<(), Unfit> {
+        let appended = match &mut self.values {
+            Values::Int16(values) => push(values, plain.integer().and_then(|i| i.try_into().ok())),
+            Values::Int32(values) => push(values, plain.integer().and_then(|i| i.try_into().ok())),
+            Values::Int64(values) => push(values, plain.integer()),
+            Values::Float64(values) => push(values, plain.double()),
+            Values::Decimal(values, precision, scale) => {
+                push(values, plain.decimal(*precision, *scale))
+            }
+            Values::Float32(_)
+            | Values::Timestamp(..)
+            | Values::Text(_)
+            | Values::Json(_)
+            | Values::Boolean(_)
+            | Values::Date(_)
+            | Values::Time(_)
+            | Values::Interval(_)
+            | Values::Uuid(_)
+            | Values::Binary(_)
+            | Values::List(..)
+            | Values::Struct(..) => false,
+        };
+        if !appended {
+            return self.append_any_number(text);
+        }
+        self.appended();
+        Ok(())
+    }
+
+    fn append_any_number(&mut self, text: &str) -> Result<(), Unfit> {
         match &mut self.values {
             Values::Int16(values) => values.push(small(text, "a SMALLINT")?),
             Values::Int32(values) => values.push(small(text, "an INT")?),
@@ -468,142 +419,17 @@ impl Column {
     /// Hands out the array of everything appended and starts anew.
     pub fn finish(&mut self) -> ArrayRef {
         self.len = 0;
-        let nulls = self.nulls.finish();
-        match &mut self.values {
-            Values::Boolean(values) => Arc::new(BooleanArray::new(values.finish(), nulls)),
-            Values::Int16(values) => Arc::new(Int16Array::new(taken(values), nulls)),
-            Values::Int32(values) => Arc::new(Int32Array::new(taken(values), nulls)),
-            Values::Int64(values) => Arc::new(Int64Array::new(taken(values), nulls)),
-            Values::Float32(values) => Arc::new(Float32Array::new(taken(values), nulls)),
-            Values::Float64(values) => Arc::new(Float64Array::new(taken(values), nulls)),
-            Values::Decimal(values, precision, scale) => Arc::new(
-                Decimal128Array::new(taken(values), nulls)
-                    .with_precision_and_scale(*precision, *scale)
-                    .expect("the type was made with this precision and scale"),
-            ),
-            Values::Date(values) => Arc::new(Date32Array::new(taken(values), nulls)),
-            Values::Time(values) => Arc::new(Time64MicrosecondArray::new(taken(values), nulls)),
-            Values::Timestamp(values, _) => Arc::new(
-                TimestampMicrosecondArray::new(taken(values), nulls)
-                    .with_data_type(self.field.data_type().clone()),
-            ),
-            Values::Interval(values) => {
-                Arc::new(IntervalMonthDayNanoArray::new(taken(values), nulls))
-            }
-            Values::Text(values) | Values::Uuid(values) | Values::Json(values) => {
-                let (offsets, bytes) = values.finish();
-                Arc::new(StringArray::new(offsets, bytes.into(), nulls))
-            }
-            Values::Binary(values) => {
-                let (offsets, bytes) = values.finish();
-                Arc::new(BinaryArray::new(offsets, bytes.into(), nulls))
-            }
-            Values::List(offsets, items) => {
-                let offsets = std::mem::replace(offsets, vec![0]);
-                let field = FieldRef::clone(&items.field);
-                let items = items.finish();
-                Arc::new(ListArray::new(
-                    field,
-                    OffsetBuffer::new(offsets.into()),
-                    items,
-                    nulls,
-                ))
-            }
-            Values::Struct(_, columns) => {
-                let fields: Fields = columns.iter().map(|c| FieldRef::clone(&c.field)).collect();
-                let arrays = columns.iter_mut().map(Self::finish).collect();
-                Arc::new(StructArray::new(fields, arrays, nulls))
-            }
-        }
+        self.values
+            .finish(self.field.data_type(), self.nulls.finish())
     }
 }
 
-/// The values, leaving room for as many.
-fn taken<T: arrow::datatypes::ArrowNativeType>(values: &mut Vec<T>) -> ScalarBuffer<T> {
-    let room = Vec::with_capacity(values.len());
-    std::mem::replace(values, room).into()
-}
-
-impl Values {
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "the types of Arrow that SQL does not name"
-    )]
-    fn new(field: &FieldRef, timestamps: TimestampFormat) -> Result<Self, FormatError> {
-        Ok(match field.data_type() {
-            DataType::Boolean => Self::Boolean(BooleanBufferBuilder::new(0)),
-            DataType::Int16 => Self::Int16(Vec::new()),
-            DataType::Int32 => Self::Int32(Vec::new()),
-            DataType::Int64 => Self::Int64(Vec::new()),
-            DataType::Float32 => Self::Float32(Vec::new()),
-            DataType::Float64 => Self::Float64(Vec::new()),
-            DataType::Decimal128(precision, scale) => Self::Decimal(Vec::new(), *precision, *scale),
-            DataType::Date32 => Self::Date(Vec::new()),
-            DataType::Time64(TimeUnit::Microsecond) => Self::Time(Vec::new()),
-            DataType::Timestamp(TimeUnit::Microsecond, _) => {
-                Self::Timestamp(Vec::new(), timestamps)
-            }
-            DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano) => {
-                Self::Interval(Vec::new())
-            }
-            DataType::Utf8 if has_extension(field, JSON) => Self::Json(Bytes::new()),
-            DataType::Utf8 if has_extension(field, UUID) => Self::Uuid(Bytes::new()),
-            DataType::Utf8 => Self::Text(Bytes::new()),
-            DataType::Binary => Self::Binary(Bytes::new()),
-            DataType::List(item) => Self::List(vec![0], Box::new(Column::new(item, timestamps)?)),
-            DataType::Struct(fields) => {
-                let columns = fields.iter().map(|field| Column::new(field, timestamps));
-                let names = Names::new(fields.iter().map(|field| field.name().as_str()));
-                Self::Struct(names, columns.collect::<Result<_, _>>()?)
-            }
-            other => {
-                let name = field.name();
-                return Err(FormatError::new(format!(
-                    "column `{name}` has type {other}, which no format can read"
-                )));
-            }
-        })
-    }
-
-    fn push_default(&mut self) {
-        match self {
-            Self::Boolean(values) => values.append(false),
-            Self::Int16(values) => values.push(0),
-            Self::Int32(values) | Self::Date(values) => values.push(0),
-            Self::Int64(values) | Self::Time(values) | Self::Timestamp(values, _) => {
-                values.push(0);
-            }
-            Self::Float32(values) => values.push(0.0),
-            Self::Float64(values) => values.push(0.0),
-            Self::Decimal(values, _, _) => values.push(0),
-            Self::Interval(values) => values.push(IntervalMonthDayNano::ZERO),
-            Self::Text(values) | Self::Uuid(values) | Self::Json(values) | Self::Binary(values) => {
-                values.close();
-            }
-            Self::List(offsets, _) => offsets.push(offsets[offsets.len() - 1]),
-            Self::Struct(_, columns) => columns.iter_mut().for_each(Column::append_placeholder),
-        }
-    }
-
-    /// What a value of this type is, for "`x` is not ..".
-    fn what(&self) -> &'static str {
-        match self {
-            Self::Boolean(_) => "true or false",
-            Self::Int16(_) | Self::Int32(_) | Self::Int64(_) => "a whole number",
-            Self::Float32(_) | Self::Float64(_) | Self::Decimal(..) => "a number",
-            Self::Date(_) => "a date",
-            Self::Time(_) => "a time of day",
-            Self::Timestamp(_, TimestampFormat::Iso) => "a timestamp (see `timestamp.format`)",
-            Self::Timestamp(..) => "a timestamp",
-            Self::Interval(_) => "an interval",
-            Self::Text(_) => "text",
-            Self::Uuid(_) => "a UUID",
-            Self::Json(_) => "JSON",
-            Self::Binary(_) => "text of bytes",
-            Self::List(..) => "an array",
-            Self::Struct(..) => "an object",
-        }
-    }
+/// Adds the value, if there is one, and says so.
+#[inline]
+fn push<T>(values: &mut Vec<T>, value: Option<T>) -> bool {
+    let some = value.is_some();
+    values.extend(value);
+    some
 }
 
 #[cold]
@@ -623,74 +449,4 @@ fn wrong(text: &str, what: &str, why: NotThisNumber) -> Unfit {
 fn small<T: TryFrom<i64>>(text: &str, what: &str) -> Result<T, Unfit> {
     let value = number::integer(text).map_err(|why| wrong(text, what, why))?;
     T::try_from(value).map_err(|_| wrong(text, what, NotThisNumber::Range))
-}
-
-/// The words that PostgreSQL takes for a boolean.
-fn boolean(text: &str) -> Option<bool> {
-    let is = |word: &&str| text.eq_ignore_ascii_case(word);
-    if ["true", "t", "yes", "y", "on", "1"].iter().any(is) {
-        Some(true)
-    } else if ["false", "f", "no", "n", "off", "0"].iter().any(is) {
-        Some(false)
-    } else {
-        None
-    }
-}
-
-/// Bytes: `\x` and hexadecimal digits as PostgreSQL writes them, otherwise the text's own.
-fn binary(text: &str, values: &mut Bytes) -> Result<(), Unfit> {
-    let Some(hex) = text.strip_prefix(r"\x") else {
-        values.push(text.as_bytes());
-        return Ok(());
-    };
-    let start = values.bytes.len();
-    for pair in hex.as_bytes().chunks(2) {
-        match pair {
-            &[high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                values.bytes.push(nibble(high) << 4 | nibble(low));
-            }
-            _ => {
-                values.bytes.truncate(start);
-                return Err(Unfit::bad(text, "hexadecimal digits in pairs"));
-            }
-        }
-    }
-    values.close();
-    Ok(())
-}
-
-/// The value of a hexadecimal digit.
-fn nibble(digit: u8) -> u8 {
-    match digit {
-        b'0'..=b'9' => digit - b'0',
-        _ => (digit | 0x20) - b'a' + 10,
-    }
-}
-
-/// A UUID in any of the forms PostgreSQL takes, as lower-case text with hyphens.
-fn uuid(text: &str, values: &mut Bytes) -> Result<(), Unfit> {
-    let bare = text
-        .strip_prefix('{')
-        .and_then(|t| t.strip_suffix('}'))
-        .unwrap_or(text);
-    let start = values.bytes.len();
-    let mut digits = 0;
-    for &byte in bare.as_bytes() {
-        if byte.is_ascii_hexdigit() && digits < 32 {
-            if matches!(digits, 8 | 12 | 16 | 20) {
-                values.bytes.push(b'-');
-            }
-            values.bytes.push(byte.to_ascii_lowercase());
-            digits += 1;
-        } else if byte != b'-' || digits == 0 || digits % 4 != 0 || digits == 32 {
-            digits = 0;
-            break;
-        }
-    }
-    if digits != 32 {
-        values.bytes.truncate(start);
-        return Err(Unfit::bad(text, "a UUID"));
-    }
-    values.close();
-    Ok(())
 }

@@ -1,0 +1,405 @@
+//! Guesses a `CREATE TABLE` from the start of a file.
+//!
+//! ```text
+//!   sample ──▶ values by column ──▶ the narrowest type that holds them all ──▶ SQL text
+//! ```
+//!
+//! A guess is a start for a person to edit, so it prefers types that will not reject tomorrow's
+//! rows: no SMALLINT, room in front of the point, TEXT for numbers with leading zeros.
+
+mod guess;
+
+use std::fmt;
+
+use self::guess::Guess;
+use super::csv::{field_texts, read_preamble};
+use super::framing::{RecordEnds, last_record_end};
+use super::object;
+use super::options::{CsvOptions, FormatError, FormatKind, FormatOptions, TimestampFormat};
+
+/// A table as a file suggests it. Its `Display` is the `CREATE TABLE` statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InferredTable {
+    /// The name that the file's suggests.
+    pub name: String,
+    /// The file.
+    pub path: String,
+    /// How it is written.
+    pub options: FormatOptions,
+    /// Its columns, in the order of the file.
+    pub columns: Vec<InferredColumn>,
+    /// Which column seems to say when things happened.
+    pub event_time: Option<usize>,
+}
+
+/// A column as a file suggests it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InferredColumn {
+    /// The header's name, or the JSON key.
+    pub name: String,
+    /// Its type in SQL.
+    pub sql_type: String,
+    /// Whether a record without a value was seen.
+    pub nullable: bool,
+}
+
+/// Guesses the table of the file `path`, which starts with `sample`.
+pub fn infer(path: &str, sample: &[u8]) -> Result<InferredTable, FormatError> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let (stem, kind) = stem_and_kind(name, sample);
+    let mut options = FormatOptions {
+        kind,
+        record_bytes_max: 1 << 20,
+        timestamps: TimestampFormat::Iso,
+        csv: CsvOptions::default(),
+    };
+    let seen = match kind {
+        FormatKind::Json => json_columns(sample),
+        FormatKind::Csv => csv_columns(sample, &mut options)?,
+    };
+    if seen.columns.is_empty() {
+        return Err(FormatError::new(format!(
+            "cannot infer columns: `{path}` has no records"
+        )));
+    }
+    let columns: Vec<InferredColumn> = seen
+        .columns
+        .iter()
+        .map(|c| c.inferred(seen.records))
+        .collect();
+    let timestamp = |wish: fn(&InferredColumn) -> bool| {
+        columns
+            .iter()
+            .position(|column| column.sql_type == "TIMESTAMP" && wish(column))
+    };
+    Ok(InferredTable {
+        name: table_name(stem),
+        path: path.to_owned(),
+        event_time: timestamp(|column| !column.nullable).or_else(|| timestamp(|_| true)),
+        options,
+        columns,
+    })
+}
+
+/// The file's name without its endings, and the format that they or the bytes suggest.
+fn stem_and_kind<'a>(name: &'a str, sample: &[u8]) -> (&'a str, FormatKind) {
+    let packed = [".gz", ".zst"]
+        .iter()
+        .find_map(|ending| name.strip_suffix(ending));
+    let name = packed.unwrap_or(name);
+    for (ending, kind) in [
+        (".json", FormatKind::Json),
+        (".jsonl", FormatKind::Json),
+        (".ndjson", FormatKind::Json),
+        (".csv", FormatKind::Csv),
+        (".tsv", FormatKind::Csv),
+    ] {
+        if let Some(stem) = name.strip_suffix(ending) {
+            return (stem, kind);
+        }
+    }
+    let first = sample.trim_ascii_start().first();
+    let kind = if first == Some(&b'{') {
+        FormatKind::Json
+    } else {
+        FormatKind::Csv
+    };
+    (name.split('.').next().unwrap_or(name), kind)
+}
+
+/// What was seen of the sample.
+#[derive(Default)]
+struct Seen {
+    columns: Vec<Column>,
+    records: usize,
+}
+
+struct Column {
+    name: String,
+    guess: Option<Guess>,
+    /// In how many records it has a value.
+    values: usize,
+}
+
+impl Column {
+    fn new(name: String) -> Self {
+        Self {
+            name,
+            guess: None,
+            values: 0,
+        }
+    }
+
+    fn see(&mut self, guess: Guess) {
+        self.values += 1;
+        self.guess = Some(self.guess.map_or(guess, |before| before.with(guess)));
+    }
+
+    fn inferred(&self, records: usize) -> InferredColumn {
+        InferredColumn {
+            name: self.name.clone(),
+            sql_type: self
+                .guess
+                .map_or_else(|| "TEXT".to_owned(), Guess::sql_type),
+            nullable: self.values < records,
+        }
+    }
+}
+
+/// The whole records of a sample: the last may have been cut off.
+fn records<'a>(sample: &'a [u8], options: &FormatOptions) -> impl Iterator<Item = &'a [u8]> {
+    let framing = options.framing();
+    let whole = match last_record_end(sample, framing) {
+        0 => sample,
+        end => &sample[..end],
+    };
+    let mut rest = whole;
+    std::iter::from_fn(move || {
+        let end = RecordEnds::new(framing)
+            .scan_one(rest)
+            .unwrap_or(rest.len());
+        let (record, after) = rest.split_at(end);
+        rest = after;
+        (!record.is_empty()).then_some(record)
+    })
+    .filter(|record| !record.trim_ascii().is_empty())
+}
+
+fn json_columns(sample: &[u8]) -> Seen {
+    let options = FormatOptions {
+        kind: FormatKind::Json,
+        record_bytes_max: 1 << 20,
+        timestamps: TimestampFormat::Iso,
+        csv: CsvOptions::default(),
+    };
+    let sample = sample.strip_prefix(b"\xef\xbb\xbf").unwrap_or(sample);
+    let mut seen = Seen::default();
+    for record in records(sample, &options) {
+        let Some(members) = std::str::from_utf8(record).ok().and_then(object::members) else {
+            continue;
+        };
+        seen.records += 1;
+        for (name, raw) in members {
+            let at = seen.columns.iter().position(|column| column.name == name);
+            let at = at.unwrap_or_else(|| {
+                seen.columns.push(Column::new(name));
+                seen.columns.len() - 1
+            });
+            if let Some(guess) = Guess::of_json(raw) {
+                seen.columns[at].see(guess);
+            }
+        }
+    }
+    seen
+}
+
+fn csv_columns(sample: &[u8], options: &mut FormatOptions) -> Result<Seen, FormatError> {
+    options.csv.delimiter = delimiter(sample);
+    let with_header = read_preamble(sample, options)?;
+    let names = with_header.header.unwrap_or_default();
+    // A line of names has no numbers and no dates in it.
+    let is_header = |name: &String| matches!(Guess::of_text(name), None | Some(Guess::Text));
+    options.csv.header = names.iter().all(is_header);
+    let start = read_preamble(sample, options)?.bytes;
+    let mut seen = Seen::default();
+    for (at, name) in names.into_iter().enumerate() {
+        let name = if options.csv.header {
+            name
+        } else {
+            format!("c{}", at + 1)
+        };
+        seen.columns.push(Column::new(name));
+    }
+    for record in records(&sample[start..], options) {
+        let Some(texts) = field_texts(record, &options.csv) else {
+            continue;
+        };
+        if texts.len() == seen.columns.len() {
+            seen.records += 1;
+            for (column, text) in seen.columns.iter_mut().zip(&texts) {
+                if let Some(guess) = Guess::of_text(text) {
+                    column.see(guess);
+                }
+            }
+        }
+    }
+    Ok(seen)
+}
+
+/// Which of the usual characters occurs most often in the first line.
+fn delimiter(sample: &[u8]) -> u8 {
+    let line = sample
+        .split(|&byte| byte == b'\n')
+        .find(|line| !line.trim_ascii().is_empty());
+    let line = line.unwrap_or_default();
+    let count = |wanted: u8| line.iter().filter(|&&byte| byte == wanted).count();
+    // Of equals the last wins, and a comma is the usual one.
+    *b"|;\t,"
+        .iter()
+        .max_by_key(|&&byte| count(byte))
+        .expect("there are four")
+}
+
+/// A table's name: what of the file's is a word in SQL.
+fn table_name(stem: &str) -> String {
+    let word = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '_'
+        }
+    };
+    let name: String = stem.chars().map(word).collect();
+    let name = name.trim_matches('_');
+    match name.chars().next() {
+        None => "input".to_owned(),
+        Some(first) if first.is_ascii_digit() => format!("t_{name}"),
+        Some(_) => name.to_owned(),
+    }
+}
+
+/// Names that SQL takes for something else, among those that columns really have.
+const RESERVED: &[&str] = &[
+    "all",
+    "analyze",
+    "and",
+    "any",
+    "array",
+    "as",
+    "asc",
+    "between",
+    "both",
+    "by",
+    "case",
+    "cast",
+    "check",
+    "collate",
+    "column",
+    "constraint",
+    "create",
+    "cross",
+    "current_date",
+    "default",
+    "delete",
+    "desc",
+    "distinct",
+    "do",
+    "else",
+    "end",
+    "except",
+    "false",
+    "fetch",
+    "for",
+    "foreign",
+    "from",
+    "full",
+    "grant",
+    "group",
+    "having",
+    "in",
+    "index",
+    "inner",
+    "insert",
+    "intersect",
+    "interval",
+    "into",
+    "is",
+    "join",
+    "key",
+    "left",
+    "like",
+    "limit",
+    "natural",
+    "not",
+    "null",
+    "offset",
+    "on",
+    "or",
+    "order",
+    "outer",
+    "partition",
+    "primary",
+    "references",
+    "right",
+    "select",
+    "session_user",
+    "set",
+    "table",
+    "then",
+    "to",
+    "true",
+    "union",
+    "unique",
+    "update",
+    "user",
+    "using",
+    "values",
+    "watermark",
+    "when",
+    "where",
+    "window",
+    "with",
+];
+
+/// A name as it is written in SQL.
+fn identifier(name: &str) -> String {
+    let starts = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+    let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    if starts && name.chars().all(word) && !RESERVED.contains(&name) {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+impl fmt::Display for InferredTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "CREATE TABLE {} (", identifier(&self.name))?;
+        let names: Vec<String> = self.columns.iter().map(|c| identifier(&c.name)).collect();
+        let width = names
+            .iter()
+            .map(|name| name.chars().count())
+            .max()
+            .unwrap_or(0);
+        for (at, (name, column)) in names.iter().zip(&self.columns).enumerate() {
+            let not_null = if column.nullable { "" } else { " NOT NULL" };
+            let comma = if at + 1 < names.len() { "," } else { "" };
+            writeln!(f, "  {name:width$} {}{not_null}{comma}", column.sql_type)?;
+        }
+        if let Some(name) = self.event_time.map(|at| &names[at]) {
+            writeln!(
+                f,
+                "  -- how late rows may come, for windows over this table:"
+            )?;
+            writeln!(
+                f,
+                "  -- , WATERMARK FOR {name} AS {name} - INTERVAL '10' SECOND"
+            )?;
+        }
+        let format = match self.options.kind {
+            FormatKind::Json => "json",
+            FormatKind::Csv => "csv",
+        };
+        let path = literal(&self.path);
+        write!(
+            f,
+            ") WITH (connector = 'file', path = {path}, format = '{format}'"
+        )?;
+        if !self.options.csv.header {
+            write!(f, ", 'csv.header' = 'false'")?;
+        }
+        match self.options.csv.delimiter {
+            b',' => {}
+            b'\t' => write!(f, r", 'csv.delimiter' = '\t'")?,
+            other => write!(f, ", 'csv.delimiter' = '{}'", char::from(other))?,
+        }
+        f.write_str(");")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! What files suggest.
+
+use super::*;
+
+fn table(path: &str, sample: &str) -> String {
+    infer(path, sample.as_bytes()).unwrap().to_string()
+}
+
+#[test]
+fn a_csv_file_gives_its_columns_and_their_types() {
+    let sample = "id,at,fare,zone,Zip,ratio,ok,note\n\
+        1,2024-05-01 10:00:00,12.5,a,007,0.333333,true,\n\
+        2,2024-05-01,3,b,12,1e-3,false,\"x,\ny\"\n\
+        3,2024-0";
+
+    assert_eq!(
+        table("data/my trips.csv.gz", sample),
+        "CREATE TABLE my_trips (\n\
+        \x20 id    BIGINT NOT NULL,\n\
+        \x20 at    TIMESTAMP NOT NULL,\n\
+        \x20 fare  DECIMAL(20,1) NOT NULL,\n\
+        \x20 zone  TEXT NOT NULL,\n\
+        \x20 \"Zip\" TEXT NOT NULL,\n\
+        \x20 ratio DOUBLE PRECISION NOT NULL,\n\
+        \x20 ok    BOOLEAN NOT NULL,\n\
+        \x20 note  TEXT\n\
+        \x20 -- how late rows may come, for windows over this table:\n\
+        \x20 -- , WATERMARK FOR at AS at - INTERVAL '10' SECOND\n\
+        ) WITH (connector = 'file', path = 'data/my trips.csv.gz', format = 'csv');"
+    );
+}
+
+#[test]
+fn a_file_without_header_gets_numbered_columns() {
+    let text = table("x.tsv", "1\ta\n2\tb\n");
+
+    assert!(
+        text.contains("c1 BIGINT NOT NULL,\n  c2 TEXT NOT NULL\n"),
+        "{text}"
+    );
+    assert!(
+        text.ends_with(r"'csv.header' = 'false', 'csv.delimiter' = '\t');"),
+        "{text}"
+    );
+}
+
+#[test]
+fn json_keys_become_columns_in_the_order_seen() {
+    let sample = "{\"user\":\"A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11\",\"n\":1,\"tags\":[1]}\n\
+        {\"n\":12345678901234567890,\"day\":\"2024-05-01\",\"number\":\"12\"}\n";
+
+    let found = infer("events", sample.as_bytes()).unwrap();
+
+    let columns: Vec<(&str, &str, bool)> = found
+        .columns
+        .iter()
+        .map(|c| (c.name.as_str(), c.sql_type.as_str(), c.nullable))
+        .collect();
+    assert_eq!(
+        columns,
+        [
+            ("user", "UUID", true),
+            ("n", "DECIMAL(20,0)", false),
+            ("tags", "JSON", true),
+            ("day", "DATE", true),
+            ("number", "TEXT", true),
+        ]
+    );
+    assert!(found.to_string().contains("\"user\" UUID,"));
+}
+
+#[test]
+fn an_empty_file_has_no_columns() {
+    let error = infer("empty.csv", b"").unwrap_err();
+
+    assert_eq!(
+        error.message,
+        "cannot infer columns: `empty.csv` has no records"
+    );
+}

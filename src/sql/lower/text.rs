@@ -1,0 +1,152 @@
+//! How an expression reads in SQL: for `explain`, for errors, and for the plan's fingerprint.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "what has no form of its own here reads as DataFusion writes it"
+)]
+
+use datafusion_common::{DataFusionError, ScalarValue};
+use datafusion_expr::{BinaryExpr, Case, Expr};
+
+use crate::sql::types::name_of;
+
+/// How an expression reads in SQL.
+pub fn text(expr: &Expr) -> String {
+    match expr {
+        Expr::Column(column) => match column.name.rsplit_once('#') {
+            Some((name, _)) => name.to_owned(),
+            None => column.name.clone(),
+        },
+        Expr::Literal(value, _) => literal(value),
+        Expr::Alias(alias) => text(&alias.expr),
+        Expr::BinaryExpr(binary) => of_binary(binary),
+        Expr::Not(inner) => format!("NOT {}", bracketed(inner)),
+        Expr::Negative(inner) => format!("-{}", bracketed(inner)),
+        Expr::IsNull(inner) => format!("{} IS NULL", bracketed(inner)),
+        Expr::IsNotNull(inner) => format!("{} IS NOT NULL", bracketed(inner)),
+        Expr::IsTrue(inner) => format!("{} IS TRUE", bracketed(inner)),
+        Expr::IsFalse(inner) => format!("{} IS FALSE", bracketed(inner)),
+        Expr::IsUnknown(inner) => format!("{} IS UNKNOWN", bracketed(inner)),
+        Expr::IsNotTrue(inner) => format!("{} IS NOT TRUE", bracketed(inner)),
+        Expr::IsNotFalse(inner) => format!("{} IS NOT FALSE", bracketed(inner)),
+        Expr::IsNotUnknown(inner) => format!("{} IS NOT UNKNOWN", bracketed(inner)),
+        Expr::Cast(cast) => {
+            format!(
+                "CAST({} AS {})",
+                text(&cast.expr),
+                name_of(cast.field.data_type())
+            )
+        }
+        Expr::TryCast(cast) => {
+            format!(
+                "TRY_CAST({} AS {})",
+                text(&cast.expr),
+                name_of(cast.field.data_type())
+            )
+        }
+        Expr::ScalarFunction(call) => function(call.func.name(), &call.args),
+        Expr::Like(like) => format!(
+            "{} {}{} {}",
+            bracketed(&like.expr),
+            if like.negated { "NOT " } else { "" },
+            if like.case_insensitive {
+                "ILIKE"
+            } else {
+                "LIKE"
+            },
+            text(&like.pattern)
+        ),
+        Expr::Between(between) => format!(
+            "{} {}BETWEEN {} AND {}",
+            bracketed(&between.expr),
+            if between.negated { "NOT " } else { "" },
+            text(&between.low),
+            text(&between.high)
+        ),
+        Expr::InList(list) => format!(
+            "{} {}IN ({})",
+            bracketed(&list.expr),
+            if list.negated { "NOT " } else { "" },
+            texts(&list.list)
+        ),
+        Expr::Case(case) => of_case(case),
+        other => other.to_string(),
+    }
+}
+
+fn of_binary(binary: &BinaryExpr) -> String {
+    let BinaryExpr { left, op, right } = binary;
+    let side = |side: &Expr| match side {
+        Expr::BinaryExpr(inner) if inner.op.precedence() <= op.precedence() => {
+            format!("({})", text(side))
+        }
+        other => text(other),
+    };
+    // `a AND b AND c` needs no brackets.
+    let left = match left.as_ref() {
+        Expr::BinaryExpr(inner) if inner.op == *op => text(left),
+        left => side(left),
+    };
+    format!("{left} {op} {}", side(right))
+}
+
+fn of_case(case: &Case) -> String {
+    let mut out = "CASE".to_owned();
+    if let Some(operand) = &case.expr {
+        out += &format!(" {}", text(operand));
+    }
+    for (when, then) in &case.when_then_expr {
+        out += &format!(" WHEN {} THEN {}", text(when), text(then));
+    }
+    if let Some(otherwise) = &case.else_expr {
+        out += &format!(" ELSE {}", text(otherwise));
+    }
+    out + " END"
+}
+
+fn bracketed(expr: &Expr) -> String {
+    match expr {
+        Expr::BinaryExpr(_) => format!("({})", text(expr)),
+        other => text(other),
+    }
+}
+
+/// Expressions with commas between.
+pub fn texts(expressions: &[Expr]) -> String {
+    let texts: Vec<String> = expressions.iter().map(text).collect();
+    texts.join(", ")
+}
+
+fn function(name: &str, arguments: &[Expr]) -> String {
+    match (name, arguments) {
+        ("get_field", [value, Expr::Literal(ScalarValue::Utf8(Some(field)), _)]) => {
+            format!("{}.{field}", bracketed(value))
+        }
+        ("array_element", [value, index]) => format!("{}[{}]", bracketed(value), text(index)),
+        _ => format!("{name}({})", texts(arguments)),
+    }
+}
+
+fn literal(value: &ScalarValue) -> String {
+    if value.is_null() {
+        return "NULL".to_owned();
+    }
+    match value {
+        ScalarValue::Utf8(Some(text)) | ScalarValue::LargeUtf8(Some(text)) => {
+            format!("'{}'", text.replace('\'', "''"))
+        }
+        ScalarValue::Date32(_) => format!("DATE '{value}'"),
+        ScalarValue::Time64Microsecond(_) => format!("TIME '{}'", shown(value)),
+        ScalarValue::TimestampMicrosecond(_, None) => format!("TIMESTAMP '{}'", shown(value)),
+        ScalarValue::TimestampMicrosecond(_, Some(_)) => format!("TIMESTAMPTZ '{}'", shown(value)),
+        ScalarValue::IntervalMonthDayNano(_) => format!("INTERVAL '{}'", shown(value)),
+        other => shown(other),
+    }
+}
+
+/// The value as arrow shows it.
+fn shown(value: &ScalarValue) -> String {
+    value
+        .to_array()
+        .and_then(|array| Ok(arrow::util::display::array_value_to_string(&array, 0)?))
+        .unwrap_or_else(|_: DataFusionError| value.to_string())
+}
