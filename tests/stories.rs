@@ -158,6 +158,10 @@ fn run(folder: &Path, words: &[&str]) -> Result<String, Failed> {
     let ended = tidemark(folder, &arguments, &variables);
 
     let mut answer = exit(folder, &ended);
+    if ended.how == Exit::Aborted {
+        // Which database was ahead is a matter of luck.
+        return Ok(answer);
+    }
     for table in databases(folder)?.iter().flat_map(|file| tables(file)) {
         writeln!(answer, "{}: {}", table.name, table.columns.join(" | "))?;
         for row in &table.rows {
