@@ -118,8 +118,10 @@ fn log_lines(names: &BTreeMap<TableId, String>, shared: &Shared, ended: &Receive
             let (rows, then) = before
                 .insert(table, (progress.records, now))
                 .unwrap_or_default();
-            let passed = (now - then).as_millis().max(1);
-            let rows_per_second = u128::from(progress.records - rows) * 1000 / passed;
+            let passed = u64::try_from((now - then).as_millis())
+                .unwrap_or(u64::MAX)
+                .max(1);
+            let rows_per_second = (progress.records - rows) * 1000 / passed;
             let of = fates.iter().filter(|((_, source), _)| *source == table);
             let (late, rejected) = of.fold((0, 0), |(late, rejected), (_, fates)| {
                 (late + fates.late, rejected.max(fates.rejected))

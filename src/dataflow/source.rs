@@ -298,13 +298,9 @@ impl<I: Inbox> SourceTask<I> {
         let open = self.schedule.open();
         let last = self.schedule.reached();
         if open < last {
-            outlet.close(
-                Report {
-                    table: self.spec.table,
-                    partitions: vec![],
-                },
-                Some(last),
-            );
+            // Rows and the position that covers them belong to one epoch: a destination may
+            // publish any epoch of this stretch.
+            outlet.close(self.report(), Some(last));
         }
         let next = self.schedule.due(0).max(last.next());
         outlet.close(self.report(), Some(next));

@@ -4,13 +4,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+
 use super::intake::Intake;
 use crate::connector::{
     ConnectorError, Guarantee, connector, inspect_source, open_destinations, validate,
 };
 use crate::dataflow::aggregate::Aggregation;
 use crate::dataflow::letters::LETTER_COLUMNS;
-use crate::plan::{Node, Operator, Pipeline, Place, Role, Table, TableId};
+use crate::dataflow::step::plain;
+use crate::plan::{
+    AggregateCall, Expression, Node, Operator, Pipeline, Place, Role, Table, TableId,
+};
 use crate::sql::Problem;
 
 /// Everything that is wrong with a planned file as far as its own text tells.
@@ -27,8 +32,45 @@ pub fn check_options(pipeline: &Pipeline) -> Vec<Problem> {
         problems.extend(check_letters(pipeline, table));
     }
     problems.extend(pipeline.nodes.iter().filter_map(check_aggregates));
+    problems.extend(
+        pipeline
+            .nodes
+            .iter()
+            .filter_map(|node| check_expressions(pipeline, node)),
+    );
     problems.sort_by_key(|problem| problem.place);
     problems
+}
+
+/// Expressions that fail whatever the row: an operator that nobody evaluates, a constant that
+/// divides by zero. Over no rows at all, everything else succeeds.
+fn check_expressions(pipeline: &Pipeline, node: &Node) -> Option<Problem> {
+    let expressions: Vec<&Expression> = match &node.operator {
+        Operator::Filter { predicate, .. } => vec![predicate],
+        Operator::Project { columns, .. } => columns.iter().collect(),
+        Operator::Lookup { keys, .. } => keys.iter().collect(),
+        Operator::Window { time, .. } => vec![time],
+        Operator::Aggregate {
+            keys, aggregates, ..
+        } => keys
+            .iter()
+            .chain(aggregates.iter().flat_map(read_by))
+            .collect(),
+        Operator::Latest { by, .. } => vec![by],
+        Operator::Source { .. } | Operator::Union { .. } | Operator::Unnest { .. } => return None,
+    };
+    let input = node.operator.inputs()[0];
+    let rows = RecordBatch::new_empty(Arc::clone(&pipeline.nodes[input].schema));
+    let error = expressions
+        .iter()
+        .find_map(|expression| expression.evaluate(&rows).err())?;
+    Some(Problem::at(node.place, plain(&error)))
+}
+
+/// Every expression of a call.
+fn read_by(call: &AggregateCall) -> impl Iterator<Item = &Expression> {
+    let ordered = call.order_by.iter().map(|key| &key.expression);
+    call.arguments.iter().chain(&call.filter).chain(ordered)
 }
 
 /// Aggregates that the dataflow cannot compute.

@@ -315,6 +315,12 @@ impl Visitor for Found<'_> {
                 "a pipeline cannot compute GROUPING SETS, ROLLUP or CUBE yet",
                 "write one INSERT per set of columns",
             ),
+            // DataFusion takes the pattern for a regular expression, which gives another answer.
+            Expr::SimilarTo { .. } => self.refuse(
+                place_of(expr.span()),
+                "a pipeline cannot compute SIMILAR TO",
+                "write LIKE, or `~` with a regular expression",
+            ),
             Expr::AnyOp { right, .. } | Expr::AllOp { right, .. }
                 if matches!(right.as_ref(), Expr::Subquery(_)) =>
             {

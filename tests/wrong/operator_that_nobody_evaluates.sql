@@ -1,0 +1,3 @@
+CREATE TABLE lines (text TEXT, doc JSON) WITH (connector = 'file', path = 'lines.csv', format = 'csv');
+CREATE TABLE kept (text TEXT) WITH (connector = 'stdout');
+INSERT INTO kept SELECT text FROM lines WHERE doc @> '{}';
