@@ -5,12 +5,14 @@
 //!   what stands below. The blocks of one document share a copy of `dataflows/`.
 //! * The ` ```sql ` blocks between two headings are one pipeline, which runs to its end. One that
 //!   comes after `<!-- dataflows/x.sql -->` shows that file, and is equal to it.
+//! * A table whose first column is `expression` shows results: its second column is what comes out.
 //! * A ` ```sh ` block is not run, but the programs and subcommands in it exist.
 //! * Links to files lead to files, and the connectors' page names every connector and option.
 //!
 //! `UPDATE=1` writes the answers into the documents: reviewing that difference is reviewing the
 //! product.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -75,6 +77,19 @@ fn every_pipeline_in_the_documents_runs() {
         }
     }
     assert!(count > 5, "{count} pipelines were found");
+}
+
+#[test]
+fn every_expression_in_the_documents_has_the_result_that_they_show() {
+    let mut count = 0;
+    for path in documents() {
+        for (expression, result) in expressions(&fs::read_to_string(&path).unwrap()) {
+            let at = format!("{}: {expression}", path.display());
+            assert_eq!(value_of(&expression), result, "{at}");
+            count += 1;
+        }
+    }
+    assert!(count > 10, "{count} expressions were found");
 }
 
 #[test]
@@ -393,6 +408,35 @@ fn pipelines(document: &str) -> Vec<(String, String)> {
         }
     }
     found
+}
+
+/// The rows of tables of expressions: what is computed, and what it comes to.
+fn expressions(document: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut in_table = false;
+    for line in document.lines() {
+        in_table = line.starts_with("| expression |") || (in_table && line.starts_with('|'));
+        let mut cells = line.split('`').skip(1).step_by(2).map(str::to_owned);
+        if let (true, Some(expression), Some(result)) = (in_table, cells.next(), cells.next()) {
+            found.push((expression, result));
+        }
+    }
+    found
+}
+
+/// What a pipeline makes of an expression, as text.
+fn value_of(expression: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!(
+        "CREATE TABLE one (n BIGINT) WITH (connector = 'generator', rows = '1');
+         CREATE TABLE result (value TEXT) WITH (connector = 'stdout', format = 'json');
+         INSERT INTO result SELECT CAST(({expression}) AS TEXT) FROM one;"
+    );
+    fs::write(folder.path().join("one.sql"), text).unwrap();
+    let ended = tidemark(folder.path(), &["run", "one.sql"], &[QUIET]);
+    let row: BTreeMap<String, String> =
+        serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{}", ended.stderr));
+    row["value"].clone()
 }
 
 /// The document with the answers that its commands give now.
