@@ -298,13 +298,9 @@ impl<I: Inbox> SourceTask<I> {
         let open = self.schedule.open();
         let last = self.schedule.reached();
         if open < last {
-            outlet.close(
-                Report {
-                    table: self.spec.table,
-                    partitions: vec![],
-                },
-                Some(last),
-            );
+            // Now and not with `last`: a destination that is behind this stop commits the rows
+            // of `open`, so its mark must say that they were read.
+            outlet.close(self.report(), Some(last));
         }
         let next = self.schedule.due(0).max(last.next());
         outlet.close(self.report(), Some(next));

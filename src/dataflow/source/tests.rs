@@ -192,8 +192,8 @@ fn a_replay_is_cut_exactly_at_the_offset_of_the_mark() {
         log,
         [
             "1: [0, 1]",
-            "1 closes: ",
-            "7 closes: 0@2",
+            "1 closes: 0@2",
+            "7 closes: ",
             "8: [2, 3, 4]",
             "8 closes: 0@5 end"
         ]
@@ -222,8 +222,8 @@ fn a_partition_that_is_at_its_stop_waits_for_the_others() {
         [
             "1: [0]",
             "1: [0, 1, 2]",
-            "1 closes: ",
-            "4 closes: 0@1 1@3 end",
+            "1 closes: 0@1 1@3 end",
+            "4 closes: ",
             "5: [1]",
             "5 closes: 0@2 end"
         ]
@@ -244,8 +244,8 @@ fn an_end_that_the_mark_did_not_know_belongs_to_a_later_epoch() {
         log,
         [
             "1: [0, 1]",
-            "1 closes: ",
-            "4 closes: 0@2",
+            "1 closes: 0@2",
+            "4 closes: ",
             "5 closes: 0@2 end"
         ]
     );
@@ -282,6 +282,6 @@ fn event_time_that_a_mark_has_ended_stays_ended() {
 
     assert_eq!(
         log,
-        ["1: [0, 1]", "1 closes: ", "4 closes: 0@2 end", "5 closes: "]
+        ["1: [0, 1]", "1 closes: 0@2 end", "4 closes: ", "5 closes: "]
     );
 }
