@@ -7,6 +7,7 @@
 
 mod architecture;
 mod crash;
+mod docs;
 mod fuzz;
 mod oracle;
 mod pipelines;

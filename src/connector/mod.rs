@@ -23,7 +23,9 @@ mod stdout;
 mod suggest;
 mod validate;
 
-pub use catalog::{CONNECTORS, Connector, Guarantee, SinkEntry, SourceEntry, connector};
+pub use catalog::{
+    CONNECTORS, Connector, GENERAL_OPTIONS, Guarantee, SinkEntry, SourceEntry, connector,
+};
 pub use discard::Discard;
 pub use file::{FileSink, FileSource};
 pub use generator::Generator;

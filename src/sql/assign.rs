@@ -105,6 +105,8 @@ pub fn is_lossless(from: &DataType, to: &DataType) -> bool {
             a == b && zone_a.as_deref().unwrap_or("UTC") == zone_b.as_deref().unwrap_or("UTC")
         }
         (T::Date32, T::Timestamp(_, _)) => true,
+        (T::Boolean | T::Date32 | T::Decimal128(_, _), T::Utf8) => true,
+        (from, T::Utf8) if from.is_integer() => true,
         (from, to) => match (digits(from), digits(to)) {
             (Some((_, from)), Some((_, to))) => from <= to,
             _ => false,

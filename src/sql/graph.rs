@@ -1,7 +1,7 @@
 //! The pipeline's graph while it grows: equal nodes become one, and what is known about each
 //! node's rows is kept beside it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::datatypes::{FieldRef, Schema};
@@ -23,6 +23,8 @@ pub struct Facts {
     pub not_null: Vec<bool>,
     /// Per column: whether it is the event time of its source.
     pub event_time: Vec<bool>,
+    /// Expressions over the columns, by identity, that a filter keeps from being NULL.
+    pub present: BTreeSet<String>,
     /// The keys of the rows; empty if there is none.
     pub keys: Vec<Key>,
     /// How the key reads where the rows were made, for messages.
@@ -106,8 +108,7 @@ impl Graph {
         let facts = Facts {
             not_null: every(|facts| &facts.not_null),
             event_time: every(|facts| &facts.event_time),
-            keys: Vec::new(),
-            key_text: None,
+            ..Facts::default()
         };
         let mut fields = self.fields(inputs[0]);
         for (at, field) in fields.iter_mut().enumerate() {
@@ -151,6 +152,7 @@ impl Graph {
                 .collect(),
             keys: keys.collect(),
             key_text: known.key_text.clone(),
+            present: BTreeSet::new(),
         }
     }
 }

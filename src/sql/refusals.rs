@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
     self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, JoinOperator,
-    LimitClause, Query, SetExpr, SetOperator, Spanned, TableFactor, Visit, Visitor,
+    LimitClause, Query, SetExpr, SetOperator, Spanned, TableFactor, Value, Visit, Visitor,
 };
 
 use crate::plan::Place;
@@ -299,6 +299,11 @@ impl Visitor for Found<'_> {
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         match expr {
             Expr::Function(function) => self.function(function),
+            Expr::Value(value) if matches!(value.value, Value::Placeholder(_)) => self.refuse(
+                place_of(value.span),
+                "nobody fills in a placeholder here",
+                "for a variable of the environment write '${NAME}', in quotes",
+            ),
             Expr::Subquery(_) if self.queries > 0 => self.queries -= 1,
             Expr::Subquery(query) => self.refuse(
                 place_of(query.span()),

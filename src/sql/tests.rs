@@ -171,6 +171,37 @@ fn the_fingerprint_changes_with_the_meaning_and_not_with_the_layout() {
     assert_ne!(fingerprint("id > 3"), fingerprint("id > 4"));
 }
 
+#[test]
+fn a_filter_proves_that_what_it_tests_is_not_null() {
+    let keyed = |query: &str| {
+        let sql = format!(
+            "{TABLES} CREATE TABLE keyed (k TEXT PRIMARY KEY, n BIGINT) WITH (connector = 'sqlite');
+            INSERT INTO keyed {query};"
+        );
+        plan_text(&sql)
+    };
+
+    let of_expression =
+        "SELECT body->>'s', count(*) FROM t WHERE body->>'s' IS NOT NULL GROUP BY 1";
+    let of_cast = "SELECT id::text, count(*) FROM t WHERE id > 3 GROUP BY id";
+    let unproven = "SELECT body->>'s', count(*) FROM t WHERE body->>'x' IS NOT NULL GROUP BY 1";
+    assert!(keyed(of_expression).is_ok(), "{:?}", keyed(of_expression));
+    assert!(keyed(of_cast).is_ok(), "{:?}", keyed(of_cast));
+    assert!(keyed(unproven).unwrap_err().contains("may be NULL here"));
+}
+
+#[test]
+fn the_documentation_names_every_setting_and_every_aggregate() {
+    let text = include_str!("../../docs/sql.md");
+
+    let named = settings::names().chain(functions::aggregate_names());
+    let missing: Vec<&str> = named
+        .filter(|name| !text.contains(&format!("`{name}`")))
+        .collect();
+
+    assert!(missing.is_empty(), "docs/sql.md does not name {missing:?}");
+}
+
 mod any_text {
     use proptest::prelude::*;
 

@@ -228,7 +228,10 @@ impl Aggregates {
                 continue;
             }
             let mut ends = windows(window, bucket);
-            let Some(open) = ends.find(|open| !is_closed(window, open.end, watermark)) else {
+            let open = ends.find(|open| !is_closed(window, open.end, watermark));
+            // With `Emit::Changes` a bucket is one window, also where rows come by pane.
+            let Some(open) = open.filter(|_| self.plan.emit == Emit::OnClose) else {
+                self.tables.recycle(table);
                 continue;
             };
             let rest = Bucket {
@@ -236,7 +239,10 @@ impl Aggregates {
                 end: open.end,
             };
             match self.tables.by_bucket.get_mut(&rest) {
-                Some(other) => other.merge_table(&self.plan, &table)?,
+                Some(other) => {
+                    other.merge_table(&self.plan, &table)?;
+                    self.tables.recycle(table);
+                }
                 None => {
                     self.tables.by_bucket.insert(rest, table);
                 }

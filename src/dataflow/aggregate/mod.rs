@@ -26,6 +26,7 @@ mod accumulators;
 mod aggregates;
 mod buckets;
 mod error;
+mod groups;
 mod keys;
 mod partials;
 mod plan;

@@ -13,7 +13,8 @@ use arrow::error::ArrowError;
 
 use super::accumulators::Accumulator;
 use super::error::AggregateError;
-use super::keys::{Groups, hashes, route};
+use super::groups::Groups;
+use super::keys::{hashes, route};
 use super::plan::Plan;
 
 /// Groups and their accumulators.
@@ -242,8 +243,7 @@ impl Table {
         hashes: &[u64],
         rows: Option<&[u32]>,
     ) -> Result<(), AggregateError> {
-        self.groups
-            .intern_all(keys, hashes, rows, &mut self.numbers);
+        self.groups.number(keys, hashes, rows, &mut self.numbers);
         let groups = self.groups.len();
         for accumulator in &mut self.accumulators {
             accumulator.resize(groups);

@@ -18,8 +18,8 @@ pub(super) struct Tables {
     spare: Vec<Table>,
 }
 
-/// How many emptied tables are kept.
-const SPARE: usize = 4;
+/// How many emptied tables are kept: windows mostly follow each other with as many groups.
+const SPARE: usize = 2;
 
 impl Tables {
     /// None yet; those that come track changes or do not.

@@ -173,7 +173,7 @@ proptest! {
 }
 
 /// Values written as text, in quotes.
-fn shown<T: std::fmt::Debug>(
+fn shown<T: std::fmt::Debug + 'static>(
     values: impl Strategy<Value = T> + 'static,
     write: fn(&mut String, T),
 ) -> BoxedStrategy<String> {

@@ -65,6 +65,12 @@ pub fn function_of(name: &str) -> Option<F> {
         .map(|(.., function)| function.clone())
 }
 
+/// The names of all aggregates.
+#[cfg(test)]
+pub fn aggregate_names() -> impl Iterator<Item = &'static str> {
+    AGGREGATES.iter().map(|(name, ..)| *name)
+}
+
 pub fn all() -> Vec<Arc<AggregateUDF>> {
     AGGREGATES
         .iter()

@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, Volatility, WindowUDF};
 
+#[cfg(test)]
+pub use aggregates::aggregate_names;
 pub use aggregates::{ORDER_DEPENDENT, function_of};
 pub use json::JsonPlanner;
 

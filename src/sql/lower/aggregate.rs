@@ -273,6 +273,7 @@ impl Lowering<'_> {
             not_null,
             key_text: Some(key_text(&fields[..keys.len()], window)),
             keys: group_keys(keys.len(), window, start),
+            ..Facts::default()
         };
         let operator = Operator::Aggregate {
             input: rows.node,

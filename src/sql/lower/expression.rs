@@ -7,6 +7,7 @@
     reason = "of DataFusion's expressions, those of interest are named"
 )]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, FieldRef};
@@ -25,6 +26,8 @@ use crate::plan::Expression;
 #[derive(Debug)]
 pub struct Positional {
     schema: DFSchema,
+    /// Expressions that are known not to be NULL.
+    present: BTreeSet<String>,
 }
 
 impl Positional {
@@ -40,7 +43,15 @@ impl Positional {
                 (None, Arc::new(field.with_nullable(nullable)))
             });
         let schema = DFSchema::new_with_metadata(fields.collect(), Default::default())?;
-        Ok(Self { schema })
+        Ok(Self {
+            schema,
+            present: BTreeSet::new(),
+        })
+    }
+
+    /// The same, where the expressions of these identities are known not to be NULL.
+    pub fn with_present(self, present: BTreeSet<String>) -> Self {
+        Self { present, ..self }
     }
 
     /// The column at a position.
@@ -63,7 +74,7 @@ impl Positional {
             physical,
             text: text(&expr),
             data_type: field.data_type().clone(),
-            nullable: field.is_nullable(),
+            nullable: field.is_nullable() && !self.present.contains(&identity(&expr)),
         };
         Ok((expression, field.as_ref().clone()))
     }

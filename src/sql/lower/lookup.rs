@@ -202,6 +202,7 @@ impl Lowering<'_> {
             // A row of the stream finds one row at most.
             keys: known.keys.clone(),
             key_text: known.key_text.clone(),
+            present: known.present.clone(),
         };
         let mut fields: Vec<FieldRef> = self.graph.fields(input);
         for column in &table.columns {

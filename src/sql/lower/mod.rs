@@ -34,7 +34,7 @@ use super::errors::of_datafusion;
 use super::graph::Graph;
 use super::problem::Problem;
 use super::window::WindowAssign;
-use expression::{Positional, columns_not_null, identity, plain_column, substitute};
+use expression::{Positional, columns_not_null, conjuncts, identity, plain_column, substitute};
 
 pub use scan::uses;
 
@@ -173,9 +173,10 @@ impl Lowering<'_> {
 
     /// The columns of `rows`, by position in its node.
     fn positional(&self, rows: &Rows) -> Result<Positional> {
-        let not_null = &self.graph.facts(rows.node).not_null;
-        Positional::new(&self.graph.fields(rows.node), not_null)
-            .map_err(|error| self.datafusion(&error))
+        let facts = self.graph.facts(rows.node);
+        let over = Positional::new(&self.graph.fields(rows.node), &facts.not_null)
+            .map_err(|error| self.datafusion(&error))?;
+        Ok(over.with_present(facts.present.clone()))
     }
 
     /// `expr` over the columns of a logical plan, as one over the columns of its rows.
@@ -207,6 +208,11 @@ impl Lowering<'_> {
     /// A filter node; `predicate` is over `over`, the columns of `input`.
     fn keep_if(&mut self, input: NodeId, predicate: &Expr, over: &Positional) -> Result<NodeId> {
         let mut facts = self.graph.facts(input).clone();
+        for part in conjuncts(predicate) {
+            if let Expr::IsNotNull(inner) = part {
+                facts.present.insert(identity(inner));
+            }
+        }
         for column in columns_not_null(predicate) {
             if let Some(at) = position(&column.name) {
                 facts.not_null[at] = true;
@@ -276,6 +282,12 @@ impl Lowering<'_> {
         let mut text = format!("project {}:", rows.node);
         for (expr, name) in exprs.iter().zip(&names) {
             let (column, field) = self.compile(expr, over)?;
+            // DataFusion's name for what several expressions have in common says nothing.
+            let name = if name.starts_with("__common_expr") {
+                &column.text
+            } else {
+                name
+            };
             text += &format!(" [{} AS {name}]", identity(expr));
             fields.push(Arc::new(
                 field.with_name(name).with_nullable(column.nullable),
@@ -409,6 +421,7 @@ impl Lowering<'_> {
         facts.not_null[column] = false;
         facts.keys.clear();
         facts.key_text = None;
+        facts.present.clear();
         let operator = Operator::Unnest {
             input: rows.node,
             column,

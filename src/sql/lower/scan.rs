@@ -94,8 +94,7 @@ impl Lowering<'_> {
                 .map(|at| !declared.columns[*at].field.is_nullable())
                 .collect(),
             event_time: columns.iter().map(|at| event_time == Some(*at)).collect(),
-            keys: Vec::new(),
-            key_text: None,
+            ..Facts::default()
         };
         let decoded = |at: usize| {
             columns

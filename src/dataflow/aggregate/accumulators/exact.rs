@@ -222,16 +222,27 @@ impl ExactSums {
             .unwrap_or_default()
     }
 
-    /// The sum of a group's values as the nearest float. An infinity without an infinite value
-    /// in the group is a sum beyond the largest float.
+    /// The counts of groups, and their sums as the nearest float. An infinity without an infinite
+    /// value in the group is a sum beyond the largest float.
+    pub fn values(&self, groups: &[u32]) -> impl Iterator<Item = (u64, f64)> {
+        // Cells are far apart; loading them all before using the first overlaps the misses.
+        let cells: Vec<Cell> = groups
+            .iter()
+            .map(|&group| self.cells[group as usize])
+            .collect();
+        cells
+            .into_iter()
+            .zip(groups)
+            .map(|(cell, &group)| (cell.count(), self.value_of(cell, group as usize)))
+    }
+
     #[inline]
-    pub fn value(&self, group: usize) -> f64 {
+    fn value_of(&self, cell: Cell, group: usize) -> f64 {
         if !self.specials.is_empty()
             && let Some(value) = self.specials(group).value()
         {
             return value;
         }
-        let cell = self.cells[group];
         if cell.exponent() == IS_WIDE {
             return self.wide[&number(group)].to_f64();
         }

@@ -19,23 +19,21 @@ use super::{Accumulator, Output, counted, for_each};
 pub struct FloatSums(ExactSums);
 
 impl FloatSums {
-    fn rounded(&self, group: usize) -> Result<f64, ArrowError> {
-        let sum = self.0.value(group);
-        if sum.is_infinite() && self.0.specials(group).value().is_none() {
+    #[allow(clippy::cast_precision_loss, reason = "no group has 2^53 rows")]
+    fn result(
+        &self,
+        output: &Output,
+        group: u32,
+        (count, sum): (u64, f64),
+    ) -> Result<Option<f64>, ArrowError> {
+        if count == 0 {
+            return Ok(None);
+        }
+        if sum.is_infinite() && self.0.specials(group as usize).value().is_none() {
             return Err(ArrowError::ArithmeticOverflow(
                 "the sum is beyond the range of DOUBLE PRECISION".to_owned(),
             ));
         }
-        Ok(sum)
-    }
-
-    #[allow(clippy::cast_precision_loss, reason = "no group has 2^53 rows")]
-    fn result(&self, output: &Output, group: usize) -> Result<Option<f64>, ArrowError> {
-        let count = self.0.count(group);
-        if count == 0 {
-            return Ok(None);
-        }
-        let sum = self.rounded(group)?;
         Ok(Some(match output {
             Output::Average(_) => sum / count as f64,
             Output::Sum(_) => sum,
@@ -95,9 +93,8 @@ impl Accumulator for FloatSums {
                 .map(|&group| self.0.count(group as usize).cast_signed());
             return Ok(Arc::new(Int64Array::from_iter_values(counts)));
         }
-        let results = groups
-            .iter()
-            .map(|&group| self.result(output, group as usize));
+        let values = self.0.values(groups).zip(groups);
+        let results = values.map(|(value, &group)| self.result(output, group, value));
         Ok(Arc::new(results.collect::<Result<Float64Array, _>>()?))
     }
 
