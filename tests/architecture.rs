@@ -67,7 +67,7 @@ const HOMES: [(&str, &[&str]); 16] = [
 ];
 
 /// The modules that may hold `unsafe`; each says why in its first lines.
-const UNSAFE: [&str; 0] = [];
+const UNSAFE: [&str; 1] = ["format/scan.rs"];
 
 /// Who may read the clock or throw dice, and what for: never for what a result is.
 const CHANCE: [(&str, &str, &str); 2] = [
