@@ -109,6 +109,15 @@ fn speed(name: &str, key: &str, keys: u64, rows: usize, calls: &[(F, Option<&str
     };
     let closing = plan(key, calls, true, Emit::OnClose);
     let changing = plan(key, calls, true, Emit::Changes);
+    let silent = plan(key, calls, false, Emit::OnClose);
+    report("no windows, rows to state alone", &|| {
+        let started = processor_time();
+        let mut state = silent.aggregates();
+        batches
+            .iter()
+            .for_each(|batch| state.update(batch).unwrap());
+        processor_time() - started
+    });
     report("1-minute windows, rows to state, emit on close", &|| {
         let started = processor_time();
         let mut state = closing.aggregates();

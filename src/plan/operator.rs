@@ -226,11 +226,12 @@ pub struct AggregateCall {
     pub function: AggregateFunction,
     /// `DISTINCT` inside the call.
     pub distinct: bool,
-    /// Over the input. `count(*)` has none.
+    /// Over the input. `count(*)` has none. A percentile has the value and then the fraction, a
+    /// constant; `median(x)` has the value alone. The separator of `string_agg` is a constant.
     pub arguments: Vec<Expression>,
     /// `FILTER (WHERE ..)`.
     pub filter: Option<Expression>,
-    /// `ORDER BY` inside the call, or `WITHIN GROUP`.
+    /// `ORDER BY` inside the call, or `WITHIN GROUP`, of which a percentile takes the direction.
     pub order_by: Vec<SortKey>,
     /// Name and type of the result.
     pub output: FieldRef,

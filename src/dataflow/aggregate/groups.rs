@@ -1,21 +1,23 @@
 //! Numbers keys from zero, in the order of their first appearance.
 //!
 //! A table of slots (open addressing, linear probing) leads from a key's hash to its number, and
-//! an arena holds the keys. With many groups nearly every step is a cache miss, and what counts
-//! is how many of them are under way at once. So a batch goes through in passes: the first slot
-//! of every key, then the place of every key found there, then the comparisons. Loads of a pass
-//! do not depend on each other. Whatever that leaves open (a new key, a collision) is looked up
-//! one by one.
+//! the number to a cell of 16 bytes that holds the key if it is short, or says where it is. With
+//! many groups both steps are cache misses, and what counts is how many of them are under way at
+//! once. So a batch goes through in passes: the first slot of every key, then the cell of every
+//! group found there, then the comparisons. The loads of a pass do not depend on each other.
+//! Whatever that leaves open (a new key, a collision) is looked up one by one.
 
 use std::ops::Range;
 
 use arrow::array::{Array, BinaryArray};
-use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+use arrow::buffer::{Buffer, OffsetBuffer};
 
 /// Keys of a batch that go through together: their intermediate results fit into the first cache.
 const PASS: usize = 256;
 /// Slots of the smallest table, as a power of two.
 const SMALLEST: u32 = 6;
+/// Slots of a table that is in the cache anyway, so that passes gain nothing.
+const SMALL: u32 = 13;
 
 /// Keys and their numbers.
 pub(super) struct Groups {
@@ -23,10 +25,47 @@ pub(super) struct Groups {
     slots: Vec<u64>,
     /// The number of slots is two to this.
     bits: u32,
-    /// All keys, one after the other.
-    bytes: Vec<u8>,
-    /// Where each key ends.
-    ends: Vec<u64>,
+    /// By group.
+    cells: Vec<Cell>,
+    /// The long keys, one after the other.
+    long: Vec<u8>,
+}
+
+/// A key of up to 15 bytes after its length; or `LONG`, length (4 bytes) and start (8 bytes) of a
+/// key in `Groups::long`.
+#[derive(Clone, Copy)]
+#[repr(align(16))]
+struct Cell([u8; 16]);
+
+const SHORT: usize = 15;
+const LONG: u8 = u8::MAX;
+
+impl Cell {
+    /// The cell of a short key.
+    #[inline]
+    fn short(key: &[u8]) -> Option<Self> {
+        let length = key.len();
+        // Two loads that overlap instead of a copy of so many bytes.
+        let content = if length > SHORT {
+            return None;
+        } else if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
+            let high = u128::from(u64::from_le_bytes(*last)) << 64 >> (8 * (16 - length));
+            u128::from(u64::from_le_bytes(*first)) | high >> 64 << 64
+        } else if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
+            let high = u128::from(u32::from_le_bytes(*last)) << (8 * (length - 4));
+            u128::from(u32::from_le_bytes(*first)) | high
+        } else {
+            key.iter()
+                .rev()
+                .fold(0, |content, &byte| content << 8 | u128::from(byte))
+        };
+        Some(Self((content << 8 | length as u128).to_le_bytes()))
+    }
+
+    #[inline]
+    fn number(self) -> u128 {
+        u128::from_le_bytes(self.0)
+    }
 }
 
 impl Default for Groups {
@@ -34,8 +73,8 @@ impl Default for Groups {
         Self {
             slots: vec![0; 1 << SMALLEST],
             bits: SMALLEST,
-            bytes: Vec::new(),
-            ends: Vec::new(),
+            cells: Vec::new(),
+            long: Vec::new(),
         }
     }
 }
@@ -43,13 +82,21 @@ impl Default for Groups {
 impl Groups {
     /// How many groups there are.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.cells.len()
     }
 
     /// The key of a group.
     #[inline]
     pub fn key(&self, group: usize) -> &[u8] {
-        &self.bytes[self.place(group)]
+        match &self.cells[group].0 {
+            [LONG, place @ ..] => {
+                let (length, place) = place.split_first_chunk().expect("15 bytes");
+                let start = place.first_chunk().expect("11 bytes");
+                let start = usize::try_from(u64::from_le_bytes(*start)).expect("64-bit addresses");
+                &self.long[start..start + u32::from_le_bytes(*length) as usize]
+            }
+            [length, key @ ..] => &key[..usize::from(*length)],
+        }
     }
 
     /// The groups of keys, of all or of some rows, in their order. New keys become groups.
@@ -84,54 +131,75 @@ impl Groups {
         rows: impl Iterator<Item = usize> + Clone,
         groups: &mut Vec<u32>,
     ) {
-        let mut first_slots = [0u64; PASS];
-        for (slot, row) in first_slots.iter_mut().zip(rows.clone()) {
+        if self.bits <= SMALL {
+            groups.extend(rows.map(|row| self.number_one(key_of(keys, row), tag(hashes[row]))));
+            return;
+        }
+        let mut slots = [0u64; PASS];
+        for (slot, row) in slots.iter_mut().zip(rows.clone()) {
             *slot = self.slots[self.slot(tag(hashes[row]))];
         }
-        let mut places = [(0usize, 0usize); PASS];
-        for ((place, &slot), row) in places.iter_mut().zip(&first_slots).zip(rows.clone()) {
-            if slot >> 32 == tag(hashes[row])
-                && let Some(group) = group_in(slot)
-            {
-                let found = self.place(group as usize);
-                *place = (found.start, found.end);
+        let mut cells = [0u128; PASS];
+        for (cell, &slot) in cells.iter_mut().zip(&slots) {
+            if let Some(group) = group_in(slot) {
+                *cell = self.cells[group as usize].number();
             }
         }
-        for ((row, slot), (start, end)) in rows.zip(first_slots).zip(places) {
-            let key = key_of(keys, row);
-            let hash = hashes[row];
-            // A place is empty where nothing was found; so may a key be, but then all are one.
-            let group = match group_in(slot) {
-                Some(group) if slot >> 32 == tag(hash) && self.bytes[start..end] == *key => group,
-                Some(_) | None => self.number_one(key, tag(hash)),
-            };
-            groups.push(group);
+        for ((row, slot), cell) in rows.zip(slots).zip(cells) {
+            let (key, tag) = (key_of(keys, row), tag(hashes[row]));
+            let found = group_in(slot).filter(|_| {
+                slot >> 32 == tag && Cell::short(key).is_some_and(|key| key.number() == cell)
+            });
+            groups.push(found.unwrap_or_else(|| self.number_one(key, tag)));
         }
     }
 
+    #[inline]
     fn number_one(&mut self, key: &[u8], tag: u64) -> u32 {
         let mask = self.slots.len() - 1;
+        let short = Cell::short(key);
         let mut at = self.slot(tag);
         while let Some(group) = group_in(self.slots[at]) {
-            if self.slots[at] >> 32 == tag && self.key(group as usize) == key {
+            let same = self.slots[at] >> 32 == tag
+                && match short {
+                    Some(short) => self.cells[group as usize].number() == short.number(),
+                    None => self.key(group as usize) == key,
+                };
+            if same {
                 return group;
             }
             at = (at + 1) & mask;
         }
-        let group = self.ends.len();
-        self.slots[at] = tag << 32 | (group as u64 + 1);
-        self.bytes.extend_from_slice(key);
-        self.ends.push(self.bytes.len() as u64);
-        // Three quarters full, a search takes 2.5 steps on average, and they are neighbours.
-        if self.ends.len() * 4 > self.slots.len() * 3 {
-            self.grow();
-        }
-        u32::try_from(group).expect("fewer than 2^32 groups on one worker")
+        self.insert(at, key, tag)
     }
 
     #[cold]
+    fn insert(&mut self, at: usize, key: &[u8], tag: u64) -> u32 {
+        let group = u32::try_from(self.cells.len()).expect("fewer than 2^32 groups on one worker");
+        self.slots[at] = tag << 32 | (u64::from(group) + 1);
+        self.cells.push(Cell::short(key).unwrap_or_else(|| {
+            let mut cell = [LONG; 16];
+            let length = u32::try_from(key.len()).expect("a key is shorter than 4 GB");
+            cell[1..5].copy_from_slice(&length.to_le_bytes());
+            cell[5..13].copy_from_slice(&(self.long.len() as u64).to_le_bytes());
+            self.long.extend_from_slice(key);
+            Cell(cell)
+        }));
+        // Small tables are sparse: then hardly any search goes past its first slot. Large ones
+        // are up to three quarters full: a search takes 2.5 steps, and they are neighbours.
+        let limit = if self.bits <= SMALL {
+            self.slots.len() / 4
+        } else {
+            self.slots.len() / 4 * 3
+        };
+        if self.cells.len() > limit {
+            self.grow();
+        }
+        group
+    }
+
     fn grow(&mut self) {
-        assert!(self.bits < 32, "fewer than 2^32 groups on one worker");
+        assert!(self.bits < 33, "fewer than 2^32 groups on one worker");
         self.bits += 1;
         let old = std::mem::replace(&mut self.slots, vec![0; 1 << self.bits]);
         let mask = self.slots.len() - 1;
@@ -146,42 +214,39 @@ impl Groups {
 
     /// The keys of some groups, as an array.
     pub fn keys(&self, groups: Range<usize>) -> BinaryArray {
-        let start = groups
-            .start
-            .checked_sub(1)
-            .map_or(0, |group| self.ends[group]);
-        let ends = &self.ends[groups];
-        let shifted = ends.iter().map(|end| {
-            i32::try_from(end - start).expect("keys are cut into pieces of less than 2 GB")
-        });
-        let offsets: ScalarBuffer<i32> = std::iter::once(0).chain(shifted).collect();
-        let end = ends.last().copied().unwrap_or(start);
-        let bytes = &self.bytes[index(start)..index(end)];
-        BinaryArray::new(OffsetBuffer::new(offsets), Buffer::from(bytes), None)
+        let mut bytes = Vec::new();
+        let mut lengths = Vec::with_capacity(groups.len());
+        for group in groups {
+            let key = self.key(group);
+            bytes.extend_from_slice(key);
+            lengths.push(key.len());
+        }
+        BinaryArray::new(
+            OffsetBuffer::from_lengths(lengths),
+            Buffer::from(bytes),
+            None,
+        )
     }
 
     /// Forgets all groups and keeps the memory.
     pub fn clear(&mut self) {
         self.slots.fill(0);
-        self.bytes.clear();
-        self.ends.clear();
+        self.cells.clear();
+        self.long.clear();
     }
 
     /// Memory held, in bytes.
     pub fn bytes(&self) -> usize {
-        (self.slots.capacity() + self.ends.capacity()) * size_of::<u64>() + self.bytes.capacity()
+        self.slots.capacity() * size_of::<u64>()
+            + self.cells.capacity() * size_of::<Cell>()
+            + self.long.capacity()
     }
 
     /// Where a search begins. The highest bits of the product depend on all bits of the tag.
     #[inline]
     fn slot(&self, tag: u64) -> usize {
-        index(tag.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - self.bits))
-    }
-
-    #[inline]
-    fn place(&self, group: usize) -> Range<usize> {
-        let start = group.checked_sub(1).map_or(0, |before| self.ends[before]);
-        index(start)..index(self.ends[group])
+        let slot = tag.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - self.bits);
+        usize::try_from(slot).expect("64-bit addresses")
     }
 }
 
@@ -205,11 +270,6 @@ fn key_of(keys: &BinaryArray, row: usize) -> &[u8] {
     let offsets = keys.value_offsets();
     let end = |at: usize| usize::try_from(offsets[at]).expect("offsets are not negative");
     &keys.value_data()[end(row)..end(row + 1)]
-}
-
-#[inline]
-fn index(value: u64) -> usize {
-    usize::try_from(value).expect("64-bit addresses")
 }
 
 #[cfg(test)]
@@ -243,9 +303,32 @@ mod tests {
     fn keys_of_one_hash_are_told_apart() {
         let mut groups = Groups::default();
 
-        let numbers = number(&mut groups, &["a", "", "b", "a", "", "c"], |_| 0);
+        let long = "a key that does not fit into a cell";
+        let numbers = number(&mut groups, &["a", "", long, "a", "", "c", long], |_| 0);
 
-        assert_eq!(numbers, [0, 1, 2, 0, 1, 3]);
-        assert_eq!(groups.keys(1..3), BinaryArray::from_iter_values(["", "b"]));
+        assert_eq!(numbers, [0, 1, 2, 0, 1, 3, 2]);
+        assert_eq!(groups.keys(1..3), BinaryArray::from_iter_values(["", long]));
+    }
+
+    #[test]
+    fn a_cell_holds_a_key_of_any_short_length() {
+        let text = b"0123456789abcdef";
+        for length in 0..=SHORT {
+            let Cell(bytes) = Cell::short(&text[..length]).unwrap();
+            assert_eq!(usize::from(bytes[0]), length);
+            assert_eq!(&bytes[1..=length], &text[..length]);
+            assert!(
+                bytes[length + 1..].iter().all(|&byte| byte == 0),
+                "{bytes:?}"
+            );
+        }
+        assert!(Cell::short(text).is_none());
+    }
+
+    #[test]
+    fn zero_bytes_at_the_end_make_another_key() {
+        let numbers = number(&mut Groups::default(), &["a", "a\0", "a\0\0"], |_| 0);
+
+        assert_eq!(numbers, [0, 1, 2]);
     }
 }

@@ -1,4 +1,8 @@
 //! Accumulators by themselves: taking rows back, and exactness.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "tests name the types that they use"
+)]
 
 use std::sync::Arc;
 

@@ -1,4 +1,8 @@
 //! What tests build plans and read results with.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "tests name the types that they use"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

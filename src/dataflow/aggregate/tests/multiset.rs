@@ -446,6 +446,12 @@ fn calls_over_one_column_share_its_state() {
     assert_eq!(one.partial_schema(), three.partial_schema());
 }
 
+#[test]
+fn one_plan_serves_every_worker() {
+    fn shared<T: Clone + Send + Sync>() {}
+    shared::<Aggregation>();
+}
+
 /// What a worker sends its keys by.
 #[test]
 fn rows_and_partial_states_of_a_key_are_sent_to_one_place() {
