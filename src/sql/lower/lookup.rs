@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::FieldRef;
 use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_common::{DFSchema, DataFusionError, JoinType, NullEquality};
+use datafusion_common::{DFSchema, DataFusionError, JoinType, NullEquality, ScalarValue};
 use datafusion_expr::expr::TryCast;
 use datafusion_expr::utils::conjunction;
 use datafusion_expr::{Expr, ExprSchemable, Join, LogicalPlan, Operator as Op, binary_expr, when};
@@ -160,6 +160,13 @@ impl Lowering<'_> {
         }
         for filter in &sides.reference.filters {
             residual.push(combined.of_reference(filter).map_err(df)?);
+        }
+        if sides.is_never_true(join) {
+            // DataFusion folds `a.k = b.k AND false`: nothing is found, whatever the key.
+            for (key, at) in keys.iter_mut().zip(&table.primary_key) {
+                let null = ScalarValue::try_from(table.columns[*at].field.data_type());
+                key.get_or_insert(Expr::Literal(null.map_err(df)?, None));
+            }
         }
         let keys: Option<Vec<Expr>> = keys.into_iter().collect();
         match keys {
