@@ -13,7 +13,7 @@ use tracing::info;
 use super::say::grouped;
 use crate::dataflow::outcome::{Shared, SourceProgress};
 use crate::engine::spawn_named;
-use crate::plan::{Operator, Pipeline, TableId};
+use crate::plan::{Pipeline, TableId};
 use crate::types::Clock;
 
 /// How often the bars move.
@@ -34,13 +34,8 @@ impl Watch {
         let (end, ended) = sync_channel(1);
         let shared = Arc::clone(shared);
         let names: BTreeMap<TableId, String> = pipeline
-            .nodes
-            .iter()
-            .filter_map(|node| match &node.operator {
-                Operator::Source { table, .. } => Some(*table),
-                _ => None,
-            })
-            .map(|table| (table, pipeline.tables[table].name.clone()))
+            .sources()
+            .map(|(table, _)| (table, pipeline.tables[table].name.clone()))
             .collect();
         let thread = spawn_named("progress", move || {
             if std::io::stderr().is_terminal() {

@@ -241,14 +241,15 @@ mod tests {
         let back = Packets::decode(&bytes[8..8 + length]);
 
         assert_eq!(back.packets.len(), 2);
-        match &back.packets[0] {
-            Packet::Rows {
-                target: 3,
-                lane: 1,
-                batch: other,
-            } => assert_eq!(other, &batch),
-            other => panic!("{other:?}"),
-        }
+        let Packet::Rows {
+            target: 3,
+            lane: 1,
+            batch: other,
+        } = &back.packets[0]
+        else {
+            panic!("{:?}", back.packets[0])
+        };
+        assert_eq!(other, &batch);
         assert!(matches!(&back.packets[1], Packet::Report { target: 2, .. }));
     }
 }

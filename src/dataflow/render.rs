@@ -22,7 +22,7 @@ use super::latest::Latest;
 use super::outcome::Shared;
 use super::publish::Publish;
 use super::report::Positions;
-use super::shell::{self, Address, Edge};
+use super::shell::{self, Address, Edge, SourceShell};
 use super::source::SourceTask;
 use super::state::State;
 use super::zones::Zone;
@@ -129,23 +129,20 @@ pub fn render<'scope, I: Inbox + 'static>(
     let mut streams: BTreeMap<NodeId, Vec<Edge<'scope>>> = BTreeMap::new();
     let (mut reports, mut letters) = (Vec::new(), Vec::new());
     for part in parts.sources {
-        let credit = credit.clone();
-        let shared = Arc::clone(shared);
-        let SourcePart {
-            name,
-            task,
-            edges,
-            letters_to,
-            waker,
-            ..
-        } = part;
-        let address = letters_to.map(|(_, address)| address);
-        let out = shell::source(scope, &name, task, edges, address, credit, shared, waker);
+        let shell = SourceShell {
+            edges: part.edges,
+            letters_to: part.letters_to.map(|(_, address)| address),
+            credit: credit.clone(),
+            shared: Arc::clone(shared),
+            waker: part.waker,
+        };
+        let out = shell::source(scope, &part.name, part.task, shell);
         for (node, edge) in out.rows {
             streams.entry(node).or_default().push(edge);
         }
         reports.push(out.reports);
-        letters.extend(letters_to.map(|(destination, _)| (destination, out.letters)));
+        let destination = part.letters_to.map(|(destination, _)| destination);
+        letters.extend(destination.map(|destination| (destination, out.letters)));
     }
     let reports = scope.concatenate(reports);
     let built = Built {

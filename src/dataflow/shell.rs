@@ -18,6 +18,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, Stream};
 use timely::progress::frontier::MutableAntichain;
 use timely::scheduling::Activator;
+use timely::scheduling::activate::SyncActivator;
 
 use super::arrival::Inbox;
 use super::assign::Passed;
@@ -129,17 +130,34 @@ impl Outlet for Ports {
     }
 }
 
-/// A source. `waker` hands the operator's activator to whoever fills the inbox.
+/// What the shell of a source needs besides its core.
+pub struct SourceShell {
+    /// The nodes by which its rows leave.
+    pub edges: Vec<NodeId>,
+    /// Where its dead letters go.
+    pub letters_to: Option<Address>,
+    /// What may be on its way.
+    pub credit: Credit,
+    /// What the threads of the run share.
+    pub shared: Arc<Shared>,
+    /// Takes the operator's activator: whoever fills the inbox wakes the worker with it.
+    pub waker: Box<dyn FnOnce(SyncActivator)>,
+}
+
+/// A source.
 pub fn source<'scope, I: Inbox + 'static>(
     scope: Scope<'scope, u64>,
     name: &str,
     task: SourceTask<I>,
-    edges: Vec<NodeId>,
-    letters_to: Option<Address>,
-    credit: Credit,
-    shared: Arc<Shared>,
-    waker: impl FnOnce(timely::scheduling::activate::SyncActivator),
+    shell: SourceShell,
 ) -> SourceEdges<'scope> {
+    let SourceShell {
+        edges,
+        letters_to,
+        credit,
+        shared,
+        waker,
+    } = shell;
     let mut builder = OperatorBuilder::new(format!("source {name}"), scope);
     let (mut outputs, mut streams) = (Vec::new(), Vec::new());
     for _ in 0..edges.len() + 2 {
@@ -400,7 +418,7 @@ pub fn grouped<'scope, G: Groups + 'static>(
 pub fn publish<'scope>(
     input: Edge<'scope>,
     name: &str,
-    core: impl FnOnce(timely::scheduling::activate::SyncActivator) -> Option<Publish>,
+    core: impl FnOnce(SyncActivator) -> Option<Publish>,
 ) -> Edge<'scope> {
     let scope = input.scope();
     let mut builder = OperatorBuilder::new(name.to_owned(), scope);

@@ -32,7 +32,7 @@ use crate::dataflow::seal::Lane;
 use crate::dataflow::source::{AtEnd, Pace};
 use crate::dataflow::zones::zones;
 use crate::durability::{Refusal, Resume, resume};
-use crate::plan::{Operator, Pipeline, Role, TableId};
+use crate::plan::{Pipeline, Role, TableId};
 use crate::types::{Clock, Epoch, Fates, Mark, Offset, PartitionMark, SourceMark, Watermark};
 
 /// How many committed epochs may wait for a destination's thread.
@@ -160,16 +160,9 @@ fn open_sources(
     options: &RunOptions,
     clock: &Clock,
 ) -> Result<Vec<OpenedSource>, Failure> {
-    let reads = pipeline
-        .nodes
-        .iter()
-        .filter_map(|node| match &node.operator {
-            Operator::Source { table, columns } => Some((*table, columns.clone())),
-            _ => None,
-        });
-    let open = |(id, columns): (TableId, Vec<usize>)| {
+    let open = |(id, columns): (TableId, &[usize])| {
         let table = &pipeline.tables[id];
-        let intake = Intake::new(table, &columns);
+        let intake = Intake::new(table, columns);
         let source = open_source(table, &intake.decoded, &options.base, clock)
             .map_err(|error| failed(&format!("cannot read `{}`", table.name), error))?;
         let names = source
@@ -185,7 +178,7 @@ fn open_sources(
             source,
         })
     };
-    reads.map(open).collect()
+    pipeline.sources().map(open).collect()
 }
 
 fn open_sinks(pipeline: &Pipeline, options: &RunOptions) -> Result<Vec<Sink>, Failure> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Node, NodeId, Place, Table, TableId};
+use super::{Node, NodeId, Operator, Place, Table, TableId};
 
 /// What a pipeline file means.
 #[derive(Clone, Debug)]
@@ -19,6 +19,19 @@ pub struct Pipeline {
     pub inserts: Vec<Insert>,
     /// Changes when the meaning of the file does; marks and snapshots carry it.
     pub fingerprint: String,
+}
+
+impl Pipeline {
+    /// The sources that are read as streams, with the columns that are wanted of each.
+    pub fn sources(&self) -> impl Iterator<Item = (TableId, &[usize])> {
+        self.nodes.iter().filter_map(|node| {
+            if let Operator::Source { table, columns } = &node.operator {
+                Some((*table, columns.as_slice()))
+            } else {
+                None
+            }
+        })
+    }
 }
 
 /// One `INSERT INTO`.

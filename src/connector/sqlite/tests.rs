@@ -249,7 +249,8 @@ fn an_epoch_that_fails_half_way_leaves_the_one_before_it_and_can_be_published_ag
     );
     let change = upserts(&["a", "b", "c"], &[2, 2, 2]);
 
-    sink.publish(&mark(2), &[change.clone()]).unwrap_err();
+    sink.publish(&mark(2), std::slice::from_ref(&change))
+        .unwrap_err();
 
     assert_eq!(content(&folder), [pair("a", 1)]);
     execute(&folder, "DROP TRIGGER no_c");
@@ -522,6 +523,7 @@ fn floats_that_sqlite_has_no_form_for_are_kept_apart_from_null() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one line per type")]
 fn every_type_has_a_form_that_people_and_tools_can_read() {
     let cast = |text: &str, to: &DataType| {
         let text: ArrayRef = Arc::new(StringArray::from(vec![text]));

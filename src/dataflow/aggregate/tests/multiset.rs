@@ -24,6 +24,7 @@ const ALL: [&str; 12] = [
 ];
 
 /// Rows with every kind of column, NULLs among them, and positions at the end.
+#[allow(clippy::too_many_lines, reason = "one paragraph per column")]
 fn random_rows(random: &mut Random, count: usize) -> RecordBatch {
     let starts: Vec<i64> = (0..count).map(|_| random.below(3) as i64 * 10).collect();
     let ends: Vec<i64> = starts.iter().map(|start| start + 10).collect();
