@@ -22,7 +22,8 @@ fn planned<T>(
         path: &name,
         text: &text,
     };
-    let result = plan(&file, &Given::default()).and_then(|pipeline| then(&pipeline));
+    let pipeline = plan(&file, &Given::default()).map_err(|refused| refused.problems);
+    let result = pipeline.and_then(|pipeline| then(&pipeline));
     result.map_err(|problems| {
         let problems: Vec<String> = problems.iter().map(|p| p.render(&file)).collect();
         problems.join("\n")

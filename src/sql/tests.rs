@@ -20,8 +20,8 @@ fn plan_text(text: &str) -> Result<Pipeline, String> {
         path: "test.sql",
         text,
     };
-    plan(&file, &Given::default()).map_err(|problems| {
-        let problems = problems.iter().map(|problem| problem.render(&file));
+    plan(&file, &Given::default()).map_err(|refused| {
+        let problems = refused.problems.iter().map(|problem| problem.render(&file));
         problems.collect::<Vec<_>>().concat()
     })
 }
@@ -188,6 +188,35 @@ fn a_filter_proves_that_what_it_tests_is_not_null() {
     assert!(keyed(of_expression).is_ok(), "{:?}", keyed(of_expression));
     assert!(keyed(of_cast).is_ok(), "{:?}", keyed(of_cast));
     assert!(keyed(unproven).unwrap_err().contains("may be NULL here"));
+}
+
+#[test]
+fn a_refused_file_tells_what_its_tables_are_used_for() {
+    let text = "
+        CREATE TABLE s (k TEXT, v INT) WITH (connector = 'file');
+        CREATE TABLE r (k TEXT PRIMARY KEY, name TEXT) WITH (connector = 'file');
+        CREATE TABLE broken (k TEXTT) WITH (connector = 'file');
+        CREATE TABLE o (k TEXT) WITH (connector = 'stdout');
+        CREATE TABLE nobody (k TEXT) WITH (connector = 'stdout');
+        INSERT INTO o SELECT nmae FROM s JOIN r ON s.k = r.k;";
+    let file = SourceText {
+        path: "test.sql",
+        text,
+    };
+
+    let refused = plan(&file, &Given::default()).unwrap_err();
+
+    let tables = refused.tables.iter();
+    let roles: Vec<(&str, Role)> = tables.map(|t| (t.name.as_str(), t.role)).collect();
+    assert_eq!(
+        roles,
+        [
+            ("s", Role::Source),
+            ("r", Role::Reference),
+            ("o", Role::Sink),
+            ("nobody", Role::Unused)
+        ]
+    );
 }
 
 /// A pipeline of one INSERT over an event stream and a reference table.

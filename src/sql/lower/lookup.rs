@@ -38,6 +38,13 @@ struct Combined {
 }
 
 impl Combined {
+    /// Which part of the PRIMARY KEY of the reference table a column is.
+    fn part_of_key(&self, column: &Expr, table: &Table) -> Option<usize> {
+        let at = position(&column.try_as_col()?.name)?;
+        let mut parts = table.primary_key.iter();
+        parts.position(|key| at == self.width + key)
+    }
+
     /// `expr` over `#position` columns of the reference table, as one over these columns.
     fn of_reference(&self, expr: &Expr) -> std::result::Result<Expr, DataFusionError> {
         let moved = expr.clone().transform_up(|expr| match &expr {
@@ -116,15 +123,7 @@ impl Lowering<'_> {
                 Expr::Cast(cast) => (cast.expr.as_ref(), false),
                 plain => (plain, true),
             };
-            let at = column
-                .try_as_col()
-                .and_then(|column| position(&column.name));
-            let part = at.and_then(|at| {
-                table
-                    .primary_key
-                    .iter()
-                    .position(|key| at == combined.width + key)
-            });
+            let part = combined.part_of_key(column, table);
             let slot = part.map(|part| &mut keys[part]);
             match (slot, is_plain) {
                 (Some(slot @ None), true) => *slot = Some(ours),
@@ -161,18 +160,18 @@ impl Lowering<'_> {
         for filter in &sides.reference.filters {
             residual.push(combined.of_reference(filter).map_err(df)?);
         }
-        if sides.is_never_true(join) {
+        let is_never_true = sides.is_never_true(join);
+        let keys = keys.into_iter().zip(&table.primary_key);
+        let keys = keys.map(|(key, at)| match key {
+            Some(key) => Ok(key),
             // DataFusion folds `a.k = b.k AND false`: nothing is found, whatever the key.
-            for (key, at) in keys.iter_mut().zip(&table.primary_key) {
+            None if is_never_true => {
                 let null = ScalarValue::try_from(table.columns[*at].field.data_type());
-                key.get_or_insert(Expr::Literal(null.map_err(df)?, None));
+                Ok(Expr::Literal(null.map_err(df)?, None))
             }
-        }
-        let keys: Option<Vec<Expr>> = keys.into_iter().collect();
-        match keys {
-            Some(keys) => Ok((keys, residual)),
             None => Err(self.key_not_covered(table)),
-        }
+        });
+        Ok((keys.collect::<Result<_>>()?, residual))
     }
 
     fn lookup(

@@ -94,12 +94,10 @@ impl<'a> Sides<'a> {
 
     /// Whether no row of the stream can match, as the conditions stand.
     pub fn is_never_true(&self, join: &Join) -> bool {
-        let stream = match self.stream {
-            LogicalPlan::Filter(filter) => Some(&filter.predicate),
-            _ => None,
-        };
-        let mut conditions = join.filter.iter().chain(stream);
-        conditions.any(is_never_true) || self.reference.filters.iter().any(is_never_true)
+        let of_stream = matches!(self.stream, LogicalPlan::Filter(filter)
+            if is_never_true(&filter.predicate));
+        let mut others = join.filter.iter().chain(&self.reference.filters);
+        of_stream || others.any(is_never_true)
     }
 
     /// Which rows of the stream the lookup keeps.
