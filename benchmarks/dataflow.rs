@@ -239,10 +239,14 @@ fn plan(scenario: &Scenario) -> Pipeline {
         path: scenario.name,
         text: &text,
     };
-    tidemark::sql::plan(&file, &Given::default()).unwrap_or_else(|problems| {
+    tidemark::sql::plan(&file, &Given::default()).unwrap_or_else(|refused| {
         panic!(
             "{}",
-            problems.iter().map(|p| p.render(&file)).collect::<String>()
+            refused
+                .problems
+                .iter()
+                .map(|p| p.render(&file))
+                .collect::<String>()
         )
     })
 }

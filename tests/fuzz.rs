@@ -79,7 +79,8 @@ proptest! {
 
         let planned = plan(&file, &Given::default());
 
-        if let Err(problems) = planned {
+        if let Err(refused) = planned {
+            let problems = refused.problems;
             prop_assert!(!problems.is_empty(), "refused without a reason");
             for problem in &problems {
                 prop_assert!(!problem.message.is_empty());

@@ -7,24 +7,27 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tidemark::plan::explain;
-use tidemark::sql::{Given, SourceText, plan};
+use tidemark::engine::check_options;
+use tidemark::plan::{Pipeline, explain};
+use tidemark::sql::{Given, Problem, SourceText, plan};
 
-/// What planning a file comes to, as text.
-fn said(path: &Path) -> Result<String, String> {
+/// Plans a file and goes on with what that comes to.
+fn planned<T>(
+    path: &Path,
+    then: impl FnOnce(&Pipeline) -> Result<T, Vec<Problem>>,
+) -> Result<T, String> {
     let text = fs::read_to_string(path).unwrap();
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
     let file = SourceText {
         path: &name,
         text: &text,
     };
-    match plan(&file, &Given::default()) {
-        Ok(pipeline) => Ok(explain(&pipeline, |_| String::new())),
-        Err(problems) => {
-            let problems: Vec<String> = problems.iter().map(|p| p.render(&file)).collect();
-            Err(problems.join("\n"))
-        }
-    }
+    let pipeline = plan(&file, &Given::default()).map_err(|refused| refused.problems);
+    let result = pipeline.and_then(|pipeline| then(&pipeline));
+    result.map_err(|problems| {
+        let problems: Vec<String> = problems.iter().map(|p| p.render(&file)).collect();
+        problems.join("\n")
+    })
 }
 
 /// The pipeline files of a folder of tests, in order.
@@ -65,7 +68,12 @@ fn compare(folder: &str, of_file: impl Fn(&Path) -> String) {
 fn every_wrong_file_is_refused_with_its_exact_text() {
     assert!(files("wrong").len() >= 40);
 
-    compare("wrong", |path| match said(path) {
+    // What planning lets through is refused by a look at the whole.
+    let refuse = |pipeline: &Pipeline| match check_options(pipeline) {
+        problems if problems.is_empty() => Ok(explain(pipeline, |_| String::new())),
+        problems => Err(problems),
+    };
+    compare("wrong", |path| match planned(path, refuse) {
         Ok(plan) => panic!("{} was planned:\n{plan}", path.display()),
         Err(problems) => problems,
     });
@@ -73,7 +81,9 @@ fn every_wrong_file_is_refused_with_its_exact_text() {
 
 #[test]
 fn plans_are_explained_as_people_read_them() {
+    let explained = |pipeline: &Pipeline| Ok(explain(pipeline, |_| String::new()));
     compare("explained", |path| {
-        said(path).unwrap_or_else(|problems| panic!("{}:\n{problems}", path.display()))
+        let text = planned(path, explained);
+        text.unwrap_or_else(|problems| panic!("{}:\n{problems}", path.display()))
     });
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{FileArgs, WRONG, say};
-use crate::engine::check_options;
+use crate::engine::{check_options, check_tables};
 use crate::plan::Pipeline;
 use crate::sql::{Given, Problem, SourceText};
 
@@ -43,7 +43,10 @@ pub fn plan(arguments: &FileArgs) -> Result<Planned, u8> {
     let planned = crate::sql::plan(&source, &given);
     let pipeline = match planned {
         Ok(pipeline) => pipeline,
-        Err(problems) => return Err(refuse(&problems, &source)),
+        Err(refused) => {
+            let options = check_tables(&refused.tables);
+            return Err(refuse(&in_order(refused.problems, options), &source));
+        }
     };
     let problems = check_options(&pipeline);
     if !problems.is_empty() {
@@ -54,6 +57,14 @@ pub fn plan(arguments: &FileArgs) -> Result<Planned, u8> {
         text,
         base: PathBuf::new(),
     })
+}
+
+/// Problems that were found in two ways, in the order of the file.
+fn in_order(mut problems: Vec<Problem>, more: Vec<Problem>) -> Vec<Problem> {
+    problems.extend(more);
+    problems.sort_by_key(|problem| problem.place);
+    problems.dedup();
+    problems
 }
 
 /// Says what is wrong with a file.

@@ -336,6 +336,10 @@ impl Check<'_> {
     }
 
     fn missing(&mut self, name: &str, help: &str) {
+        let is_meant = |given: &String| !self.is_known(given) && nearest(given, [name]).is_some();
+        if self.table.options.keys().any(is_meant) {
+            return; // It is there, misspelt, and that has been said.
+        }
         let message = format!("table `{}` needs the option `{name}`", self.table.name);
         let hint = format!("add {name} = '..': {help}");
         self.problem(self.table.place, message, Some(hint));

@@ -21,13 +21,7 @@ use crate::sql::Problem;
 /// Everything that is wrong with a planned file as far as its own text tells.
 #[must_use]
 pub fn check_options(pipeline: &Pipeline) -> Vec<Problem> {
-    let mut problems: Vec<Problem> = pipeline
-        .tables
-        .iter()
-        .filter(|table| table.role != Role::Unused)
-        .flat_map(validate)
-        .map(|problem| Problem::at(problem.place, problem.message).maybe_hint(problem.hint))
-        .collect();
+    let mut problems = check_tables(&pipeline.tables);
     for table in &pipeline.tables {
         problems.extend(check_letters(pipeline, table));
     }
@@ -40,6 +34,15 @@ pub fn check_options(pipeline: &Pipeline) -> Vec<Problem> {
     );
     problems.sort_by_key(|problem| problem.place);
     problems
+}
+
+/// What is wrong with the options of those tables that are used.
+#[must_use]
+pub fn check_tables(tables: &[Table]) -> Vec<Problem> {
+    let used = tables.iter().filter(|table| table.role != Role::Unused);
+    used.flat_map(validate)
+        .map(|problem| Problem::at(problem.place, problem.message).maybe_hint(problem.hint))
+        .collect()
 }
 
 /// Expressions that fail whatever the row: an operator that nobody evaluates, a constant that

@@ -18,6 +18,6 @@ mod run;
 mod threads;
 mod worker;
 
-pub use check::{check_options, check_world, guarantee};
+pub use check::{check_options, check_tables, check_world, guarantee};
 pub use run::{RunOptions, Summary, run};
 pub use threads::spawn_named;

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use arrow::datatypes::{FieldRef, Schema};
 
+use datafusion_physical_expr::ScalarFunctionExpr;
 use datafusion_physical_expr::expressions::{CastExpr, Column};
 
 use crate::plan::{Expression, Node, NodeId, Operator, Place};
 
 use super::assign::is_lossless;
+use super::functions::casts::is_lossless_text;
 
 /// A set of columns whose values no two rows of the accumulated table share. Each part of the
 /// key is the positions that hold it: a column may have been copied.
@@ -162,8 +164,12 @@ fn carried(column: &Expression, schema: &Schema) -> Option<usize> {
     if let Some(at) = column.as_column() {
         return Some(at);
     }
+    let type_at = |at: usize| schema.field(at).data_type();
+    if let Some(call) = column.physical.downcast_ref::<ScalarFunctionExpr>() {
+        let at = call.args().first()?.downcast_ref::<Column>()?.index();
+        return is_lossless_text(call.fun().name(), type_at(at)).then_some(at);
+    }
     let cast = column.physical.downcast_ref::<CastExpr>()?;
-    let inner = cast.expr().downcast_ref::<Column>()?;
-    let from = schema.field(inner.index()).data_type();
-    is_lossless(from, &column.data_type).then(|| inner.index())
+    let at = cast.expr().downcast_ref::<Column>()?.index();
+    is_lossless(type_at(at), &column.data_type).then_some(at)
 }

@@ -26,6 +26,9 @@ use super::{grouped_windows, normalise, place_of, query, refusals};
 pub struct Prepared {
     pub table: TableId,
     pub plan: LogicalPlan,
+    /// Per column: whether it is never NULL as written. The optimiser may write a `coalesce` so
+    /// that this can no longer be told.
+    pub not_null: Vec<bool>,
     pub emit: Option<Emit>,
     pub place: Place,
     pub mentions: BTreeMap<String, Place>,
@@ -63,10 +66,13 @@ pub fn prepare(mut written: Written, catalog: &Catalog, tables: &[Table]) -> Res
     let plan = convert(plan, &tables[table], &targets, at_table)?;
     // Once more for the casts that this made.
     let plan = query::analyse(catalog, plan).map_err(df)?;
+    let not_null = plan.schema().fields().iter();
+    let not_null = not_null.map(|field| !field.is_nullable()).collect();
     let plan = query::optimise(catalog, plan).map_err(df)?;
     Ok(Prepared {
         table,
         plan,
+        not_null,
         emit: written.emit,
         place,
         mentions: found.mentions,
@@ -278,7 +284,7 @@ pub fn lower(
     let rows = lowering.rows(&prepared.plan, ask)?;
     let key_text = lowering.graph.facts(rows.node).key_text.clone();
     let node = lowering.visible(rows, prepared.plan.schema())?;
-    check_nulls(sink, graph, node, prepared.place)?;
+    check_nulls(sink, graph, node, prepared)?;
     if !is_keyed {
         return Ok(node);
     }
@@ -349,12 +355,13 @@ fn check_nulls(
     sink: &Table,
     graph: &Graph,
     node: NodeId,
-    place: Place,
+    prepared: &Prepared,
 ) -> std::result::Result<(), Problem> {
     let facts = graph.facts(node);
     for (at, column) in sink.columns.iter().enumerate() {
         let is_key = sink.primary_key.contains(&at);
-        if column.field.is_nullable() && !is_key || facts.not_null[at] {
+        let not_null = facts.not_null[at] || prepared.not_null[at];
+        if column.field.is_nullable() && !is_key || not_null {
             continue;
         }
         let name = column.field.name();
@@ -378,7 +385,7 @@ fn check_nulls(
                 format!("write WHERE {name} IS NOT NULL, or declare it NOT NULL where it is read")
             }
         };
-        return Err(Problem::at(place, message).hint(hint));
+        return Err(Problem::at(prepared.place, message).hint(hint));
     }
     Ok(())
 }

@@ -67,12 +67,22 @@ pub struct Given {
     pub pipeline_name: String,
 }
 
+/// Why a file is refused.
+#[derive(Debug)]
+pub struct Refused {
+    /// Everything that is wrong with it, in the order of the file.
+    pub problems: Vec<Problem>,
+    /// The tables that are right in themselves, so that their options can be looked at together
+    /// with the rest. What an INSERT that is wrong uses a table for is a guess.
+    pub tables: Vec<Table>,
+}
+
 /// The stack for the recursion of parser and planner. A left-deep `a + a + ..` of the longest
 /// statement that is let in takes about half of it; pages that are not touched cost nothing.
 const STACK_BYTES: usize = 1 << 30;
 
 /// Plans a file, or says everything that is wrong with it.
-pub fn plan(file: &SourceText, given: &Given) -> Result<Pipeline, Vec<Problem>> {
+pub fn plan(file: &SourceText, given: &Given) -> Result<Pipeline, Refused> {
     std::thread::scope(|scope| {
         std::thread::Builder::new()
             .name("sql".to_owned())
@@ -84,16 +94,20 @@ pub fn plan(file: &SourceText, given: &Given) -> Result<Pipeline, Vec<Problem>> 
     })
 }
 
-fn plan_here(file: &SourceText, given: &Given) -> Result<Pipeline, Vec<Problem>> {
+fn plan_here(file: &SourceText, given: &Given) -> Result<Pipeline, Refused> {
     let mut problems = Vec::new();
     let statements = statement::parse(file.text, &given.variables, &mut problems);
     let settings = settings(&statements, given, &mut problems);
     let mut declared = declare(statements, &settings, &mut problems);
-    let mut prepared = Vec::new();
+    let (mut prepared, mut unplanned) = (Vec::new(), Vec::new());
     for written in std::mem::take(&mut declared.inserts) {
+        let names = Names::of(&written, &declared.catalog);
         match insert::prepare(written, &declared.catalog, &declared.tables) {
             Ok(insert) => prepared.push(insert),
-            Err(mut found) => problems.append(&mut found),
+            Err(mut found) => {
+                problems.append(&mut found);
+                unplanned.push(names);
+            }
         }
     }
     let graph = lower(&mut declared, &prepared, &settings, &mut problems);
@@ -101,7 +115,11 @@ fn plan_here(file: &SourceText, given: &Given) -> Result<Pipeline, Vec<Problem>>
     if !problems.is_empty() {
         problems.sort_by_key(|problem| problem.place);
         problems.dedup();
-        return Err(problems);
+        declared.guess_roles(&unplanned);
+        return Err(Refused {
+            problems,
+            tables: declared.tables,
+        });
     }
     let (graph, inserts) = graph;
     let mut pipeline = Pipeline {
@@ -247,6 +265,55 @@ impl Declared {
             problems.push(Problem::at(place_of(name.span), message));
         }
         is_taken
+    }
+}
+
+/// The tables that an INSERT names.
+struct Names {
+    sink: String,
+    read: BTreeSet<String>,
+}
+
+impl Names {
+    fn of(written: &Written, catalog: &Catalog) -> Self {
+        let found = refusals::of_query(&written.query, catalog);
+        Self {
+            sink: normalise(&written.table),
+            read: found.mentions.into_keys().collect(),
+        }
+    }
+}
+
+impl Declared {
+    /// What INSERTs that could not be planned use tables for, as far as their names tell: a table
+    /// that can be looked up is, if there is a stream to do so.
+    fn guess_roles(&mut self, unplanned: &[Names]) {
+        if unplanned.is_empty() {
+            return;
+        }
+        let is_sink = |table: &Table| unplanned.iter().any(|names| names.sink == table.name);
+        let is_read = |table: &Table| {
+            self.mentions.contains_key(&table.name)
+                || unplanned
+                    .iter()
+                    .any(|names| names.read.contains(&table.name))
+        };
+        let can_be_looked_up =
+            |table: &Table| !table.primary_key.is_empty() && table.watermark.is_none();
+        let mut read = self.tables.iter().filter(|table| is_read(table));
+        let has_stream = read.any(|table| !can_be_looked_up(table));
+        let guess = |table: &Table| match table.role {
+            Role::Unused if is_sink(table) => Role::Sink,
+            Role::Unused if is_read(table) && has_stream && can_be_looked_up(table) => {
+                Role::Reference
+            }
+            Role::Unused if is_read(table) => Role::Source,
+            Role::Source | Role::Reference | Role::Sink | Role::Unused => table.role,
+        };
+        let roles: Vec<Role> = self.tables.iter().map(guess).collect();
+        for (table, role) in self.tables.iter_mut().zip(roles) {
+            table.role = role;
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::util::display::array_value_to_string;
 
 use super::*;
-use crate::plan::Operator;
+use crate::plan::{Node, Operator};
 
 /// A table with a column per type, of which only `id`, `price`, `at` and `body` have a value.
 const TABLES: &str = "
@@ -20,8 +20,8 @@ fn plan_text(text: &str) -> Result<Pipeline, String> {
         path: "test.sql",
         text,
     };
-    plan(&file, &Given::default()).map_err(|problems| {
-        let problems = problems.iter().map(|problem| problem.render(&file));
+    plan(&file, &Given::default()).map_err(|refused| {
+        let problems = refused.problems.iter().map(|problem| problem.render(&file));
         problems.collect::<Vec<_>>().concat()
     })
 }
@@ -188,6 +188,120 @@ fn a_filter_proves_that_what_it_tests_is_not_null() {
     assert!(keyed(of_expression).is_ok(), "{:?}", keyed(of_expression));
     assert!(keyed(of_cast).is_ok(), "{:?}", keyed(of_cast));
     assert!(keyed(unproven).unwrap_err().contains("may be NULL here"));
+}
+
+#[test]
+fn a_refused_file_tells_what_its_tables_are_used_for() {
+    let text = "
+        CREATE TABLE s (k TEXT, v INT) WITH (connector = 'file');
+        CREATE TABLE r (k TEXT PRIMARY KEY, name TEXT) WITH (connector = 'file');
+        CREATE TABLE broken (k TEXTT) WITH (connector = 'file');
+        CREATE TABLE o (k TEXT) WITH (connector = 'stdout');
+        CREATE TABLE nobody (k TEXT) WITH (connector = 'stdout');
+        INSERT INTO o SELECT nmae FROM s JOIN r ON s.k = r.k;";
+    let file = SourceText {
+        path: "test.sql",
+        text,
+    };
+
+    let refused = plan(&file, &Given::default()).unwrap_err();
+
+    let tables = refused.tables.iter();
+    let roles: Vec<(&str, Role)> = tables.map(|t| (t.name.as_str(), t.role)).collect();
+    assert_eq!(
+        roles,
+        [
+            ("s", Role::Source),
+            ("r", Role::Reference),
+            ("o", Role::Sink),
+            ("nobody", Role::Unused)
+        ]
+    );
+}
+
+/// A pipeline of one INSERT over an event stream and a reference table.
+fn plan_query(keyed: &str, query: &str) -> Result<Pipeline, String> {
+    plan_text(&format!(
+        "CREATE TABLE s (k TEXT, b BOOLEAN, at TIMESTAMP NOT NULL, WATERMARK FOR at AS at)
+           WITH (connector = 'file');
+         CREATE TABLE r (k TEXT PRIMARY KEY, name TEXT) WITH (connector = 'file');
+         CREATE TABLE o ({keyed}) WITH (connector = 'sqlite');
+         INSERT INTO o {query};"
+    ))
+}
+
+#[test]
+fn what_a_query_makes_not_null_stays_so_whatever_the_optimiser_writes() {
+    for (keyed, query) in [
+        (
+            "k BOOLEAN PRIMARY KEY, n BIGINT",
+            "SELECT coalesce(b, false), count(*) FROM s GROUP BY 1",
+        ),
+        (
+            "k TEXT PRIMARY KEY, n BIGINT",
+            "SELECT coalesce(k, '-'), count(*) FILTER (WHERE b AND k IS NOT NULL) FROM s GROUP BY 1",
+        ),
+        (
+            "w TEXT, k TEXT, n BIGINT, PRIMARY KEY (w, k)",
+            "SELECT CAST(window_end AS TEXT), coalesce(k, '-'), count(*)
+             FROM TUMBLE(s, at, INTERVAL '1' HOUR) t GROUP BY window_end, coalesce(k, '-')",
+        ),
+        (
+            "k TEXT PRIMARY KEY, n BIGINT",
+            "SELECT coalesce(r.name, '-'), count(*) FROM s LEFT JOIN r ON s.k = r.k GROUP BY 1",
+        ),
+        (
+            "k TEXT PRIMARY KEY, n BIGINT",
+            "SELECT k, n FROM (SELECT coalesce(k, '-') AS k, count(*) AS n FROM s GROUP BY 1) WHERE k IS NOT NULL",
+        ),
+    ] {
+        assert_eq!(plan_query(keyed, query).err(), None, "{query}");
+    }
+    let unproven = "SELECT coalesce(k, r.name), count(*) FROM s LEFT JOIN r USING (k) GROUP BY 1";
+    let refused = plan_query("k TEXT PRIMARY KEY, n BIGINT", unproven).unwrap_err();
+    assert!(refused.contains("may be NULL here"), "{refused}");
+}
+
+#[test]
+fn a_reference_table_stays_looked_up_whatever_is_used_of_it() {
+    for query in [
+        "SELECT DISTINCT coalesce(r.name, '-') FROM s JOIN r ON s.k = r.k",
+        "SELECT DISTINCT coalesce(s.k, '-') FROM s JOIN r ON s.k = r.k",
+        "SELECT DISTINCT coalesce(s.k, '-') FROM s LEFT JOIN r ON s.k = r.k",
+        "SELECT coalesce(s.k, '-') FROM s JOIN r ON s.k = r.k GROUP BY 1",
+        "SELECT coalesce(s.k, '-') FROM r JOIN s ON s.k = r.k GROUP BY 1",
+    ] {
+        let pipeline = plan_query("k TEXT PRIMARY KEY", query).unwrap_or_else(|e| panic!("{e}"));
+        let nodes = &pipeline.nodes;
+        let is_lookup = |node: &Node| matches!(node.operator, Operator::Lookup { .. });
+        assert_eq!(
+            nodes.iter().filter(|node| is_lookup(node)).count(),
+            1,
+            "{query}"
+        );
+        assert_eq!(pipeline.tables[1].role, Role::Reference, "{query}");
+    }
+}
+
+#[test]
+fn a_condition_that_is_never_true_is_a_filter_of_the_stream() {
+    for query in [
+        "SELECT k FROM s WHERE k = 'home' AND k = ''",
+        "SELECT k FROM s WHERE NULL",
+        "SELECT s.k FROM s JOIN r ON s.k = r.k WHERE 1 = 2",
+        "SELECT s.k FROM s LEFT JOIN r ON s.k = r.k WHERE r.name = 'a' AND r.name = 'b'",
+        "SELECT s.k FROM s JOIN r ON s.k = r.k AND 1 = 2",
+        "SELECT k FROM s WHERE 1 = 2 UNION ALL SELECT k FROM s",
+        "SELECT window_start::text FROM TUMBLE(s, at, INTERVAL '1' HOUR) t WHERE false",
+        "SELECT k FROM s WHERE k IN (SELECT k FROM r WHERE 1 = 2)",
+    ] {
+        let pipeline = plan_query("k TEXT", query).unwrap_or_else(|e| panic!("{e}"));
+        let nodes = &pipeline.nodes;
+        let is_source = |node: &Node| matches!(node.operator, Operator::Source { .. });
+        assert!(nodes.iter().any(is_source), "{query}");
+    }
+    let always = plan_query("k TEXT", "SELECT k FROM s WHERE 1 = 1").unwrap();
+    assert_eq!(always.nodes.len(), 2);
 }
 
 #[test]

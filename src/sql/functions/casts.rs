@@ -15,15 +15,16 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, StringBuilder};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Float32Type, Float64Type, TimeUnit, TimestampMicrosecondType,
+    ArrowPrimitiveType, DataType, Field, FieldRef, Float32Type, Float64Type, TimeUnit,
+    TimestampMicrosecondType,
 };
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchema, Result, exec_err};
 use datafusion_expr::expr::Cast;
 use datafusion_expr::expr_rewriter::NamePreserver;
 use datafusion_expr::{
-    BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ScalarFunctionArgs,
-    ScalarUDF, ScalarUDFImpl, Signature, Volatility, binary_expr,
+    BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, binary_expr,
 };
 
 /// Gives every cast of `plan` PostgreSQL's meaning. Its types are coerced already.
@@ -143,6 +144,10 @@ impl ScalarUDFImpl for Round {
         })
     }
 
+    fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
+        of_argument(self, &arguments)
+    }
+
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         unary(&arguments, |array| {
             Ok(match array.data_type() {
@@ -175,6 +180,10 @@ impl ScalarUDFImpl for Text {
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
         Ok(DataType::Utf8)
+    }
+
+    fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
+        of_argument(self, &arguments)
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -242,6 +251,19 @@ fn float(out: &mut String, plain: &str, scientific: &str, digits: i32) {
     }
     let sign = if exponent < 0 { '-' } else { '+' };
     write!(out, "{mantissa}e{sign}{:02}", exponent.abs()).expect("strings take text");
+}
+
+/// What a function of one argument yields: NULL of NULL only.
+fn of_argument(function: &dyn ScalarUDFImpl, arguments: &ReturnFieldArgs) -> Result<FieldRef> {
+    let argument = &arguments.arg_fields[0];
+    let data_type = function.return_type(&[argument.data_type().clone()])?;
+    let field = Field::new(function.name(), data_type, argument.is_nullable());
+    Ok(Arc::new(field))
+}
+
+/// Whether `function` writes values of `from` as text, different ones differently.
+pub fn is_lossless_text(function: &str, from: &DataType) -> bool {
+    function == TEXT.name() && matches!(from, DataType::Timestamp(_, _))
 }
 
 /// Applies a function of one array; a constant stays one.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, FieldRef};
 use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_common::{Column, DFSchema, Result};
+use datafusion_common::{Column, DFSchema, Result, ScalarValue};
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
@@ -129,6 +129,20 @@ pub fn plain_column(expr: &Expr, schema: &DFSchema) -> Option<usize> {
 /// The text that makes two expressions over the same columns the same.
 pub fn identity(expr: &Expr) -> String {
     expr.clone().unalias_nested().data.to_string()
+}
+
+/// Whether a condition is so as it stands.
+pub fn is_always_true(condition: &Expr) -> bool {
+    matches!(
+        condition,
+        Expr::Literal(ScalarValue::Boolean(Some(true)), _)
+    )
+}
+
+/// Whether a condition is false or NULL as it stands.
+pub fn is_never_true(condition: &Expr) -> bool {
+    matches!(condition, Expr::Literal(value, _)
+        if value.is_null() || *value == ScalarValue::Boolean(Some(false)))
 }
 
 /// The AND-ed parts of a condition.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::FieldRef;
 use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_common::{DFSchema, DataFusionError, JoinType, NullEquality};
+use datafusion_common::{DFSchema, DataFusionError, JoinType, NullEquality, ScalarValue};
 use datafusion_expr::expr::TryCast;
 use datafusion_expr::utils::conjunction;
 use datafusion_expr::{Expr, ExprSchemable, Join, LogicalPlan, Operator as Op, binary_expr, when};
@@ -38,6 +38,13 @@ struct Combined {
 }
 
 impl Combined {
+    /// Which part of the PRIMARY KEY of the reference table a column is.
+    fn part_of_key(&self, column: &Expr, table: &Table) -> Option<usize> {
+        let at = position(&column.try_as_col()?.name)?;
+        let mut parts = table.primary_key.iter();
+        parts.position(|key| at == self.width + key)
+    }
+
     /// `expr` over `#position` columns of the reference table, as one over these columns.
     fn of_reference(&self, expr: &Expr) -> std::result::Result<Expr, DataFusionError> {
         let moved = expr.clone().transform_up(|expr| match &expr {
@@ -116,15 +123,7 @@ impl Lowering<'_> {
                 Expr::Cast(cast) => (cast.expr.as_ref(), false),
                 plain => (plain, true),
             };
-            let at = column
-                .try_as_col()
-                .and_then(|column| position(&column.name));
-            let part = at.and_then(|at| {
-                table
-                    .primary_key
-                    .iter()
-                    .position(|key| at == combined.width + key)
-            });
+            let part = combined.part_of_key(column, table);
             let slot = part.map(|part| &mut keys[part]);
             match (slot, is_plain) {
                 (Some(slot @ None), true) => *slot = Some(ours),
@@ -161,11 +160,18 @@ impl Lowering<'_> {
         for filter in &sides.reference.filters {
             residual.push(combined.of_reference(filter).map_err(df)?);
         }
-        let keys: Option<Vec<Expr>> = keys.into_iter().collect();
-        match keys {
-            Some(keys) => Ok((keys, residual)),
+        let is_never_true = sides.is_never_true(join);
+        let keys = keys.into_iter().zip(&table.primary_key);
+        let keys = keys.map(|(key, at)| match key {
+            Some(key) => Ok(key),
+            // DataFusion folds `a.k = b.k AND false`: nothing is found, whatever the key.
+            None if is_never_true => {
+                let null = ScalarValue::try_from(table.columns[*at].field.data_type());
+                Ok(Expr::Literal(null.map_err(df)?, None))
+            }
             None => Err(self.key_not_covered(table)),
-        }
+        });
+        Ok((keys.collect::<Result<_>>()?, residual))
     }
 
     fn lookup(

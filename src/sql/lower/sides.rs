@@ -6,7 +6,7 @@ use datafusion_expr::{Expr, Join, LogicalPlan};
 
 use crate::plan::{JoinKind, Table, TableId};
 
-use super::expression::substitute;
+use super::expression::{is_always_true, is_never_true, substitute};
 use super::scan::{columns_of, table_of};
 
 /// A join, seen as a stream that looks something up.
@@ -92,6 +92,14 @@ impl<'a> Sides<'a> {
         })
     }
 
+    /// Whether no row of the stream can match, as the conditions stand.
+    pub fn is_never_true(&self, join: &Join) -> bool {
+        let of_stream = matches!(self.stream, LogicalPlan::Filter(filter)
+            if is_never_true(&filter.predicate));
+        let mut others = join.filter.iter().chain(&self.reference.filters);
+        of_stream || others.any(is_never_true)
+    }
+
     /// Which rows of the stream the lookup keeps.
     pub fn kind(&self) -> JoinKind {
         match self.output {
@@ -147,6 +155,9 @@ fn reference(plan: &LogicalPlan, tables: &[Table]) -> Option<(TableId, Vec<Expr>
     if let LogicalPlan::Filter(filter) = plan {
         let (table, columns, mut filters) = reference(&filter.input, tables)?;
         let schema = filter.input.schema();
+        if is_always_true(&filter.predicate) {
+            return Some((table, columns, filters));
+        }
         filters.push(substitute(filter.predicate.clone(), schema, &columns).ok()?);
         return Some((table, columns, filters));
     }
