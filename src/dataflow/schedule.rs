@@ -27,7 +27,6 @@ pub struct Stop {
 #[derive(Clone, Debug)]
 pub struct Schedule {
     open: Epoch,
-    first: Epoch,
     stops: VecDeque<Stop>,
     live: Epoch,
 }
@@ -45,7 +44,6 @@ impl Schedule {
         let open = if stops.is_empty() { live } else { done.next() };
         Self {
             open,
-            first: open,
             stops: stops.into(),
             live,
         }
@@ -63,14 +61,27 @@ impl Schedule {
         self.stops.front()
     }
 
-    /// `ticks` intervals have passed since the start: the epoch that should be open now, which
-    /// is the open one or a later one. The last epoch of a stretch stays open until `reached`.
+    /// While live: `ticks` intervals have passed since the start, so this epoch should be open
+    /// now, which is the open one or a later one.
     #[must_use]
     pub fn due(&self, ticks: u64) -> Epoch {
-        match self.stops.front() {
-            Some(stop) => Epoch(self.first.0 + ticks).min(stop.epoch).max(self.open),
-            None => Epoch(self.live.0 + ticks).max(self.open),
+        Epoch(self.live.0 + ticks).max(self.open)
+    }
+
+    /// The epoch after the open one; the open one itself if it is the last of a stretch.
+    #[must_use]
+    pub fn next(&self) -> Epoch {
+        if self.is_last_of_stretch() {
+            self.open
+        } else {
+            self.open.next()
         }
+    }
+
+    /// Whether the open epoch is the last of a stretch of replay: it stays open until `reached`.
+    #[must_use]
+    pub fn is_last_of_stretch(&self) -> bool {
+        self.stop().is_some_and(|stop| self.open == stop.epoch)
     }
 
     /// The open epoch has been closed; `epoch` is open now.
@@ -112,11 +123,12 @@ mod tests {
     fn a_replay_never_runs_past_the_mark_and_then_goes_live_after_it() {
         let mut schedule = Schedule::new(Epoch(0), vec![stop(5), stop(9)], Epoch(9));
         assert_eq!(schedule.open(), Epoch(1));
-        assert_eq!(schedule.due(100), Epoch(5));
+        schedule.advance(Epoch(5));
+        assert_eq!(schedule.next(), Epoch(5));
 
         assert_eq!(schedule.reached(), Epoch(5));
         schedule.advance(Epoch(6));
-        assert_eq!(schedule.due(100), Epoch(9));
+        assert_eq!(schedule.next(), Epoch(7));
         assert_eq!(schedule.reached(), Epoch(9));
         schedule.advance(Epoch(10));
 

@@ -110,9 +110,11 @@ pub struct SourceTask<I> {
     partitions: BTreeMap<usize, PartitionState>,
     ready: VecDeque<(usize, Arrival)>,
     clock: Clock,
-    cuts: u64,
-    /// The state of the sequence of cuts.
-    random: u64,
+    /// The open epoch holds rows.
+    spent: bool,
+    /// The open epoch is to be cut at the next occasion, and the state of the sequence of cuts.
+    cut_wanted: bool,
+    sequence: u64,
 }
 
 /// What a step came to.
@@ -146,7 +148,7 @@ impl<I: Inbox> SourceTask<I> {
             // An INSERT is accounted for even if nothing ever comes.
             shared.count(insert, spec.table, Fates::default());
         }
-        let random = match spec.pace {
+        let sequence = match spec.pace {
             Pace::Interval(_) | Pace::Count { .. } => 0,
             Pace::Arrivals { seed } => seed,
         };
@@ -156,8 +158,9 @@ impl<I: Inbox> SourceTask<I> {
                 .map(|(index, mark)| (index, state(mark)))
                 .collect(),
             ready: VecDeque::new(),
-            cuts: 0,
-            random,
+            spent: false,
+            cut_wanted: false,
+            sequence,
             spec,
             inbox,
             shared,
@@ -189,7 +192,9 @@ impl<I: Inbox> SourceTask<I> {
             outlet.close(self.report(), None);
             return Progress::Finished;
         }
-        if !credit {
+        // Only closed epochs give credit back, and the last epoch of a stretch of replay closes
+        // only at its offsets: there it goes on without.
+        if !credit && !self.schedule.is_last_of_stretch() {
             return Progress::Waiting(Duration::from_millis(1));
         }
         let Some((partition, arrival)) = self.ready.pop_front().or_else(|| self.inbox.take())
@@ -200,6 +205,7 @@ impl<I: Inbox> SourceTask<I> {
             None => {}
             Some(Arrival::End) => self.end(partition),
             Some(Arrival::Rows(rows)) => {
+                self.spent = true;
                 if let Err(error) = self.stamp(partition, &rows, outlet) {
                     let message = format!("cannot evaluate the rows of `{}`", self.spec.name);
                     self.shared
@@ -213,40 +219,46 @@ impl<I: Inbox> SourceTask<I> {
     }
 
     fn close_on_time(&mut self, credit: bool, outlet: &mut impl Outlet) {
-        let ticks = match self.spec.pace {
-            Pace::Interval(interval) => {
+        let live = self.schedule.stop().is_none();
+        let due = match self.spec.pace {
+            Pace::Interval(interval) if live => {
                 let ticks = self.clock.elapsed().as_micros() / interval.as_micros().max(1);
-                u64::try_from(ticks).expect("a run ends before 2^64 intervals")
+                let ticks = u64::try_from(ticks).expect("a run ends before 2^64 intervals");
+                self.schedule.due(ticks)
             }
-            Pace::Arrivals { .. } | Pace::Count { .. } => {
-                // Without credit nothing arrives, and only closed epochs give credit back.
-                self.cuts += u64::from(!credit);
-                self.cuts
+            // A replay has so many epochs and no more: it spends one when the bytes of the open
+            // one ask for it, and not because time passes.
+            Pace::Interval(_) | Pace::Arrivals { .. } | Pace::Count { .. } => {
+                let wanted = std::mem::take(&mut self.cut_wanted) || (!credit && self.spent);
+                if wanted {
+                    self.schedule.next()
+                } else {
+                    self.schedule.open()
+                }
             }
         };
-        let due = self.schedule.due(ticks);
         if due > self.schedule.open() {
             outlet.close(self.report(), Some(due));
             self.schedule.advance(due);
+            self.spent = false;
         }
     }
 
     /// After an arrival: whether the epoch is to be cut here.
     fn cut(&mut self) {
-        let here = match self.spec.pace {
+        self.cut_wanted |= match self.spec.pace {
             Pace::Interval(_) => false,
             Pace::Count { arrivals } => {
-                self.random += 1;
-                self.random.is_multiple_of(arrivals)
+                self.sequence += 1;
+                self.sequence.is_multiple_of(arrivals)
             }
             Pace::Arrivals { .. } => {
                 // About every third, by a linear congruential sequence.
-                let next = self.random.wrapping_mul(6_364_136_223_846_793_005);
-                self.random = next.wrapping_add(1);
-                (self.random >> 33).is_multiple_of(3)
+                let next = self.sequence.wrapping_mul(6_364_136_223_846_793_005);
+                self.sequence = next.wrapping_add(1);
+                (self.sequence >> 33).is_multiple_of(3)
             }
         };
-        self.cuts += u64::from(here);
     }
 
     fn until_tick(&self) -> Duration {
@@ -302,9 +314,13 @@ impl<I: Inbox> SourceTask<I> {
             // publish any epoch of this stretch.
             outlet.close(self.report(), Some(last));
         }
-        let next = self.schedule.due(0).max(last.next());
+        let next = match self.schedule.stop() {
+            Some(_) => last.next(),
+            None => self.schedule.due(0).max(last.next()),
+        };
         outlet.close(self.report(), Some(next));
         self.schedule.advance(next);
+        self.spent = false;
         for (&index, state) in &mut self.partitions {
             self.ready
                 .extend(state.held.drain(..).map(|arrival| (index, arrival)));

@@ -136,6 +136,17 @@ fn run_until(
     partitions: usize,
     schedule: Schedule,
 ) -> Vec<String> {
+    let (mut task, mut log) = task(at_end, arrivals, partitions, schedule);
+    while task.step(true, &mut log) == Progress::Worked {}
+    log.lines
+}
+
+fn task(
+    at_end: AtEnd,
+    arrivals: Vec<(usize, Arrival)>,
+    partitions: usize,
+    schedule: Schedule,
+) -> (SourceTask<List>, Log) {
     let pipeline = pipeline();
     let zones = zones(&pipeline);
     let none = std::collections::BTreeSet::new();
@@ -160,12 +171,24 @@ fn run_until(
         .map(|index| (index, mark(0, false)))
         .collect();
     let shared = Arc::new(Shared::default());
-    let mut log = Log {
+    let log = Log {
         open: schedule.open().0,
         ..Log::default()
     };
-    let mut task = SourceTask::new(spec, inbox, start, schedule, shared, Clock::manual());
-    while task.step(true, &mut log) == Progress::Worked {}
+    let task = SourceTask::new(spec, inbox, start, schedule, shared, Clock::manual());
+    (task, log)
+}
+
+/// As `run`, with credit only every second time it is asked for.
+fn run_short_of_credit(arrivals: Vec<(usize, Arrival)>, schedule: Schedule) -> Vec<String> {
+    let (mut task, mut log) = task(AtEnd::Close, arrivals, 1, schedule);
+    let mut credit = false;
+    for _ in 0..1000 {
+        credit = !credit;
+        if task.step(credit, &mut log) == Progress::Finished {
+            break;
+        }
+    }
     log.lines
 }
 
@@ -298,5 +321,32 @@ fn event_time_that_a_mark_has_ended_stays_ended() {
     assert_eq!(
         log,
         ["1: [0, 1]", "1 closes: 0@2 end", "4 closes: ", "5 closes: "]
+    );
+}
+
+#[test]
+fn a_replay_spends_an_epoch_when_its_bytes_ask_for_it_and_reads_on_in_the_last_one() {
+    // Three epochs for four arrivals, without credit half of the time.
+    let stop = Stop {
+        epoch: Epoch(3),
+        partitions: vec![Some(mark(4, false))],
+    };
+    let schedule = Schedule::new(Epoch(0), vec![stop], Epoch(3));
+    let arrivals = (0..4).map(|n| (0, rows(n..n + 1)));
+
+    let log = run_short_of_credit(arrivals.chain([(0, Arrival::End)]).collect(), schedule);
+
+    assert_eq!(
+        log,
+        [
+            "1: [0]",
+            "1 closes: 0@1",
+            "2: [1]",
+            "2 closes: 0@2",
+            "3: [2]",
+            "3: [3]",
+            "3 closes: 0@4",
+            "4 closes: 0@4 end"
+        ]
     );
 }
