@@ -134,6 +134,9 @@ fn function(name: &str, arguments: &[Expr]) -> String {
         ("get_field", [value, Expr::Literal(ScalarValue::Utf8(Some(field)), _)]) => {
             format!("{}.{field}", bracketed(value))
         }
+        // Casts that are PostgreSQL's rather than Arrow's.
+        ("text", [value]) => format!("CAST({} AS TEXT)", text(value)),
+        ("round_to_integer", [value]) => text(value),
         ("array_element", [value, index]) => format!("{}[{}]", bracketed(value), text(index)),
         _ => format!("{name}({})", texts(arguments)),
     }
