@@ -181,7 +181,7 @@ fn memory(groups: u64, calls: &[(F, Option<&str>)]) {
         state
             .update(&batch(&mut Random(first | 1), ids, 0))
             .unwrap();
-        if first / BATCH as u64 % EPOCH as u64 == 0 {
+        if (first / BATCH as u64).is_multiple_of(EPOCH as u64) {
             state.changes().unwrap();
             held = resident() - before;
             most = most.max(held);

@@ -16,6 +16,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use arrow::array::TimestampMicrosecondArray;
@@ -32,7 +33,7 @@ use tidemark::dataflow::seal::Lane;
 use tidemark::dataflow::source::{AtEnd, Pace, SourceSpec, SourceTask};
 use tidemark::dataflow::state::State;
 use tidemark::dataflow::zones::zones;
-use tidemark::plan::{Operator, Pipeline};
+use tidemark::plan::{Node, Operator, Pipeline};
 use tidemark::sql::{Given, SourceText};
 use tidemark::types::{Clock, Epoch, Mark, Offset, PartitionMark, Span, Watermark};
 use timely::dataflow::operators::probe::Handle;
@@ -254,104 +255,20 @@ fn plan(scenario: &Scenario) -> Pipeline {
 /// Runs to the end; returns the megabytes of state that were held just before it.
 fn run_once(scenario: &Scenario, batches: &Arc<Vec<Columns>>, rows: u64) -> usize {
     let pipeline = plan(scenario);
-    let (scenario_step, batches) = (scenario.step_us, Arc::clone(batches));
+    let (step_us, batches) = (scenario.step_us, Arc::clone(batches));
     timely::execute_directly(move |worker| {
-        let zones = zones(&pipeline);
         let (probe, state, shared) = (Handle::new(), State::default(), Arc::new(Shared::default()));
         let credit = Credit::new(probe.clone(), 256 << 20);
-        let indexes = Indexes::new();
-        let positions = positions_needed(&pipeline);
-        let chain = Chain::new(&pipeline, &zones, 0, &indexes, &positions);
-        let schema = pipeline
-            .nodes
-            .iter()
-            .find_map(|node| {
-                matches!(node.operator, Operator::Source { .. }).then(|| Arc::clone(&node.schema))
-            })
-            .unwrap();
-        let names = Arc::new(vec!["memory".to_owned()]);
-        let spec = SourceSpec {
-            table: 0,
-            name: "events".to_owned(),
-            chain: chain.clone(),
-            bound_us: 5_000_000,
-            partitions: Arc::clone(&names),
-            letters: None,
-            inserts: Arc::new(vec!["out".to_owned()]),
-            pace: Pace::Count { arrivals: 12 },
-            at_end: AtEnd::Close,
-        };
-        let spans = vec![Span { start: 0, len: 0 }; BATCH];
-        let inbox = Rounds {
-            batches,
-            schema,
-            spans,
-            given: 0,
-            rows,
-            step_us: scenario_step,
-            ended: false,
-        };
-        let begin = PartitionMark {
-            offset: Offset(0),
-            watermark: Watermark::START,
-            ended: false,
-            identity: None,
-        };
-        let schedule = Schedule::new(Epoch(0), vec![], Epoch(0));
-        let start = BTreeMap::from([(0, begin)]);
-        let clock = Clock::machine();
-        let task = SourceTask::new(spec, inbox, start, schedule, Arc::clone(&shared), clock);
-        let (sender, jobs) = sync_channel(4);
-        let (line, receipt) = Line::new(sender);
-        let committer = tidemark::engine::spawn_named("commit", move || {
-            while let Ok(job) = jobs.recv() {
-                receipt.committed(job.mark.epoch);
-            }
-        });
-        let out = pipeline
-            .tables
-            .iter()
-            .find(|table| table.name == "out")
-            .unwrap();
-        let publish = PublishSpec {
-            lanes: vec![Lane {
-                name: out.name.clone(),
-                schema: out.schema(),
-                key: vec![],
-            }],
-            mark: Mark {
-                generation: 1,
-                incarnation: 1,
-                epoch: Epoch(0),
-                fingerprint: String::new(),
-                sources: BTreeMap::new(),
-            },
-            sources: BTreeMap::from([(0, ("events".to_owned(), names))]),
-        };
-        let publish_shared = Arc::clone(&shared);
+        let (destination, committer) = destination(&pipeline, &shared);
         worker.dataflow::<u64, _, _>(|scope| {
             let parts = Parts {
                 pipeline: &pipeline,
-                zones: &zones,
-                indexes: &indexes,
+                zones: &zones(&pipeline),
+                indexes: &Indexes::new(),
                 partitions: &BTreeMap::from([(0, 1)]),
                 shared: &shared,
-                sources: vec![SourcePart {
-                    table: 0,
-                    name: "events".to_owned(),
-                    task,
-                    edges: chain.edges().collect(),
-                    letters_to: None,
-                    waker: Box::new(|_| {}),
-                }],
-                destinations: vec![DestinationPart {
-                    name: "out".to_owned(),
-                    home: 0,
-                    inserts: vec![(pipeline.inserts[0].input, 0)],
-                    core: Box::new(move |waker| {
-                        Some(Publish::new(publish, line, publish_shared, waker))
-                    }),
-                }],
+                sources: vec![source(&pipeline, &shared, (batches, rows, step_us))],
+                destinations: vec![destination],
                 state: &state,
             };
             render(scope, parts, &probe, &credit);
@@ -376,6 +293,96 @@ fn run_once(scenario: &Scenario, batches: &Arc<Vec<Columns>>, rows: u64) -> usiz
         committer.join().unwrap();
         most >> 20
     })
+}
+
+/// The source, over batches in memory.
+fn source(
+    pipeline: &Pipeline,
+    shared: &Arc<Shared>,
+    (batches, rows, step_us): (Arc<Vec<Columns>>, u64, i64),
+) -> SourcePart<Rounds> {
+    let positions = positions_needed(pipeline);
+    let chain = Chain::new(pipeline, &zones(pipeline), 0, &Indexes::new(), &positions);
+    let is_source = |node: &&Node| matches!(node.operator, Operator::Source { .. });
+    let schema = Arc::clone(&pipeline.nodes.iter().find(is_source).unwrap().schema);
+    let spans = vec![Span { start: 0, len: 0 }; BATCH];
+    let inbox = Rounds {
+        batches,
+        schema,
+        spans,
+        given: 0,
+        rows,
+        step_us,
+        ended: false,
+    };
+    let begin = PartitionMark {
+        offset: Offset(0),
+        watermark: Watermark::START,
+        ended: false,
+        identity: None,
+    };
+    let spec = SourceSpec {
+        table: 0,
+        name: "events".to_owned(),
+        chain: chain.clone(),
+        bound_us: 5_000_000,
+        partitions: Arc::new(vec!["memory".to_owned()]),
+        letters: None,
+        inserts: Arc::new(vec!["out".to_owned()]),
+        pace: Pace::Count { arrivals: 12 },
+        at_end: AtEnd::Close,
+    };
+    let schedule = Schedule::new(Epoch(0), vec![], Epoch(0));
+    let start = BTreeMap::from([(0, begin)]);
+    let (shared, clock) = (Arc::clone(shared), Clock::machine());
+    SourcePart {
+        table: 0,
+        name: "events".to_owned(),
+        task: SourceTask::new(spec, inbox, start, schedule, shared, clock),
+        edges: chain.edges().collect(),
+        letters_to: None,
+        waker: Box::new(|_| {}),
+    }
+}
+
+/// A destination whose thread signs for everything.
+fn destination(pipeline: &Pipeline, shared: &Arc<Shared>) -> (DestinationPart, JoinHandle<()>) {
+    let (sender, jobs) = sync_channel(4);
+    let (line, receipt) = Line::new(sender);
+    let committer = tidemark::engine::spawn_named("commit", move || {
+        while let Ok(job) = jobs.recv() {
+            receipt.committed(job.mark.epoch);
+        }
+    });
+    let out = pipeline
+        .tables
+        .iter()
+        .find(|table| table.name == "out")
+        .unwrap();
+    let names = Arc::new(vec!["memory".to_owned()]);
+    let spec = PublishSpec {
+        lanes: vec![Lane {
+            name: out.name.clone(),
+            schema: out.schema(),
+            key: vec![],
+        }],
+        mark: Mark {
+            generation: 1,
+            incarnation: 1,
+            epoch: Epoch(0),
+            fingerprint: String::new(),
+            sources: BTreeMap::new(),
+        },
+        sources: BTreeMap::from([(0, ("events".to_owned(), names))]),
+    };
+    let shared = Arc::clone(shared);
+    let part = DestinationPart {
+        name: "out".to_owned(),
+        home: 0,
+        inserts: vec![(pipeline.inserts[0].input, 0)],
+        core: Box::new(move |waker| Some(Publish::new(spec, line, shared, waker))),
+    };
+    (part, committer)
 }
 
 /// The most memory this process has had.

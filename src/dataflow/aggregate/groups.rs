@@ -185,12 +185,13 @@ impl Groups {
             self.long.extend_from_slice(key);
             Cell(cell)
         }));
-        // Small tables are sparse: then hardly any search goes past its first slot. Large ones
-        // are up to three quarters full: a search takes 2.5 steps, and they are neighbours.
+        // Small tables are sparse: then hardly any search goes past its first slot. Large ones are
+        // up to half full: two searches in three end at their first slot, which is the one that
+        // was fetched ahead; a fuller table costs more in misses than it saves in memory.
         let limit = if self.bits <= SMALL {
             self.slots.len() / 4
         } else {
-            self.slots.len() / 4 * 3
+            self.slots.len() / 2
         };
         if self.cells.len() > limit {
             self.grow();

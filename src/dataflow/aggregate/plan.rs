@@ -85,6 +85,7 @@ impl Aggregation {
                 text: call.text.clone(),
             });
         }
+        share_counts(&mut recipes, &mut readings, &expressions);
         let positions = recipes.iter().any(|recipe| recipe.positions);
         for recipe in recipes.iter_mut().filter(|recipe| recipe.positions) {
             // The value stays last: what comes before it is the order.
@@ -145,6 +146,25 @@ impl Aggregation {
         let keys = keys.collect::<Result<Vec<_>, _>>()?;
         let keys = self.0.codec.encode(&keys, input.num_rows())?;
         Ok(hashes(&keys).into_iter().map(route).collect())
+    }
+}
+
+/// Has `count(*)` read from a sum that counts the same rows, where there is one: a group then has
+/// one state to fetch instead of two.
+fn share_counts(recipes: &mut Vec<Recipe>, readings: &mut [Reading], expressions: &[Expression]) {
+    let shared = recipes.iter().enumerate().find_map(|(count, of)| {
+        let also = recipes
+            .iter()
+            .position(|sum| sum.also_counts(of, expressions))?;
+        Some((count, also))
+    });
+    let Some((count, sum)) = shared else { return };
+    recipes.remove(count);
+    for reading in readings {
+        if reading.accumulator == count {
+            reading.accumulator = sum;
+        }
+        reading.accumulator -= usize::from(reading.accumulator > count);
     }
 }
 

@@ -52,6 +52,19 @@ impl Recipe {
         (&self.kind, &self.arguments, self.filter) == (&other.kind, &other.arguments, other.filter)
     }
 
+    /// Whether its accumulator, a sum that counts what it adds, also counts the rows that `count`
+    /// counts: it adds something of each of them.
+    pub fn also_counts(&self, count: &Self, expressions: &[Expression]) -> bool {
+        count.kind == Kind::Count
+            && count.arguments.is_empty()
+            && matches!(self.kind, Kind::FloatSum | Kind::WholeSum(_))
+            && self.filter == count.filter
+            && self
+                .arguments
+                .iter()
+                .all(|&argument| !expressions[argument].nullable)
+    }
+
     /// Makes it.
     pub fn accumulator(&self) -> Result<Box<dyn Accumulator>, AggregateError> {
         self.kind
