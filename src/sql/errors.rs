@@ -4,6 +4,7 @@
     reason = "of DataFusion's errors, those that carry more than a sentence are named"
 )]
 
+use arrow::datatypes::{Decimal128Type, DecimalType as _};
 use datafusion_common::diagnostic::Diagnostic;
 use datafusion_common::{DataFusionError, SchemaError};
 use datafusion_sql::sqlparser::parser::ParserError;
@@ -93,10 +94,14 @@ fn reworded(text: &str, notes: &[&str]) -> Problem {
             .hint("write CAST(.. AS ..) around one of them");
     }
     if let Some((name, _)) = text.split_once(" must appear in GROUP BY clause") {
-        let name = between(name, "'", "'").unwrap_or(name);
-        let column = name.rsplit('.').next().unwrap_or(name);
+        let name = sql_literals(between(name, "'", "'").unwrap_or(name));
+        let inner = match name.rsplit_once('.') {
+            Some((_, column)) if !name.contains('(') => column,
+            _ => &name,
+        };
+        let hint = format!("add it to GROUP BY, or write max({inner})");
         return Problem::of_file(format!("`{name}` is neither grouped by nor aggregated"))
-            .hint(format!("add it to GROUP BY, or write max({column})"));
+            .hint(hint);
     }
     if let Some(inner) = between(
         text,
@@ -155,6 +160,55 @@ fn sql_types(text: &str) -> String {
     NAMES.iter().fold(text.to_owned(), |text, (arrow, sql)| {
         text.replace(arrow, sql)
     })
+}
+
+/// DataFusion's literals as SQL's: `Utf8("x")` is `'x'`, `Int64(1)` is `1`.
+fn sql_literals(text: &str) -> String {
+    const TYPES: [&str; 7] = [
+        "Utf8(",
+        "Int32(",
+        "Int64(",
+        "Float64(",
+        "Boolean(",
+        "Decimal128(",
+        "Null(",
+    ];
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((at, start)) = TYPES
+        .iter()
+        .filter_map(|start| Some((rest.find(start)?, start)))
+        .min()
+    {
+        let inside = &rest[at + start.len()..];
+        let is_word = rest[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+        let value = literal(inside).filter(|_| !is_word);
+        let (value, length) = value.unwrap_or_else(|| ((*start).to_owned(), 0));
+        out += &rest[..at];
+        out += &value;
+        rest = &inside[length..];
+    }
+    out + rest
+}
+
+/// The value that `text`, after the opening bracket, starts with, and how much of `text` it is,
+/// the closing bracket included.
+fn literal(text: &str) -> Option<(String, usize)> {
+    if let Some(quoted) = text.strip_prefix('"') {
+        let end = quoted.find("\")")?;
+        return Some((format!("'{}'", quoted[..end].replace('\'', "''")), end + 3));
+    }
+    if let Some(decimal) = text.strip_prefix("Some(") {
+        let (digits, after) = decimal.split_once(')')?;
+        let end = after.find(')')?;
+        let scale = after[..end].rsplit(',').next()?.parse().ok()?;
+        let value = Decimal128Type::format_decimal(digits.parse().ok()?, 38, scale);
+        return Some((value, "Some(".len() + digits.len() + 1 + end + 1));
+    }
+    let end = text.find(')')?;
+    let value = text[..end].split(',').next()?;
+    let is_value = !value.is_empty() && !value.contains(['(', ' ', '"']);
+    is_value.then(|| (value.to_owned(), end + 1))
 }
 
 /// A problem on its way through DataFusion, which knows only its own errors.
@@ -284,7 +338,7 @@ pub fn plain(message: &str) -> String {
     ] {
         text = text.strip_prefix(prefix).unwrap_or(text).trim();
     }
-    let text = sql_types(text.trim_end_matches('.'));
+    let text = sql_types(&sql_literals(text.trim_end_matches('.')));
     let mut characters = text.chars();
     let first = characters.next();
     let second = characters.clone().next();
@@ -294,5 +348,24 @@ pub fn plain(message: &str) -> String {
             first.to_lowercase().chain(characters).collect()
         }
         _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn literals_read_as_in_sql() {
+        for (theirs, ours) in [
+            ("coalesce(t.k,Utf8(\"it's\"))", "coalesce(t.k,'it''s')"),
+            ("t.n + Int64(-1) > Float64(1.5)", "t.n + -1 > 1.5"),
+            ("Decimal128(Some(-150),10,2)", "-1.50"),
+            ("Utf8(NULL), Boolean(true)", "NULL, true"),
+            ("List(Utf8) and Utf8(", "List(Utf8) and Utf8("),
+            ("LargeUtf8(x)", "LargeUtf8(x)"),
+        ] {
+            assert_eq!(sql_literals(theirs), ours);
+        }
     }
 }

@@ -49,6 +49,15 @@ pub fn of_query<'a>(query: &Query, catalog: &'a Catalog) -> Found<'a> {
     found
 }
 
+/// Where a column of a SELECT asks for IN or EXISTS of a query.
+fn query_inside(item: &ast::SelectItem) -> Option<Place> {
+    let found = ast::visit_expressions(item, |expr| match expr {
+        Expr::InSubquery { .. } | Expr::Exists { .. } => ControlFlow::Break(place_of(expr.span())),
+        _ => ControlFlow::Continue(()),
+    });
+    found.break_value()
+}
+
 /// Looks through an expression of a table's declaration.
 pub fn of_expression(expr: &Expr, catalog: &Catalog) -> Vec<Problem> {
     let mut found = Found::new(catalog);
@@ -102,6 +111,13 @@ impl<'a> Found<'a> {
 
     fn select(&mut self, select: &ast::Select) {
         let place = place_of(select.select_token.0.span);
+        for item in &select.projection {
+            if let Some(place) = query_inside(item) {
+                let message = "a pipeline cannot compute a query inside an expression yet";
+                let hint = "write IN (SELECT ..) or EXISTS in WHERE, or join the table";
+                self.refuse(place, message, hint);
+            }
+        }
         if let Some(ast::Distinct::On(_)) = &select.distinct {
             self.refuse(
                 place,

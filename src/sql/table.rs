@@ -379,7 +379,9 @@ impl Declaring<'_> {
                     continue;
                 }
             }
-            if let Some(predicate) = self.compile(&expr, place) {
+            if let Some(mut predicate) = self.compile(&expr, place) {
+                // What a row is rejected for reads as it was written.
+                predicate.text = sql.to_string();
                 let column = column.as_ref().map(normalise);
                 out.push(Check { predicate, column });
             }

@@ -22,7 +22,7 @@ use crate::sql::window::WINDOW_COLUMNS;
 use super::expression::{Positional, identity};
 use super::panes::assign;
 use super::text::{text, texts};
-use super::{Ask, Finality, Lowering, Result, Rows, WindowColumns, position};
+use super::{Ask, Finality, Lowering, Result, Rows, WindowColumns, name_of, position};
 
 impl Lowering<'_> {
     pub(super) fn aggregate(&mut self, aggregate: &Aggregate, ask: Ask) -> Result<Rows> {
@@ -140,6 +140,7 @@ impl Lowering<'_> {
     fn key(&self, expr: &Expr, name: &str, over: &Positional, parts: &mut Parts) -> Result<()> {
         let (key, field) = self.compile(expr, over)?;
         parts.text += &format!(" [{}]", identity(expr));
+        let name = name_of(name, &key.text);
         parts.fields.push(Arc::new(field.with_name(name)));
         parts.not_null.push(!key.nullable);
         parts.keys.push(key);

@@ -331,6 +331,11 @@ impl Lowering<'_> {
         if refusal == Refusal::Full {
             return self.cannot("compute a FULL JOIN").hint("use LEFT JOIN");
         }
+        if matches!(join.join_type, JoinType::LeftMark | JoinType::RightMark) {
+            return self
+                .cannot("compute a query inside an expression")
+                .hint("write IN (SELECT ..) or EXISTS by itself in WHERE, or after AND");
+        }
         let outer = match join.join_type {
             JoinType::Right => &join.left,
             _ => &join.right,

@@ -287,12 +287,7 @@ impl Lowering<'_> {
         let mut text = format!("project {}:", rows.node);
         for (expr, name) in exprs.iter().zip(&names) {
             let (column, field) = self.compile(expr, over)?;
-            // DataFusion's name for what several expressions have in common says nothing.
-            let name = if name.starts_with("__common_expr") {
-                &column.text
-            } else {
-                name
-            };
+            let name = name_of(name, &column.text);
             text += &format!(" [{} AS {name}]", identity(expr));
             fields.push(Arc::new(
                 field.with_name(name).with_nullable(column.nullable),
@@ -437,6 +432,13 @@ impl Lowering<'_> {
             ..rows
         })
     }
+}
+
+/// What a computed column is called: as the query says, or as it reads where DataFusion made the
+/// name up.
+fn name_of<'a>(name: &'a str, text: &'a str) -> &'a str {
+    let is_made_up = name.starts_with("__common_expr") || name.contains('(');
+    if is_made_up { text } else { name }
 }
 
 /// DataFusion calls the list of `unnest(t.tags)` `__unnest_placeholder(t.tags)`.

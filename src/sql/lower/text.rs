@@ -90,6 +90,9 @@ fn of_binary(binary: &BinaryExpr) -> String {
 }
 
 fn of_case(case: &Case) -> String {
+    if let Some(values) = coalesced(case) {
+        return format!("coalesce({})", values.join(", "));
+    }
     let mut out = "CASE".to_owned();
     if let Some(operand) = &case.expr {
         out += &format!(" {}", text(operand));
@@ -101,6 +104,16 @@ fn of_case(case: &Case) -> String {
         out += &format!(" ELSE {}", text(otherwise));
     }
     out + " END"
+}
+
+/// `CASE WHEN a IS NOT NULL THEN a ELSE b END`, as DataFusion writes `coalesce(a, b)`.
+fn coalesced(case: &Case) -> Option<Vec<String>> {
+    let last = case.else_expr.as_ref().filter(|_| case.expr.is_none())?;
+    let firsts = case.when_then_expr.iter().map(|(when, then)| {
+        let is_tested = matches!(when.as_ref(), Expr::IsNotNull(tested) if tested == then);
+        is_tested.then(|| text(then))
+    });
+    firsts.chain([Some(text(last))]).collect()
 }
 
 fn bracketed(expr: &Expr) -> String {
@@ -121,6 +134,9 @@ fn function(name: &str, arguments: &[Expr]) -> String {
         ("get_field", [value, Expr::Literal(ScalarValue::Utf8(Some(field)), _)]) => {
             format!("{}.{field}", bracketed(value))
         }
+        // Casts that are PostgreSQL's rather than Arrow's.
+        ("text", [value]) => format!("CAST({} AS TEXT)", text(value)),
+        ("round_to_integer", [value]) => text(value),
         ("array_element", [value, index]) => format!("{}[{}]", bracketed(value), text(index)),
         _ => format!("{name}({})", texts(arguments)),
     }
