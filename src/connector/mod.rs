@@ -20,7 +20,6 @@ mod option;
 mod sink;
 mod sqlite;
 mod stdout;
-mod suggest;
 mod validate;
 
 pub use catalog::{

@@ -2,9 +2,9 @@
 
 use super::catalog::{CONNECTORS, Connector, GENERAL_OPTIONS, connector};
 use super::option::{Absent, ConnectorOption, Side};
-use super::suggest::nearest;
 use crate::format::{FORMATS, Format, FormatOptions, format};
 use crate::plan::{OptionValue, Place, Role, Table};
+use crate::types::nearest;
 
 /// Something wrong with a table's options, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]

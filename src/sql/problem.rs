@@ -12,6 +12,7 @@
 use std::fmt::Write as _;
 
 use crate::plan::Place;
+use crate::types::nearest;
 
 use super::SourceText;
 
@@ -117,54 +118,14 @@ fn word_length(text: &str) -> usize {
     text.chars().take_while(is_word).count().max(1)
 }
 
-/// The name among `known` that `word` was most likely meant to be.
-pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let word = word.to_lowercase();
-    known
-        .into_iter()
-        .map(|name| (distance(&word, &name.to_lowercase()), name))
-        .filter(|(distance, name)| *distance <= (name.len().max(word.len()) / 3).max(1))
-        .min()
-        .map(|(_, name)| name)
-}
-
 /// `did you mean ..?` for a name that is not there.
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     nearest(word, known).map(|name| format!("did you mean `{name}`?"))
 }
 
-/// The edits that make one word of another, a swap of neighbours counted as one.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
-    for (i, row) in rows.iter_mut().enumerate() {
-        row[0] = i;
-    }
-    rows[0] = (0..=b.len()).collect();
-    for i in 1..=a.len() {
-        for j in 1..=b.len() {
-            let swap_or_keep = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            rows[i][j] = swap_or_keep.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                rows[i][j] = rows[i][j].min(rows[i - 2][j - 2] + 1);
-            }
-        }
-    }
-    rows[a.len()][b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_nearest_name_allows_for_a_swap_and_a_missing_letter() {
-        let known = ["topic", "format", "connector"];
-
-        assert_eq!(nearest("topci", known), Some("topic"));
-        assert_eq!(nearest("conector", known), Some("connector"));
-        assert_eq!(nearest("url", known), None);
-    }
 
     #[test]
     fn a_problem_shows_its_line_with_carets_under_the_word() {

@@ -5,12 +5,14 @@
 
 mod clock;
 mod mark;
+mod nearest;
 mod position;
 mod reject;
 mod time;
 
 pub use clock::Clock;
 pub use mark::{Fates, Mark, PartitionMark, SourceMark};
+pub use nearest::nearest;
 pub use position::{Offset, Span};
 pub use reject::{Reason, Reject};
 pub use time::{Epoch, EventTime, Watermark};
