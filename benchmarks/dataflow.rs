@@ -24,7 +24,6 @@ use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray}
 use mimalloc::MiMalloc;
 use tidemark::dataflow::arrival::{Arrival, ArrivedRows, Inbox};
 use tidemark::dataflow::chain::{Chain, Indexes};
-use tidemark::dataflow::credit::Credit;
 use tidemark::dataflow::outcome::Shared;
 use tidemark::dataflow::publish::{Line, Publish, PublishSpec};
 use tidemark::dataflow::render::{DestinationPart, Parts, SourcePart, positions_needed, render};
@@ -258,7 +257,6 @@ fn run_once(scenario: &Scenario, batches: &Arc<Vec<Columns>>, rows: u64) -> usiz
     let (step_us, batches) = (scenario.step_us, Arc::clone(batches));
     timely::execute_directly(move |worker| {
         let (probe, state, shared) = (Handle::new(), State::default(), Arc::new(Shared::default()));
-        let credit = Credit::new(probe.clone(), 256 << 20);
         let (destination, committer) = destination(&pipeline, &shared);
         worker.dataflow::<u64, _, _>(|scope| {
             let parts = Parts {
@@ -271,7 +269,7 @@ fn run_once(scenario: &Scenario, batches: &Arc<Vec<Columns>>, rows: u64) -> usiz
                 destinations: vec![destination],
                 state: &state,
             };
-            render(scope, parts, &probe, &credit);
+            render(scope, parts, &probe, 256 << 20);
         });
         let mut most = 0;
         while !probe.done() {
@@ -373,6 +371,7 @@ fn destination(pipeline: &Pipeline, shared: &Arc<Shared>) -> (DestinationPart, J
             fingerprint: String::new(),
             sources: BTreeMap::new(),
         },
+        references: BTreeMap::new(),
         sources: BTreeMap::from([(0, ("events".to_owned(), names))]),
     };
     let shared = Arc::clone(shared);

@@ -15,11 +15,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array, UInt64Array};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use datafusion_common::Result;
 
 use super::assign::Passed;
 use super::lookup::Index;
+use super::roles::with_positions;
 use super::step::{Action, Piece, Turned};
 use super::zones::{Zone, ancestry};
 use crate::plan::{Assign, NodeId, Operator, Pipeline, TableId, WindowKind};
@@ -349,13 +350,4 @@ fn located(piece: &Piece, place: Place<'_>) -> Result<RecordBatch> {
     let mut columns = piece.rows.columns().to_vec();
     columns.extend([partition, offsets]);
     Ok(RecordBatch::try_new(schema, columns)?)
-}
-
-/// A schema with the two columns that say where a row stands in the input.
-#[must_use]
-pub fn with_positions(schema: &SchemaRef) -> SchemaRef {
-    let mut fields = schema.fields().to_vec();
-    fields.push(Arc::new(Field::new("__partition", DataType::UInt32, false)));
-    fields.push(Arc::new(Field::new("__offset", DataType::UInt64, false)));
-    Arc::new(Schema::new(fields))
 }

@@ -15,14 +15,15 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{AsArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type};
+use arrow::datatypes::UInt64Type;
 use timely::dataflow::operators::Capability;
 
 use super::outcome::{Failure, Shared};
 use super::packet::Packet;
 use super::report::{Positions, Report};
+use super::roles::with_counts;
 use super::state::Stateful;
 use crate::types::{Epoch, Watermark};
 
@@ -284,18 +285,4 @@ fn by_target(states: &RecordBatch, peers: usize) -> Result<Vec<(usize, RecordBat
     let parts = parts
         .map(|(target, rows)| Ok((target, take_record_batch(states, &UInt32Array::from(rows))?)));
     parts.collect()
-}
-
-/// The rows with their counts as one more column, the last.
-#[must_use]
-pub fn with_counts(rows: &RecordBatch, counts: &Int64Array) -> RecordBatch {
-    let mut columns = rows.columns().to_vec();
-    columns.push(Arc::new(counts.clone()) as ArrayRef);
-    RecordBatch::try_new(counted(&rows.schema()), columns).expect("one count per row")
-}
-
-fn counted(schema: &SchemaRef) -> SchemaRef {
-    let mut fields = schema.fields().to_vec();
-    fields.push(Arc::new(Field::new("__count", DataType::Int64, false)));
-    Arc::new(Schema::new(fields))
 }

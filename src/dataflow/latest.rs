@@ -14,8 +14,9 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use std::hash::BuildHasher;
 
-use super::chain::with_positions;
+use super::aggregate::without_signs;
 use super::group::{Changes, GroupError, Groups, PreGroups};
+use super::roles::with_positions;
 use super::state::Stateful;
 use crate::plan::Expression;
 use crate::types::Watermark;
@@ -65,7 +66,7 @@ impl Latest {
     fn key_columns(&self, rows: &RecordBatch) -> Vec<ArrayRef> {
         self.keys
             .iter()
-            .map(|&key| ArrayRef::clone(rows.column(key)))
+            .map(|&key| without_signs(rows.column(key)))
             .collect()
     }
 
@@ -97,7 +98,8 @@ impl Groups for Latest {
     fn update(&mut self, rows: &RecordBatch) -> Result<(), GroupError> {
         let keys = self.key_rows.convert_columns(&self.key_columns(rows))?;
         let width = self.schema.fields().len();
-        let mut order = vec![self.by.evaluate(&self.without_places(rows)?)?];
+        let by = self.by.evaluate(&self.without_places(rows)?)?;
+        let mut order = vec![without_signs(&by)];
         order.extend(rows.columns()[width..].iter().map(ArrayRef::clone));
         let order = self.order_rows.convert_columns(&order)?;
         let values = self.value_rows.convert_columns(rows.columns())?;

@@ -12,6 +12,8 @@ use hashbrown::HashTable;
 
 use datafusion_common::Result;
 
+use super::aggregate::without_signs;
+
 /// An index of a reference table by one choice of key columns.
 #[derive(Debug)]
 pub struct Index {
@@ -35,10 +37,7 @@ impl Index {
         rows: RecordBatch,
         key: &[usize],
     ) -> Result<std::result::Result<Self, DuplicateKey>> {
-        let columns: Vec<ArrayRef> = key
-            .iter()
-            .map(|&i| ArrayRef::clone(rows.column(i)))
-            .collect();
+        let columns: Vec<ArrayRef> = key.iter().map(|&i| without_signs(rows.column(i))).collect();
         let fields = columns
             .iter()
             .map(|c| SortField::new(c.data_type().clone()))
@@ -79,7 +78,8 @@ impl Index {
 
     /// The row of the table for each key, or NULL.
     pub fn find(&self, keys: &[ArrayRef]) -> Result<UInt32Array> {
-        let wanted = self.converter.convert_columns(keys)?;
+        let normal: Vec<ArrayRef> = keys.iter().map(without_signs).collect();
+        let wanted = self.converter.convert_columns(&normal)?;
         let found = wanted.iter().enumerate().map(|(row, bytes)| {
             if keys.iter().any(|key| key.is_null(row)) {
                 return None;

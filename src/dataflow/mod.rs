@@ -21,6 +21,7 @@ pub mod packet;
 pub mod publish;
 pub mod render;
 pub mod report;
+pub mod roles;
 pub mod schedule;
 pub mod seal;
 pub mod shell;

@@ -12,6 +12,8 @@ use crate::types::{Fates, Watermark};
 pub struct Shared {
     stopping: Arc<AtomicBool>,
     failed: AtomicBool,
+    /// Nothing is published any more, although nothing failed.
+    withheld: AtomicBool,
     failure: Mutex<Option<Failure>>,
     fates: Mutex<BTreeMap<(usize, TableId), Fates>>,
     /// By source: rows and bytes read, and how far the slowest partition's event time is.
@@ -114,6 +116,18 @@ impl Shared {
     #[must_use]
     pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::SeqCst)
+    }
+
+    /// The run stops in the middle of a replay: what is complete now lies before what some
+    /// destination holds, so from here on nothing is published. Said before any capability goes.
+    pub fn withhold(&self) {
+        self.withheld.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether complete epochs may be published.
+    #[must_use]
+    pub fn may_publish(&self) -> bool {
+        !self.has_failed() && !self.withheld.load(Ordering::SeqCst)
     }
 
     /// The first failure.

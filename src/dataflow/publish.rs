@@ -25,7 +25,7 @@ use super::seal::Lane;
 use super::step::plain;
 use crate::connector::TableChanges;
 use crate::plan::TableId;
-use crate::types::{Epoch, Mark};
+use crate::types::{Epoch, Mark, SourceMark};
 
 /// One transaction for a destination.
 #[derive(Debug)]
@@ -96,6 +96,8 @@ pub struct PublishSpec {
     pub lanes: Vec<Lane>,
     /// The mark that is there: its epoch and whose it is. Positions are filled in per epoch.
     pub mark: Mark,
+    /// The reference tables: they are read whole, so where they stand does not change.
+    pub references: BTreeMap<String, SourceMark>,
     /// The sources, by name, with the names of their partitions.
     pub sources: BTreeMap<TableId, (String, Arc<Vec<String>>)>,
 }
@@ -112,7 +114,7 @@ pub struct Publish {
     awaiting: VecDeque<(Epoch, Option<Capability<u64>>)>,
     sealed: Option<Epoch>,
     sent: Epoch,
-    /// The last epoch that this run sealed with nothing to say, so that its mark is not there yet.
+    /// The last mark of the run has been seen to.
     closed: bool,
 }
 
@@ -182,7 +184,7 @@ impl Publish {
             self.write_last_mark();
         }
         self.deliver();
-        frontier.is_none() && (self.shared.has_failed() || self.awaiting.is_empty())
+        frontier.is_none() && (!self.shared.may_publish() || self.awaiting.is_empty())
     }
 
     fn seal(&mut self, epoch: Epoch, stashed: Stashed) {
@@ -223,9 +225,12 @@ impl Publish {
             .map(|(&table, (name, partitions))| {
                 (name.clone(), self.positions.source_mark(table, partitions))
             });
+        let sources: BTreeMap<String, SourceMark> =
+            sources.chain(self.spec.references.clone()).collect();
+        assert_covers(&sources, &self.spec.mark);
         let mark = Mark {
             epoch,
-            sources: sources.collect(),
+            sources,
             ..self.spec.mark.clone()
         };
         self.sent = epoch;
@@ -235,7 +240,7 @@ impl Publish {
 
     fn write_last_mark(&mut self) {
         match self.sealed {
-            Some(epoch) if epoch > self.sent && !self.shared.has_failed() => {
+            Some(epoch) if epoch > self.sent && self.shared.may_publish() => {
                 self.send(epoch, Vec::new(), None);
             }
             _ => {}
@@ -244,7 +249,7 @@ impl Publish {
 
     fn deliver(&mut self) {
         // A failure may be why the frontier passed: nothing leaves from here on.
-        while !self.shared.has_failed() {
+        while self.shared.may_publish() {
             let Some(job) = self.outbox.pop_front() else {
                 break;
             };
@@ -267,6 +272,22 @@ impl Publish {
             .is_some_and(|(epoch, _)| *epoch <= committed)
         {
             self.awaiting.pop_front();
+        }
+    }
+}
+
+/// A mark never goes back: what a destination holds stays covered.
+fn assert_covers(sources: &BTreeMap<String, SourceMark>, before: &Mark) {
+    for (name, then) in &before.sources {
+        for (partition, then) in &then.partitions {
+            let now = sources
+                .get(name)
+                .and_then(|now| now.partitions.get(partition));
+            assert!(
+                now.is_some_and(|now| now.offset >= then.offset),
+                "`{partition}` of `{name}` went back from {} to {now:?}",
+                then.offset
+            );
         }
     }
 }

@@ -113,12 +113,13 @@ fn aggregation(node: &Node) -> Aggregation {
         .expect("checked when the file was planned")
 }
 
-/// Builds the dataflow; the probe's frontier says which epochs are committed everywhere.
+/// Builds the dataflow; the probe's frontier says which epochs are committed everywhere. Each
+/// source may have `queue_bytes` on their way.
 pub fn render<'scope, I: Inbox + 'static>(
     scope: Scope<'scope, u64>,
     parts: Parts<'_, I>,
     probe: &Handle<u64>,
-    credit: &Credit,
+    queue_bytes: usize,
 ) {
     let Parts {
         pipeline,
@@ -132,7 +133,9 @@ pub fn render<'scope, I: Inbox + 'static>(
         let shell = SourceShell {
             edges: part.edges,
             letters_to: part.letters_to.map(|(_, address)| address),
-            credit: credit.clone(),
+            // Each its own: a source that is ahead must not spend what another one needs to
+            // come to its stop.
+            credit: Credit::new(probe.clone(), queue_bytes),
             shared: Arc::clone(shared),
             waker: part.waker,
         };

@@ -6,12 +6,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::{Int64Type, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, Rows, SortField};
 use datafusion_common::Result;
 
+use super::aggregate::without_signs;
+use super::roles;
 use crate::connector::TableChanges;
 
 /// One table of a destination, as its publisher sees it.
@@ -56,8 +58,8 @@ impl Lane {
             };
             return Ok(Ok(Some(changes)));
         }
-        let keys = sorted_bytes(&self.key_columns(&rows))?;
-        let whole = sorted_bytes(rows.columns())?;
+        let keys = comparable(&self.key_columns(&rows))?;
+        let whole = comparable(rows.columns())?;
         let Ok((upserts, deletes)) = net(&keys, &whole, &counts) else {
             return Ok(Err(KeyNotUnique {
                 table: self.name.clone(),
@@ -76,7 +78,7 @@ impl Lane {
     fn key_columns(&self, rows: &RecordBatch) -> Vec<ArrayRef> {
         self.key
             .iter()
-            .map(|&column| ArrayRef::clone(rows.column(column)))
+            .map(|&column| without_signs(rows.column(column)))
             .collect()
     }
 
@@ -85,9 +87,9 @@ impl Lane {
         let mut counts = Vec::new();
         let mut plain = Vec::with_capacity(batches.len());
         for batch in batches {
-            match batch.columns().get(width) {
+            match roles::counts(batch, width) {
                 None => counts.resize(counts.len() + batch.num_rows(), 1),
-                Some(own) => counts.extend(own.as_primitive::<Int64Type>().values()),
+                Some(own) => counts.extend(own.values()),
             }
             let columns = batch.columns()[..width].to_vec();
             plain.push(RecordBatch::try_new(Arc::clone(&self.schema), columns)?);
@@ -96,7 +98,8 @@ impl Lane {
     }
 }
 
-fn sorted_bytes(columns: &[ArrayRef]) -> Result<Rows> {
+/// Rows as bytes that compare as their values do.
+fn comparable(columns: &[ArrayRef]) -> Result<Rows> {
     let fields = columns
         .iter()
         .map(|column| SortField::new(column.data_type().clone()));
@@ -142,7 +145,7 @@ fn pick(rows: &RecordBatch, picked: Vec<u32>) -> Result<Option<RecordBatch>> {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Int64Array, StringArray};
+    use arrow::array::{AsArray, Int64Array, StringArray};
     use arrow::datatypes::{DataType, Field, Schema};
 
     use super::*;
@@ -160,26 +163,21 @@ mod tests {
     }
 
     fn changes(rows: &[(&str, i64, i64)]) -> RecordBatch {
-        let text = |i: usize| rows[i].0;
-        RecordBatch::try_from_iter([
+        let texts = rows.iter().map(|row| row.0);
+        let numbers = rows.iter().map(|row| row.1);
+        let plain = RecordBatch::try_from_iter([
             (
                 "k",
-                Arc::new(
-                    (0..rows.len())
-                        .map(|i| Some(text(i)))
-                        .collect::<StringArray>(),
-                ) as _,
+                Arc::new(StringArray::from_iter_values(texts)) as ArrayRef,
             ),
             (
                 "n",
-                Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.1))) as _,
-            ),
-            (
-                "count",
-                Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.2))) as ArrayRef,
+                Arc::new(Int64Array::from_iter_values(numbers)) as ArrayRef,
             ),
         ])
-        .unwrap()
+        .unwrap();
+        let counts = Int64Array::from_iter_values(rows.iter().map(|row| row.2));
+        roles::with_counts(&plain, &counts)
     }
 
     fn keys(batch: &Option<RecordBatch>) -> Vec<String> {

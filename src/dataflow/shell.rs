@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::array::{AsArray, RecordBatch, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{Int64Type, SchemaRef};
 use timely::dataflow::channels::pact::Pipeline;
@@ -23,11 +23,12 @@ use timely::scheduling::activate::SyncActivator;
 use super::arrival::Inbox;
 use super::assign::Passed;
 use super::credit::Credit;
-use super::group::{Grouped, Groups, Local, PreGroups, with_counts};
+use super::group::{Grouped, Groups, Local, PreGroups};
 use super::outcome::{Failure, Shared};
 use super::packet::{Packet, Packets, route};
 use super::publish::Publish;
 use super::report::Report;
+use super::roles::{counts, with_counts};
 use super::source::{Outlet, Progress, SourceTask};
 use super::step::{Action, Piece, Turned, plain};
 use crate::plan::NodeId;
@@ -80,7 +81,7 @@ struct Ports {
     letters_to: Option<Address>,
     peers: usize,
     me: usize,
-    spent: usize,
+    credit: Credit,
 }
 
 impl Ports {
@@ -91,9 +92,18 @@ impl Ports {
     }
 }
 
+impl Ports {
+    fn spend(&self, rows: &RecordBatch) {
+        let capability = self.reports.capability.as_ref();
+        let epoch = capability.expect("the source is not finished").time();
+        self.credit
+            .spend(Epoch(*epoch), rows.get_array_memory_size());
+    }
+}
+
 impl Outlet for Ports {
     fn rows(&mut self, node: NodeId, rows: RecordBatch) {
-        self.spent += rows.get_array_memory_size();
+        self.spend(&rows);
         let packet = Packet::Rows {
             target: self.me,
             lane: 0,
@@ -107,7 +117,7 @@ impl Outlet for Ports {
 
     fn letters(&mut self, rows: RecordBatch) {
         let Address { target, lane } = self.letters_to.expect("only sources with dead letters");
-        self.spent += rows.get_array_memory_size();
+        self.spend(&rows);
         self.letters.send(vec![Packet::Rows {
             target,
             lane,
@@ -196,13 +206,13 @@ pub fn source<'scope, I: Inbox + 'static>(
             letters_to,
             peers,
             me,
-            spent: 0,
+            credit,
         };
         let mut finished = false;
         activator.activate();
         move |_: &[MutableAntichain<u64>]| {
             if !finished {
-                finished = run_source(&mut task, &mut ports, &credit, &shared, &activator);
+                finished = run_source(&mut task, &mut ports, &shared, &activator);
             }
         }
     });
@@ -220,16 +230,11 @@ pub fn source<'scope, I: Inbox + 'static>(
 fn run_source<I: Inbox>(
     task: &mut SourceTask<I>,
     ports: &mut Ports,
-    credit: &Credit,
     shared: &Shared,
     activator: &Activator,
 ) -> bool {
-    let epoch = task.open();
-    let progress = task.step(credit.is_left(), ports);
-    if ports.spent > 0 {
-        credit.spend(epoch, std::mem::take(&mut ports.spent));
-    }
-    match progress {
+    let credit = ports.credit.is_left();
+    match task.step(credit, ports) {
         Progress::Worked => activator.activate(),
         Progress::Waiting(duration) => activator.activate_after(duration),
         Progress::Finished => {
@@ -302,16 +307,14 @@ fn apply(
     if let Some(Turned::Failed { message, .. }) = turned.into_iter().next() {
         return Err(message);
     }
-    let Some(counts) = batch.columns().get(width) else {
+    let Some(counts) = counts(batch, width) else {
         return Ok(out.rows);
     };
-    let counts = match &out.origin {
-        None => ArrayRef::clone(counts),
-        Some(origin) => {
-            let origin = UInt32Array::from(origin.to_vec());
-            take(counts, &origin, None).map_err(|error| error.to_string())?
-        }
+    let Some(origin) = &out.origin else {
+        return Ok(with_counts(&out.rows, counts));
     };
+    let origin = UInt32Array::from(origin.to_vec());
+    let counts = take(counts, &origin, None).map_err(|error| error.to_string())?;
     Ok(with_counts(&out.rows, counts.as_primitive::<Int64Type>()))
 }
 

@@ -180,6 +180,9 @@ impl<I: Inbox> SourceTask<I> {
             return Progress::Finished;
         }
         if self.shared.is_stopping() {
+            if self.schedule.stop().is_some() {
+                self.shared.withhold();
+            }
             outlet.close(self.report(), None);
             return Progress::Finished;
         }
@@ -224,7 +227,13 @@ impl<I: Inbox> SourceTask<I> {
             Pace::Interval(interval) if live => {
                 let ticks = self.clock.elapsed().as_micros() / interval.as_micros().max(1);
                 let ticks = u64::try_from(ticks).expect("a run ends before 2^64 intervals");
-                self.schedule.due(ticks)
+                let due = self.schedule.due(ticks);
+                // Only closed epochs give credit back: whoever has none does not wait for time.
+                if !credit && self.spent {
+                    due.max(self.schedule.next())
+                } else {
+                    due
+                }
             }
             // A replay has so many epochs and no more: it spends one when the bytes of the open
             // one ask for it, and not because time passes.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array,
+    new_empty_array,
 };
 use arrow::compute::{self, filter_record_batch, take, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
@@ -215,20 +216,18 @@ fn truth(values: &ArrayRef) -> Result<BooleanArray> {
     })
 }
 
-/// Evaluates over all rows. Where that fails, finds the rows at fault, turns them away and
-/// evaluates over the rest.
+/// Evaluates over all rows; the rows it fails on are turned away.
 fn evaluate<'a>(
     piece: &'a Piece,
     expressions: &[Expression],
     turned: &mut Vec<Turned>,
 ) -> Result<(Cow<'a, Piece>, Vec<ArrayRef>)> {
-    if let Ok(values) = evaluate_all(&piece.rows, expressions) {
+    let Evaluated { values, failed } = evaluate_rows(&piece.rows, expressions)?;
+    if failed.is_empty() {
         return Ok((Cow::Borrowed(piece), values));
     }
-    let mut bad = Vec::new();
-    find_failures(&piece.rows, expressions, 0, &mut bad);
     let mut good = vec![true; piece.rows.num_rows()];
-    for (row, message) in bad {
+    for (row, message) in failed {
         good[row] = false;
         turned.push(Turned::Failed {
             row: piece.origin_of(row),
@@ -236,8 +235,38 @@ fn evaluate<'a>(
         });
     }
     let rest = piece.keep(&BooleanArray::from(good))?;
-    let values = evaluate_all(&rest.rows, expressions)?;
     Ok((Cow::Owned(rest), values))
+}
+
+/// What expressions came to.
+#[derive(Debug)]
+pub struct Evaluated {
+    /// One array per expression, over the rows that none of them failed on.
+    pub values: Vec<ArrayRef>,
+    /// The rows that one of them failed on, and why.
+    pub failed: Vec<(usize, String)>,
+}
+
+/// Evaluates expressions over rows. Where that fails the rows are halved until those that fail
+/// stand alone, and what the parts came to is put together. A condition such as
+/// `n <> 0 AND 1 / n > 0` may fail over many rows and over none of them alone: what counts is
+/// each row alone, so that the outcome does not depend on how rows were put into batches.
+pub fn evaluate_rows(rows: &RecordBatch, expressions: &[Expression]) -> Result<Evaluated> {
+    if let Ok(values) = evaluate_all(rows, expressions) {
+        let failed = Vec::new();
+        return Ok(Evaluated { values, failed });
+    }
+    let (mut parts, mut failed) = (Vec::new(), Vec::new());
+    evaluate_parts(rows, expressions, 0, &mut parts, &mut failed);
+    let columns = (0..expressions.len()).map(|column| {
+        let of_column: Vec<&dyn Array> = parts.iter().map(|part| &*part[column]).collect();
+        match &of_column[..] {
+            [] => Ok(new_empty_array(&expressions[column].data_type)),
+            of_column => Ok(compute::concat(of_column)?),
+        }
+    });
+    let values = columns.collect::<Result<_>>()?;
+    Ok(Evaluated { values, failed })
 }
 
 fn evaluate_all(rows: &RecordBatch, expressions: &[Expression]) -> Result<Vec<ArrayRef>> {
@@ -247,33 +276,22 @@ fn evaluate_all(rows: &RecordBatch, expressions: &[Expression]) -> Result<Vec<Ar
         .collect()
 }
 
-/// The rows that an expression fails on, with what went wrong.
-#[must_use]
-pub fn split_failures(rows: &RecordBatch, expression: &Expression) -> Vec<(usize, String)> {
-    let mut bad = Vec::new();
-    find_failures(rows, std::slice::from_ref(expression), 0, &mut bad);
-    bad
-}
-
-/// Halves the rows until the ones that fail stand alone.
-fn find_failures(
+fn evaluate_parts(
     rows: &RecordBatch,
     expressions: &[Expression],
     first: usize,
-    bad: &mut Vec<(usize, String)>,
+    parts: &mut Vec<Vec<ArrayRef>>,
+    failed: &mut Vec<(usize, String)>,
 ) {
     match (evaluate_all(rows, expressions), rows.num_rows()) {
-        (Ok(_), _) | (Err(_), 0) => {}
-        (Err(error), 1) => bad.push((first, plain(&error))),
+        (Ok(values), _) => parts.push(values),
+        (Err(_), 0) => {}
+        (Err(error), 1) => failed.push((first, plain(&error))),
         (Err(_), count) => {
             let half = count / 2;
-            find_failures(&rows.slice(0, half), expressions, first, bad);
-            find_failures(
-                &rows.slice(half, count - half),
-                expressions,
-                first + half,
-                bad,
-            );
+            evaluate_parts(&rows.slice(0, half), expressions, first, parts, failed);
+            let rest = rows.slice(half, count - half);
+            evaluate_parts(&rest, expressions, first + half, parts, failed);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::DataType;
 
 use super::intake::Intake;
 use crate::connector::{
@@ -12,9 +13,12 @@ use crate::connector::{
 };
 use crate::dataflow::aggregate::Aggregation;
 use crate::dataflow::letters::LETTER_COLUMNS;
+use crate::dataflow::render::positions_needed;
 use crate::dataflow::step::plain;
+use crate::dataflow::zones::zones;
 use crate::plan::{
-    AggregateCall, Expression, Node, Operator, Pipeline, Place, Role, Table, TableId,
+    AggregateCall, Column, Expression, Node, NodeId, Operator, Pipeline, Place, Role, Table,
+    TableId,
 };
 use crate::sql::Problem;
 
@@ -32,8 +36,26 @@ pub fn check_options(pipeline: &Pipeline) -> Vec<Problem> {
             .iter()
             .filter_map(|node| check_expressions(pipeline, node)),
     );
+    if problems.is_empty() {
+        problems.extend(check_positions(pipeline));
+    }
     problems.sort_by_key(|problem| problem.place);
     problems
+}
+
+/// What takes its order from the input needs rows that still stand somewhere in it.
+fn check_positions(pipeline: &Pipeline) -> Vec<Problem> {
+    let zones = zones(pipeline);
+    let behind_state = positions_needed(pipeline)
+        .into_iter()
+        .filter(|&node| !zones[node].at_source);
+    let problem = |node: NodeId| {
+        let message = "rows of an aggregate have no place in the input to be put in order by";
+        let hint = "order the rows of a source: 'upsert.by', first_value, last_value, array_agg \
+                    and string_agg read a stream";
+        Problem::at(pipeline.nodes[node].place, message).hint(hint)
+    };
+    behind_state.map(problem).collect()
 }
 
 /// What is wrong with the options of those tables that are used.
@@ -119,6 +141,13 @@ fn check_letters(pipeline: &Pipeline, table: &Table) -> Option<Problem> {
         let hint = format!("declare any of {}", names.join(", "));
         return Some(Problem::at(stranger.place, message).hint(hint));
     }
+    if let Some(column) = letters.columns.iter().find(|column| !fits_a_letter(column)) {
+        let name = column.field.name();
+        let message = format!("a dead letter's `{name}` does not fit this column");
+        let hint = "declare TEXT, BIGINT for `offset` and `line`, BYTEA or TEXT for `payload`; \
+                    `column_name`, `line` and `insert_into` may be NULL";
+        return Some(Problem::at(column.place, message).hint(hint));
+    }
     if !letters.primary_key.is_empty() {
         let message = format!(
             "dead letters are appended, so `{}` has no key",
@@ -127,6 +156,23 @@ fn check_letters(pipeline: &Pipeline, table: &Table) -> Option<Problem> {
         return Some(Problem::at(letters.place, message).hint("leave the PRIMARY KEY out"));
     }
     None
+}
+
+/// Whether every letter has a value of the column's type.
+fn fits_a_letter(column: &Column) -> bool {
+    let field = &column.field;
+    let number = matches!(field.name().as_str(), "offset" | "line");
+    let bytes = field.name() == "payload";
+    let always = !matches!(
+        field.name().as_str(),
+        "column_name" | "line" | "insert_into"
+    );
+    let is_json_or_uuid = field.metadata().contains_key("ARROW:extension:name");
+    let data_type = field.data_type();
+    let fits = (*data_type == DataType::Utf8 && !is_json_or_uuid)
+        || (*data_type == DataType::Int64 && number)
+        || (*data_type == DataType::Binary && bytes);
+    fits && (always || field.is_nullable())
 }
 
 /// What the outside world would refuse: looks, and changes nothing.

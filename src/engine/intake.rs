@@ -19,7 +19,7 @@ use arrow::datatypes::{FieldRef, Schema, SchemaRef, TimestampMicrosecondType};
 use datafusion_common::Result;
 
 use crate::dataflow::arrival::{ArrivedRows, line_of};
-use crate::dataflow::step::split_failures;
+use crate::dataflow::step::{Evaluated, evaluate_rows};
 use crate::format::{Block, Decoded, Decoder, RejectedRecord};
 use crate::plan::{Expression, Table};
 use crate::types::{Reason, Reject, Span};
@@ -232,11 +232,14 @@ impl Draft<'_> {
     /// The values of an expression over the rows that it does not fail on; the others become
     /// rejects.
     fn evaluate(&mut self, expression: &Expression, column: Option<&str>) -> Result<ArrayRef> {
-        if let Ok(values) = expression.evaluate(&self.rows) {
+        let expressions = std::slice::from_ref(expression);
+        let Evaluated { mut values, failed } = evaluate_rows(&self.rows, expressions)?;
+        let values = values.pop().expect("one expression has one array");
+        if failed.is_empty() {
             return Ok(values);
         }
         let mut good = vec![true; self.rows.num_rows()];
-        for (row, message) in split_failures(&self.rows, expression) {
+        for (row, message) in failed {
             good[row] = false;
             let reject = match column {
                 Some(column) => Reject::column(Reason::Expression, column, message),
@@ -245,7 +248,7 @@ impl Draft<'_> {
             self.reject(row, reject);
         }
         self.keep(&BooleanArray::from(good))?;
-        expression.evaluate(&self.rows)
+        Ok(values)
     }
 
     fn turn_away(&mut self, keep: &BooleanArray, reject: &Reject) -> Result<()> {

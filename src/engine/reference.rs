@@ -9,6 +9,7 @@ use arrow::compute::concat_batches;
 
 use super::committer::failed;
 use super::intake::Intake;
+use super::run::beginning;
 use crate::connector::open_source;
 use crate::dataflow::chain::Indexes;
 use crate::dataflow::lookup::{DuplicateKey, Index};
@@ -16,15 +17,21 @@ use crate::dataflow::outcome::Failure;
 use crate::dataflow::step::plain;
 use crate::format::value_text;
 use crate::plan::{Operator, Pipeline, Table, TableId};
-use crate::types::{Clock, Offset};
+use crate::types::{Clock, Offset, SourceMark};
 
-/// The indexes for every lookup of a pipeline. A table is read once, however many lookups use
+/// The indexes for every lookup of a pipeline, and what the tables were read from: a mark names
+/// it, so that a table that has changed since is refused. A table is read once, however many lookups use
 /// it. A record of it that cannot be used ends the run: half a reference table gives wrong
 /// results, not fewer.
-pub fn load(pipeline: &Pipeline, base: &Path, clock: &Clock) -> Result<Indexes, Failure> {
+pub fn load(
+    pipeline: &Pipeline,
+    base: &Path,
+    clock: &Clock,
+) -> Result<(Indexes, BTreeMap<String, SourceMark>), Failure> {
     let mut tables: BTreeMap<TableId, RecordBatch> = BTreeMap::new();
     let mut shared: BTreeMap<(TableId, Vec<usize>), Arc<Index>> = BTreeMap::new();
     let mut indexes = Indexes::new();
+    let mut marks = BTreeMap::new();
     for (id, node) in pipeline.nodes.iter().enumerate() {
         let Operator::Lookup {
             table,
@@ -39,10 +46,11 @@ pub fn load(pipeline: &Pipeline, base: &Path, clock: &Clock) -> Result<Indexes, 
         if !shared.contains_key(&key) {
             let rows = match tables.get(table) {
                 Some(rows) => rows.clone(),
-                None => tables
-                    .entry(*table)
-                    .or_insert(read(of, base, clock)?)
-                    .clone(),
+                None => {
+                    let (rows, mark) = read(of, base, clock)?;
+                    marks.insert(of.name.clone(), mark);
+                    tables.entry(*table).or_insert(rows).clone()
+                }
             };
             let index = Index::new(rows.clone(), reference_keys)
                 .map_err(|error| unreadable(of).because(plain(&error)))?
@@ -51,14 +59,14 @@ pub fn load(pipeline: &Pipeline, base: &Path, clock: &Clock) -> Result<Indexes, 
         }
         indexes.insert(id, Arc::clone(&shared[&key]));
     }
-    Ok(indexes)
+    Ok((indexes, marks))
 }
 
 fn unreadable(table: &Table) -> Failure {
     Failure::new(format!("cannot use the reference table `{}`", table.name))
 }
 
-fn read(table: &Table, base: &Path, clock: &Clock) -> Result<RecordBatch, Failure> {
+fn read(table: &Table, base: &Path, clock: &Clock) -> Result<(RecordBatch, SourceMark), Failure> {
     let columns: Vec<usize> = (0..table.columns.len()).collect();
     let intake = Intake::new(table, &columns);
     let message = format!("could not read the reference table `{}`", table.name);
@@ -82,7 +90,9 @@ fn read(table: &Table, base: &Path, clock: &Clock) -> Result<RecordBatch, Failur
             batches.push(rows.rows);
         }
     }
-    concat_batches(&table.schema(), &batches).map_err(|error| unreadable(table).because(error))
+    let rows = concat_batches(&table.schema(), &batches)
+        .map_err(|error| unreadable(table).because(error))?;
+    Ok((rows, beginning(&*source)))
 }
 
 fn duplicate(table: &Table, rows: &RecordBatch, key: &[usize], twins: &DuplicateKey) -> Failure {

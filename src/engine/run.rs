@@ -83,12 +83,13 @@ pub fn run(
 ) -> Result<Summary, Failure> {
     let clock = Clock::machine();
     let sources = open_sources(&pipeline, options, &clock)?;
-    let indexes = reference::load(&pipeline, &options.base, &clock)?;
+    let (indexes, references) = reference::load(&pipeline, &options.base, &clock)?;
     let mut destinations = open_sinks(&pipeline, options)?;
     for source in &sources {
         shared.has_length(source.table, source.length());
     }
-    let start = start_of(&sources);
+    let mut start = start_of(&sources);
+    start.extend(references.clone());
     let (marks, resume) = take_over(&pipeline, options, &mut destinations, &start)?;
 
     let workers = options.threads.unwrap_or_else(|| default_workers(&sources));
@@ -110,7 +111,7 @@ pub fn run(
             .pace
             .unwrap_or(Pace::Interval(pipeline.settings.commit_interval)),
         at_end: options.at_end,
-        specs: specs(&pipeline, &sources, &lines, marks),
+        specs: specs(&pipeline, (&sources, &references), &lines, marks),
         lines: Mutex::new(lines.into_iter().map(|(_, line)| Some(line)).collect()),
         placed,
         resume,
@@ -203,24 +204,24 @@ struct Sink {
 
 /// Where the sources begin, and what their partitions are.
 fn start_of(sources: &[OpenedSource]) -> BTreeMap<String, SourceMark> {
-    let mark = |source: &OpenedSource| {
-        let partitions = source.source.partitions().iter().map(|partition| {
-            let mark = PartitionMark {
-                offset: Offset(0),
-                watermark: Watermark::START,
-                ended: false,
-                identity: partition.identity.clone(),
-            };
-            (partition.name.clone(), mark)
-        });
-        (
-            source.name.clone(),
-            SourceMark {
-                partitions: partitions.collect(),
-            },
-        )
-    };
+    let mark = |source: &OpenedSource| (source.name.clone(), beginning(&*source.source));
     sources.iter().map(mark).collect()
+}
+
+/// The beginning of every partition of a source, and what the partitions are.
+pub(super) fn beginning(source: &dyn Source) -> SourceMark {
+    let partitions = source.partitions().iter().map(|partition| {
+        let mark = PartitionMark {
+            offset: Offset(0),
+            watermark: Watermark::START,
+            ended: false,
+            identity: partition.identity.clone(),
+        };
+        (partition.name.clone(), mark)
+    });
+    SourceMark {
+        partitions: partitions.collect(),
+    }
 }
 
 /// Takes every destination over, decides what to replay, and gives a first mark to those that
@@ -395,7 +396,7 @@ fn stops(sources: &[OpenedSource], resume: &Resume) -> Vec<Vec<Stop>> {
 
 fn specs(
     pipeline: &Pipeline,
-    sources: &[OpenedSource],
+    (sources, references): (&[OpenedSource], &BTreeMap<String, SourceMark>),
     lines: &Lines,
     marks: Vec<Mark>,
 ) -> Vec<(String, PublishSpec)> {
@@ -423,6 +424,7 @@ fn specs(
             PublishSpec {
                 lanes,
                 mark,
+                references: references.clone(),
                 sources: sources.clone(),
             },
         )

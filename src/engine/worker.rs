@@ -9,7 +9,6 @@ use timely::worker::Worker;
 
 use super::feed::{Feed, WorkerInbox};
 use crate::dataflow::chain::{Chain, Indexes};
-use crate::dataflow::credit::Credit;
 use crate::dataflow::outcome::Shared;
 use crate::dataflow::publish::{Line, Publish, PublishSpec};
 use crate::dataflow::render::{DestinationPart, Parts, SourcePart, positions_needed, render};
@@ -81,8 +80,8 @@ pub struct Placed {
 /// Builds and steps one worker until everything is committed, or the run has failed.
 pub fn work(plan: &Arc<WorkerPlan>, worker: &mut Worker) {
     let probe = Handle::new();
-    let limit = plan.pipeline.settings.queue_bytes / worker.peers();
-    let credit = Credit::new(probe.clone(), limit);
+    let shares = worker.peers() * plan.sources.len().max(1);
+    let queue_bytes = plan.pipeline.settings.queue_bytes / shares;
     let state = State::default();
     let (index, peers) = (worker.index(), worker.peers());
     worker.dataflow_named::<u64, _, _>("pipeline", |scope| {
@@ -101,7 +100,7 @@ pub fn work(plan: &Arc<WorkerPlan>, worker: &mut Worker) {
             destinations: plan.destination_parts(index, peers),
             state: &state,
         };
-        render(scope, parts, &probe, &credit);
+        render(scope, parts, &probe, queue_bytes);
     });
     while !probe.done() && !plan.shared.has_failed() {
         worker.step_or_park(Some(LOOK_UP));

@@ -179,3 +179,24 @@ fn a_row_without_event_time_is_turned_away() {
     assert_eq!(starts.values(), &[10]);
     assert_eq!(turned.iter().map(Turned::row).collect::<Vec<_>>(), [1]);
 }
+
+#[test]
+fn a_condition_that_guards_itself_does_not_depend_on_the_batch() {
+    // DataFusion evaluates both sides where the rows of a batch disagree about the first.
+    let not_zero = Arc::new(BinaryExpr::new(column("n", 0), Operator::NotEq, lit(0i64)));
+    let quotient = Arc::new(BinaryExpr::new(
+        lit(12i64),
+        Operator::Divide,
+        column("n", 0),
+    ));
+    let small = Arc::new(BinaryExpr::new(quotient, Operator::Gt, lit(3i64)));
+    let both = BinaryExpr::new(not_zero, Operator::And, small);
+    let action = Action::Filter(expression(Arc::new(both), DataType::Boolean));
+
+    let rows = numbers(vec![Some(1), Some(0), Some(3), Some(0), Some(6)]);
+    let (out, turned) = run(&action, rows, &schema(vec![("n", DataType::Int64)]));
+
+    let kept = out.rows.column(0).as_primitive::<Int64Type>();
+    assert_eq!(kept.values(), &[1, 3]);
+    assert!(turned.is_empty());
+}

@@ -1,0 +1,58 @@
+//! Columns that batches carry besides those of their node: the count of each row in a changing
+//! stream, and each row's place in the input where something depends on order.
+//!
+//! They stand behind the node's own columns and are found by their names, never by how many
+//! columns there are: one edge may serve a reader that needs them and one that does not.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
+
+const COUNT: &str = "__count";
+const PARTITION: &str = "__partition";
+const OFFSET: &str = "__offset";
+
+/// A schema with the two columns that say where a row stands in the input.
+#[must_use]
+pub fn with_positions(schema: &SchemaRef) -> SchemaRef {
+    let mut fields = schema.fields().to_vec();
+    fields.push(Arc::new(Field::new(PARTITION, DataType::UInt32, false)));
+    fields.push(Arc::new(Field::new(OFFSET, DataType::UInt64, false)));
+    Arc::new(Schema::new(fields))
+}
+
+/// The rows with their counts.
+#[must_use]
+pub fn with_counts(rows: &RecordBatch, counts: &Int64Array) -> RecordBatch {
+    let mut fields: Vec<FieldRef> = rows.schema().fields().to_vec();
+    fields.push(Arc::new(Field::new(COUNT, DataType::Int64, false)));
+    let mut columns = rows.columns().to_vec();
+    columns.push(Arc::new(counts.clone()) as ArrayRef);
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("one count per row")
+}
+
+/// The counts of rows whose node has `width` columns; `None` where every row counts once.
+#[must_use]
+pub fn counts(rows: &RecordBatch, width: usize) -> Option<&Int64Array> {
+    let schema = rows.schema_ref();
+    let place = (width..rows.num_columns()).find(|&place| schema.field(place).name() == COUNT)?;
+    Some(rows.column(place).as_primitive::<Int64Type>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_is_found_by_its_role_and_not_by_its_place() {
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![7]));
+        let rows = RecordBatch::try_from_iter([("n", column)]).unwrap();
+
+        let counted = with_counts(&rows, &Int64Array::from(vec![-1]));
+
+        assert_eq!(counts(&rows, 1), None);
+        assert_eq!(counts(&counted, 1), Some(&Int64Array::from(vec![-1])));
+        assert_eq!(with_positions(&rows.schema()).fields().len(), 3);
+    }
+}
