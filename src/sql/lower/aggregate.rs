@@ -45,13 +45,21 @@ impl Lowering<'_> {
             .iter()
             .map(|expr| self.resolve(expr, schema, &rows, &over))
             .collect::<Result<_>>()?;
+        let calls: Vec<Expr> = aggregate
+            .aggr_expr
+            .iter()
+            .map(|expr| self.resolve(expr, schema, &rows, &over))
+            .collect::<Result<_>>()?;
         let window = self.window_of(&group, &rows)?;
         let emit = self.emit(window, ask)?;
+        let (rows, group, aggregates) = self.computed_below(rows, &over, group, calls)?;
+        let over = self.positional(&rows)?;
+        let window = window.and(rows.window);
 
         let mut parts = Parts::new(&rows, window, emit);
         let mut columns = Vec::new();
         let keys = group.iter().filter(|expr| !parts.is_window(expr)).count();
-        let calls = aggregate.aggr_expr.len();
+        let calls = aggregates.len();
         for (at, expr) in group.iter().enumerate() {
             columns.push(match parts.window_column(expr) {
                 Some(column) => keys + calls + column,
@@ -61,10 +69,9 @@ impl Lowering<'_> {
                 }
             });
         }
-        for (at, expr) in aggregate.aggr_expr.iter().enumerate() {
-            let expr = self.resolve(expr, schema, &rows, &over)?;
-            let call = self.call(&expr, &over, &rows)?;
-            parts.add_call(call, &expr);
+        for (at, expr) in aggregates.iter().enumerate() {
+            let call = self.call(expr, &over, &rows)?;
+            parts.add_call(call, expr);
             columns.push(keys + at);
         }
         let rows = self.grouped(rows, parts, columns);
@@ -72,6 +79,38 @@ impl Lowering<'_> {
             window: rows.window.filter(|_| ask.window),
             ..rows
         })
+    }
+
+    /// Has a projection compute what the aggregate reads, unless that is columns only: a row that
+    /// fails there is a record still and becomes a reject. What is no column is called as it
+    /// reads, so the text of a call stays the same.
+    fn computed_below(
+        &mut self,
+        rows: Rows,
+        over: &Positional,
+        mut group: Vec<Expr>,
+        mut calls: Vec<Expr>,
+    ) -> Result<(Rows, Vec<Expr>, Vec<Expr>)> {
+        let mut reads: Vec<Expr> = Vec::new();
+        for part in parts_of(&mut group, &mut calls) {
+            *part = std::mem::take(part).unalias_nested().data;
+            if !is_constant(part) && !reads.contains(part) {
+                reads.push(part.clone());
+            }
+        }
+        if reads.iter().all(|expr| expr.try_as_col().is_some()) {
+            return Ok((rows, group, calls));
+        }
+        let names: Vec<String> = reads.iter().map(text).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let rows = self.compute(&rows, over, &reads, &names)?;
+        let over = self.positional(&rows)?;
+        for part in parts_of(&mut group, &mut calls) {
+            if let Some(at) = reads.iter().position(|expr| expr == part) {
+                *part = over.column(rows.columns[at]);
+            }
+        }
+        Ok((rows, group, calls))
     }
 
     /// Which window columns the rows are grouped by.
@@ -423,6 +462,33 @@ fn at_position(expr: &Expr) -> Option<usize> {
     unaliased(expr)
         .try_as_col()
         .and_then(|column| position(&column.name))
+}
+
+/// What an aggregate evaluates per row: its group key, then what its calls read.
+fn parts_of<'a>(
+    group: &'a mut [Expr],
+    calls: &'a mut [Expr],
+) -> impl Iterator<Item = &'a mut Expr> {
+    group.iter_mut().chain(calls.iter_mut().flat_map(read_by))
+}
+
+/// The arguments, the filter and the order of a call.
+fn read_by(call: &mut Expr) -> Vec<&mut Expr> {
+    match call {
+        Expr::Alias(alias) => read_by(&mut alias.expr),
+        Expr::AggregateFunction(call) => {
+            let params = &mut call.params;
+            let filter = params.filter.iter_mut().map(|filter| &mut **filter);
+            let order = params.order_by.iter_mut().map(|key| &mut key.expr);
+            params.args.iter_mut().chain(filter).chain(order).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The same for all rows: the fraction of a percentile, the separator of `string_agg`.
+fn is_constant(expr: &Expr) -> bool {
+    expr.column_refs().is_empty()
 }
 
 fn unaliased(expr: &Expr) -> &Expr {
