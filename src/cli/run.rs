@@ -87,7 +87,15 @@ fn variable(name: &str) -> Option<u64> {
 
 fn start_logging(arguments: &RunArgs) {
     let level = if arguments.quiet { "error" } else { "info" };
-    let filter = EnvFilter::try_from_env("TIDEMARK_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let level = std::env::var("TIDEMARK_LOG").unwrap_or_else(|_| level.to_owned());
+    // A bare level is meant for what we say, not for what the libraries say.
+    let bare = level.parse::<tracing::Level>().is_ok();
+    let wanted = if bare {
+        format!("tidemark={level}")
+    } else {
+        level
+    };
+    let filter = EnvFilter::new(wanted);
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

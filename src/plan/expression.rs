@@ -15,8 +15,7 @@ use datafusion_physical_expr::utils::collect_columns;
 pub struct Expression {
     /// What is evaluated; columns are positions in the input.
     pub physical: Arc<dyn PhysicalExpr>,
-    /// How it reads, for `explain`, errors and the plan's fingerprint. Two expressions over the
-    /// same input with the same text are the same expression.
+    /// How it reads, for `explain`, errors and the plan's fingerprint.
     pub text: String,
     /// The type it yields.
     pub data_type: DataType,
@@ -28,6 +27,13 @@ impl Expression {
     /// One value per row of `batch`.
     pub fn evaluate(&self, batch: &RecordBatch) -> Result<ArrayRef> {
         self.physical.evaluate(batch)?.into_array(batch.num_rows())
+    }
+
+    /// Whether this is the same computation as `other` over the same input. The text does not
+    /// tell: two columns may have one name.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.physical.as_ref() == other.physical.as_ref()
     }
 
     /// The input column this is, if it is nothing but a column.

@@ -238,9 +238,7 @@ fn evaluate(expression: &Expression, input: &RecordBatch) -> Result<ArrayRef, Ag
 
 /// The place of an expression among those that are evaluated.
 pub(super) fn position(expressions: &mut Vec<Expression>, expression: &Expression) -> usize {
-    let known = expressions
-        .iter()
-        .position(|other| other.text == expression.text);
+    let known = expressions.iter().position(|other| other.is(expression));
     known.unwrap_or_else(|| {
         expressions.push(expression.clone());
         expressions.len() - 1

@@ -265,10 +265,7 @@ impl<'a> Serving<'a> {
                 "its result depends on an order: write ORDER BY inside the call".to_owned(),
             );
         }
-        let by_value = call
-            .order_by
-            .iter()
-            .all(|key| key.expression.text == value.text);
+        let by_value = call.order_by.iter().all(|key| key.expression.is(value));
         if call.distinct && !by_value {
             return Err("with DISTINCT, only the argument itself can be its ORDER BY".to_owned());
         }
