@@ -51,7 +51,7 @@ pub fn infer_table(arguments: &InferArgs) -> u8 {
     }
     match infer(&path, &sample) {
         Ok(table) => {
-            say::out(&table.to_string());
+            say::out(&format!("{table}\n"));
             0
         }
         Err(error) => {

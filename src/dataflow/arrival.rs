@@ -88,12 +88,6 @@ impl ArrivedRows {
     pub fn line_of(&self, span: Span) -> Option<u64> {
         line_of(&self.bytes, self.line, span)
     }
-
-    /// What it weighs while it is on its way: the columns, not the bytes they came from.
-    #[must_use]
-    pub fn weight(&self) -> usize {
-        self.rows.get_array_memory_size() + self.times.len() * 8
-    }
 }
 
 /// The line on which a record of a block starts that itself starts on line `first`.

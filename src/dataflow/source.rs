@@ -17,6 +17,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion_common::Result;
+use tracing::warn;
 
 use super::arrival::{Arrival, ArrivedRows, Inbox};
 use super::assign::Passed;
@@ -115,6 +116,8 @@ pub struct SourceTask<I> {
     /// The open epoch is to be cut at the next occasion, and the state of the sequence of cuts.
     cut_wanted: bool,
     sequence: u64,
+    /// It has been said that records are rejected.
+    warned: bool,
 }
 
 /// What a step came to.
@@ -161,6 +164,7 @@ impl<I: Inbox> SourceTask<I> {
             spent: false,
             cut_wanted: false,
             sequence,
+            warned: false,
             spec,
             inbox,
             shared,
@@ -442,6 +446,9 @@ impl<I: Inbox> SourceTask<I> {
         let records = arrived.rows.num_rows() as u64 + rejected;
         self.shared
             .read(self.spec.table, records, arrived.end.0 - arrived.from.0);
+        if self.spec.letters.is_none() {
+            self.warn_of_rejects(partition, arrived);
+        }
         if let Some(schema) = &self.spec.letters {
             let letters = self.letters(arrived, &outcome.turned);
             if !letters.is_empty() {
@@ -450,6 +457,23 @@ impl<I: Inbox> SourceTask<I> {
             }
         }
         Ok(())
+    }
+
+    /// Where nobody keeps dead letters, the first reject is said once: a wrong type would
+    /// otherwise look like an empty input.
+    fn warn_of_rejects(&mut self, partition: usize, arrived: &ArrivedRows) {
+        let Some(first) = arrived.rejects.first().filter(|_| !self.warned) else {
+            return;
+        };
+        self.warned = true;
+        warn!(
+            source = self.spec.name,
+            partition = self.spec.partitions[partition],
+            line = first.line,
+            column = first.reject.column,
+            reason = first.reject.message,
+            "records are rejected, and no 'dead.letter' keeps them; this is the first"
+        );
     }
 
     fn letters(&self, arrived: &ArrivedRows, turned: &[(usize, Turned)]) -> Vec<Letter> {

@@ -378,11 +378,14 @@ fn check_nulls(
         };
         let hint = match default_of(column.field.data_type()) {
             Some(default) => format!(
-                "write coalesce({name}, {default}), or WHERE {name} IS NOT NULL, or declare it \
-                 NOT NULL where it is read"
+                "write coalesce(.., {default}) for it, in the SELECT and in the GROUP BY, or leave \
+                 NULLs out with WHERE .. IS NOT NULL, or declare the column that it comes from NOT \
+                 NULL"
             ),
             None => {
-                format!("write WHERE {name} IS NOT NULL, or declare it NOT NULL where it is read")
+                "leave NULLs out with WHERE .. IS NOT NULL, or declare the column that it comes \
+                     from NOT NULL"
+                    .to_owned()
             }
         };
         return Err(Problem::at(prepared.place, message).hint(hint));

@@ -34,8 +34,12 @@ pub(super) fn find(pattern: &str, base: &Path) -> Result<Vec<Found>, ConnectorEr
         return Err(ConnectorError::hinted(
             format!("no file matches `{pattern}`"),
             format!(
-                "looked in `{}`; `path` may be a file, a folder or a pattern such as data/*.json",
-                base.display()
+                "looked in {}; `path` may be a file, a folder or a pattern such as data/*.json",
+                if base.as_os_str().is_empty() {
+                    "the folder that tidemark was started in".to_owned()
+                } else {
+                    format!("`{}`", base.display())
+                }
             ),
         ));
     }

@@ -153,7 +153,7 @@ impl FileSink {
         match sidecar {
             None if length > 0 => Err((
                 format!("`{path}` holds rows that no mark accounts for"),
-                "remove it, or choose another `path`",
+                "choose another `path`, or move the file away if nothing needs it there",
             )),
             Some(other) if other.pipeline != self.pipeline => Err((
                 format!("`{path}` is kept by pipeline `{}`", other.pipeline),
