@@ -76,6 +76,12 @@ pub trait Reader: Send {
 /// Everything the pipeline keeps in one database (or file, or terminal): moves forward by one
 /// transaction per epoch.
 pub trait Destination: Send {
+    /// The mark that is there, without taking over: what a start that may yet be refused looks
+    /// at first, so that it does not fence a healthy process.
+    fn peek(&self) -> Result<Option<Mark>, ConnectorError> {
+        Ok(None)
+    }
+
     /// Takes over: creates missing tables, sets a generation one past the highest, and returns
     /// the mark that is there. From here on an older process cannot publish any more.
     fn take_over(&mut self, incarnation: u64) -> Result<Option<Mark>, ConnectorError>;

@@ -232,6 +232,9 @@ fn take_over(
     sinks: &mut [Sink],
     start: &BTreeMap<String, SourceMark>,
 ) -> Result<(Vec<Mark>, Resume), Failure> {
+    if !options.fresh {
+        refuse_early(pipeline, sinks, start)?;
+    }
     let incarnation = incarnation();
     let mut found = Vec::new();
     for Sink { open, .. } in &mut *sinks {
@@ -272,6 +275,26 @@ fn take_over(
         marks.push(mark);
     }
     Ok((marks, resume))
+}
+
+/// A start that cannot resume ends before it takes anything over: taking over fences whoever
+/// publishes there now.
+fn refuse_early(
+    pipeline: &Pipeline,
+    sinks: &[Sink],
+    start: &BTreeMap<String, SourceMark>,
+) -> Result<(), Failure> {
+    let mut marks = Vec::new();
+    for Sink { open, .. } in sinks {
+        let mark = open.destination.peek();
+        let message = format!("cannot read the mark of `{}`", open.name);
+        marks.extend(mark.map_err(|error| failed(&message, error))?);
+    }
+    for mark in &marks {
+        resume(&pipeline.fingerprint, start, std::slice::from_ref(mark))
+            .map_err(|refusal| refused(&pipeline.name, &refusal))?;
+    }
+    Ok(())
 }
 
 fn refused(pipeline: &str, refusal: &Refusal) -> Failure {

@@ -284,6 +284,13 @@ impl Destination for FileSink {
             .map_err(|error| self.failed("remove the mark of", &error))
     }
 
+    fn peek(&self) -> Result<Option<Mark>, ConnectorError> {
+        let sidecar = self
+            .read_sidecar()?
+            .filter(|sidecar| sidecar.pipeline == self.pipeline);
+        Ok(sidecar.and_then(|sidecar| sidecar.mark))
+    }
+
     fn inspect(&self) -> Result<Vec<Finding>, ConnectorError> {
         let finding = |message: String, hint: &str| {
             Ok(vec![Finding {

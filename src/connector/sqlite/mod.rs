@@ -260,6 +260,17 @@ impl Destination for Sqlite {
             .map_err(|e| self.error("empty", e))
     }
 
+    fn peek(&self) -> Result<Option<Mark>, ConnectorError> {
+        if !self.path.exists() {
+            return Ok(None);
+        }
+        let connection = Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+            .map_err(|e| self.error("open", e))?;
+        let row = MarkRow::read(&connection, &self.pipeline).map_err(|e| self.error("read", e))?;
+        let text = row.and_then(|row| row.mark);
+        text.map(|text| self.parse_mark(&text)).transpose()
+    }
+
     fn inspect(&self) -> Result<Vec<Finding>, ConnectorError> {
         if !self.path.exists() {
             return self.inspect_folder();

@@ -237,6 +237,20 @@ fn a_process_that_was_taken_over_cannot_publish() {
 }
 
 #[test]
+fn whoever_only_peeks_fences_nobody() {
+    let folder = TempDir::new().unwrap();
+    let mut sink = open(&folder, "p", counts(&[0]));
+    assert_eq!(sink.peek().unwrap(), None);
+    sink.take_over(7).unwrap();
+    sink.publish(&mark(1), &[upserts(&["a"], &[1])]).unwrap();
+
+    let seen = open(&folder, "p", counts(&[0])).peek().unwrap();
+
+    assert_eq!(seen.unwrap().epoch, Epoch(1));
+    sink.publish(&mark(2), &[upserts(&["a"], &[2])]).unwrap();
+}
+
+#[test]
 fn an_epoch_that_fails_half_way_leaves_the_one_before_it_and_can_be_published_again() {
     let folder = TempDir::new().unwrap();
     let mut sink = open(&folder, "p", counts(&[0]));

@@ -350,3 +350,32 @@ fn a_replay_spends_an_epoch_when_its_bytes_ask_for_it_and_reads_on_in_the_last_o
         ]
     );
 }
+
+#[test]
+fn a_stop_in_the_middle_of_a_replay_publishes_nothing() {
+    let stop = Stop {
+        epoch: Epoch(9),
+        partitions: vec![Some(mark(5, false))],
+    };
+    let schedule = Schedule::new(Epoch(0), vec![stop], Epoch(9));
+    let (mut task, mut log) = task(AtEnd::Close, vec![(0, rows(0..2))], 1, schedule);
+    assert_eq!(task.step(true, &mut log), Progress::Worked);
+
+    task.shared.stop();
+
+    assert_eq!(task.step(true, &mut log), Progress::Finished);
+    assert!(!task.shared.may_publish());
+}
+
+#[test]
+fn a_stop_after_the_replay_publishes_what_is_complete() {
+    let schedule = Schedule::new(Epoch(0), vec![], Epoch(0));
+    let (mut task, mut log) = task(AtEnd::Close, vec![(0, rows(0..2))], 1, schedule);
+    assert_eq!(task.step(true, &mut log), Progress::Worked);
+
+    task.shared.stop();
+
+    assert_eq!(task.step(true, &mut log), Progress::Finished);
+    assert!(task.shared.may_publish());
+    assert_eq!(log.lines, ["1: [0, 1]", "1 closes: 0@2"]);
+}
