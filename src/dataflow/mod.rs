@@ -4,8 +4,15 @@
 //! |---|---|
 //! | `zones` | which part of the plan runs on the source's worker |
 //! | `step`, `assign`, `lookup`, `chain` | the stateless operators of a source, on one batch |
+//! | `source`, `arrival`, `schedule`, `credit` | arrivals in, epochs closed, bytes on their way bounded |
+//! | `letters` | the rows of a dead-letter table |
 //! | `report` | how an epoch's watermark becomes exact |
-//! | `packet` | what flows along an edge |
+//! | `packet`, `roles` | what flows along an edge, and the columns it carries besides a node's own |
+//! | `group`, `aggregate`, `latest` | what keeps a row per group |
+//! | `seal`, `publish` | an epoch's changes, consolidated and handed to a destination |
+//! | `state` | the one door to what operators remember |
+//! | `outcome` | what the threads of a run share: counts, the first failure, the wish to stop |
+//! | `shell`, `render` | the timely operators, and the dataflow they make |
 
 pub mod aggregate;
 pub mod arrival;
