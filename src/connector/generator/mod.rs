@@ -347,6 +347,9 @@ impl Source for Generator {
     }
 }
 
+/// How long a reader waits for its next row before it says that there is nothing yet.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// Hands out row numbers.
 struct GeneratorReader {
     next: u64,
@@ -365,12 +368,19 @@ struct Pace {
 }
 
 impl Pace {
-    /// Returns when it is time for `rows` more.
-    fn wait_for(&mut self, rows: u64) {
-        self.rows += rows;
-        let due =
-            Duration::try_from_secs_f64(self.rows as f64 / self.rate).unwrap_or(Duration::MAX);
-        self.clock.wait_until(self.start.saturating_add(due));
+    /// Waits until it is time for `rows` more, but not for long: returns whether it is. Whoever
+    /// wants to stop reading does not wait for a row that comes in an hour.
+    fn wait_for(&mut self, rows: u64) -> bool {
+        let total = self.rows + rows;
+        let due = Duration::try_from_secs_f64(total as f64 / self.rate).unwrap_or(Duration::MAX);
+        let due = self.start.saturating_add(due);
+        let patience = self.clock.elapsed() + PATIENCE;
+        self.clock.wait_until(due.min(patience));
+        let is_time = due <= patience;
+        if is_time {
+            self.rows = total;
+        }
+        is_time
     }
 }
 
@@ -382,9 +392,12 @@ impl Reader for GeneratorReader {
         let rows = (self.end - self.next)
             .div_ceil(self.step)
             .min(self.block_rows);
-        if let Some(pace) = &mut self.pace {
-            pace.wait_for(rows);
-        }
+        let is_time = match &mut self.pace {
+            Some(pace) => pace.wait_for(rows),
+            None => true,
+        };
+        // A block of no rows says that there is nothing yet.
+        let rows = if is_time { rows } else { 0 };
         let start = self.next;
         self.next = start.saturating_add(rows * self.step);
         Ok(Some(Block {
