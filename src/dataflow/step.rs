@@ -252,12 +252,13 @@ pub struct Evaluated {
 /// `n <> 0 AND 1 / n > 0` may fail over many rows and over none of them alone: what counts is
 /// each row alone, so that the outcome does not depend on how rows were put into batches.
 pub fn evaluate_rows(rows: &RecordBatch, expressions: &[Expression]) -> Result<Evaluated> {
-    if let Ok(values) = evaluate_all(rows, expressions) {
-        let failed = Vec::new();
-        return Ok(Evaluated { values, failed });
-    }
     let (mut parts, mut failed) = (Vec::new(), Vec::new());
     evaluate_parts(rows, expressions, 0, &mut parts, &mut failed);
+    if let [_] = parts[..] {
+        // Mostly: nothing failed, and nothing is to be put together.
+        let values = parts.pop().expect("there is one");
+        return Ok(Evaluated { values, failed });
+    }
     let columns = (0..expressions.len()).map(|column| {
         let of_column: Vec<&dyn Array> = parts.iter().map(|part| &*part[column]).collect();
         match &of_column[..] {
