@@ -32,9 +32,10 @@ use tidemark::dataflow::seal::Lane;
 use tidemark::dataflow::source::{AtEnd, Pace, SourceSpec, SourceTask};
 use tidemark::dataflow::state::State;
 use tidemark::dataflow::zones::zones;
+use tidemark::format::Positions;
 use tidemark::plan::{Node, Operator, Pipeline};
 use tidemark::sql::{Given, SourceText};
-use tidemark::types::{Clock, Epoch, Mark, Offset, PartitionMark, Span, Watermark};
+use tidemark::types::{Clock, Epoch, Mark, Offset, PartitionMark, Span};
 use timely::dataflow::operators::probe::Handle;
 
 #[global_allocator]
@@ -221,7 +222,7 @@ impl Inbox for Rounds {
                 rejects: Vec::new(),
                 bytes: Arc::default(),
                 line: 0,
-                start,
+                positions: Positions::Bytes { start },
                 from: start,
                 end: Offset(self.given),
             }),
@@ -313,12 +314,7 @@ fn source(
         step_us,
         ended: false,
     };
-    let begin = PartitionMark {
-        offset: Offset(0),
-        watermark: Watermark::START,
-        ended: false,
-        identity: None,
-    };
+    let begin = PartitionMark::beginning(Offset(0));
     let spec = SourceSpec {
         table: 0,
         name: "events".to_owned(),

@@ -173,6 +173,7 @@ fn blocks(line: impl Fn(u64, &mut String)) -> (Vec<Block>, u64) {
                 end: Offset(0),
                 line: 1,
                 header: None,
+                records: None,
             });
         }
     }

@@ -15,6 +15,7 @@ mod file;
 mod fixtures;
 mod generator;
 mod list;
+mod live;
 mod open;
 mod option;
 mod sink;
@@ -29,6 +30,7 @@ pub use discard::Discard;
 pub use file::{FileSink, FileSource};
 pub use generator::Generator;
 pub use list::list;
+pub use live::{Consumer, Fetched, Live};
 pub use open::{OpenDestination, inspect_source, open_destinations, open_source};
 pub use option::{Absent, ConnectorOption, Side, ValueKind};
 pub use sink::{Finding, SinkTable};
@@ -54,6 +56,11 @@ pub trait Source: Send + Sync {
 
     /// A decoder of this source's blocks, for one thread.
     fn decoder(&self) -> Box<dyn Decoder>;
+
+    /// The other way to read it, for a source that goes on; then `open` is not called.
+    fn live(&self) -> Option<&dyn Live> {
+        None
+    }
 }
 
 /// One partition of a source.

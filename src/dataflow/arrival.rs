@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::buffer::ScalarBuffer;
 
-use crate::format::RejectedRecord;
+use crate::format::{Positions, RejectedRecord};
 use crate::types::{Offset, Span};
 
 /// The next thing that a partition has to say, in its order.
@@ -13,6 +13,12 @@ use crate::types::{Offset, Span};
 pub enum Arrival {
     /// Decoded and checked records.
     Rows(ArrivedRows),
+    /// It has been read to its end, for now: more may come.
+    CaughtUp,
+    /// Whether it has been read to its end is not known any more: nobody answers for it.
+    Away,
+    /// It exists, from this position on, and nobody knew of it before.
+    Found(Offset),
     /// There are no more.
     End,
 }
@@ -32,9 +38,9 @@ pub struct ArrivedRows {
     pub bytes: Arc<Vec<u8>>,
     /// The line of its file on which the block starts, from 1; 0 where there are no lines.
     pub line: u64,
-    /// The position of the block.
-    pub start: Offset,
-    /// The position of the first record in here: past `start` if the block was cut.
+    /// What a record's place in the bytes says of its position.
+    pub positions: Positions,
+    /// The position of the first record in here.
     pub from: Offset,
     /// The position after the last record.
     pub end: Offset,
@@ -48,7 +54,7 @@ impl ArrivedRows {
             self.from < offset && offset < self.end,
             "{offset} is not inside"
         );
-        let before = |span: &Span| self.start.plus(span.start) < offset;
+        let before = |span: &Span| self.positions.of(span.start) < offset;
         let rows = self.spans.partition_point(before);
         let rejects = self.rejects.partition_point(|reject| before(&reject.span));
         let times = if self.times.is_empty() { 0 } else { rows };
@@ -59,7 +65,7 @@ impl ArrivedRows {
             rejects: self.rejects[rejects..].to_vec(),
             bytes: Arc::clone(&self.bytes),
             line: self.line,
-            start: self.start,
+            positions: self.positions.clone(),
             from: offset,
             end: self.end,
         };

@@ -23,8 +23,9 @@ use super::lookup::Index;
 use super::roles::with_positions;
 use super::step::{Action, Piece, Turned};
 use super::zones::{Zone, ancestry};
+use crate::format::Positions;
 use crate::plan::{Assign, NodeId, Operator, Pipeline, TableId, WindowKind};
-use crate::types::{Fates, Offset, Span};
+use crate::types::{Fates, Span};
 
 /// The reference tables, indexed for the lookups of a pipeline, by node.
 pub type Indexes = std::collections::BTreeMap<NodeId, Arc<Index>>;
@@ -82,15 +83,15 @@ pub struct Outcome {
 pub struct Place<'a> {
     /// Which partition, unique over the sources of a pipeline.
     pub partition: u32,
-    /// The position of the block that the rows came in.
-    pub start: Offset,
+    /// What a row's place in its block says of its position.
+    pub positions: &'a Positions,
     /// Each row's place in that block.
     pub spans: &'a [Span],
 }
 
 impl Place<'_> {
     fn offset_of(&self, row: u32) -> u64 {
-        self.start.plus(self.spans[row as usize].start).0
+        self.positions.of(self.spans[row as usize].start).0
     }
 }
 

@@ -116,6 +116,7 @@ impl Positions {
         let known = &self.sources[&table];
         let named = names.iter().zip(known);
         SourceMark {
+            watermark: Watermark::START,
             partitions: named
                 .filter_map(|(name, mark)| Some((name.clone(), mark.clone()?)))
                 .collect(),
@@ -131,10 +132,8 @@ mod tests {
     fn at(partition: usize, watermark: i64) -> Report {
         let watermark = Watermark::behind(EventTime(watermark), 0);
         let mark = PartitionMark {
-            offset: Offset(1),
             watermark,
-            ended: false,
-            identity: None,
+            ..PartitionMark::beginning(Offset(1))
         };
         Report {
             table: 0,

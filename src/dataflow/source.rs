@@ -209,7 +209,7 @@ impl<I: Inbox> SourceTask<I> {
             return Progress::Waiting(self.until_tick());
         };
         match self.admit(partition, arrival) {
-            None => {}
+            None | Some(Arrival::CaughtUp | Arrival::Away | Arrival::Found(_)) => {}
             Some(Arrival::End) => self.end(partition),
             Some(Arrival::Rows(rows)) => {
                 self.spent = true;
@@ -378,6 +378,7 @@ impl<I: Inbox> SourceTask<I> {
                 state.held.push_back(Arrival::Rows(after));
                 Some(Arrival::Rows(before))
             }
+            Arrival::CaughtUp | Arrival::Away | Arrival::Found(_) => None,
             Arrival::Rows(_) | Arrival::End => {
                 state.held.push_back(arrival);
                 None
@@ -423,7 +424,7 @@ impl<I: Inbox> SourceTask<I> {
         let ordinal = ordinal(self.spec.table, partition);
         let place = Place {
             partition: ordinal,
-            start: arrived.start,
+            positions: &arrived.positions,
             spans: &arrived.spans,
         };
         let outcome = self.spec.chain.run(&arrived.rows, &passed, place)?;
@@ -505,7 +506,7 @@ fn rejected_letter(arrived: &ArrivedRows, rejected: &RejectedRecord) -> Letter {
         reason: rejected.reject.reason.code(),
         message: rejected.reject.message.clone(),
         column: rejected.reject.column.clone(),
-        offset: arrived.start.plus(rejected.span.start).0,
+        offset: arrived.positions.of(rejected.span.start).0,
         line: (rejected.line > 0).then_some(rejected.line),
         insert_into: None,
         payload: arrived.payload(rejected.span).to_vec(),
@@ -526,7 +527,7 @@ fn turned_letter(arrived: &ArrivedRows, turned: &Turned, into: &str) -> Letter {
         reason,
         message,
         column: None,
-        offset: arrived.start.plus(span.start).0,
+        offset: arrived.positions.of(span.start).0,
         line: arrived.line_of(span),
         insert_into: Some(into.to_owned()),
         payload: arrived.payload(span).to_vec(),

@@ -144,17 +144,22 @@ fn same_partitions(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Offset, PartitionMark, Watermark};
+    use crate::types::{Offset, PartitionMark};
 
     fn source(identity: &str, offset: u64) -> BTreeMap<String, SourceMark> {
         let partition = PartitionMark {
-            offset: Offset(offset),
-            watermark: Watermark::START,
-            ended: false,
+            first: Offset(0),
             identity: Some(identity.to_owned()),
+            ..PartitionMark::beginning(Offset(offset))
         };
         let partitions = BTreeMap::from([("a.csv".to_owned(), partition)]);
-        BTreeMap::from([("clicks".to_owned(), SourceMark { partitions })])
+        BTreeMap::from([(
+            "clicks".to_owned(),
+            SourceMark {
+                partitions,
+                ..SourceMark::default()
+            },
+        )])
     }
 
     fn mark(epoch: u64, offset: u64) -> Mark {

@@ -20,7 +20,7 @@ use datafusion_common::Result;
 
 use crate::dataflow::arrival::{ArrivedRows, line_of};
 use crate::dataflow::step::{Evaluated, evaluate_rows};
-use crate::format::{Block, Decoded, Decoder, RejectedRecord};
+use crate::format::{Block, Decoded, Decoder, Positions, RejectedRecord};
 use crate::plan::{Expression, Table};
 use crate::types::{Reason, Reject, Span};
 
@@ -146,7 +146,10 @@ impl Intake {
             rejects: draft.rejects,
             bytes: Arc::clone(&block.bytes),
             line: block.line,
-            start: block.start,
+            positions: match &block.records {
+                Some(records) => Positions::Records(Arc::clone(records)),
+                None => Positions::Bytes { start: block.start },
+            },
             from: block.start,
             end: block.end,
         })

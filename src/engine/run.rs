@@ -212,15 +212,14 @@ fn start_of(sources: &[OpenedSource]) -> BTreeMap<String, SourceMark> {
 pub(super) fn beginning(source: &dyn Source) -> SourceMark {
     let partitions = source.partitions().iter().map(|partition| {
         let mark = PartitionMark {
-            offset: Offset(0),
-            watermark: Watermark::START,
-            ended: false,
             identity: partition.identity.clone(),
+            ..PartitionMark::beginning(Offset(0))
         };
         (partition.name.clone(), mark)
     });
     SourceMark {
         partitions: partitions.collect(),
+        watermark: Watermark::START,
     }
 }
 

@@ -19,6 +19,7 @@ mod json;
 mod number;
 mod object;
 mod options;
+mod records;
 mod rows;
 mod scan;
 mod text;
@@ -38,6 +39,7 @@ pub use options::{
     CsvOptions, FORMATS, Format, FormatError, FormatKind, FormatOption, FormatOptions, OptionKind,
     TimestampFormat, format, parse_bytes,
 };
+pub use records::{Positions, Records};
 pub use text::value_text;
 
 use crate::types::{Offset, Reject, Span};
@@ -55,6 +57,9 @@ pub struct Block {
     pub line: u64,
     /// The names in a CSV file's header line, where there is one: columns are found by name.
     pub header: Option<Arc<Vec<String>>>,
+    /// The records, where the source knows them: what a topic holds is one record per message,
+    /// whatever bytes are in it. Without it, the format's framing tells them apart.
+    pub records: Option<Arc<Records>>,
 }
 
 /// What became of the records of a block.

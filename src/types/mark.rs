@@ -27,6 +27,9 @@ pub struct Mark {
 pub struct SourceMark {
     /// By partition name.
     pub partitions: BTreeMap<String, PartitionMark>,
+    /// How far event time had come: it stays there while every partition is idle.
+    #[serde(default, skip_serializing_if = "Watermark::is_start")]
+    pub watermark: Watermark,
 }
 
 /// One partition's position at the end of an epoch.
@@ -38,9 +41,52 @@ pub struct PartitionMark {
     pub watermark: Watermark,
     /// Whether the input is known to end here.
     pub ended: bool,
+    /// Whether event time does not wait for it: nothing has come for a while.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub idle: bool,
+    /// Where it came back after being idle, or came for the first time, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub floors: Vec<Floor>,
+    /// The first record of the first run.
+    #[serde(default)]
+    pub first: Offset,
     /// What must not have changed for `offset` to mean the same: a file's size and checksum.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
+}
+
+/// From `offset` on, a partition's watermark is at least this: event time had come so far while
+/// nobody waited for it. A replay applies it at the same record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Floor {
+    /// The first record that it holds for.
+    pub offset: Offset,
+    /// The least watermark before that record.
+    pub watermark: Watermark,
+}
+
+impl PartitionMark {
+    /// Nothing read yet, and reading begins at `offset`.
+    #[must_use]
+    pub fn beginning(offset: Offset) -> Self {
+        Self {
+            offset,
+            watermark: Watermark::START,
+            ended: false,
+            idle: false,
+            floors: Vec::new(),
+            first: offset,
+            identity: None,
+        }
+    }
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for a reference"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// What became of the records of one source for one INSERT. The four add up to what was read.

@@ -41,6 +41,12 @@ impl Watermark {
     /// The input has ended: everything closes.
     pub const END: Self = Self(i64::MAX);
 
+    /// Whether nothing is known yet.
+    #[must_use]
+    pub fn is_start(&self) -> bool {
+        *self == Self::START
+    }
+
     /// The watermark that a row at `time` allows, given the bound in `WATERMARK FOR`.
     #[must_use]
     pub fn behind(time: EventTime, bound_us: i64) -> Self {
@@ -62,6 +68,12 @@ impl Watermark {
     #[must_use]
     pub fn has_reached(self, end: EventTime) -> bool {
         self.0 >= end.0
+    }
+}
+
+impl Default for Watermark {
+    fn default() -> Self {
+        Self::START
     }
 }
 

@@ -156,6 +156,7 @@ impl<R: Read> Cutter<R> {
             end: self.position,
             line: self.line,
             header: self.header.clone(),
+            records: None,
         };
         loop {
             let line_end = memchr::memchr(b'\n', &self.buffer);
@@ -182,6 +183,7 @@ impl<R: Read> Cutter<R> {
             end: self.position,
             line,
             header: self.header.clone(),
+            records: None,
         }
     }
 

@@ -406,6 +406,7 @@ impl Reader for GeneratorReader {
             end: Offset(self.next),
             line: 0,
             header: None,
+            records: None,
         }))
     }
 }

@@ -8,6 +8,7 @@ use super::*;
 use crate::dataflow::chain::Indexes;
 use crate::dataflow::schedule::Stop;
 use crate::dataflow::zones::zones;
+use crate::format::Positions;
 use crate::plan::{Insert, Node, Operator, Pipeline, Place as FilePlace, Settings};
 
 /// One source whose rows go straight to one INSERT.
@@ -106,7 +107,7 @@ fn rows(range: std::ops::Range<i64>) -> Arrival {
         rejects: Vec::new(),
         bytes: Arc::default(),
         line: 0,
-        start,
+        positions: Positions::Bytes { start },
         from: start,
         end: Offset(range.end as u64),
     })
@@ -119,10 +120,10 @@ fn mark(offset: u64, ended: bool) -> PartitionMark {
         (next, false) => Watermark::behind(crate::types::EventTime(next as i64 - 1), 0),
     };
     PartitionMark {
-        offset: Offset(offset),
         watermark,
         ended,
-        identity: None,
+        first: Offset(0),
+        ..PartitionMark::beginning(Offset(offset))
     }
 }
 

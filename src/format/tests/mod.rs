@@ -44,6 +44,7 @@ fn block(bytes: impl Into<Vec<u8>>) -> Block {
         start: Offset(0),
         line: 1,
         header: None,
+        records: None,
     }
 }
 

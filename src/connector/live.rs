@@ -1,0 +1,62 @@
+//! Sources that go on: the partitions of a topic, read by one consumer per worker.
+//!
+//! ```text
+//!   consumer (one thread): poll ──▶ (partition, block | caught up | away), in each one's order
+//! ```
+
+use std::time::Duration;
+
+use super::ConnectorError;
+use crate::format::Block;
+use crate::types::Offset;
+
+/// A source whose partitions have no end.
+pub trait Live: Send + Sync {
+    /// Where a first run begins to read each of the partitions that `Source::partitions` names.
+    fn beginning(&self) -> Result<Vec<Offset>, ConnectorError>;
+
+    /// Where each of them ends now: a run that stops when it has caught up stops there.
+    fn ends(&self) -> Result<Vec<Offset>, ConnectorError>;
+
+    /// Reads these partitions (by index) from these positions on. Asks nothing of the outside
+    /// before the first `poll`.
+    fn consumer(&self, from: &[(usize, Offset)]) -> Result<Box<dyn Consumer>, ConnectorError>;
+
+    /// How many partitions there are now: never fewer than before. The new ones begin at their
+    /// first record.
+    fn count_partitions(&self) -> Result<usize, ConnectorError>;
+
+    /// Tells the outside how far the partitions are committed, for people's eyes only: nothing
+    /// is ever read from there. What goes wrong is nobody's trouble.
+    fn show_progress(&self, committed: &[(usize, Offset)]);
+}
+
+/// Reads some partitions of a source, in one thread.
+pub trait Consumer: Send {
+    /// What has come, waiting for it at most this long. Contact that is lost is no error: it is
+    /// waited for, and said once in the log.
+    fn poll(&mut self, wait: Duration) -> Result<Vec<(usize, Fetched)>, ConnectorError>;
+
+    /// Reads no more of this partition until `resume`; a little may still come.
+    fn pause(&mut self, partition: usize) -> Result<(), ConnectorError>;
+
+    /// Reads on where it was.
+    fn resume(&mut self, partition: usize) -> Result<(), ConnectorError>;
+
+    /// Reads one more partition.
+    fn add(&mut self, partition: usize, from: Offset) -> Result<(), ConnectorError>;
+}
+
+/// What came from a partition.
+#[derive(Debug)]
+pub enum Fetched {
+    /// Records, with their `Block::records`. `start` is where the consumer stood, `end` where it
+    /// stands now: one past the last record.
+    Block(Block),
+    /// There is nothing beyond this position now: said each time the end is reached, by a leader
+    /// that lives. Positions that hold no record (a transaction's markers) are behind it.
+    CaughtUp(Offset),
+    /// Nobody answers for the partition now; when somebody does again, `CaughtUp` is said anew
+    /// if it is so.
+    Away,
+}
