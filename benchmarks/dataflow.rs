@@ -27,15 +27,17 @@ use tidemark::dataflow::chain::{Chain, Indexes};
 use tidemark::dataflow::outcome::Shared;
 use tidemark::dataflow::publish::{Line, Publish, PublishSpec};
 use tidemark::dataflow::render::{DestinationPart, Parts, SourcePart, positions_needed, render};
+use tidemark::dataflow::report::Positions;
 use tidemark::dataflow::schedule::Schedule;
 use tidemark::dataflow::seal::Lane;
-use tidemark::dataflow::source::{AtEnd, Pace, SourceSpec, SourceTask};
+use tidemark::dataflow::source::{AtEnd, Pace, SourceSpec, SourceTask, Start};
 use tidemark::dataflow::state::State;
+use tidemark::dataflow::tide::Tide;
 use tidemark::dataflow::zones::zones;
-use tidemark::format::Positions;
+use tidemark::format::Positions as Places;
 use tidemark::plan::{Node, Operator, Pipeline};
 use tidemark::sql::{Given, SourceText};
-use tidemark::types::{Clock, Epoch, Mark, Offset, PartitionMark, Span};
+use tidemark::types::{Clock, Epoch, Mark, Offset, PartitionMark, Span, Watermark};
 use timely::dataflow::operators::probe::Handle;
 
 #[global_allocator]
@@ -222,7 +224,7 @@ impl Inbox for Rounds {
                 rejects: Vec::new(),
                 bytes: Arc::default(),
                 line: 0,
-                positions: Positions::Bytes { start },
+                positions: Places::Bytes { start },
                 from: start,
                 end: Offset(self.given),
             }),
@@ -232,6 +234,10 @@ impl Inbox for Rounds {
     fn park(&mut self, _: usize) {}
 
     fn resume(&mut self, _: usize) {}
+
+    fn is_quiet(&self, _: usize) -> bool {
+        false
+    }
 }
 
 fn plan(scenario: &Scenario) -> Pipeline {
@@ -260,15 +266,22 @@ fn run_once(scenario: &Scenario, batches: &Arc<Vec<Columns>>, rows: u64) -> usiz
         let (probe, state, shared) = (Handle::new(), State::default(), Arc::new(Shared::default()));
         let (destination, committer) = destination(&pipeline, &shared);
         worker.dataflow::<u64, _, _>(|scope| {
+            let tide = Tide::new(Positions::new([(0, 1)]), Epoch(0));
             let parts = Parts {
                 pipeline: &pipeline,
                 zones: &zones(&pipeline),
                 indexes: &Indexes::new(),
                 partitions: &BTreeMap::from([(0, 1)]),
                 shared: &shared,
-                sources: vec![source(&pipeline, &shared, (batches, rows, step_us))],
+                sources: vec![source(
+                    &pipeline,
+                    &shared,
+                    tide.clone(),
+                    (batches, rows, step_us),
+                )],
                 destinations: vec![destination],
                 state: &state,
+                tide,
             };
             render(scope, parts, &probe, 256 << 20);
         });
@@ -325,9 +338,14 @@ fn source(
         inserts: Arc::new(vec!["out".to_owned()]),
         pace: Pace::Count { arrivals: 12 },
         at_end: AtEnd::Close,
+        idle_after: None,
     };
     let schedule = Schedule::new(Epoch(0), vec![], Epoch(0));
-    let start = BTreeMap::from([(0, begin)]);
+    let start = Start {
+        partitions: BTreeMap::from([(0, begin)]),
+        watermark: Watermark::START,
+        tide,
+    };
     let (shared, clock) = (Arc::clone(shared), Clock::machine());
     SourcePart {
         table: 0,

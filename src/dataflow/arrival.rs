@@ -13,8 +13,8 @@ use crate::types::{Offset, Span};
 pub enum Arrival {
     /// Decoded and checked records.
     Rows(ArrivedRows),
-    /// It has been read to its end, for now: more may come.
-    CaughtUp,
+    /// It has been read to its end, which is here for now: more may come.
+    CaughtUp(Offset),
     /// Whether it has been read to its end is not known any more: nobody answers for it.
     Away,
     /// It exists, from this position on, and nobody knew of it before.
@@ -113,4 +113,7 @@ pub trait Inbox {
 
     /// The worker wants this partition again.
     fn resume(&mut self, partition: usize);
+
+    /// Whether all that has come of this partition has been taken, and what comes would be.
+    fn is_quiet(&self, partition: usize) -> bool;
 }

@@ -4,9 +4,10 @@
 //! |---|---|
 //! | `zones` | which part of the plan runs on the source's worker |
 //! | `step`, `assign`, `lookup`, `chain` | the stateless operators of a source, on one batch |
-//! | `source`, `arrival`, `schedule`, `credit` | arrivals in, epochs closed, bytes on their way bounded |
+//! | `source`, `partition`, `arrival` | arrivals in, rows and watermarks out |
+//! | `schedule`, `pace`, `credit` | epochs closed, bytes on their way bounded |
 //! | `letters` | the rows of a dead-letter table |
-//! | `report` | how an epoch's watermark becomes exact |
+//! | `report`, `tide` | how an epoch's watermark becomes exact, and what sources see of it |
 //! | `packet`, `roles` | what flows along an edge, and the columns it carries besides a node's own |
 //! | `group`, `aggregate`, `latest` | what keeps a row per group |
 //! | `seal`, `publish` | an epoch's changes, consolidated and handed to a destination |
@@ -24,7 +25,9 @@ pub mod latest;
 pub mod letters;
 pub mod lookup;
 pub mod outcome;
+pub mod pace;
 pub mod packet;
+mod partition;
 pub mod publish;
 pub mod render;
 pub mod report;
@@ -35,4 +38,5 @@ pub mod shell;
 pub mod source;
 pub mod state;
 pub mod step;
+pub mod tide;
 pub mod zones;

@@ -12,6 +12,8 @@ use crate::types::{Fates, Watermark};
 pub struct Shared {
     stopping: Arc<AtomicBool>,
     failed: AtomicBool,
+    /// A snapshot is wanted.
+    cut: AtomicBool,
     /// Nothing is published any more, although nothing failed.
     withheld: AtomicBool,
     failure: Mutex<Option<Failure>>,
@@ -134,6 +136,16 @@ impl Shared {
     #[must_use]
     pub fn failure(&self) -> Option<Failure> {
         lock(&self.failure).clone()
+    }
+
+    /// Asks for a snapshot, at the end of the next epoch.
+    pub fn want_cut(&self) {
+        self.cut.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether a snapshot is wanted; the one who learns it sees to it.
+    pub fn take_cut(&self) -> bool {
+        self.cut.swap(false, Ordering::SeqCst)
     }
 
     /// Adds what became of some records of `table` for `insert`.

@@ -25,6 +25,7 @@ use super::report::Positions;
 use super::shell::{self, Address, Edge, SourceShell};
 use super::source::SourceTask;
 use super::state::State;
+use super::tide::Tide;
 use super::zones::Zone;
 use crate::plan::{Node, NodeId, Operator, Pipeline, TableId};
 
@@ -49,6 +50,8 @@ pub struct Parts<'a, I> {
     pub destinations: Vec<DestinationPart>,
     /// The state of this worker.
     pub state: &'a State,
+    /// How far event time is, for this worker's sources.
+    pub tide: Tide,
 }
 
 /// A source on this worker.
@@ -148,6 +151,7 @@ pub fn render<'scope, I: Inbox + 'static>(
         letters.extend(destination.map(|destination| (destination, out.letters)));
     }
     let reports = scope.concatenate(reports);
+    shell::tide(reports.clone(), parts.tide);
     let built = Built {
         pipeline,
         zones,

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::TableId;
-use crate::types::{Epoch, PartitionMark, SourceMark, Watermark};
+use crate::types::{Epoch, Fates, PartitionMark, SourceMark, Watermark};
 
 /// What one worker's partitions of one source have reached at the end of an epoch. Partitions
 /// that did not move since the last report are left out.
@@ -24,22 +24,82 @@ pub struct Report {
     pub table: TableId,
     /// By index of the partition.
     pub partitions: Vec<(usize, PartitionMark)>,
+    /// Event time is at least here: it was, where this run begins or at the last stop.
+    pub reached: Watermark,
+    /// What became of the records of this epoch, by INSERT.
+    pub fates: Vec<(usize, Fates)>,
+    /// A snapshot is to be cut at the end of this epoch.
+    pub cut: bool,
 }
 
 /// The partitions of every source that a node reads, and where each is.
 #[derive(Clone, Debug)]
 pub struct Positions {
-    sources: BTreeMap<TableId, Vec<Option<PartitionMark>>>,
+    sources: BTreeMap<TableId, SourcePositions>,
     pending: BTreeMap<Epoch, Vec<Report>>,
+}
+
+/// Where one source is.
+#[derive(Clone, Debug)]
+struct SourcePositions {
+    partitions: Vec<Option<PartitionMark>>,
+    /// The highest watermark so far: event time does not go back.
+    reached: Watermark,
+    fates: BTreeMap<usize, Fates>,
+}
+
+impl SourcePositions {
+    fn complete(&mut self, report: Report) {
+        for (partition, mark) in report.partitions {
+            if partition >= self.partitions.len() {
+                self.partitions.resize(partition + 1, None);
+            }
+            if let Some(before) = &self.partitions[partition] {
+                assert!(
+                    mark.watermark >= before.watermark && mark.offset >= before.offset,
+                    "partition {partition} went back from {before:?} to {mark:?}"
+                );
+            }
+            self.partitions[partition] = Some(mark);
+        }
+        self.reached = self.reached.max(report.reached);
+        for (insert, fates) in report.fates {
+            *self.fates.entry(insert).or_default() += fates;
+        }
+    }
+
+    /// Event time moves to the minimum over the partitions that it waits for. A source without
+    /// partitions has nothing to wait for; one whose partitions are all idle stands still.
+    fn advance(&mut self) {
+        let waited_for = self.partitions.iter().filter_map(|mark| match mark {
+            None => Some(Watermark::START),
+            Some(mark) => (!mark.idle).then_some(mark.watermark),
+        });
+        let minimum = match waited_for.min() {
+            None if self.partitions.is_empty() => Watermark::END,
+            None => Watermark::START,
+            Some(minimum) => minimum,
+        };
+        self.reached = self.reached.max(minimum);
+    }
 }
 
 impl Positions {
     /// Nothing known yet of `sources`, given with their numbers of partitions.
     #[must_use]
     pub fn new(sources: impl IntoIterator<Item = (TableId, usize)>) -> Self {
+        let unknown = |count| {
+            let mut positions = SourcePositions {
+                partitions: vec![None; count],
+                reached: Watermark::START,
+                fates: BTreeMap::new(),
+            };
+            positions.advance();
+            positions
+        };
         let sources = sources
             .into_iter()
-            .map(|(table, count)| (table, vec![None; count]));
+            .map(|(table, count)| (table, unknown(count)));
         Self {
             sources: sources.collect(),
             pending: BTreeMap::new(),
@@ -59,66 +119,59 @@ impl Positions {
         self.pending.keys().copied()
     }
 
-    /// `epoch` is complete: applies what was heard for it and for those before it.
-    pub fn complete(&mut self, epoch: Epoch) {
+    /// `epoch` is complete: applies what was heard for it and for those before it. Returns
+    /// whether a snapshot is to be cut here.
+    pub fn complete(&mut self, epoch: Epoch) -> bool {
         let later = self.pending.split_off(&epoch.next());
-        for report in std::mem::replace(&mut self.pending, later)
-            .into_values()
-            .flatten()
-        {
-            let known = self
-                .sources
-                .get_mut(&report.table)
-                .expect("heard only of these");
-            for (partition, mark) in report.partitions {
-                if let Some(before) = &known[partition] {
-                    assert!(
-                        mark.watermark >= before.watermark && mark.offset >= before.offset,
-                        "partition {partition} went back from {before:?} to {mark:?}"
-                    );
-                }
-                known[partition] = Some(mark);
+        let mut cut = false;
+        for (_, reports) in std::mem::replace(&mut self.pending, later) {
+            for report in reports {
+                cut |= report.cut;
+                let known = self.sources.get_mut(&report.table);
+                known.expect("heard only of these").complete(report);
+            }
+            for known in self.sources.values_mut() {
+                known.advance();
             }
         }
+        cut
     }
 
-    /// `W` of the last complete epoch: the minimum over all partitions of all sources. A source
-    /// without partitions has nothing to wait for.
+    /// `W` of the last complete epoch: the minimum over all sources.
     #[must_use]
     pub fn watermark(&self) -> Watermark {
-        self.sources
-            .values()
-            .flatten()
-            .map(|mark| {
-                mark.as_ref()
-                    .map_or(Watermark::START, |mark| mark.watermark)
-            })
-            .min()
-            .unwrap_or(Watermark::END)
+        let sources = self.sources.values().map(|source| source.reached);
+        sources.min().unwrap_or(Watermark::END)
     }
 
     /// The same for one source.
     #[must_use]
     pub fn watermark_of(&self, table: TableId) -> Watermark {
-        let marks = self.sources[&table].iter();
-        marks
-            .map(|mark| {
-                mark.as_ref()
-                    .map_or(Watermark::START, |mark| mark.watermark)
-            })
-            .min()
-            .unwrap_or(Watermark::END)
+        self.sources[&table].reached
     }
 
-    /// Where `table`'s partitions are, by the names given. Partitions never heard of are left out.
+    /// What became of `table`'s records up to the last complete epoch, by INSERT.
+    #[must_use]
+    pub fn fates(&self, table: TableId) -> &BTreeMap<usize, Fates> {
+        &self.sources[&table].fates
+    }
+
+    /// Where `table`'s partitions are, by the names given; one without a name has its number.
+    /// Partitions never heard of are left out.
     #[must_use]
     pub fn source_mark(&self, table: TableId, names: &[String]) -> SourceMark {
         let known = &self.sources[&table];
-        let named = names.iter().zip(known);
+        let name = |index: usize| {
+            names
+                .get(index)
+                .cloned()
+                .unwrap_or_else(|| index.to_string())
+        };
+        let marks = known.partitions.iter().enumerate();
         SourceMark {
-            watermark: Watermark::START,
-            partitions: named
-                .filter_map(|(name, mark)| Some((name.clone(), mark.clone()?)))
+            watermark: known.reached,
+            partitions: marks
+                .filter_map(|(index, mark)| Some((name(index), mark.clone()?)))
                 .collect(),
         }
     }
@@ -138,6 +191,7 @@ mod tests {
         Report {
             table: 0,
             partitions: vec![(partition, mark)],
+            ..Report::default()
         }
     }
 

@@ -12,7 +12,7 @@
 
 use std::collections::VecDeque;
 
-use crate::types::{Epoch, PartitionMark};
+use crate::types::{Epoch, PartitionMark, Watermark};
 
 /// The end of a stretch of replay: what some destination's mark says of one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,16 @@ pub struct Stop {
     pub epoch: Epoch,
     /// Where each partition stood at its end. A partition without a place is not read.
     pub partitions: Vec<Option<PartitionMark>>,
+    /// How far event time was.
+    pub watermark: Watermark,
+}
+
+impl Stop {
+    /// Where a partition stood, if it was known.
+    #[must_use]
+    pub fn of(&self, partition: usize) -> Option<&PartitionMark> {
+        self.partitions.get(partition)?.as_ref()
+    }
 }
 
 /// The epochs of one source on one worker.
@@ -108,6 +118,7 @@ mod tests {
         Stop {
             epoch: Epoch(epoch),
             partitions: Vec::new(),
+            watermark: Watermark::START,
         }
     }
 

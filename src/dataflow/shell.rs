@@ -31,6 +31,7 @@ use super::report::Report;
 use super::roles::{counts, with_counts};
 use super::source::{Outlet, Progress, SourceTask};
 use super::step::{Action, Piece, Turned, plain};
+use super::tide::Tide;
 use crate::plan::NodeId;
 use crate::types::Epoch;
 
@@ -346,6 +347,24 @@ pub fn address<'scope>(input: Edge<'scope>, name: &str, to: Address) -> Edge<'sc
         }
     });
     stream
+}
+
+/// Keeps a worker's tide: hears every source, and says what is complete.
+pub fn tide(reports: Edge<'_>, tide: Tide) {
+    let mut builder = OperatorBuilder::new("tide".to_owned(), reports.scope());
+    let mut reports = builder.new_input(reports, route());
+    builder.build(move |_| {
+        move |frontiers: &[MutableAntichain<u64>]| {
+            reports.for_each(|capability, packets| {
+                for packet in packets.packets.drain(..) {
+                    if let Packet::Report { report, .. } = packet {
+                        tide.hear(Epoch(*capability.time()), report);
+                    }
+                }
+            });
+            tide.advance(frontier(frontiers));
+        }
+    });
 }
 
 /// Groups on one worker before the exchange.

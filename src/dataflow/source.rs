@@ -10,6 +10,7 @@
 //! are cut exactly at the offsets of the mark that the stretch ends with, and what lies beyond
 //! waits, its partition parked, until every partition is there.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,29 +25,16 @@ use super::assign::Passed;
 use super::chain::{Chain, Place};
 use super::letters::{self, Letter};
 use super::outcome::{Failure, Shared};
+use super::pace::Cuts;
+pub use super::pace::Pace;
+use super::partition::PartitionState;
 use super::report::Report;
 use super::schedule::Schedule;
 use super::step::{Turned, plain};
+use super::tide::Tide;
 use crate::format::RejectedRecord;
 use crate::plan::{NodeId, TableId};
-use crate::types::{Clock, Epoch, Fates, Offset, PartitionMark, Reason, Span, Watermark};
-
-/// When epochs close.
-#[derive(Clone, Copy, Debug)]
-pub enum Pace {
-    /// When this much time has passed.
-    Interval(Duration),
-    /// After a pseudo-random number of arrivals: for tests, which cut epochs anywhere.
-    Arrivals {
-        /// Which sequence of cuts.
-        seed: u64,
-    },
-    /// After so many arrivals: for benchmarks, whose epochs hold so many rows.
-    Count {
-        /// How many.
-        arrivals: u64,
-    },
-}
+use crate::types::{Clock, Epoch, Fates, PartitionMark, Reason, Span, Watermark};
 
 /// What the end of a partition means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,18 +76,8 @@ pub struct SourceSpec {
     pub pace: Pace,
     /// What the end of a partition means.
     pub at_end: AtEnd,
-}
-
-/// What is known of a partition of this worker.
-#[derive(Debug)]
-struct PartitionState {
-    mark: PartitionMark,
-    /// Something to report since the last epoch closed.
-    moved: bool,
-    /// Read to its end, whether or not that ends event time.
-    done: bool,
-    /// What lies beyond the stop of this stretch.
-    held: VecDeque<Arrival>,
+    /// Event time waits no longer than this for a partition that has been read to its end.
+    pub idle_after: Option<Duration>,
 }
 
 /// One source on one worker.
@@ -108,16 +86,40 @@ pub struct SourceTask<I> {
     inbox: I,
     shared: Arc<Shared>,
     schedule: Schedule,
+    tide: Tide,
     partitions: BTreeMap<usize, PartitionState>,
+    /// Taken from the inbox before and to be looked at first.
     ready: VecDeque<(usize, Arrival)>,
     clock: Clock,
+    cuts: Cuts,
     /// The open epoch holds rows.
     spent: bool,
-    /// The open epoch is to be cut at the next occasion, and the state of the sequence of cuts.
-    cut_wanted: bool,
-    sequence: u64,
+    /// How far event time had come where this run begins, or at the last stop.
+    reached: Watermark,
+    /// What became of the records since the last epoch closed.
+    fates: BTreeMap<usize, Fates>,
     /// It has been said that records are rejected.
     warned: bool,
+}
+
+impl SourceSpec {
+    /// The name of a partition; one found since the start has its number for a name.
+    fn partition(&self, index: usize) -> Cow<'_, str> {
+        self.partitions
+            .get(index)
+            .map_or_else(|| index.to_string().into(), |name| name.into())
+    }
+}
+
+/// Where a source begins on a worker.
+#[derive(Debug)]
+pub struct Start {
+    /// This worker's partitions.
+    pub partitions: BTreeMap<usize, PartitionMark>,
+    /// How far event time had come.
+    pub watermark: Watermark,
+    /// How far it is, over all sources.
+    pub tide: Tide,
 }
 
 /// What a step came to.
@@ -136,41 +138,33 @@ impl<I: Inbox> SourceTask<I> {
     pub fn new(
         spec: SourceSpec,
         inbox: I,
-        start: BTreeMap<usize, PartitionMark>,
+        start: Start,
         schedule: Schedule,
         shared: Arc<Shared>,
         clock: Clock,
     ) -> Self {
-        let state = |mark| PartitionState {
-            mark,
-            moved: true,
-            done: false,
-            held: VecDeque::new(),
-        };
         for insert in spec.chain.inserts() {
             // An INSERT is accounted for even if nothing ever comes.
             shared.count(insert, spec.table, Fates::default());
         }
-        let sequence = match spec.pace {
-            Pace::Interval(_) | Pace::Count { .. } => 0,
-            Pace::Arrivals { seed } => seed,
-        };
-        Self {
-            partitions: start
-                .into_iter()
-                .map(|(index, mark)| (index, state(mark)))
-                .collect(),
+        let state = |(index, mark)| (index, PartitionState::new(mark));
+        let mut task = Self {
+            partitions: start.partitions.into_iter().map(state).collect(),
+            reached: start.watermark,
+            tide: start.tide,
             ready: VecDeque::new(),
             spent: false,
-            cut_wanted: false,
-            sequence,
+            fates: BTreeMap::new(),
+            cuts: Cuts::new(spec.pace),
             warned: false,
             spec,
             inbox,
             shared,
             schedule,
             clock,
-        }
+        };
+        task.begin_stretch();
+        task
     }
 
     /// The epoch that rows go to.
@@ -204,12 +198,13 @@ impl<I: Inbox> SourceTask<I> {
         if !credit && !self.schedule.is_last_of_stretch() {
             return Progress::Waiting(Duration::from_millis(1));
         }
+        self.give_floors();
         let Some((partition, arrival)) = self.ready.pop_front().or_else(|| self.inbox.take())
         else {
-            return Progress::Waiting(self.until_tick());
+            return Progress::Waiting(self.cuts.until_tick(self.clock.elapsed()));
         };
         match self.admit(partition, arrival) {
-            None | Some(Arrival::CaughtUp | Arrival::Away | Arrival::Found(_)) => {}
+            None | Some(Arrival::CaughtUp(_) | Arrival::Away | Arrival::Found(_)) => {}
             Some(Arrival::End) => self.end(partition),
             Some(Arrival::Rows(rows)) => {
                 self.spent = true;
@@ -219,18 +214,16 @@ impl<I: Inbox> SourceTask<I> {
                         .fail(Failure::new(message).because(plain(&error)));
                     return Progress::Finished;
                 }
-                self.cut();
+                self.cuts.arrived();
             }
         }
         Progress::Worked
     }
 
     fn close_on_time(&mut self, credit: bool, outlet: &mut impl Outlet) {
-        let live = self.schedule.stop().is_none();
-        let due = match self.spec.pace {
-            Pace::Interval(interval) if live => {
-                let ticks = self.clock.elapsed().as_micros() / interval.as_micros().max(1);
-                let ticks = u64::try_from(ticks).expect("a run ends before 2^64 intervals");
+        let elapsed = self.clock.elapsed();
+        let due = match self.cuts.ticks(elapsed) {
+            Some(ticks) if self.schedule.stop().is_none() => {
                 let due = self.schedule.due(ticks);
                 // Only closed epochs give credit back: whoever has none does not wait for time.
                 if !credit && self.spent {
@@ -241,8 +234,8 @@ impl<I: Inbox> SourceTask<I> {
             }
             // A replay has so many epochs and no more: it spends one when the bytes of the open
             // one ask for it, and not because time passes.
-            Pace::Interval(_) | Pace::Arrivals { .. } | Pace::Count { .. } => {
-                let wanted = std::mem::take(&mut self.cut_wanted) || (!credit && self.spent);
+            Some(_) | None => {
+                let wanted = self.cuts.take() || (!credit && self.spent);
                 if wanted {
                     self.schedule.next()
                 } else {
@@ -251,49 +244,56 @@ impl<I: Inbox> SourceTask<I> {
             }
         };
         if due > self.schedule.open() {
+            self.rest(elapsed);
             outlet.close(self.report(), Some(due));
             self.schedule.advance(due);
             self.spent = false;
         }
     }
 
-    /// After an arrival: whether the epoch is to be cut here.
-    fn cut(&mut self) {
-        self.cut_wanted |= match self.spec.pace {
-            Pace::Interval(_) => false,
-            Pace::Count { arrivals } => {
-                self.sequence += 1;
-                self.sequence.is_multiple_of(arrivals)
-            }
-            Pace::Arrivals { .. } => {
-                // About every third, by a linear congruential sequence.
-                let next = self.sequence.wrapping_mul(6_364_136_223_846_793_005);
-                self.sequence = next.wrapping_add(1);
-                (self.sequence >> 33).is_multiple_of(3)
-            }
+    /// Event time stops waiting for partitions that have had nothing to say for long.
+    fn rest(&mut self, now: Duration) {
+        let Some(timeout) = self
+            .spec
+            .idle_after
+            .filter(|_| self.schedule.stop().is_none())
+        else {
+            return;
         };
+        for (&index, state) in &mut self.partitions {
+            if self.inbox.is_quiet(index) {
+                state.rest(now, timeout);
+            }
+        }
     }
 
-    fn until_tick(&self) -> Duration {
-        match self.spec.pace {
-            Pace::Arrivals { .. } | Pace::Count { .. } => Duration::from_millis(1),
-            Pace::Interval(interval) => {
-                let interval = interval.as_micros().max(1);
-                let rest = interval - self.clock.elapsed().as_micros() % interval;
-                Duration::from_micros(u64::try_from(rest).unwrap_or(1))
+    /// Partitions that have announced themselves go on where event time is.
+    fn give_floors(&mut self) {
+        for (&index, state) in &mut self.partitions {
+            let Some(announced) = state.returning() else {
+                continue;
+            };
+            let before = Epoch(announced.0.saturating_sub(1));
+            if let Some(watermark) = self.tide.watermark(self.spec.table, before) {
+                state.take_floor(watermark);
+                self.ready
+                    .extend(state.held.drain(..).map(|arrival| (index, arrival)));
+                self.inbox.resume(index);
             }
         }
     }
 
     fn report(&mut self) -> Report {
-        let moved = self.partitions.iter_mut().filter(|(_, state)| state.moved);
-        let partitions = moved.map(|(&index, state)| {
-            state.moved = false;
-            (index, state.mark.clone())
-        });
+        let reports = self
+            .partitions
+            .iter_mut()
+            .filter_map(|(&index, state)| Some((index, state.report()?)));
         Report {
             table: self.spec.table,
-            partitions: partitions.collect(),
+            partitions: reports.collect(),
+            reached: self.reached,
+            fates: std::mem::take(&mut self.fates).into_iter().collect(),
+            cut: self.schedule.stop().is_none() && self.shared.take_cut(),
         }
     }
 
@@ -301,24 +301,26 @@ impl<I: Inbox> SourceTask<I> {
         let Some(stop) = self.schedule.stop() else {
             return false;
         };
-        self.partitions
-            .iter()
-            .all(|(&index, state)| match &stop.partitions[index] {
-                None => true,
-                Some(mark) => {
-                    assert!(
-                        state.mark.offset <= mark.offset,
-                        "partition {index} of `{}` ran past {}",
-                        self.spec.name,
-                        mark.offset
-                    );
-                    state.mark.offset == mark.offset && state.mark.ended == mark.ended
-                }
-            })
+        self.partitions.iter().all(|(&index, state)| {
+            let at = stop.of(index);
+            assert!(
+                at.is_none_or(|at| state.mark.offset <= at.offset),
+                "partition {index} of `{}` ran past {at:?}",
+                self.spec.name
+            );
+            state.is_at(at)
+        })
     }
 
     /// Every partition stands where the mark says: its epoch ends here, exactly.
     fn pass_stop(&mut self, outlet: &mut impl Outlet) {
+        let stop = self.schedule.stop().expect("stands at it").clone();
+        for (&index, state) in &mut self.partitions {
+            if let Some(mark) = stop.of(index) {
+                state.end_stretch(mark);
+            }
+        }
+        self.reached = stop.watermark;
         self.check_watermarks();
         let open = self.schedule.open();
         let last = self.schedule.reached();
@@ -334,6 +336,7 @@ impl<I: Inbox> SourceTask<I> {
         outlet.close(self.report(), Some(next));
         self.schedule.advance(next);
         self.spent = false;
+        self.begin_stretch();
         for (&index, state) in &mut self.partitions {
             self.ready
                 .extend(state.held.drain(..).map(|arrival| (index, arrival)));
@@ -341,11 +344,20 @@ impl<I: Inbox> SourceTask<I> {
         }
     }
 
+    fn begin_stretch(&mut self) {
+        let Some(stop) = self.schedule.stop() else {
+            return;
+        };
+        for (&index, state) in &mut self.partitions {
+            state.begin_stretch(stop.of(index));
+        }
+    }
+
     /// A replay must bring back the watermarks of the first run: they are a function of the rows.
     fn check_watermarks(&self) {
         let stop = self.schedule.stop().expect("stands at it");
         for (&index, state) in &self.partitions {
-            if let Some(mark) = &stop.partitions[index] {
+            if let Some(mark) = stop.of(index) {
                 assert_eq!(
                     state.mark.watermark, mark.watermark,
                     "the replay of partition {index} of `{}` differs from the first run",
@@ -355,33 +367,28 @@ impl<I: Inbox> SourceTask<I> {
         }
     }
 
-    /// Gives back what belongs to this stretch, and holds the rest.
+    /// Gives back what may go in now, and holds the rest.
     fn admit(&mut self, partition: usize, arrival: Arrival) -> Option<Arrival> {
-        let Some(stop) = self.schedule.stop() else {
-            return Some(arrival);
-        };
-        let stop = stop.partitions[partition].clone();
+        if let Arrival::Found(offset) = arrival {
+            self.partitions
+                .entry(partition)
+                .or_insert_with(|| PartitionState::unknown(offset));
+        }
         let state = self
             .partitions
             .get_mut(&partition)
             .expect("one of this worker's");
-        let limit = stop.as_ref().map_or(Offset(0), |mark| mark.offset);
-        let admitted = match arrival {
-            _ if !state.held.is_empty() => {
-                state.held.push_back(arrival);
-                None
+        let admitted = match self.schedule.stop() {
+            None => {
+                let (open, now) = (self.schedule.open(), self.clock.elapsed());
+                state.admit_live(arrival, open, now)
             }
-            Arrival::End if stop.is_some_and(|mark| mark.ended) => Some(Arrival::End),
-            Arrival::Rows(rows) if rows.end <= limit => Some(Arrival::Rows(rows)),
-            Arrival::Rows(rows) if rows.from < limit => {
-                let (before, after) = rows.split(limit);
-                state.held.push_back(Arrival::Rows(after));
-                Some(Arrival::Rows(before))
-            }
-            Arrival::CaughtUp | Arrival::Away | Arrival::Found(_) => None,
-            Arrival::Rows(_) | Arrival::End => {
-                state.held.push_back(arrival);
-                None
+            Some(stop) => {
+                let (now, next) = state.admit(arrival, stop.of(partition));
+                if let Some(next) = next {
+                    self.ready.push_front((partition, next));
+                }
+                now
             }
         };
         if !state.held.is_empty() {
@@ -391,10 +398,7 @@ impl<I: Inbox> SourceTask<I> {
     }
 
     fn end(&mut self, partition: usize) {
-        let stop = self
-            .schedule
-            .stop()
-            .and_then(|stop| stop.partitions[partition].as_ref());
+        let stop = self.schedule.stop().and_then(|stop| stop.of(partition));
         let stop_says_so = stop.is_some_and(|mark| mark.ended);
         let state = self
             .partitions
@@ -441,8 +445,10 @@ impl<I: Inbox> SourceTask<I> {
                 rejected,
                 ..Fates::default()
             };
-            self.shared.count(insert, self.spec.table, fates);
-            self.shared.count(insert, self.spec.table, rejects);
+            for fates in [fates, rejects] {
+                self.shared.count(insert, self.spec.table, fates);
+                *self.fates.entry(insert).or_default() += fates;
+            }
         }
         let records = arrived.rows.num_rows() as u64 + rejected;
         self.shared
@@ -453,7 +459,7 @@ impl<I: Inbox> SourceTask<I> {
         if let Some(schema) = &self.spec.letters {
             let letters = self.letters(arrived, &outcome.turned);
             if !letters.is_empty() {
-                let partition = &self.spec.partitions[partition];
+                let partition = &self.spec.partition(partition);
                 outlet.letters(letters::rows(&letters, &self.spec.name, partition, schema)?);
             }
         }
@@ -469,7 +475,7 @@ impl<I: Inbox> SourceTask<I> {
         self.warned = true;
         warn!(
             source = self.spec.name,
-            partition = self.spec.partitions[partition],
+            partition = &*self.spec.partition(partition),
             line = first.line,
             column = first.reject.column,
             reason = first.reject.message,

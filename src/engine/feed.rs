@@ -328,4 +328,9 @@ impl Inbox for WorkerInbox {
     fn resume(&mut self, partition: usize) {
         self.set_parked(partition, false);
     }
+
+    fn is_quiet(&self, _: usize) -> bool {
+        // What ends is never idle.
+        false
+    }
 }

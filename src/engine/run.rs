@@ -409,6 +409,7 @@ fn stops(sources: &[OpenedSource], resume: &Resume) -> Vec<Vec<Stop>> {
             Stop {
                 epoch: mark.epoch,
                 partitions: source.partitions.iter().map(place).collect(),
+                watermark: known.map_or(Watermark::START, |known| known.watermark),
             }
         };
         resume.stops.iter().map(stop).collect()

@@ -12,10 +12,12 @@ use crate::dataflow::chain::{Chain, Indexes};
 use crate::dataflow::outcome::Shared;
 use crate::dataflow::publish::{Line, Publish, PublishSpec};
 use crate::dataflow::render::{DestinationPart, Parts, SourcePart, positions_needed, render};
+use crate::dataflow::report::Positions;
 use crate::dataflow::schedule::{Schedule, Stop};
 use crate::dataflow::shell::Address;
-use crate::dataflow::source::{AtEnd, Pace, SourceSpec, SourceTask};
+use crate::dataflow::source::{AtEnd, Pace, SourceSpec, SourceTask, Start};
 use crate::dataflow::state::State;
+use crate::dataflow::tide::Tide;
 use crate::dataflow::zones::Zone;
 use crate::durability::Resume;
 use crate::plan::{NodeId, Pipeline, TableId};
@@ -84,6 +86,8 @@ pub fn work(plan: &Arc<WorkerPlan>, worker: &mut Worker) {
     let queue_bytes = plan.pipeline.settings.queue_bytes / shares;
     let state = State::default();
     let (index, peers) = (worker.index(), worker.peers());
+    let counts = plan.sources.iter().map(|s| (s.table, s.partitions.len()));
+    let tide = Tide::new(Positions::new(counts), Epoch(0));
     worker.dataflow_named::<u64, _, _>("pipeline", |scope| {
         let partitions = plan
             .sources
@@ -96,9 +100,10 @@ pub fn work(plan: &Arc<WorkerPlan>, worker: &mut Worker) {
             indexes: &plan.indexes,
             partitions: &partitions,
             shared: &plan.shared,
-            sources: plan.source_parts(index, peers),
+            sources: plan.source_parts(index, peers, &tide),
             destinations: plan.destination_parts(index, peers),
             state: &state,
+            tide,
         };
         render(scope, parts, &probe, queue_bytes);
     });
@@ -118,7 +123,12 @@ fn home(destination: usize, peers: usize) -> usize {
 }
 
 impl WorkerPlan {
-    fn source_parts(&self, worker: usize, peers: usize) -> Vec<SourcePart<WorkerInbox>> {
+    fn source_parts(
+        &self,
+        worker: usize,
+        peers: usize,
+        tide: &Tide,
+    ) -> Vec<SourcePart<WorkerInbox>> {
         let positions = positions_needed(&self.pipeline);
         let inserts = self.pipeline.inserts.iter();
         let names = inserts.map(|insert| self.pipeline.tables[insert.table].name.clone());
@@ -141,6 +151,7 @@ impl WorkerPlan {
                 inserts: Arc::clone(&names),
                 pace: self.pace,
                 at_end: self.at_end,
+                idle_after: None,
                 chain: chain.clone(),
             };
             let feed = &self.feeds[position];
@@ -148,7 +159,7 @@ impl WorkerPlan {
             SourcePart {
                 table: source.table,
                 name: source.name.clone(),
-                task: self.task(position, spec, worker, feed),
+                task: self.task(position, spec, worker, feed, tide),
                 edges: chain.edges().collect(),
                 letters_to: letters.map(|placed| {
                     let target = home(placed.destination, peers);
@@ -172,6 +183,7 @@ impl WorkerPlan {
         spec: SourceSpec,
         worker: usize,
         feed: &Arc<Feed>,
+        tide: &Tide,
     ) -> SourceTask<WorkerInbox> {
         let marks = &self.start[position].partitions;
         let own = spec.partitions.iter().enumerate();
@@ -183,6 +195,11 @@ impl WorkerPlan {
         let schedule = Schedule::new(Epoch(0), stops, self.resume.highest);
         let inbox = WorkerInbox::new(Arc::clone(feed), worker);
         let shared = Arc::clone(&self.shared);
+        let start = Start {
+            partitions: start,
+            watermark: self.start[position].watermark,
+            tide: tide.clone(),
+        };
         SourceTask::new(spec, inbox, start, schedule, shared, self.clock.clone())
     }
 

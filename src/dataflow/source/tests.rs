@@ -6,10 +6,12 @@ use arrow::datatypes::{DataType, Field, Schema};
 
 use super::*;
 use crate::dataflow::chain::Indexes;
+use crate::dataflow::report::Positions;
 use crate::dataflow::schedule::Stop;
 use crate::dataflow::zones::zones;
-use crate::format::Positions;
+use crate::format::Positions as Places;
 use crate::plan::{Insert, Node, Operator, Pipeline, Place as FilePlace, Settings};
+use crate::types::{Floor, Offset};
 
 /// One source whose rows go straight to one INSERT.
 fn pipeline() -> Pipeline {
@@ -56,12 +58,17 @@ impl Inbox for List {
     fn resume(&mut self, partition: usize) {
         self.parked.retain(|&other| other != partition);
     }
+
+    fn is_quiet(&self, partition: usize) -> bool {
+        !self.arrivals.iter().any(|(other, _)| *other == partition)
+    }
 }
 
 /// Rows and closings, as text.
 #[derive(Default)]
 struct Log {
     lines: Vec<String>,
+    reports: Vec<(Epoch, Report)>,
     open: u64,
 }
 
@@ -87,6 +94,7 @@ impl Outlet for Log {
         let partitions: Vec<String> = report.partitions.iter().map(at).collect();
         self.lines
             .push(format!("{} closes: {}", self.open, partitions.join(" ")));
+        self.reports.push((Epoch(self.open), report));
         self.open = next.map_or(0, |epoch| epoch.0);
     }
 }
@@ -107,7 +115,7 @@ fn rows(range: std::ops::Range<i64>) -> Arrival {
         rejects: Vec::new(),
         bytes: Arc::default(),
         line: 0,
-        positions: Positions::Bytes { start },
+        positions: Places::Bytes { start },
         from: start,
         end: Offset(range.end as u64),
     })
@@ -163,14 +171,19 @@ fn task(
         // A manual clock stands still: epochs close only where a stop or the end says so.
         pace: Pace::Interval(Duration::from_secs(1)),
         at_end,
+        idle_after: Some(Duration::from_secs(15)),
     };
     let inbox = List {
         arrivals: arrivals.into(),
         parked: Vec::new(),
     };
-    let start = (0..partitions)
-        .map(|index| (index, mark(0, false)))
-        .collect();
+    let start = Start {
+        partitions: (0..partitions)
+            .map(|index| (index, mark(0, false)))
+            .collect(),
+        watermark: Watermark::START,
+        tide: Tide::new(Positions::new([(0, partitions)]), Epoch(0)),
+    };
     let shared = Arc::new(Shared::default());
     let log = Log {
         open: schedule.open().0,
@@ -207,6 +220,7 @@ fn a_replay_is_cut_exactly_at_the_offset_of_the_mark() {
     let stop = Stop {
         epoch: Epoch(7),
         partitions: vec![Some(mark(2, false))],
+        watermark: Watermark::START,
     };
     let schedule = Schedule::new(Epoch(0), vec![stop], Epoch(7));
 
@@ -230,6 +244,7 @@ fn a_partition_that_is_at_its_stop_waits_for_the_others() {
     let stop = Stop {
         epoch: Epoch(4),
         partitions,
+        watermark: Watermark::START,
     };
     let schedule = Schedule::new(Epoch(0), vec![stop], Epoch(4));
     let arrivals = vec![
@@ -261,6 +276,7 @@ fn rows_and_the_position_that_covers_them_are_in_one_epoch() {
     let stop = Stop {
         epoch: Epoch(9),
         partitions: vec![Some(mark(2, false))],
+        watermark: Watermark::START,
     };
     let schedule = Schedule::new(Epoch(3), vec![stop], Epoch(9));
 
@@ -274,6 +290,7 @@ fn an_end_that_the_mark_did_not_know_belongs_to_a_later_epoch() {
     let stop = Stop {
         epoch: Epoch(4),
         partitions: vec![Some(mark(2, false))],
+        watermark: Watermark::START,
     };
     let schedule = Schedule::new(Epoch(0), vec![stop], Epoch(4));
 
@@ -309,6 +326,7 @@ fn event_time_that_a_mark_has_ended_stays_ended() {
     let stop = Stop {
         epoch: Epoch(4),
         partitions: vec![Some(mark(2, true))],
+        watermark: Watermark::START,
     };
     let schedule = Schedule::new(Epoch(0), vec![stop], Epoch(4));
 
@@ -331,6 +349,7 @@ fn a_replay_spends_an_epoch_when_its_bytes_ask_for_it_and_reads_on_in_the_last_o
     let stop = Stop {
         epoch: Epoch(3),
         partitions: vec![Some(mark(4, false))],
+        watermark: Watermark::START,
     };
     let schedule = Schedule::new(Epoch(0), vec![stop], Epoch(3));
     let arrivals = (0..4).map(|n| (0, rows(n..n + 1)));
@@ -357,6 +376,7 @@ fn a_stop_in_the_middle_of_a_replay_publishes_nothing() {
     let stop = Stop {
         epoch: Epoch(9),
         partitions: vec![Some(mark(5, false))],
+        watermark: Watermark::START,
     };
     let schedule = Schedule::new(Epoch(0), vec![stop], Epoch(9));
     let (mut task, mut log) = task(AtEnd::Close, vec![(0, rows(0..2))], 1, schedule);
@@ -379,4 +399,137 @@ fn a_stop_after_the_replay_publishes_what_is_complete() {
     assert_eq!(task.step(true, &mut log), Progress::Finished);
     assert!(task.shared.may_publish());
     assert_eq!(log.lines, ["1: [0, 1]", "1 closes: 0@2"]);
+}
+
+/// A source whose epochs are a second long, on a clock that the test moves.
+struct Live {
+    task: SourceTask<List>,
+    log: Log,
+    clock: Clock,
+    tide: Tide,
+}
+
+impl Live {
+    fn new(partitions: usize) -> Self {
+        let schedule = Schedule::new(Epoch(0), vec![], Epoch(0));
+        let (mut task, log) = task(AtEnd::Wait, Vec::new(), partitions, schedule);
+        let (clock, tide) = (Clock::manual(), task.tide.clone());
+        task.clock = clock.clone();
+        Self {
+            task,
+            log,
+            clock,
+            tide,
+        }
+    }
+
+    /// Takes in `arrivals` in the second `second` of the run.
+    fn at(&mut self, second: u64, arrivals: impl IntoIterator<Item = (usize, Arrival)>) {
+        self.clock.wait_until(Duration::from_secs(second));
+        self.task.inbox.arrivals.extend(arrivals);
+        while self.task.step(true, &mut self.log) == Progress::Worked {}
+    }
+
+    /// All that was said is heard, and the frontier stands at the open epoch.
+    fn heard(&mut self) {
+        for (epoch, report) in self.log.reports.drain(..) {
+            self.tide.hear(epoch, report);
+        }
+        self.tide.advance(Some(self.task.open()));
+    }
+
+    fn watermark(&self) -> i64 {
+        let epoch = Epoch(self.task.open().0 - 1);
+        self.tide.watermark(0, epoch).unwrap().micros()
+    }
+}
+
+#[test]
+fn a_partition_that_says_nothing_for_long_is_not_waited_for() {
+    let mut live = Live::new(2);
+    live.at(0, [(0, rows(0..5)), (1, rows(0..50))]);
+    live.at(1, [(0, Arrival::CaughtUp(Offset(5))), (1, rows(50..60))]);
+    live.heard();
+    assert_eq!(live.watermark(), 4);
+
+    live.at(16, []);
+    live.at(17, []);
+    live.heard();
+
+    assert_eq!(live.watermark(), 59);
+}
+
+#[test]
+fn a_partition_that_nobody_answers_for_is_waited_for() {
+    let mut live = Live::new(2);
+    live.at(0, [(0, rows(0..5)), (1, rows(0..50))]);
+    live.at(1, [(0, Arrival::CaughtUp(Offset(5))), (0, Arrival::Away)]);
+
+    live.at(40, []);
+    live.at(41, []);
+    live.heard();
+
+    assert_eq!(live.watermark(), 4);
+}
+
+#[test]
+fn a_partition_that_comes_back_goes_on_where_event_time_is_and_a_replay_does_the_same() {
+    let mut live = Live::new(2);
+    live.at(0, [(0, rows(0..5)), (1, rows(0..50))]);
+    live.at(1, [(0, Arrival::CaughtUp(Offset(5)))]);
+    live.at(16, []);
+    live.at(17, []);
+    live.heard();
+
+    live.at(18, [(0, rows(5..70))]);
+    // It has announced itself, and waits for the epochs before that one.
+    assert!(!live.log.lines.iter().any(|line| line.contains("[5,")));
+    live.heard();
+    live.at(19, []);
+    live.at(20, []);
+
+    assert!(live.log.lines.iter().any(|line| line.contains("[5,")));
+    live.heard();
+    let position = |partition: usize| live.task.partitions[&partition].mark.clone();
+    let floor = Floor {
+        offset: Offset(5),
+        watermark: Watermark::behind(crate::types::EventTime(49), 0),
+    };
+    assert_eq!(position(0).floors, [floor]);
+
+    let stop = Stop {
+        epoch: Epoch(19),
+        partitions: vec![Some(position(0)), Some(position(1))],
+        watermark: Watermark::behind(crate::types::EventTime(49), 0),
+    };
+    let schedule = Schedule::new(Epoch(0), vec![stop], Epoch(19));
+    let arrivals = vec![(0, rows(0..90)), (1, rows(0..60))];
+    let (mut task, mut log) = task(AtEnd::Wait, arrivals, 2, schedule);
+    while task.step(true, &mut log) == Progress::Worked {}
+    // The first records are stamped by their own watermark, those from the floor on by it.
+    assert!(
+        log.lines[0].starts_with("1: [0, 1, 2, 3, 4]"),
+        "{:?}",
+        log.lines
+    );
+    assert!(log.lines[1].starts_with("1: [5, 6,"), "{:?}", log.lines);
+    assert_eq!(task.partitions[&0].mark.floors, [floor]);
+}
+
+#[test]
+fn a_partition_that_is_found_announces_itself_before_it_sends() {
+    let mut live = Live::new(1);
+    live.at(0, [(0, rows(0..50))]);
+    live.at(1, [(0, rows(50..60)), (1, Arrival::Found(Offset(0)))]);
+    live.heard();
+    live.at(2, [(1, rows(0..3))]);
+
+    live.heard();
+    live.at(3, [(0, rows(60..80))]);
+    live.at(4, []);
+    live.heard();
+
+    // Its records are all before its floor, and event time does not go back for them.
+    assert_eq!(live.watermark(), 49);
+    assert_eq!(live.task.partitions[&1].mark.watermark.micros(), 49);
 }

@@ -1,0 +1,225 @@
+//! One partition of a source, as the worker that owns it knows it.
+//!
+//! ```text
+//!   active ──caught up for a while──▶ idle ──a record──▶ returning ──W(e-1) is known──▶ active
+//!                                     event time does    its records wait        from here on its
+//!                                     not wait for it                            watermark is W(e-1)
+//! ```
+//!
+//! The watermark that a partition returns with is its floor. It is kept in the mark with the
+//! position from which it holds, because it does not follow from the records; a replay, in which
+//! nothing goes idle, applies it there.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::arrival::Arrival;
+use crate::types::{Epoch, Floor, Offset, PartitionMark, Watermark};
+
+/// What is known of a partition.
+#[derive(Debug)]
+pub(super) struct PartitionState {
+    pub mark: PartitionMark,
+    /// Something to report since the last epoch closed.
+    pub moved: bool,
+    /// Read to its end, whether or not that ends event time.
+    pub done: bool,
+    /// What may not go in yet: it lies beyond the stop of this stretch, or before the floor.
+    pub held: VecDeque<Arrival>,
+    /// Floors further on, in a replay.
+    floors: VecDeque<Floor>,
+    /// When it was read to its end, if nothing came since.
+    caught_up: Option<Duration>,
+    /// Announced in this epoch, its floor not known yet.
+    returning: Option<Epoch>,
+    /// It does not exist yet where the replay is.
+    hidden: bool,
+}
+
+impl PartitionState {
+    /// A partition that stands at `mark`.
+    pub fn new(mark: PartitionMark) -> Self {
+        Self {
+            mark,
+            moved: true,
+            done: false,
+            held: VecDeque::new(),
+            floors: VecDeque::new(),
+            caught_up: None,
+            returning: None,
+            hidden: false,
+        }
+    }
+
+    /// One that nobody knew of: it has yet to announce itself.
+    pub fn unknown(offset: Offset) -> Self {
+        Self {
+            moved: false,
+            hidden: true,
+            ..Self::new(PartitionMark::beginning(offset))
+        }
+    }
+
+    /// A stretch of replay begins that ends at `stop`.
+    pub fn begin_stretch(&mut self, stop: Option<&PartitionMark>) {
+        let Some(stop) = stop else {
+            self.hidden = self.mark.watermark.is_start() && self.mark.offset == self.mark.first;
+            self.moved &= !self.hidden;
+            return;
+        };
+        self.moved |= std::mem::take(&mut self.hidden);
+        let known = self.mark.floors.len();
+        self.floors = stop.floors.iter().skip(known).copied().collect();
+        // Something will come: whoever waits for nobody must not get ahead of it.
+        if self.mark.idle && stop.offset > self.mark.offset {
+            self.mark.idle = false;
+            self.moved = true;
+        }
+        self.apply_floors(self.mark.offset);
+    }
+
+    /// The stretch ends here: what the mark says beyond its offset is so from now on.
+    pub fn end_stretch(&mut self, stop: &PartitionMark) {
+        self.apply_floors(stop.offset);
+        if self.mark.idle != stop.idle {
+            self.mark.idle = stop.idle;
+            self.moved = true;
+        }
+    }
+
+    /// Applies the floors up to `offset`.
+    fn apply_floors(&mut self, offset: Offset) {
+        while self
+            .floors
+            .front()
+            .is_some_and(|floor| floor.offset <= offset)
+        {
+            let floor = self.floors.pop_front().expect("there is a first");
+            self.raise(floor);
+        }
+    }
+
+    fn raise(&mut self, floor: Floor) {
+        self.mark.watermark = self.mark.watermark.max(floor.watermark);
+        self.mark.floors.push(floor);
+        self.moved = true;
+    }
+
+    /// In a replay: what of an arrival goes in now, and what is to be looked at right after it.
+    /// The rest is held.
+    pub fn admit(
+        &mut self,
+        arrival: Arrival,
+        stop: Option<&PartitionMark>,
+    ) -> (Option<Arrival>, Option<Arrival>) {
+        let limit = stop.map_or(Offset(0), |mark| mark.offset);
+        match arrival {
+            _ if !self.held.is_empty() => self.hold(arrival),
+            Arrival::End if stop.is_some_and(|mark| mark.ended) => (Some(arrival), None),
+            Arrival::Rows(rows) if rows.from < limit => {
+                self.apply_floors(rows.from);
+                let floor = self.floors.front().map_or(limit, |floor| floor.offset);
+                let cut = floor.min(limit);
+                if rows.end <= cut {
+                    return (Some(Arrival::Rows(rows)), None);
+                }
+                let (before, after) = rows.split(cut);
+                (Some(Arrival::Rows(before)), Some(Arrival::Rows(after)))
+            }
+            Arrival::CaughtUp(end) if self.mark.offset < limit && end >= limit => {
+                // What was there is there no more (compacted), or never was a record.
+                self.mark.offset = limit;
+                self.moved = true;
+                (None, None)
+            }
+            // Nothing goes idle in a replay; what is known of its end is known again after it.
+            Arrival::CaughtUp(_)
+            | Arrival::Away
+            | Arrival::Rows(_)
+            | Arrival::End
+            | Arrival::Found(_) => self.hold(arrival),
+        }
+    }
+
+    fn hold(&mut self, arrival: Arrival) -> (Option<Arrival>, Option<Arrival>) {
+        self.held.push_back(arrival);
+        (None, None)
+    }
+
+    /// Live: whether an arrival goes in now; otherwise it is held, and the partition announces
+    /// itself in `open` if it has not yet.
+    pub fn admit_live(&mut self, arrival: Arrival, open: Epoch, now: Duration) -> Option<Arrival> {
+        if self.returning.is_some() && !matches!(arrival, Arrival::Away) {
+            self.held.push_back(arrival);
+            return None;
+        }
+        match &arrival {
+            Arrival::CaughtUp(_) => {
+                self.caught_up.get_or_insert(now);
+                return None;
+            }
+            Arrival::Away => {
+                self.caught_up = None;
+                return None;
+            }
+            Arrival::Found(_) => {
+                if std::mem::take(&mut self.hidden) {
+                    self.announce(open);
+                }
+                return None;
+            }
+            Arrival::End => {}
+            Arrival::Rows(_) => {
+                self.caught_up = None;
+                if self.mark.idle {
+                    self.announce(open);
+                    self.held.push_back(arrival);
+                    return None;
+                }
+            }
+        }
+        Some(arrival)
+    }
+
+    fn announce(&mut self, open: Epoch) {
+        self.mark.idle = false;
+        self.moved = true;
+        self.returning = Some(open);
+    }
+
+    /// The epoch that it announced itself in, while it waits for its floor.
+    pub fn returning(&self) -> Option<Epoch> {
+        self.returning
+    }
+
+    /// Event time is at `watermark` as of the epoch before the one that it announced itself in.
+    pub fn take_floor(&mut self, watermark: Watermark) {
+        self.returning = None;
+        self.raise(Floor {
+            offset: self.mark.offset,
+            watermark,
+        });
+    }
+
+    /// Event time waits for it no longer, if it has had nothing to say for `timeout`.
+    pub fn rest(&mut self, now: Duration, timeout: Duration) {
+        let long = self
+            .caught_up
+            .is_some_and(|since| now.saturating_sub(since) >= timeout);
+        if long && !self.mark.idle && !self.done && self.returning.is_none() && self.held.is_empty()
+        {
+            self.mark.idle = true;
+            self.moved = true;
+        }
+    }
+
+    /// What is to be reported, once.
+    pub fn report(&mut self) -> Option<PartitionMark> {
+        (!self.hidden && std::mem::take(&mut self.moved)).then(|| self.mark.clone())
+    }
+
+    /// Whether it stands where `stop` says; one that the stop does not know stands there.
+    pub fn is_at(&self, stop: Option<&PartitionMark>) -> bool {
+        stop.is_none_or(|stop| self.mark.offset == stop.offset && self.mark.ended == stop.ended)
+    }
+}
