@@ -311,6 +311,7 @@ fn run_once(scenario: &Scenario, batches: &Arc<Vec<Columns>>, rows: u64) -> usiz
 fn source(
     pipeline: &Pipeline,
     shared: &Arc<Shared>,
+    tide: Tide,
     (batches, rows, step_us): (Arc<Vec<Columns>>, u64, i64),
 ) -> SourcePart<Rounds> {
     let positions = positions_needed(pipeline);
@@ -339,6 +340,7 @@ fn source(
         pace: Pace::Count { arrivals: 12 },
         at_end: AtEnd::Close,
         idle_after: None,
+        goes_on: false,
     };
     let schedule = Schedule::new(Epoch(0), vec![], Epoch(0));
     let start = Start {

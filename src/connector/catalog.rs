@@ -1,8 +1,10 @@
 //! The table of connectors, from which option checks, `tidemark list` and the documentation
 //! follow. Adding a connector is one file and one line in `CONNECTORS`.
 
+use std::time::Duration;
+
 use super::open::{OpenSink, OpenSource};
-use super::option::{Absent, ConnectorOption, Side, ValueKind};
+use super::option::{Absent, ConnectorOption, Side, ValueKind, length};
 use super::{discard, file, generator, sqlite, stdout};
 use crate::plan::Table;
 
@@ -84,6 +86,22 @@ pub const GENERAL_OPTIONS: &[ConnectorOption] = &[
         kind: ValueKind::Text,
     },
     ConnectorOption {
+        name: "watermark.idle-timeout",
+        help: "event time waits no longer than this for a partition of a topic that has been \
+               read to its end; `0s` waits for ever",
+        default: Absent::Means(IDLE_TIMEOUT),
+        side: Side::Source,
+        kind: ValueKind::Length,
+    },
+    ConnectorOption {
+        name: "watermark.max-ahead",
+        help: "a record whose event time is further than this past the time it was written is \
+               rejected: one wild clock must not make everything after it late",
+        default: Absent::Means(MAX_AHEAD),
+        side: Side::Source,
+        kind: ValueKind::Length,
+    },
+    ConnectorOption {
         name: "upsert.by",
         help: "the column of the query by which the last row of a key is kept",
         default: Absent::Means("the key is a key of the query"),
@@ -91,6 +109,27 @@ pub const GENERAL_OPTIONS: &[ConnectorOption] = &[
         kind: ValueKind::Text,
     },
 ];
+
+const IDLE_TIMEOUT: &str = "15s";
+const MAX_AHEAD: &str = "1 day";
+
+/// `watermark.idle-timeout` of a source.
+#[must_use]
+pub fn idle_timeout(table: &Table) -> Option<Duration> {
+    let timeout = length_or(table, "watermark.idle-timeout", IDLE_TIMEOUT);
+    (!timeout.is_zero()).then_some(timeout)
+}
+
+/// `watermark.max-ahead` of a source.
+#[must_use]
+pub fn max_ahead(table: &Table) -> Duration {
+    length_or(table, "watermark.max-ahead", MAX_AHEAD)
+}
+
+fn length_or(table: &Table, option: &str, default: &str) -> Duration {
+    let text = table.option(option).unwrap_or(default);
+    length(text).expect("checked with the other options")
+}
 
 /// The connector of this name.
 #[must_use]

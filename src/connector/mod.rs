@@ -25,6 +25,7 @@ mod validate;
 
 pub use catalog::{
     CONNECTORS, Connector, GENERAL_OPTIONS, Guarantee, SinkEntry, SourceEntry, connector,
+    idle_timeout, max_ahead,
 };
 pub use discard::Discard;
 pub use file::{FileSink, FileSource};

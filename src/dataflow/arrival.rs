@@ -117,3 +117,21 @@ pub trait Inbox {
     /// Whether all that has come of this partition has been taken, and what comes would be.
     fn is_quiet(&self, partition: usize) -> bool;
 }
+
+impl Inbox for Box<dyn Inbox> {
+    fn take(&mut self) -> Option<(usize, Arrival)> {
+        (**self).take()
+    }
+
+    fn park(&mut self, partition: usize) {
+        (**self).park(partition);
+    }
+
+    fn resume(&mut self, partition: usize) {
+        (**self).resume(partition);
+    }
+
+    fn is_quiet(&self, partition: usize) -> bool {
+        (**self).is_quiet(partition)
+    }
+}

@@ -78,6 +78,8 @@ pub struct SourceSpec {
     pub at_end: AtEnd,
     /// Event time waits no longer than this for a partition that has been read to its end.
     pub idle_after: Option<Duration>,
+    /// It has no end: more partitions may come when all are read.
+    pub goes_on: bool,
 }
 
 /// One source on one worker.
@@ -189,7 +191,7 @@ impl<I: Inbox> SourceTask<I> {
             self.pass_stop(outlet);
             return Progress::Worked;
         }
-        if self.schedule.stop().is_none() && self.partitions.values().all(|p| p.done) {
+        if self.is_done() {
             outlet.close(self.report(), None);
             return Progress::Finished;
         }
@@ -218,6 +220,11 @@ impl<I: Inbox> SourceTask<I> {
             }
         }
         Progress::Worked
+    }
+
+    fn is_done(&self) -> bool {
+        let read = self.schedule.stop().is_none() && self.partitions.values().all(|p| p.done);
+        read && !self.spec.goes_on && self.ready.is_empty()
     }
 
     fn close_on_time(&mut self, credit: bool, outlet: &mut impl Outlet) {

@@ -6,4 +6,4 @@
 
 mod resume;
 
-pub use resume::{Refusal, Resume, resume};
+pub use resume::{Beginning, Refusal, Resume, first_positions, resume};

@@ -8,9 +8,9 @@
 //! Each destination drops the epochs that it already holds. Because a result does not depend on
 //! how the input was cut into epochs, the replay may cut it differently, except at the marks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::types::{Epoch, Mark, SourceMark};
+use crate::types::{Epoch, Mark, PartitionMark, SourceMark, Watermark};
 
 /// What to do before going live.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,13 +60,33 @@ pub enum Refusal {
     },
 }
 
-/// Decides what to replay. `start` is where the sources begin, with the identities that their
-/// partitions have now; `marks` are those that survived.
-pub fn resume(
-    fingerprint: &str,
-    start: &BTreeMap<String, SourceMark>,
-    marks: &[Mark],
-) -> Result<Resume, Refusal> {
+/// Where the sources begin, as this run finds them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beginning {
+    /// The beginnings, with the identities that partitions have now.
+    pub sources: BTreeMap<String, SourceMark>,
+    /// Sources whose partitions may become more.
+    pub growing: BTreeSet<String>,
+}
+
+/// Where a source that goes on began, by the marks: that was decided once, at its first run.
+/// `None` if no mark knows it.
+#[must_use]
+pub fn first_positions(source: &str, marks: &[Mark]) -> Option<SourceMark> {
+    let known = marks.iter().filter_map(|mark| mark.sources.get(source));
+    let partitions = known.flat_map(|mark| &mark.partitions);
+    let first: BTreeMap<String, PartitionMark> = partitions
+        .map(|(name, mark)| (name.clone(), PartitionMark::beginning(mark.first)))
+        .collect();
+    let is_known = marks.iter().any(|mark| mark.sources.contains_key(source));
+    is_known.then(|| SourceMark {
+        partitions: first,
+        watermark: Watermark::START,
+    })
+}
+
+/// Decides what to replay. `marks` are those that survived.
+pub fn resume(fingerprint: &str, beginning: &Beginning, marks: &[Mark]) -> Result<Resume, Refusal> {
     for mark in marks {
         if mark.fingerprint != fingerprint {
             return Err(Refusal::OtherPlan {
@@ -74,8 +94,9 @@ pub fn resume(
                 ours: fingerprint.to_owned(),
             });
         }
-        for (source, now) in start {
-            same_partitions(source, now, mark.sources.get(source))?;
+        for (source, now) in &beginning.sources {
+            let grows = beginning.growing.contains(source);
+            same_partitions(source, now, mark.sources.get(source), grows)?;
         }
     }
     let mut stops: Vec<Mark> = marks
@@ -106,6 +127,7 @@ fn same_partitions(
     source: &str,
     now: &SourceMark,
     then: Option<&SourceMark>,
+    grows: bool,
 ) -> Result<(), Refusal> {
     let source_name = || source.to_owned();
     let empty = SourceMark::default();
@@ -131,7 +153,7 @@ fn same_partitions(
     match now
         .partitions
         .keys()
-        .find(|name| !then.partitions.contains_key(*name))
+        .find(|name| !grows && !then.partitions.contains_key(*name))
     {
         None => Ok(()),
         Some(name) => Err(Refusal::PartitionNew {
@@ -144,7 +166,14 @@ fn same_partitions(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Offset, PartitionMark};
+    use crate::types::Offset;
+
+    fn beginning(sources: BTreeMap<String, SourceMark>) -> Beginning {
+        Beginning {
+            sources,
+            ..Beginning::default()
+        }
+    }
 
     fn source(identity: &str, offset: u64) -> BTreeMap<String, SourceMark> {
         let partition = PartitionMark {
@@ -174,7 +203,7 @@ mod tests {
 
     #[test]
     fn nothing_survived_means_nothing_to_replay() {
-        let resume = resume("f", &source("1", 0), &[]).unwrap();
+        let resume = resume("f", &beginning(source("1", 0)), &[]).unwrap();
 
         assert_eq!((resume.stops, resume.highest), (vec![], Epoch(0)));
     }
@@ -183,7 +212,7 @@ mod tests {
     fn unequal_marks_are_reached_one_after_the_other() {
         let marks = [mark(57, 90), mark(40, 70), mark(57, 90), mark(0, 0)];
 
-        let resume = resume("f", &source("1", 0), &marks).unwrap();
+        let resume = resume("f", &beginning(source("1", 0)), &marks).unwrap();
 
         let epochs: Vec<_> = resume.stops.iter().map(|mark| mark.epoch.0).collect();
         assert_eq!(epochs, [40, 57]);
@@ -193,25 +222,48 @@ mod tests {
 
     #[test]
     fn another_plan_is_refused() {
-        let refusal = resume("g", &source("1", 0), &[mark(3, 4)]).unwrap_err();
+        let refusal = resume("g", &beginning(source("1", 0)), &[mark(3, 4)]).unwrap_err();
 
         assert!(matches!(refusal, Refusal::OtherPlan { .. }));
     }
 
     #[test]
     fn a_file_that_changed_or_came_or_went_is_refused() {
-        let changed = resume("f", &source("2", 0), &[mark(3, 4)]).unwrap_err();
+        let changed = resume("f", &beginning(source("2", 0)), &[mark(3, 4)]).unwrap_err();
         assert!(matches!(changed, Refusal::PartitionChanged { .. }));
 
         let nothing = BTreeMap::from([("clicks".to_owned(), SourceMark::default())]);
-        let gone = resume("f", &nothing, &[mark(3, 4)]).unwrap_err();
+        let gone = resume("f", &beginning(nothing.clone()), &[mark(3, 4)]).unwrap_err();
         assert!(matches!(gone, Refusal::PartitionGone { .. }));
 
         let known_nothing = Mark {
             sources: nothing,
             ..mark(3, 4)
         };
-        let new = resume("f", &source("1", 0), &[known_nothing]).unwrap_err();
+        let new = resume("f", &beginning(source("1", 0)), &[known_nothing]).unwrap_err();
         assert!(matches!(new, Refusal::PartitionNew { .. }));
+    }
+
+    #[test]
+    fn a_source_that_goes_on_begins_where_its_first_run_did_and_may_grow() {
+        let mut later = mark(3, 40);
+        let known = later.sources.get_mut("clicks").unwrap();
+        known.partitions.get_mut("a.csv").unwrap().first = Offset(17);
+
+        let first = first_positions("clicks", std::slice::from_ref(&later)).unwrap();
+        assert_eq!(first.partitions["a.csv"].offset, Offset(17));
+        assert_eq!(
+            first_positions("orders", std::slice::from_ref(&later)),
+            None
+        );
+
+        let mut grown = later.sources.clone();
+        let partitions = &mut grown.get_mut("clicks").unwrap().partitions;
+        partitions.insert("b.csv".to_owned(), PartitionMark::beginning(Offset(0)));
+        let now = Beginning {
+            sources: grown,
+            growing: BTreeSet::from(["clicks".to_owned()]),
+        };
+        assert!(resume("f", &now, &[later]).is_ok());
     }
 }

@@ -16,6 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use timely::scheduling::activate::SyncActivator;
 
+use super::crew::Crew;
 use super::intake::Intake;
 use crate::connector::{Reader, Source};
 use crate::dataflow::arrival::{Arrival, Inbox};
@@ -23,7 +24,23 @@ use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::step::plain;
 use crate::types::Offset;
 
-/// A source with its partitions dealt out to workers.
+/// The reading threads of a source and the inboxes that they fill: one of each per worker of
+/// this process.
+pub trait Reading: Send + Sync {
+    /// A reading thread's whole life.
+    fn read(&self, thread: usize);
+
+    /// Where a worker takes its arrivals from.
+    fn inbox(self: Arc<Self>, thread: usize) -> Box<dyn Inbox>;
+
+    /// Tells how to wake a worker when something arrives for it.
+    fn set_waker(&self, thread: usize, waker: SyncActivator);
+
+    /// No more will be taken: the reading threads end.
+    fn close(&self);
+}
+
+/// A source that ends, with its partitions dealt out to workers.
 pub struct Feed {
     name: String,
     source: Arc<dyn Source>,
@@ -32,7 +49,7 @@ pub struct Feed {
     state: Mutex<State>,
     /// Something may be claimed again.
     claimable: Condvar,
-    workers: usize,
+    crew: Crew,
     /// How many partitions are read at a time.
     at_a_time: usize,
     /// Blocks of one partition that may be claimed and not yet taken by its worker.
@@ -49,7 +66,7 @@ struct State {
 /// One partition.
 struct Lane {
     start: Offset,
-    reader: Reading,
+    reader: Cursor,
     /// Blocks cut so far, delivered so far, taken so far.
     claimed: u64,
     delivered: u64,
@@ -59,7 +76,7 @@ struct Lane {
     parked: bool,
 }
 
-enum Reading {
+enum Cursor {
     NotOpened,
     /// Open, and nobody cuts from it now.
     Idle(Box<dyn Reader>),
@@ -76,12 +93,15 @@ impl Feed {
         source: Arc<dyn Source>,
         intake: Intake,
         start: &[Offset],
-        workers: usize,
+        crew: Crew,
         shared: Arc<Shared>,
     ) -> Self {
-        let lane = |&start| Lane {
+        let lane = |(partition, &start): (usize, &Offset)| Lane {
             start,
-            reader: Reading::NotOpened,
+            reader: match crew.thread_of(partition) {
+                Some(_) => Cursor::NotOpened,
+                None => Cursor::Ended,
+            },
             claimed: 0,
             delivered: 0,
             taken: 0,
@@ -89,12 +109,12 @@ impl Feed {
             parked: false,
         };
         let state = State {
-            lanes: start.iter().map(lane).collect(),
-            inboxes: vec![Vec::new(); workers],
-            wakers: vec![None; workers],
+            lanes: start.iter().enumerate().map(lane).collect(),
+            inboxes: vec![Vec::new(); crew.threads],
+            wakers: vec![None; crew.threads],
         };
         // Enough to keep every thread decoding, however few partitions there are.
-        let ahead = (4 * workers / start.len().max(1)).max(2) as u64;
+        let ahead = (4 * crew.workers() / start.len().max(1)).max(2) as u64;
         Self {
             name: name.to_owned(),
             ahead,
@@ -103,37 +123,99 @@ impl Feed {
             shared,
             state: Mutex::new(state),
             claimable: Condvar::new(),
-            workers,
-            at_a_time: 16.max(4 * workers),
+            crew,
+            at_a_time: 16.max(4 * crew.threads),
         }
-    }
-
-    /// The worker that owns a partition.
-    #[must_use]
-    pub fn owner(&self, partition: usize) -> usize {
-        partition % self.workers
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells how to wake `worker` when something arrives for it.
-    pub fn set_waker(&self, worker: usize, waker: SyncActivator) {
-        self.lock().wakers[worker] = Some(waker);
+    fn open(
+        &self,
+        partition: usize,
+    ) -> Result<(Box<dyn Reader>, Option<crate::format::Block>), crate::connector::ConnectorError>
+    {
+        let start = self.lock().lanes[partition].start;
+        let mut reader = self.source.open(partition, start)?;
+        let block = reader.next()?;
+        Ok((reader, block))
     }
 
-    /// No more will be taken: the reading threads end.
-    pub fn close(&self) {
+    /// Waits for a partition to cut from. `None` when there are none left.
+    fn claim(&self) -> Option<(usize, Option<Box<dyn Reader>>)> {
         let mut state = self.lock();
-        for lane in &mut state.lanes {
-            lane.reader = Reading::Ended;
+        loop {
+            if state
+                .lanes
+                .iter()
+                .all(|lane| matches!(lane.reader, Cursor::Ended))
+            {
+                return None;
+            }
+            if let Some(partition) = state.next_claim(self.at_a_time, self.ahead) {
+                let lane = &mut state.lanes[partition];
+                let reader = match std::mem::replace(&mut lane.reader, Cursor::Busy) {
+                    Cursor::Idle(reader) => Some(reader),
+                    Cursor::NotOpened | Cursor::Busy | Cursor::Ended => None,
+                };
+                return Some((partition, reader));
+            }
+            state = self
+                .claimable
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
-        self.claimable.notify_all();
     }
 
-    /// A reading thread's whole life.
-    pub fn read(&self) {
+    /// Gives the partition back and takes a place in its sequence for what was cut. `None` once
+    /// the feed is closed.
+    fn put_back(&self, partition: usize, reader: Option<Box<dyn Reader>>) -> Option<u64> {
+        let mut state = self.lock();
+        let lane = &mut state.lanes[partition];
+        if !matches!(lane.reader, Cursor::Busy) {
+            return None;
+        }
+        lane.reader = reader.map_or(Cursor::Ended, Cursor::Idle);
+        lane.claimed += 1;
+        let sequence = lane.claimed - 1;
+        self.claimable.notify_all();
+        Some(sequence)
+    }
+
+    fn deliver(&self, partition: usize, sequence: u64, arrival: Arrival) {
+        let thread = self.crew.thread_of(partition);
+        let thread = thread.expect("only own partitions are read");
+        let mut state = self.lock();
+        let State {
+            lanes,
+            inboxes,
+            wakers,
+        } = &mut *state;
+        let lane = &mut lanes[partition];
+        lane.early.insert(sequence, arrival);
+        let mut woken = false;
+        while let Some(arrival) = lane.early.remove(&lane.delivered) {
+            lane.delivered += 1;
+            inboxes[thread].push((partition, arrival));
+            woken = true;
+        }
+        if let (true, Some(waker)) = (woken, &wakers[thread]) {
+            // A worker that is gone needs no waking.
+            let _ = waker.activate();
+        }
+    }
+
+    fn wake_all(&self) {
+        for waker in self.lock().wakers.iter().flatten() {
+            let _ = waker.activate();
+        }
+    }
+}
+
+impl Reading for Feed {
+    fn read(&self, _: usize) {
         let mut decoder = self.source.decoder();
         while let Some((partition, reader)) = self.claim() {
             let cut = match reader {
@@ -168,84 +250,24 @@ impl Feed {
         }
     }
 
-    fn open(
-        &self,
-        partition: usize,
-    ) -> Result<(Box<dyn Reader>, Option<crate::format::Block>), crate::connector::ConnectorError>
-    {
-        let start = self.lock().lanes[partition].start;
-        let mut reader = self.source.open(partition, start)?;
-        let block = reader.next()?;
-        Ok((reader, block))
+    fn inbox(self: Arc<Self>, thread: usize) -> Box<dyn Inbox> {
+        Box::new(WorkerInbox {
+            feed: self,
+            thread,
+            batch: VecDeque::new(),
+        })
     }
 
-    /// Waits for a partition to cut from. `None` when there are none left.
-    fn claim(&self) -> Option<(usize, Option<Box<dyn Reader>>)> {
-        let mut state = self.lock();
-        loop {
-            if state
-                .lanes
-                .iter()
-                .all(|lane| matches!(lane.reader, Reading::Ended))
-            {
-                return None;
-            }
-            if let Some(partition) = state.next_claim(self.at_a_time, self.ahead) {
-                let lane = &mut state.lanes[partition];
-                let reader = match std::mem::replace(&mut lane.reader, Reading::Busy) {
-                    Reading::Idle(reader) => Some(reader),
-                    Reading::NotOpened | Reading::Busy | Reading::Ended => None,
-                };
-                return Some((partition, reader));
-            }
-            state = self
-                .claimable
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
+    fn set_waker(&self, thread: usize, waker: SyncActivator) {
+        self.lock().wakers[thread] = Some(waker);
     }
 
-    /// Gives the partition back and takes a place in its sequence for what was cut. `None` once
-    /// the feed is closed.
-    fn put_back(&self, partition: usize, reader: Option<Box<dyn Reader>>) -> Option<u64> {
+    fn close(&self) {
         let mut state = self.lock();
-        let lane = &mut state.lanes[partition];
-        if !matches!(lane.reader, Reading::Busy) {
-            return None;
+        for lane in &mut state.lanes {
+            lane.reader = Cursor::Ended;
         }
-        lane.reader = reader.map_or(Reading::Ended, Reading::Idle);
-        lane.claimed += 1;
-        let sequence = lane.claimed - 1;
         self.claimable.notify_all();
-        Some(sequence)
-    }
-
-    fn deliver(&self, partition: usize, sequence: u64, arrival: Arrival) {
-        let worker = self.owner(partition);
-        let mut state = self.lock();
-        let State {
-            lanes,
-            inboxes,
-            wakers,
-        } = &mut *state;
-        let lane = &mut lanes[partition];
-        lane.early.insert(sequence, arrival);
-        let mut woken = false;
-        while let Some(arrival) = lane.early.remove(&lane.delivered) {
-            lane.delivered += 1;
-            inboxes[worker].push((partition, arrival));
-            woken = true;
-        }
-        if let (true, Some(waker)) = (woken, &wakers[worker]) {
-            // A worker that is gone needs no waking.
-            let _ = waker.activate();
-        }
-    }
-
-    fn wake_all(&self) {
-        for waker in self.lock().wakers.iter().flatten() {
-            let _ = waker.activate();
-        }
     }
 }
 
@@ -267,38 +289,28 @@ impl State {
 
 impl Lane {
     fn is_active(&self) -> bool {
-        matches!(self.reader, Reading::Idle(_) | Reading::Busy) && !self.parked
+        matches!(self.reader, Cursor::Idle(_) | Cursor::Busy) && !self.parked
     }
 
     fn is_claimable(&self, may_open: bool, ahead: u64) -> bool {
         let free = match self.reader {
-            Reading::NotOpened => may_open,
-            Reading::Idle(_) => true,
-            Reading::Busy | Reading::Ended => false,
+            Cursor::NotOpened => may_open,
+            Cursor::Idle(_) => true,
+            Cursor::Busy | Cursor::Ended => false,
         };
         free && !self.parked && self.claimed - self.taken < ahead
     }
 }
 
 /// One worker's end of a feed.
-pub struct WorkerInbox {
+struct WorkerInbox {
     feed: Arc<Feed>,
-    worker: usize,
+    thread: usize,
     /// Taken from the shared inbox in one go.
     batch: VecDeque<(usize, Arrival)>,
 }
 
 impl WorkerInbox {
-    /// The end for `worker`.
-    #[must_use]
-    pub fn new(feed: Arc<Feed>, worker: usize) -> Self {
-        Self {
-            feed,
-            worker,
-            batch: VecDeque::new(),
-        }
-    }
-
     fn set_parked(&self, partition: usize, parked: bool) {
         let mut state = self.feed.lock();
         let lane = &mut state.lanes[partition];
@@ -313,7 +325,7 @@ impl Inbox for WorkerInbox {
     fn take(&mut self) -> Option<(usize, Arrival)> {
         if self.batch.is_empty() {
             let mut state = self.feed.lock();
-            self.batch = std::mem::take(&mut state.inboxes[self.worker]).into();
+            self.batch = std::mem::take(&mut state.inboxes[self.thread]).into();
         }
         let (partition, arrival) = self.batch.pop_front()?;
         self.feed.lock().lanes[partition].taken += 1;

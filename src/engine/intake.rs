@@ -18,6 +18,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef, TimestampMicrosecondType};
 use datafusion_common::Result;
 
+use crate::connector::max_ahead;
 use crate::dataflow::arrival::{ArrivedRows, line_of};
 use crate::dataflow::step::{Evaluated, evaluate_rows};
 use crate::format::{Block, Decoded, Decoder, Positions, RejectedRecord};
@@ -39,6 +40,8 @@ pub struct Intake {
     output: Vec<usize>,
     schema: SchemaRef,
     time: Option<(usize, String)>,
+    /// How far an event time may be past the time at which its record was written.
+    max_ahead_us: i64,
 }
 
 #[derive(Clone, Debug)]
@@ -104,6 +107,7 @@ impl Intake {
                 let name = table.columns[watermark.column].field.name().clone();
                 (place(watermark.column), name)
             }),
+            max_ahead_us: i64::try_from(max_ahead(table).as_micros()).unwrap_or(TIME_LIMIT),
             decoded: decoded.into_iter().collect(),
         }
     }
@@ -129,7 +133,10 @@ impl Intake {
         }
         let times = match &self.time {
             None => ScalarBuffer::default(),
-            Some((column, name)) => draft.times(*column, name)?,
+            Some((column, name)) => {
+                draft.believe(*column, name, self.max_ahead_us)?;
+                draft.times(*column, name)?
+            }
         };
         let columns = self
             .output
@@ -199,6 +206,31 @@ impl Draft<'_> {
             None => Reject::record(Reason::CheckFailed, message),
         };
         self.turn_away(&keep, &reject)
+    }
+
+    /// Turns away rows whose event time is far past the time their record was written.
+    fn believe(&mut self, column: usize, name: &str, max_ahead_us: i64) -> Result<()> {
+        let Some(records) = &self.block.records else {
+            return Ok(());
+        };
+        let times = self
+            .rows
+            .column(column)
+            .as_primitive::<TimestampMicrosecondType>();
+        let believable = |(time, span): (Option<i64>, &Span)| {
+            let written = records.timestamps[records.at(span.start)];
+            time.is_none_or(|time| time <= written.saturating_add(max_ahead_us))
+        };
+        let keep: BooleanArray = times
+            .iter()
+            .zip(&self.spans)
+            .map(|row| Some(believable(row)))
+            .collect();
+        if keep.true_count() == keep.len() {
+            return Ok(());
+        }
+        let message = format!("the event time `{name}` is far past the time it was written");
+        self.turn_away(&keep, &Reject::column(Reason::BadValue, name, message))
     }
 
     fn times(&mut self, column: usize, name: &str) -> Result<ScalarBuffer<i64>> {

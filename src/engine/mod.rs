@@ -3,7 +3,8 @@
 //! | module | what it is |
 //! |---|---|
 //! | `run` | one run, start to end |
-//! | `feed`, `intake` | reading threads: partitions to decoded, checked arrivals |
+//! | `crew` | who works: processes and their threads |
+//! | `feed`, `live_feed`, `intake` | reading threads: partitions to decoded, checked arrivals |
 //! | `worker` | a worker's part of the dataflow |
 //! | `committer` | the thread that writes an epoch's rows and mark |
 //! | `reference` | tables that are looked up |
@@ -11,8 +12,10 @@
 
 mod check;
 mod committer;
+mod crew;
 mod feed;
 mod intake;
+mod live_feed;
 mod reference;
 mod run;
 mod threads;

@@ -19,8 +19,10 @@ use std::time::Duration;
 use tracing::info;
 
 use super::committer::{CrashPoint, commit, failed};
-use super::feed::Feed;
+use super::crew::Crew;
+use super::feed::{Feed, Reading};
 use super::intake::Intake;
+use super::live_feed::LiveFeed;
 use super::reference;
 use super::threads::spawn_named;
 use super::worker::{Placed, WorkerPlan, work};
@@ -31,7 +33,7 @@ use crate::dataflow::schedule::Stop;
 use crate::dataflow::seal::Lane;
 use crate::dataflow::source::{AtEnd, Pace};
 use crate::dataflow::zones::zones;
-use crate::durability::{Refusal, Resume, resume};
+use crate::durability::{Beginning, Refusal, Resume, first_positions, resume};
 use crate::plan::{Pipeline, Role, TableId};
 use crate::types::{Clock, Epoch, Fates, Mark, Offset, PartitionMark, SourceMark, Watermark};
 
@@ -68,6 +70,8 @@ pub struct Summary {
 
 /// A source, opened.
 struct OpenedSource {
+    /// Where each partition ends for this run, if it goes on and this run does not.
+    ends: Option<Vec<Offset>>,
     table: TableId,
     name: String,
     intake: Intake,
@@ -88,19 +92,25 @@ pub fn run(
     for source in &sources {
         shared.has_length(source.table, source.length());
     }
-    let mut start = start_of(&sources);
-    start.extend(references.clone());
-    let (marks, resume) = take_over(&pipeline, options, &mut destinations, &start)?;
-
-    let workers = options.threads.unwrap_or_else(|| default_workers(&sources));
-    let feeds = feeds(&sources, workers, shared);
-    let (lines, committers) = committers(destinations, options, shared);
-    let readers = readers(&feeds, workers);
+    let taken = take_over(&pipeline, options, &mut destinations, &sources, &references)?;
+    let Taken {
+        marks,
+        resume,
+        start,
+    } = taken;
+    let threads = options.threads.unwrap_or_else(|| default_workers(&sources));
+    let crew = Crew::alone(threads);
+    let queue_bytes = pipeline.settings.queue_bytes / sources.len().max(1);
+    let feed = |source: &OpenedSource| source.feed(&start, crew, queue_bytes, (shared, &clock));
+    let feeds: Vec<Arc<dyn Reading>> = sources.iter().map(feed).collect();
+    let (lines, committers) = committers(destinations, options, (shared, &clock));
+    let readers = readers(&feeds, threads);
     let placed = placed(&pipeline, &lines);
     let plan = Arc::new(WorkerPlan {
         zones: zones(&pipeline),
         indexes,
         feeds,
+        crew,
         stops: stops(&sources, &resume),
         start: sources
             .iter()
@@ -119,7 +129,7 @@ pub fn run(
         shared: Arc::clone(shared),
         pipeline,
     });
-    let outcome = execute(&plan, workers);
+    let outcome = execute(&plan, threads);
     plan.feeds.iter().for_each(|feed| feed.close());
     // The committing threads end when the last line to them is gone.
     plan.lines
@@ -170,10 +180,16 @@ fn open_sources(
             .partitions()
             .iter()
             .map(|partition| partition.name.clone());
+        let ends = source
+            .live()
+            .filter(|_| options.at_end == AtEnd::Wait)
+            .map(|live| live.ends())
+            .transpose()
+            .map_err(|error| failed(&format!("cannot find where `{}` ends", table.name), error))?;
         Ok(OpenedSource {
             table: id,
             name: table.name.clone(),
-
+            ends,
             intake,
             partitions: Arc::new(names.collect()),
             source,
@@ -202,10 +218,32 @@ struct Sink {
     tables: Vec<TableId>,
 }
 
-/// Where the sources begin, and what their partitions are.
-fn start_of(sources: &[OpenedSource]) -> BTreeMap<String, SourceMark> {
-    let mark = |source: &OpenedSource| (source.name.clone(), beginning(&*source.source));
-    sources.iter().map(mark).collect()
+/// Where the sources begin, and what their partitions are: a source that goes on began where its
+/// first run said.
+fn beginnings(sources: &[OpenedSource], marks: &[Mark]) -> Result<Beginning, Failure> {
+    let mut beginnings = Beginning::default();
+    for source in sources {
+        let Some(live) = source.source.live() else {
+            let beginning = beginning(&*source.source);
+            beginnings.sources.insert(source.name.clone(), beginning);
+            continue;
+        };
+        beginnings.growing.insert(source.name.clone());
+        let first = match first_positions(&source.name, marks) {
+            Some(known) => known,
+            None => {
+                let message = format!("cannot find where `{}` begins", source.name);
+                let offsets = live.beginning().map_err(|error| failed(&message, error))?;
+                let marks = offsets.into_iter().map(PartitionMark::beginning);
+                SourceMark {
+                    partitions: source.partitions.iter().cloned().zip(marks).collect(),
+                    watermark: Watermark::START,
+                }
+            }
+        };
+        beginnings.sources.insert(source.name.clone(), first);
+    }
+    Ok(beginnings)
 }
 
 /// The beginning of every partition of a source, and what the partitions are.
@@ -223,16 +261,40 @@ pub(super) fn beginning(source: &dyn Source) -> SourceMark {
     }
 }
 
+/// What taking over came to.
+struct Taken {
+    /// What each destination holds.
+    marks: Vec<Mark>,
+    resume: Resume,
+    /// Where the sources begin, and the reference tables.
+    start: BTreeMap<String, SourceMark>,
+}
+
 /// Takes every destination over, decides what to replay, and gives a first mark to those that
 /// have none: from here on the start positions are decided.
 fn take_over(
     pipeline: &Pipeline,
     options: &RunOptions,
     sinks: &mut [Sink],
-    start: &BTreeMap<String, SourceMark>,
-) -> Result<(Vec<Mark>, Resume), Failure> {
-    if !options.fresh {
-        refuse_early(pipeline, sinks, start)?;
+    sources: &[OpenedSource],
+    references: &BTreeMap<String, SourceMark>,
+) -> Result<Taken, Failure> {
+    let marks = if options.fresh {
+        Vec::new()
+    } else {
+        peek(sinks)?
+    };
+    let mut beginning = beginnings(sources, &marks)?;
+    beginning.sources.extend(references.clone());
+    // A start that cannot resume ends before it takes anything over: taking over fences whoever
+    // publishes there now.
+    for mark in &marks {
+        resume(
+            &pipeline.fingerprint,
+            &beginning,
+            std::slice::from_ref(mark),
+        )
+        .map_err(|refusal| refused(&pipeline.name, &refusal))?;
     }
     let incarnation = incarnation();
     let mut found = Vec::new();
@@ -247,53 +309,53 @@ fn take_over(
         found.push(mark.map_err(|error| failed(&message, error))?);
     }
     let known: Vec<Mark> = found.iter().flatten().cloned().collect();
-    let resume = resume(&pipeline.fingerprint, start, &known)
+    let resume = resume(&pipeline.fingerprint, &beginning, &known)
         .map_err(|refusal| refused(&pipeline.name, &refusal))?;
+    let first = Mark {
+        generation: resume.generation,
+        incarnation,
+        epoch: Epoch(0),
+        fingerprint: pipeline.fingerprint.clone(),
+        sources: beginning.sources,
+    };
     let mut marks = Vec::new();
     for (Sink { open, .. }, mark) in sinks.iter_mut().zip(found) {
-        let first = || Mark {
-            generation: resume.generation,
-            incarnation,
-            epoch: Epoch(0),
-            fingerprint: pipeline.fingerprint.clone(),
-            sources: start.clone(),
-        };
-        let mark = match mark {
-            Some(mark) => mark,
-            None => {
-                let first = first();
-                let message = format!("could not write the first mark to `{}`", open.name);
-                let written = open.destination.publish(&first, &[]);
-                written.map_err(|error| failed(&message, error))?;
-                first
-            }
-        };
-        if open.guarantee == Guarantee::ExactlyOnce && mark.epoch > Epoch(0) {
-            info!(destination = open.name, epoch = %mark.epoch, "resumes");
-        }
-        marks.push(mark);
+        marks.push(first_mark(open, mark, &first)?);
     }
-    Ok((marks, resume))
+    Ok(Taken {
+        marks,
+        resume,
+        start: first.sources,
+    })
 }
 
-/// A start that cannot resume ends before it takes anything over: taking over fences whoever
-/// publishes there now.
-fn refuse_early(
-    pipeline: &Pipeline,
-    sinks: &[Sink],
-    start: &BTreeMap<String, SourceMark>,
-) -> Result<(), Failure> {
+/// The mark of a destination: the one that was there, or the first.
+fn first_mark(
+    open: &mut OpenDestination,
+    found: Option<Mark>,
+    first: &Mark,
+) -> Result<Mark, Failure> {
+    let Some(mark) = found else {
+        let message = format!("could not write the first mark to `{}`", open.name);
+        let written = open.destination.publish(first, &[]);
+        written.map_err(|error| failed(&message, error))?;
+        return Ok(first.clone());
+    };
+    if open.guarantee == Guarantee::ExactlyOnce && mark.epoch > Epoch(0) {
+        info!(destination = open.name, epoch = %mark.epoch, "resumes");
+    }
+    Ok(mark)
+}
+
+/// The marks that are there, nothing being taken over.
+fn peek(sinks: &[Sink]) -> Result<Vec<Mark>, Failure> {
     let mut marks = Vec::new();
     for Sink { open, .. } in sinks {
         let mark = open.destination.peek();
         let message = format!("cannot read the mark of `{}`", open.name);
         marks.extend(mark.map_err(|error| failed(&message, error))?);
     }
-    for mark in &marks {
-        resume(&pipeline.fingerprint, start, std::slice::from_ref(mark))
-            .map_err(|refusal| refused(&pipeline.name, &refusal))?;
-    }
-    Ok(())
+    Ok(marks)
 }
 
 fn refused(pipeline: &str, refusal: &Refusal) -> Failure {
@@ -325,38 +387,15 @@ fn default_workers(sources: &[OpenedSource]) -> usize {
     partitions.clamp(1, cores)
 }
 
-fn feeds(sources: &[OpenedSource], workers: usize, shared: &Arc<Shared>) -> Vec<Arc<Feed>> {
-    let feed = |opened: &OpenedSource| {
-        let OpenedSource {
-            name,
-            source,
-            intake,
-            partitions,
-            ..
-        } = opened;
-        let start = vec![Offset(0); partitions.len()];
-        let (source, shared) = (Arc::clone(source), Arc::clone(shared));
-        Arc::new(Feed::new(
-            name,
-            source,
-            intake.clone(),
-            &start,
-            workers,
-            shared,
-        ))
-    };
-    sources.iter().map(feed).collect()
-}
-
-fn readers(feeds: &[Arc<Feed>], workers: usize) -> Vec<JoinHandle<()>> {
-    let threads = feeds
+fn readers(feeds: &[Arc<dyn Reading>], threads: usize) -> Vec<JoinHandle<()>> {
+    let all = feeds
         .iter()
-        .flat_map(|feed| (0..workers).map(move |index| (feed, index)));
-    let spawn = |(feed, index): (&Arc<Feed>, usize)| {
+        .flat_map(|feed| (0..threads).map(move |thread| (feed, thread)));
+    let spawn = |(feed, thread): (&Arc<dyn Reading>, usize)| {
         let feed = Arc::clone(feed);
-        spawn_named(&format!("read-{index}"), move || feed.read())
+        spawn_named(&format!("read-{thread}"), move || feed.read(thread))
     };
-    threads.map(spawn).collect()
+    all.map(spawn).collect()
 }
 
 type Lines = Vec<((String, Vec<TableId>), Line)>;
@@ -364,13 +403,13 @@ type Lines = Vec<((String, Vec<TableId>), Line)>;
 fn committers(
     sinks: Vec<Sink>,
     options: &RunOptions,
-    shared: &Arc<Shared>,
+    (shared, clock): (&Arc<Shared>, &Clock),
 ) -> (Lines, Vec<JoinHandle<()>>) {
     let crash = Arc::new(CrashPoint::new(options.crash_at));
     let start = |Sink { open, tables }: Sink| {
         let (sender, jobs) = sync_channel(COMMITS_AHEAD);
         let (line, receipt) = Line::new(sender);
-        let (shared, crash) = (Arc::clone(shared), Arc::clone(&crash));
+        let (shared, crash, clock) = (Arc::clone(shared), Arc::clone(&crash), clock.clone());
         let name = open.name.clone();
         let thread = spawn_named("commit", move || {
             commit(
@@ -380,6 +419,7 @@ fn committers(
                 &receipt,
                 &shared,
                 &crash,
+                &clock,
             );
         });
         (((name, tables), line), thread)
@@ -456,6 +496,37 @@ fn specs(
 }
 
 impl OpenedSource {
+    fn feed(
+        &self,
+        start: &BTreeMap<String, SourceMark>,
+        crew: Crew,
+        queue_bytes: usize,
+        (shared, clock): (&Arc<Shared>, &Clock),
+    ) -> Arc<dyn Reading> {
+        let (source, intake) = (Arc::clone(&self.source), self.intake.clone());
+        let partitions = &start[&self.name].partitions;
+        let known = self
+            .partitions
+            .iter()
+            .map_while(|name| partitions.get(name));
+        let from: Vec<Offset> = known.map(|mark| mark.offset).collect();
+        if self.source.live().is_none() {
+            let feed = Feed::new(&self.name, source, intake, &from, crew, Arc::clone(shared));
+            return Arc::new(feed);
+        }
+        let ends = self.ends.clone();
+        let world = (Arc::clone(shared), clock.clone());
+        Arc::new(LiveFeed::new(
+            &self.name,
+            (source, intake),
+            &from,
+            ends,
+            crew,
+            queue_bytes,
+            world,
+        ))
+    }
+
     fn length(&self) -> Option<u64> {
         self.source
             .partitions()
@@ -466,6 +537,7 @@ impl OpenedSource {
 
     fn placed(&self) -> super::worker::PlacedSource {
         super::worker::PlacedSource {
+            goes_on: self.source.live().is_some() && self.ends.is_none(),
             table: self.table,
             name: self.name.clone(),
             partitions: Arc::clone(&self.partitions),

@@ -7,7 +7,10 @@ use std::time::Duration;
 use timely::dataflow::operators::probe::Handle;
 use timely::worker::Worker;
 
-use super::feed::{Feed, WorkerInbox};
+use super::crew::Crew;
+use super::feed::Reading;
+use crate::connector::idle_timeout;
+use crate::dataflow::arrival::Inbox;
 use crate::dataflow::chain::{Chain, Indexes};
 use crate::dataflow::outcome::Shared;
 use crate::dataflow::publish::{Line, Publish, PublishSpec};
@@ -37,7 +40,9 @@ pub struct WorkerPlan {
     /// The sources, in the order of the plan.
     pub sources: Vec<PlacedSource>,
     /// Where their arrivals come from.
-    pub feeds: Vec<Arc<Feed>>,
+    pub feeds: Vec<Arc<dyn Reading>>,
+    /// Who works.
+    pub crew: Crew,
     /// Where their replay stops.
     pub stops: Vec<Vec<Stop>>,
     /// Where their partitions begin.
@@ -68,6 +73,8 @@ pub struct PlacedSource {
     pub name: String,
     /// All its partitions.
     pub partitions: Arc<Vec<String>>,
+    /// Whether it has no end in this run: new partitions may come.
+    pub goes_on: bool,
 }
 
 /// Where a sink table is.
@@ -128,7 +135,7 @@ impl WorkerPlan {
         worker: usize,
         peers: usize,
         tide: &Tide,
-    ) -> Vec<SourcePart<WorkerInbox>> {
+    ) -> Vec<SourcePart<Box<dyn Inbox>>> {
         let positions = positions_needed(&self.pipeline);
         let inserts = self.pipeline.inserts.iter();
         let names = inserts.map(|insert| self.pipeline.tables[insert.table].name.clone());
@@ -151,11 +158,13 @@ impl WorkerPlan {
                 inserts: Arc::clone(&names),
                 pace: self.pace,
                 at_end: self.at_end,
-                idle_after: None,
+                idle_after: idle_timeout(table),
+                goes_on: source.goes_on,
                 chain: chain.clone(),
             };
             let feed = &self.feeds[position];
             let waker = Arc::clone(feed);
+            let thread = self.crew.here(worker).expect("it is one of this process");
             SourcePart {
                 table: source.table,
                 name: source.name.clone(),
@@ -171,7 +180,7 @@ impl WorkerPlan {
                         },
                     )
                 }),
-                waker: Box::new(move |activator| waker.set_waker(worker, activator)),
+                waker: Box::new(move |activator| waker.set_waker(thread, activator)),
             }
         };
         self.sources.iter().enumerate().map(part).collect()
@@ -182,18 +191,20 @@ impl WorkerPlan {
         position: usize,
         spec: SourceSpec,
         worker: usize,
-        feed: &Arc<Feed>,
+        feed: &Arc<dyn Reading>,
         tide: &Tide,
-    ) -> SourceTask<WorkerInbox> {
+    ) -> SourceTask<Box<dyn Inbox>> {
         let marks = &self.start[position].partitions;
-        let own = spec.partitions.iter().enumerate();
-        let own = own.filter(|&(partition, _)| feed.owner(partition) == worker);
+        let known = spec.partitions.iter().map_while(|name| marks.get(name));
+        let own = known.enumerate();
+        let own = own.filter(|&(partition, _)| self.crew.owner(partition) == worker);
         let start: BTreeMap<usize, PartitionMark> = own
-            .map(|(partition, name)| (partition, marks[name].clone()))
+            .map(|(partition, mark)| (partition, mark.clone()))
             .collect();
         let stops = self.stops[position].clone();
         let schedule = Schedule::new(Epoch(0), stops, self.resume.highest);
-        let inbox = WorkerInbox::new(Arc::clone(feed), worker);
+        let thread = self.crew.here(worker).expect("it is one of this process");
+        let inbox = Arc::clone(feed).inbox(thread);
         let shared = Arc::clone(&self.shared);
         let start = Start {
             partitions: start,

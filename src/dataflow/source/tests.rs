@@ -172,6 +172,7 @@ fn task(
         pace: Pace::Interval(Duration::from_secs(1)),
         at_end,
         idle_after: Some(Duration::from_secs(15)),
+        goes_on: false,
     };
     let inbox = List {
         arrivals: arrivals.into(),
