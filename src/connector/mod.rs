@@ -98,6 +98,12 @@ pub trait Destination: Send {
     /// After an error nothing of the epoch is there, and the same epoch may be published again.
     fn publish(&mut self, mark: &Mark, changes: &[TableChanges]) -> Result<(), ConnectorError>;
 
+    /// Everything published so far survives a crash of the destination from here on. Nothing to
+    /// do where `publish` promises that already.
+    fn make_durable(&mut self) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
     /// Removes this pipeline's rows and mark, in one transaction; for `--fresh`, before
     /// `take_over`. A process that still publishes here is fenced by it.
     fn empty(&mut self) -> Result<(), ConnectorError>;

@@ -324,6 +324,7 @@ mod tests {
         let mark = Mark {
             generation: 1,
             incarnation: 1,
+            life: 0,
             epoch: Epoch(1),
             fingerprint: String::new(),
             sources: BTreeMap::new(),

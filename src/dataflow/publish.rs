@@ -34,6 +34,8 @@ pub struct Job {
     pub mark: Mark,
     /// The rows.
     pub changes: Vec<TableChanges>,
+    /// A snapshot is cut here: it may be used once this survives a crash of the destination.
+    pub cut: bool,
 }
 
 /// The worker's side of the line to the committing thread.
@@ -188,7 +190,7 @@ impl Publish {
     }
 
     fn seal(&mut self, epoch: Epoch, stashed: Stashed) {
-        self.positions.complete(epoch);
+        let cut = self.positions.complete(epoch);
         self.sealed = Some(epoch);
         for &table in self.spec.sources.keys() {
             self.shared
@@ -212,12 +214,17 @@ impl Publish {
                 }
             }
         }
-        if !changes.is_empty() {
-            self.send(epoch, changes, stashed.capability);
+        if cut || !changes.is_empty() {
+            self.send(epoch, (changes, cut), stashed.capability);
         }
     }
 
-    fn send(&mut self, epoch: Epoch, changes: Vec<TableChanges>, held: Option<Capability<u64>>) {
+    fn send(
+        &mut self,
+        epoch: Epoch,
+        (changes, cut): (Vec<TableChanges>, bool),
+        held: Option<Capability<u64>>,
+    ) {
         let sources = self
             .spec
             .sources
@@ -234,14 +241,14 @@ impl Publish {
             ..self.spec.mark.clone()
         };
         self.sent = epoch;
-        self.outbox.push_back(Job { mark, changes });
+        self.outbox.push_back(Job { mark, changes, cut });
         self.awaiting.push_back((epoch, held));
     }
 
     fn write_last_mark(&mut self) {
         match self.sealed {
             Some(epoch) if epoch > self.sent && self.shared.may_publish() => {
-                self.send(epoch, Vec::new(), None);
+                self.send(epoch, (Vec::new(), false), None);
             }
             _ => {}
         }

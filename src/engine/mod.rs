@@ -7,6 +7,7 @@
 //! | `feed`, `live_feed`, `intake` | reading threads: partitions to decoded, checked arrivals |
 //! | `worker` | a worker's part of the dataflow |
 //! | `committer` | the thread that writes an epoch's rows and mark |
+//! | `keeper` | the thread that keeps snapshots |
 //! | `reference` | tables that are looked up |
 //! | `check` | what would go wrong, found before anything is written |
 
@@ -15,6 +16,7 @@ mod committer;
 mod crew;
 mod feed;
 mod intake;
+mod keeper;
 mod live_feed;
 mod reference;
 mod run;
@@ -22,5 +24,5 @@ mod threads;
 mod worker;
 
 pub use check::{check_options, check_tables, check_world, guarantee};
-pub use run::{RunOptions, Summary, run};
+pub use run::{RunOptions, Summary, run, state_folder};
 pub use threads::spawn_named;
