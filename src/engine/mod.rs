@@ -7,12 +7,14 @@
 //! | `worker` | a worker's part of the dataflow |
 //! | `committer` | the thread that writes an epoch's rows and mark |
 //! | `reference` | tables that are looked up |
+//! | `mesh` | several processes that run as one |
 //! | `check` | what would go wrong, found before anything is written |
 
 mod check;
 mod committer;
 mod feed;
 mod intake;
+pub mod mesh;
 mod reference;
 mod run;
 mod threads;
