@@ -47,7 +47,7 @@ const FORBIDDEN: [(&str, &str, &str); 4] = [
 ];
 
 /// Where a third-party crate may be used: path prefixes under src/.
-const HOMES: [(&str, &[&str]); 16] = [
+const HOMES: [(&str, &[&str]); 19] = [
     ("timely", &["dataflow/", "engine/"]),
     ("datafusion_sql", &["sql/"]),
     ("datafusion_optimizer", &["sql/"]),
@@ -64,6 +64,9 @@ const HOMES: [(&str, &[&str]); 16] = [
     ("signal_hook", &["cli/", "engine/"]),
     ("tracing_subscriber", &["cli/", "main.rs"]),
     ("mimalloc", &["main.rs"]),
+    ("ring", &["engine/mesh"]),
+    ("rustls", &["connector/", "engine/mesh"]),
+    ("socket2", &["engine/mesh"]),
 ];
 
 /// The modules that may hold `unsafe`; each says why in its first lines.

@@ -9,6 +9,7 @@
 //! | `committer` | the thread that writes an epoch's rows and mark |
 //! | `keeper` | the thread that keeps snapshots |
 //! | `reference` | tables that are looked up |
+//! | `mesh` | several processes that run as one |
 //! | `check` | what would go wrong, found before anything is written |
 
 mod check;
@@ -18,6 +19,7 @@ mod feed;
 mod intake;
 mod keeper;
 mod live_feed;
+pub mod mesh;
 mod reference;
 mod run;
 mod threads;
