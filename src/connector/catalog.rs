@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::open::{OpenSink, OpenSource};
 use super::option::{Absent, ConnectorOption, Side, ValueKind, length};
-use super::{discard, file, generator, sqlite, stdout};
+use super::{discard, file, generator, kafka, sqlite, stdout};
 use crate::plan::Table;
 
 /// One connector and what it can be.
@@ -30,6 +30,8 @@ pub struct SourceEntry {
     pub reference: bool,
     /// Whether its records are bytes of some `format`.
     pub takes_format: bool,
+    /// Whether its records come with a key, an offset and so on: `METADATA FROM`.
+    pub has_metadata: bool,
     /// What is wrong with options that are right by themselves: the option's name and why.
     pub(super) check: fn(&Table) -> Vec<(String, String)>,
     /// Opens it.
@@ -71,6 +73,7 @@ impl std::fmt::Display for Guarantee {
 pub const CONNECTORS: &[Connector] = &[
     file::CONNECTOR,
     generator::CONNECTOR,
+    kafka::CONNECTOR,
     sqlite::CONNECTOR,
     stdout::CONNECTOR,
     discard::CONNECTOR,

@@ -14,6 +14,7 @@ mod file;
 #[cfg(test)]
 mod fixtures;
 mod generator;
+mod kafka;
 mod list;
 mod live;
 mod open;

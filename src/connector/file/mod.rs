@@ -41,6 +41,7 @@ pub(super) const CONNECTOR: Connector = Connector {
     source: Some(SourceEntry {
         reference: true,
         takes_format: true,
+        has_metadata: false,
         check: |_| Vec::new(),
         open: OpenSource {
             inspect: |origin| {
