@@ -47,12 +47,16 @@ const FORBIDDEN: [(&str, &str, &str); 4] = [
 ];
 
 /// Where a third-party crate may be used: path prefixes under src/.
-const HOMES: [(&str, &[&str]); 16] = [
+const HOMES: [(&str, &[&str]); 20] = [
     ("timely", &["dataflow/", "engine/"]),
     ("datafusion_sql", &["sql/"]),
     ("datafusion_optimizer", &["sql/"]),
     ("sqlparser", &["sql/"]),
     ("rusqlite", &["connector/sqlite"]),
+    ("postgres", &["connector/postgres"]),
+    ("bytes", &["connector/postgres"]),
+    ("rustls", &["connector/postgres"]),
+    ("tokio_postgres_rustls", &["connector/postgres"]),
     ("csv_core", &["format/csv"]),
     ("fast_float2", &["format/"]),
     ("flate2", &["connector/file"]),

@@ -1,8 +1,12 @@
 //! The table of connectors, from which option checks, `tidemark list` and the documentation
 //! follow. Adding a connector is one file and one line in `CONNECTORS`.
 
+use arrow::array::ArrayRef;
+use arrow::datatypes::Field;
+
 use super::open::{OpenSink, OpenSource};
 use super::option::{Absent, ConnectorOption, Side, ValueKind};
+use super::refused::RefusedValues;
 use super::{discard, file, generator, sqlite, stdout};
 use crate::plan::Table;
 
@@ -43,6 +47,8 @@ pub struct SinkEntry {
     pub keyed: bool,
     /// Whether it writes rows in some `format`.
     pub takes_format: bool,
+    /// Which rows of a column it cannot hold.
+    pub(super) refused: fn(&Field, &ArrayRef) -> Option<RefusedValues>,
     /// Opens it.
     pub(super) open: OpenSink,
 }
@@ -69,6 +75,7 @@ impl std::fmt::Display for Guarantee {
 pub const CONNECTORS: &[Connector] = &[
     file::CONNECTOR,
     generator::CONNECTOR,
+    super::postgres::CONNECTOR,
     sqlite::CONNECTOR,
     stdout::CONNECTOR,
     discard::CONNECTOR,

@@ -17,11 +17,14 @@ mod generator;
 mod list;
 mod open;
 mod option;
+mod postgres;
+mod refused;
 mod sink;
 mod sqlite;
 mod stdout;
 mod validate;
 
+pub use self::postgres::Postgres;
 pub use catalog::{
     CONNECTORS, Connector, GENERAL_OPTIONS, Guarantee, SinkEntry, SourceEntry, connector,
 };
@@ -31,6 +34,7 @@ pub use generator::Generator;
 pub use list::list;
 pub use open::{OpenDestination, inspect_source, open_destinations, open_source};
 pub use option::{Absent, ConnectorOption, Side, ValueKind};
+pub use refused::{RefusedValues, refused_values};
 pub use sink::{Finding, SinkTable};
 pub use sqlite::{Answer as SqliteAnswer, Sqlite, read as sqlite_answer};
 pub use stdout::Stdout;
@@ -90,6 +94,12 @@ pub trait Destination: Send {
     /// After an error nothing of the epoch is there, and the same epoch may be published again.
     fn publish(&mut self, mark: &Mark, changes: &[TableChanges]) -> Result<(), ConnectorError>;
 
+    /// Makes everything that was published survive a crash of the destination's own machine: for
+    /// those that acknowledge a commit before it is on the disk.
+    fn make_durable(&mut self) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
     /// Removes this pipeline's rows and mark, in one transaction; for `--fresh`, before
     /// `take_over`. A process that still publishes here is fenced by it.
     fn empty(&mut self) -> Result<(), ConnectorError>;
@@ -130,6 +140,18 @@ pub enum ConnectorError {
         destination: String,
         /// Where this process was.
         epoch: Epoch,
+    },
+    /// The destination lost epochs that it had acknowledged, rows and mark together: its machine
+    /// crashed, or an older state of it was brought back. The mark is right; whoever writes has to
+    /// go back to it.
+    #[error("`{destination}` went back from epoch {acknowledged} to {found}")]
+    Rewound {
+        /// Which.
+        destination: String,
+        /// What it had acknowledged.
+        acknowledged: Epoch,
+        /// What it holds.
+        found: Epoch,
     },
 }
 
