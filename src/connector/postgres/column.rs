@@ -26,7 +26,8 @@ const EPOCH_MICROS: i64 = 946_684_800_000_000;
 /// What PostgreSQL's calendar holds, counted from 1970: from 4713 BC on. Beyond are its infinities
 /// and what it refuses.
 const DATES: Range<i32> = -2_451_545 + EPOCH_DAYS..2_145_031_949 + EPOCH_DAYS;
-const TIMESTAMPS: Range<i64> = -211_813_488_000_000_000 + EPOCH_MICROS..9_223_371_331_200_000_000;
+/// The last moment is after the last that we can count to.
+const FIRST_MOMENT: i64 = -211_813_488_000_000_000 + EPOCH_MICROS;
 const DAY_MICROS: i64 = 86_400_000_000;
 
 /// A column whose type has been looked up once.
@@ -164,7 +165,7 @@ impl Column {
                 !DATES.contains(&array.value(row))
             }),
             Self::Timestamp(array) => rows("a time outside PostgreSQL's calendar", &|row| {
-                !TIMESTAMPS.contains(&array.value(row))
+                array.value(row) < FIRST_MOMENT
             }),
             Self::Time(array) => rows("a time outside of a day", &|row| {
                 !(0..=DAY_MICROS).contains(&array.value(row))

@@ -72,6 +72,9 @@ impl Scanner<'_> {
             b'[' => b']',
             _ => return self.plain().map(|()| false),
         };
+        if open.len() == DEPTH_MAX {
+            return None;
+        }
         self.at += 1;
         self.space();
         if self.eat(close).is_some() {
@@ -81,7 +84,7 @@ impl Scanner<'_> {
             self.name()?;
         }
         open.push(close);
-        (open.len() <= DEPTH_MAX).then_some(true)
+        Some(true)
     }
 
     fn name(&mut self) -> Option<()> {
