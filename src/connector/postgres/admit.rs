@@ -247,32 +247,8 @@ pub(super) fn fit_of(kind: &Kind, there: &ExistingColumn) -> Fit {
 /// would turn a second equal row into an error.
 fn key_fits(spec: &Spec, existing: &Existing, refuse: &mut impl FnMut(String, String)) {
     let sql = spec.target.sql();
-    let columns_of = |columns: &[Option<String>]| {
-        let names = columns.iter().map(|name| name.as_deref().unwrap_or(".."));
-        names.collect::<Vec<_>>().join(", ")
-    };
     if spec.table.key.is_empty() {
-        let filled = |name: &Option<String>| {
-            let name = name.as_deref().unwrap_or_default();
-            spec.table.schema.field_with_name(name).is_ok()
-        };
-        let unique = existing
-            .unique
-            .iter()
-            .find(|u| u.columns.iter().all(filled));
-        if let Some(unique) = unique {
-            refuse(
-                format!(
-                    "has the key ({}), but the declaration has no PRIMARY KEY",
-                    columns_of(&unique.columns)
-                ),
-                format!(
-                    "declare it, or drop it there: {}",
-                    drop_unique(&sql, &unique.name)
-                ),
-            );
-        }
-        return;
+        return append_fits(spec, existing, refuse);
     }
     let mut key: Vec<Option<String>> = Vec::new();
     key.extend(
@@ -320,6 +296,37 @@ fn key_fits(spec: &Spec, existing: &Existing, refuse: &mut impl FnMut(String, St
             format!("ALTER TABLE {sql} ADD PRIMARY KEY ({quoted_key})"),
         ),
     }
+}
+
+/// No unique index may be over columns that are all filled: a second equal row would be refused.
+fn append_fits(spec: &Spec, existing: &Existing, refuse: &mut impl FnMut(String, String)) {
+    let sql = spec.target.sql();
+    let filled = |name: &Option<String>| {
+        let name = name.as_deref().unwrap_or_default();
+        spec.table.schema.field_with_name(name).is_ok()
+    };
+    let unique = existing
+        .unique
+        .iter()
+        .find(|u| u.columns.iter().all(filled));
+    if let Some(unique) = unique {
+        refuse(
+            format!(
+                "has the key ({}), but the declaration has no PRIMARY KEY",
+                columns_of(&unique.columns)
+            ),
+            format!(
+                "declare it, or drop it there: {}",
+                drop_unique(&sql, &unique.name)
+            ),
+        );
+    }
+}
+
+/// Column names for people.
+fn columns_of(columns: &[Option<String>]) -> String {
+    let names = columns.iter().map(|name| name.as_deref().unwrap_or(".."));
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// `name` comes from `regclass`, quoted and with a schema where that is needed.

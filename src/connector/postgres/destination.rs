@@ -1,24 +1,20 @@
 //! The destination: one database, one connection, one transaction per epoch.
 
-use std::path::Path;
-use std::time::Duration;
-
 use postgres::{Client, Error};
 use tracing::{info, warn};
 
-use super::address::{Address, Surroundings};
+use super::address::Address;
 use super::admit::{self, Admission, Refusal};
 use super::empty;
 use super::error::{self, Class};
 use super::facts::{Existing, Facts};
 use super::marks::{self, MarkRow, Marks};
+use super::options::refuse_twin;
 use super::plan::{Plan, Spec};
 use super::rows::Ready;
 use super::session::{self, Connected, Limits};
 use super::write::{self, Prepared};
-use crate::connector::open::{SinkOrigin, required, sink_table};
 use crate::connector::{ConnectorError, Destination, Finding, TableChanges};
-use crate::plan::Table;
 use crate::types::{Epoch, Mark};
 
 /// The tables that one pipeline keeps in one PostgreSQL database.
@@ -61,46 +57,6 @@ enum Fault {
     Commit(Error),
 }
 
-/// The name by which tables of one database are put together, and which messages say.
-pub(super) fn database(table: &Table) -> String {
-    match address_of(table) {
-        Ok(address) => address.to_string(),
-        // Opening says what is wrong; the URL may hold a password.
-        Err(_) => format!("the database of `{}`", table.name),
-    }
-}
-
-fn address_of(table: &Table) -> Result<Address, ConnectorError> {
-    let url = required(table, "url")?;
-    let given: Vec<(&str, &str)> = ["sslmode", "sslrootcert"]
-        .into_iter()
-        .filter_map(|name| Some((name, table.option(name)?)))
-        .collect();
-    let surroundings = Surroundings {
-        variable: &|name| std::env::var(name).ok(),
-        file: &|path: &Path| std::fs::read_to_string(path).ok(),
-    };
-    Address::parse(url, &given, &surroundings).map_err(|problem| {
-        ConnectorError::hinted(
-            format!("table `{}`: {problem}", table.name),
-            "write url = 'postgres://user@host:5432/database', or '${DATABASE_URL}'",
-        )
-    })
-}
-
-fn limits_of(table: &Table) -> Limits {
-    let length = |name, default| {
-        let given = table
-            .option(name)
-            .and_then(crate::connector::option::length);
-        given.unwrap_or(Duration::from_secs(default))
-    };
-    Limits {
-        statement: length("statement.timeout", 60),
-        lock: length("lock.timeout", 10),
-    }
-}
-
 impl Postgres {
     /// Touches nothing yet.
     pub(super) fn new(address: Address, limits: Limits, pipeline: &str, specs: Vec<Spec>) -> Self {
@@ -112,40 +68,6 @@ impl Postgres {
             tenure: None,
             session: None,
         }
-    }
-
-    pub(in crate::connector) fn from_origin(
-        origin: &SinkOrigin<'_>,
-    ) -> Result<Self, ConnectorError> {
-        let first = origin.tables.first().expect("a destination has a table");
-        let (address, limits) = (address_of(first)?, limits_of(first));
-        let mut specs: Vec<Spec> = Vec::new();
-        for table in &origin.tables {
-            let own = address_of(table)?;
-            let limits_differ = limits_of(table) != limits;
-            let difference = address
-                .difference(&own)
-                .or(limits_differ.then_some("a timeout"));
-            if let Some(difference) = difference {
-                return Err(ConnectorError::hinted(
-                    format!(
-                        "`{}` and `{}` are in one database, but do not agree on {difference}",
-                        first.name, table.name
-                    ),
-                    "give both the same `url` and the same options for the connection",
-                ));
-            }
-            let fillfactor = fillfactor(table)?;
-            let target = table.option("table").unwrap_or(&table.name);
-            let spec = Spec::new(
-                sink_table(table, target),
-                table.option("indexes"),
-                fillfactor,
-            )?;
-            refuse_twin(&specs, &spec)?;
-            specs.push(spec);
-        }
-        Ok(Self::new(address, limits, origin.pipeline, specs))
     }
 
     pub(super) fn connect(&self) -> Result<Connected, ConnectorError> {
@@ -541,32 +463,6 @@ fn keep(
         client.batch_execute(&statement)?;
     }
     Ok(Plan::new(spec, &existing, number))
-}
-
-fn fillfactor(table: &Table) -> Result<Option<u8>, ConnectorError> {
-    let Some(text) = table.option("fillfactor") else {
-        return Ok(None);
-    };
-    match text.parse() {
-        Ok(percent @ 10..=100) => Ok(Some(percent)),
-        _ => Err(ConnectorError::permanent(format!(
-            "`fillfactor` of table `{}` is `{text}`, but must be from 10 to 100",
-            table.name
-        ))),
-    }
-}
-
-fn refuse_twin(specs: &[Spec], spec: &Spec) -> Result<(), ConnectorError> {
-    match specs.iter().find(|other| other.target == spec.target) {
-        None => Ok(()),
-        Some(twin) => Err(ConnectorError::hinted(
-            format!(
-                "`{}` and `{}` are the same table `{}`",
-                twin.table.name, spec.table.name, spec.table.target
-            ),
-            "insert into one of them twice, or give one of them another `table`",
-        )),
-    }
 }
 
 fn standby_refusal(address: &Address) -> Refusal {

@@ -126,10 +126,10 @@ impl Kind {
 
     /// The type of a parameter or of a column of a temporary table.
     pub(super) fn sql(&self) -> String {
-        match self {
-            Self::Array(item) => format!("{}[]", item.sql()),
-            plain => plain.pg().name().to_owned(),
+        if let Self::Array(item) = self {
+            return format!("{}[]", item.sql());
         }
+        self.pg().name().to_owned()
     }
 
     /// The type in CREATE TABLE, as people write it.

@@ -33,6 +33,7 @@ mod json;
 mod kind;
 mod marks;
 mod numeric;
+mod options;
 mod plan;
 mod rows;
 mod secrets;
@@ -130,7 +131,7 @@ pub(super) const CONNECTOR: Connector = Connector {
         takes_format: false,
         refused,
         open: OpenSink {
-            database: |table, _| destination::database(table),
+            database: |table, _| options::database(table),
             open: |origin| Ok(Box::new(Postgres::from_origin(&origin)?)),
         },
     }),

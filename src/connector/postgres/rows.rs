@@ -132,7 +132,8 @@ impl Rows {
     /// The rows of one statement each.
     pub(super) fn slices(&self) -> Vec<Range<usize>> {
         let mut slices = Vec::new();
-        let mut open: Vec<Range<usize>> = vec![0..self.len()];
+        let whole = 0..self.len();
+        let mut open = vec![whole];
         while let Some(range) = open.pop() {
             let size: usize = self.columns.iter().map(|c| c.size(range.clone())).sum();
             if range.len() > 1 && (range.len() > ROWS_MAX || size > BYTES_MAX) {
