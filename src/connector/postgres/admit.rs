@@ -5,6 +5,7 @@ use arrow::datatypes::Field;
 
 use super::facts::{Existing, ExistingColumn, Facts};
 use super::kind::{Fit, Kind};
+use super::marks::Lacking;
 use super::plan::Spec;
 use super::quoted;
 use crate::connector::{ConnectorError, Finding};
@@ -45,6 +46,20 @@ impl Refusal {
     pub(super) fn into_error(self) -> ConnectorError {
         ConnectorError::hinted(self.message, self.hint)
     }
+}
+
+/// Whether the role may keep a mark.
+pub(super) fn own_tables(lacking: &Lacking) -> Option<Refusal> {
+    let (role, what) = (&lacking.role, &lacking.what);
+    (!lacking.nothing).then(|| {
+        Refusal::new(
+            format!("`{role}` may not keep tidemark_marks and tidemark_tables there"),
+            format!(
+                "{what} TO {}, or name a schema of its own: ?options=-csearch_path%3Dname",
+                quoted(role)
+            ),
+        )
+    })
 }
 
 /// Whether this pipeline may keep the table, given what is there; else everything against it.

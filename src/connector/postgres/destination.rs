@@ -27,6 +27,8 @@ pub struct Postgres {
     tenure: Option<Tenure>,
     /// None while the connection is lost.
     pub(super) session: Option<Session>,
+    /// The incarnation that this destination has tried to take over with.
+    attempted: Option<u64>,
 }
 
 /// This start's hold on the database. It outlives connections.
@@ -67,6 +69,7 @@ impl Postgres {
             specs,
             tenure: None,
             session: None,
+            attempted: None,
         }
     }
 
@@ -135,12 +138,17 @@ impl Postgres {
         client: &mut Client,
         schema: &str,
         incarnation: &str,
+        again: bool,
     ) -> Result<(MarkRow, Tenure), ConnectorError> {
         let failed = |e| self.error("write to", &e);
         let marks = Marks::new(schema, &self.pipeline);
+        let lacking = marks.lacking(client, schema).map_err(failed)?;
+        if let Some(refusal) = admit::own_tables(&lacking) {
+            return Err(refusal.into_error());
+        }
         marks.create(client).map_err(failed)?;
-        let row = match marks.take_over(client, incarnation) {
-            Ok(row) => row,
+        let row = match marks.take_over(client, incarnation, again) {
+            Ok(row) => row.ok_or_else(|| two_names(&self.address))?,
             Err(error) => return Err(self.waited(client, &marks, &error)),
         };
         // Nobody waits for us from here on but whoever would be fenced; an index takes its time.
@@ -255,7 +263,9 @@ impl Postgres {
             self.session = None;
             let tenure = self.tenure.as_mut().expect("it publishes");
             tenure.in_doubt = Some(mark.epoch);
-            warn!(destination = %self.address, epoch = %mark.epoch, "lost the connection");
+            if class == Class::Lost {
+                warn!(destination = %self.address, epoch = %mark.epoch, "lost the connection");
+            }
             return self.error("write to", &error);
         }
         self.roll_back();
@@ -300,14 +310,16 @@ impl Destination for Postgres {
         if standby {
             return Err(standby_refusal(&self.address).into_error());
         }
-        let failed = |e| self.error("write to", &e);
-        client.batch_execute(marks::begin(true)).map_err(failed)?;
+        client
+            .batch_execute(marks::begin(true))
+            .map_err(|e| self.error("write to", &e))?;
         let text = format!("{incarnation:016x}");
-        let (row, tenure) = self.seize(&mut client, &schema, &text)?;
+        let again = self.attempted.replace(incarnation) == Some(incarnation);
+        let (row, tenure) = self.seize(&mut client, &schema, &text, again)?;
         // The row is newer than the text in it: it says who writes from now on.
         let generation = u64::try_from(row.generation).expect("generations count from 1");
         let mark = row.mark.map(|text| self.parse_mark(&text)).transpose()?;
-        marks::commit(&mut client).map_err(failed)?;
+        marks::commit(&mut client).map_err(|e| self.error("write to", &e))?;
         self.session = Some(Session {
             client,
             prepared: tenure.plans.iter().map(|_| Prepared::default()).collect(),
@@ -386,7 +398,9 @@ impl Destination for Postgres {
         let admitted = self
             .admissions(&mut client, &marks, &schema, row.as_ref())
             .map_err(failed)?;
-        let mut findings = Vec::new();
+        let lacking = marks.lacking(&mut client, &schema).map_err(failed)?;
+        let own = admit::own_tables(&lacking).map(|refusal| refusal.into_finding(0));
+        let mut findings = Vec::from_iter(own);
         for (table, admitted) in admitted.into_iter().enumerate() {
             let refusals = admitted.outcome.err().unwrap_or_default();
             findings.extend(refusals.into_iter().map(|r| r.into_finding(table)));
@@ -463,6 +477,14 @@ fn keep(
         client.batch_execute(&statement)?;
     }
     Ok(Plan::new(spec, &existing, number))
+}
+
+/// The marks of two destinations in one row would each vouch for the other's rows.
+fn two_names(address: &Address) -> ConnectorError {
+    ConnectorError::hinted(
+        format!("`{address}` is a database that this pipeline writes to by another name, too"),
+        "write the same `url` for all tables of one database",
+    )
 }
 
 fn standby_refusal(address: &Address) -> Refusal {

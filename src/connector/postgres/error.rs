@@ -31,6 +31,8 @@ pub(super) fn class(error: &Error) -> Class {
     match &code[..2] {
         "08" => Class::Lost,
         "57" if code.starts_with("57P") => Class::Lost,
+        // It became a standby: the next connection may find the new primary.
+        "25" if code == "25006" => Class::Lost,
         "22" | "23" | "21" => Class::Value,
         // Out of memory, disk or connections: someone may make room.
         "53" => Class::Retry,

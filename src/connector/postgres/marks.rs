@@ -36,6 +36,14 @@ impl MarkRow {
     }
 }
 
+/// What a role may not do with the tables of our own.
+pub(super) struct Lacking {
+    pub(super) nothing: bool,
+    /// The statement that mends it, but for the role.
+    pub(super) what: String,
+    pub(super) role: String,
+}
+
 const COLUMNS: &str = "generation, epoch, mark::text";
 
 impl Marks {
@@ -94,21 +102,49 @@ impl Marks {
         Ok(row.as_ref().map(MarkRow::new))
     }
 
-    /// Writes this incarnation into the row: whoever was in it is fenced.
+    /// What the role lacks to keep a mark: the privilege, and on what.
+    pub(super) fn lacking(&self, client: &mut Client, schema: &str) -> Result<Lacking, Error> {
+        let sql =
+            "select coalesce(has_table_privilege(m, 'insert') and has_table_privilege(m, 'select')
+                        and has_table_privilege(m, 'update') and has_table_privilege(m, 'delete')
+                        and has_table_privilege(t, 'insert') and has_table_privilege(t, 'select')
+                        and has_table_privilege(t, 'delete'), has_schema_privilege($3, 'create')),
+                     m is not null and t is not null, current_user::text
+                   from (select to_regclass($1) m, to_regclass($2) t) own";
+        let row = client.query_one(sql, &[&self.marks, &self.tables, &schema])?;
+        let exist: bool = row.get(1);
+        Ok(Lacking {
+            nothing: row.get(0),
+            what: if exist {
+                format!(
+                    "GRANT INSERT, SELECT, UPDATE, DELETE ON {}, {}",
+                    self.marks, self.tables
+                )
+            } else {
+                format!("GRANT CREATE ON SCHEMA {}", quoted(schema))
+            },
+            role: row.get(2),
+        })
+    }
+
+    /// Writes this incarnation into the row: whoever was in it is fenced. None if it is in it
+    /// already, and `again` does not say that we may have written it.
     pub(super) fn take_over(
         &self,
         client: &mut Client,
         incarnation: &str,
-    ) -> Result<MarkRow, Error> {
+        again: bool,
+    ) -> Result<Option<MarkRow>, Error> {
         let sql = format!(
             "insert into {} as m (pipeline, generation, incarnation) values ($1, 1, $2)
              on conflict (pipeline) do update
              set generation = m.generation + 1, incarnation = excluded.incarnation
+             where $3 or m.incarnation <> excluded.incarnation
              returning {COLUMNS}",
             self.marks
         );
-        let row = client.query_one(&sql, &[&self.pipeline, &incarnation])?;
-        Ok(MarkRow::new(&row))
+        let row = client.query_opt(&sql, &[&self.pipeline, &incarnation, &again])?;
+        Ok(row.as_ref().map(MarkRow::new))
     }
 
     /// A write that changes nothing: the row as the last commit of this incarnation left it, or

@@ -507,3 +507,76 @@ fn a_wrong_address_is_one_finding_with_what_to_do_and_without_the_password() {
         );
     }
 }
+
+#[test]
+fn a_database_that_one_start_knows_by_two_names_is_refused() {
+    let Some(scratch) = Scratch::new("two_names") else {
+        return;
+    };
+    let mut one = scratch.open("p", counts(&[0]));
+    let mut two = scratch.open("p", other(&[0]));
+    one.take_over(7).unwrap();
+
+    let (message, hint) = refusal(two.take_over(7));
+
+    assert!(
+        message.ends_with("is a database that this pipeline writes to by another name, too"),
+        "{message}"
+    );
+    assert_eq!(hint, "write the same `url` for all tables of one database");
+    one.publish(&mark(1), &[upserts(&["a"], &[1])]).unwrap();
+    one.take_over(7).unwrap();
+}
+
+#[test]
+fn what_a_role_may_not_do_is_found_before_it_is_tried() {
+    let Some(mut scratch) = Scratch::new("role") else {
+        return;
+    };
+    scratch.execute(
+        "do $$ begin create role unit_guest login password 'hush'; exception when duplicate_object then end $$;
+         grant usage on schema unit_role to unit_guest",
+    );
+    let open = |scratch: &Scratch, table: SinkTable| {
+        let path = format!("-csearch_path={}", scratch.schema);
+        let given = [
+            ("options", path.as_str()),
+            ("user", "unit_guest"),
+            ("password", "hush"),
+        ];
+        let specs = vec![Spec::new(table, None, None).unwrap()];
+        Postgres::new(address(&scratch.url, &given), LIMITS, "p", specs)
+    };
+
+    let found = open(&scratch, counts(&[0])).inspect().unwrap();
+    let hints: Vec<&str> = found.iter().filter_map(|f| f.hint.as_deref()).collect();
+    assert_eq!(
+        hints,
+        [
+            "GRANT CREATE ON SCHEMA \"unit_role\" TO \"unit_guest\", or name a schema of its own: \
+             ?options=-csearch_path%3Dname",
+            "GRANT CREATE ON SCHEMA \"unit_role\" TO \"unit_guest\", or make the table: \
+             create table \"unit_role\".\"counts\" (\"page\" text not null, \"views\" bigint, \
+             primary key (\"page\")) with (fillfactor = 70)",
+        ]
+    );
+    let (message, _) = refusal(open(&scratch, counts(&[0])).take_over(7));
+    assert_eq!(
+        message,
+        "`unit_guest` may not keep tidemark_marks and tidemark_tables there"
+    );
+
+    scratch.execute(
+        "grant create on schema unit_role to unit_guest;
+         create table counts (page text primary key, views int8);
+         grant select, insert on counts to unit_guest",
+    );
+    let (message, hint) = refusal(open(&scratch, counts(&[0])).take_over(7));
+    assert_eq!(
+        message,
+        "table `unit_role.counts` does not grant UPDATE, DELETE to `unit_guest`"
+    );
+    scratch.execute(&hint);
+    open(&scratch, counts(&[0])).take_over(8).unwrap();
+    scratch.execute("drop owned by unit_guest; drop role unit_guest");
+}
