@@ -112,3 +112,89 @@ pub(super) fn refuse_twin(specs: &[Spec], spec: &Spec) -> Result<(), ConnectorEr
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::DataType;
+
+    use crate::connector::{ConnectorError, OpenDestination, fixtures, open_destinations};
+    use crate::plan::{Role, Table};
+
+    fn sink(name: &str, options: &[(&str, &str)]) -> Table {
+        let options: Vec<(&str, &str)> = [("connector", "postgres")]
+            .into_iter()
+            .chain(options.iter().copied())
+            .collect();
+        let table = fixtures::table(Role::Sink, &[("n", DataType::Int64)], &options);
+        Table {
+            name: name.to_owned(),
+            ..table
+        }
+    }
+
+    fn open(tables: &[Table]) -> Result<Vec<OpenDestination>, ConnectorError> {
+        let tables: Vec<&Table> = tables.iter().collect();
+        open_destinations("p", &tables, std::path::Path::new("."))
+    }
+
+    fn refusal(tables: &[Table]) -> String {
+        match open(tables) {
+            Err(ConnectorError::Permanent { message, .. }) => message,
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("opened"),
+        }
+    }
+
+    const URL: &str = "postgres://u:secret@h/d";
+
+    #[test]
+    fn the_tables_of_one_database_are_one_destination_however_it_is_spelled() {
+        let opened = open(&[
+            sink("a", &[("url", URL)]),
+            sink("b", &[("url", "postgresql://u:secret@h:5432/d")]),
+            sink("c", &[("url", "host=h user=u password=secret dbname=d")]),
+            sink("d", &[("url", "postgres://u:secret@h/other")]),
+        ])
+        .unwrap();
+
+        let names: Vec<&str> = opened.iter().map(|open| open.name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["postgres://u@h:5432/d", "postgres://u@h:5432/other"]
+        );
+        assert_eq!(opened[0].tables, [0, 1, 2]);
+    }
+
+    #[test]
+    fn tables_of_one_database_agree_on_its_connection() {
+        let a = || sink("a", &[("url", URL)]);
+        for (options, expected) in [
+            (
+                vec![("url", URL), ("sslmode", "require")],
+                "`a` and `b` are in one database, but do not agree on sslmode",
+            ),
+            (
+                vec![("url", "postgres://u:other@h/d")],
+                "`a` and `b` are in one database, but do not agree on password",
+            ),
+            (
+                vec![("url", URL), ("lock.timeout", "1s")],
+                "`a` and `b` are in one database, but do not agree on a timeout",
+            ),
+            (
+                vec![("url", URL), ("table", "a")],
+                "`a` and `b` are the same table `a`",
+            ),
+            (
+                vec![("url", URL), ("fillfactor", "5")],
+                "`fillfactor` of table `b` is `5`, but must be from 10 to 100",
+            ),
+            (
+                vec![("url", "postgres://u:secret@h:x/d")],
+                "table `b`: the port in `url` must be a number up to 65535",
+            ),
+        ] {
+            assert_eq!(refusal(&[a(), sink("b", &options)]), expected);
+        }
+    }
+}
