@@ -74,6 +74,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
     /// The text of a file, if it can be read.
     pub(super) file: &'a dyn Fn(&Path) -> Option<String>,
+    /// Whether only its owner can read a file.
+    pub(super) private: &'a dyn Fn(&Path) -> bool,
 }
 
 /// A database and how to reach it. Shown without its password.
@@ -149,7 +151,7 @@ impl Address {
         or(self, "dbname", self.get("user").map(str::to_owned));
         let passfile = self.parameters.remove("passfile");
         if self.get("password").is_none() {
-            let found = secrets::password(passfile.as_deref(), self, surroundings);
+            let found = secrets::password(passfile.as_deref(), self, surroundings)?;
             or(self, "password", found);
         }
         Ok(())
@@ -360,6 +362,7 @@ mod tests {
             &Surroundings {
                 variable: &|name| find(variables, name),
                 file: &|path| find(files, path.to_str().unwrap()),
+                private: &|path| path.to_str() != Some("/open/.pgpass"),
             },
         )
     }
@@ -446,6 +449,18 @@ mod tests {
         ] {
             assert_eq!(parse(url, &[], &[], &[]).unwrap_err(), expected);
         }
+    }
+
+    #[test]
+    fn a_password_file_that_others_can_read_is_refused() {
+        let file = [("/open/.pgpass", "*:*:*:*:secret\n")];
+
+        let problem = parse("postgres://u@h/d", &[], &[("HOME", "/open")], &file).unwrap_err();
+
+        assert_eq!(
+            problem,
+            "others may read the passwords in `/open/.pgpass`; chmod 600 it"
+        );
     }
 
     #[test]

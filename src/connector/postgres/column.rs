@@ -51,6 +51,28 @@ pub(super) enum Column {
     Array(ListArray, Box<Column>, u32),
 }
 
+/// The same for the array of any column.
+macro_rules! each {
+    ($column:expr, $array:ident => $what:expr) => {
+        match $column {
+            Column::Bool($array) => $what,
+            Column::Int2($array) => $what,
+            Column::Int4($array) => $what,
+            Column::Int8($array) => $what,
+            Column::Float4($array) => $what,
+            Column::Float8($array) => $what,
+            Column::Numeric($array, _) => $what,
+            Column::Text($array) | Column::Uuid($array) | Column::Jsonb($array) => $what,
+            Column::Bytea($array) => $what,
+            Column::Date($array) => $what,
+            Column::Time($array) => $what,
+            Column::Timestamp($array) => $what,
+            Column::Interval($array) => $what,
+            Column::Array($array, _, _) => $what,
+        }
+    };
+}
+
 impl Column {
     /// `array` has the type that `kind` was made for.
     pub(super) fn new(kind: &Kind, field: &Field, array: &ArrayRef) -> Self {
@@ -82,28 +104,19 @@ impl Column {
     }
 
     fn array(&self) -> &dyn Array {
-        match self {
-            Self::Bool(array) => array,
-            Self::Int2(array) => array,
-            Self::Int4(array) => array,
-            Self::Int8(array) => array,
-            Self::Float4(array) => array,
-            Self::Float8(array) => array,
-            Self::Numeric(array, _) => array,
-            Self::Text(array) | Self::Uuid(array) | Self::Jsonb(array) => array,
-            Self::Bytea(array) => array,
-            Self::Date(array) => array,
-            Self::Time(array) => array,
-            Self::Timestamp(array) => array,
-            Self::Interval(array) => array,
-            Self::Array(array, _, _) => array,
-        }
+        each!(self, array => array)
+    }
+
+    /// Not by way of `array`: this is asked for every value, and has to be inlined.
+    #[inline]
+    fn is_null(&self, row: usize) -> bool {
+        each!(self, array => array.is_null(row))
     }
 
     /// Writes the value of `row`.
     #[inline]
     pub(super) fn put(&self, row: usize, out: &mut BytesMut) {
-        if self.array().is_null(row) {
+        if self.is_null(row) {
             return out.put_i32(-1);
         }
         match self {
@@ -150,13 +163,13 @@ impl Column {
                 BooleanBuffer::collect_bool(array.len(), |row| array.is_valid(row) && bad(row));
             (rows.count_set_bits() > 0).then_some((rows, reason))
         };
+        if !self.may_be_refused() {
+            return None;
+        }
         match self {
-            Self::Text(array) => {
-                memchr::memchr(0, text_bytes(array))?;
-                rows("a text with a NUL character", &|row| {
-                    array.value(row).contains('\0')
-                })
-            }
+            Self::Text(array) => rows("a text with a NUL character", &|row| {
+                array.value(row).contains('\0')
+            }),
             Self::Uuid(array) => rows("not a UUID", &|row| uuid(array.value(row)).is_none()),
             Self::Jsonb(array) => rows("not JSON that `jsonb` holds", &|row| {
                 !json::is_held(array.value(row))
@@ -183,6 +196,29 @@ impl Column {
             | Self::Numeric(..)
             | Self::Bytea(_)
             | Self::Interval(_) => None,
+        }
+    }
+
+    /// A glance at all values at once, those behind NULLs too.
+    fn may_be_refused(&self) -> bool {
+        match self {
+            Self::Text(array) => memchr::memchr(0, text_bytes(array)).is_some(),
+            Self::Date(array) => array.values().iter().any(|day| !DATES.contains(day)),
+            Self::Timestamp(array) => array.values().iter().any(|&at| at < FIRST_MOMENT),
+            Self::Time(array) => {
+                let day = 0..=DAY_MICROS;
+                array.values().iter().any(|time| !day.contains(time))
+            }
+            Self::Uuid(_) | Self::Jsonb(_) | Self::Array(..) => true,
+            Self::Bool(_)
+            | Self::Int2(_)
+            | Self::Int4(_)
+            | Self::Int8(_)
+            | Self::Float4(_)
+            | Self::Float8(_)
+            | Self::Numeric(..)
+            | Self::Bytea(_)
+            | Self::Interval(_) => false,
         }
     }
 

@@ -24,8 +24,20 @@ pub(super) fn put(out: &mut BytesMut, unscaled: i128, scale: i8) {
     if digits_below > 0 {
         let below = usize::try_from(digits_below).expect("0 to 3");
         let (divisor, factor) = (powers()[below], powers()[4 - below]);
-        groups[0] = group((rest % divisor) * factor);
-        rest /= divisor;
+        // Almost every number fits 64 bits, where division is one instruction.
+        let below = match u64::try_from(rest) {
+            Ok(small) => {
+                let divisor = u64::try_from(divisor).expect("at most 1000");
+                rest = u128::from(small / divisor);
+                u128::from(small % divisor)
+            }
+            Err(_) => {
+                let below = rest % divisor;
+                rest /= divisor;
+                below
+            }
+        };
+        groups[0] = group(below * factor);
         count = 1;
         lowest_weight -= 1;
     }
@@ -34,10 +46,9 @@ pub(super) fn put(out: &mut BytesMut, unscaled: i128, scale: i8) {
         rest /= GROUP;
         count += 1;
     }
-    // Almost every number ends here, where division is one instruction.
     let mut rest = u64::try_from(rest).expect("what is above has been taken off");
     while rest > 0 {
-        groups[count] = group(u128::from(rest % 10_000));
+        groups[count] = u16::try_from(rest % 10_000).expect("a group is below 10000");
         rest /= 10_000;
         count += 1;
     }

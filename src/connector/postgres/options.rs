@@ -30,6 +30,7 @@ fn address_of(table: &Table) -> Result<Address, ConnectorError> {
     let surroundings = Surroundings {
         variable: &|name| std::env::var(name).ok(),
         file: &|path: &Path| std::fs::read_to_string(path).ok(),
+        private: &is_private,
     };
     Address::parse(url, &given, &surroundings).map_err(|problem| {
         ConnectorError::hinted(
@@ -37,6 +38,18 @@ fn address_of(table: &Table) -> Result<Address, ConnectorError> {
             "write url = 'postgres://user@host:5432/database', or '${DATABASE_URL}'",
         )
     })
+}
+
+#[cfg(unix)]
+fn is_private(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    // What belongs to the group and to others.
+    std::fs::metadata(path).is_ok_and(|file| file.mode() & 0o077 == 0)
+}
+
+#[cfg(not(unix))]
+fn is_private(_: &Path) -> bool {
+    true
 }
 
 fn limits_of(table: &Table) -> Limits {

@@ -41,14 +41,23 @@ pub(super) fn password(
     passfile: Option<&str>,
     address: &Address,
     surroundings: &Surroundings<'_>,
-) -> Option<String> {
-    let path = match passfile {
-        Some(path) => PathBuf::from(path),
-        None => Path::new(&(surroundings.variable)("HOME")?).join(".pgpass"),
+) -> Result<Option<String>, String> {
+    let of_user = || Some(Path::new(&(surroundings.variable)("HOME")?).join(".pgpass"));
+    let Some(path) = passfile.map(PathBuf::from).or_else(of_user) else {
+        return Ok(None);
     };
-    let text = (surroundings.file)(&path)?;
+    let Some(text) = (surroundings.file)(&path) else {
+        return Ok(None);
+    };
+    if !(surroundings.private)(&path) {
+        let path = path.display();
+        return Err(format!(
+            "others may read the passwords in `{path}`; chmod 600 it"
+        ));
+    }
     let fits = |pattern: &str, value: &str| pattern == "*" || pattern == value;
-    text.lines()
+    let found = text
+        .lines()
         .filter(|line| !line.starts_with('#'))
         .find_map(|line| {
             let [host, port, database, user, password] = fields(line)?;
@@ -59,7 +68,8 @@ pub(super) fn password(
             });
             let ours = fits(&database, address.database()) && fits(&user, address.user());
             (here && ours).then_some(password)
-        })
+        });
+    Ok(found)
 }
 
 /// Five fields between colons; a backslash takes the next character as it is.

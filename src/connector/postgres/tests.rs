@@ -110,6 +110,7 @@ fn address(url: &str, given: &[(&str, &str)]) -> Address {
     let surroundings = Surroundings {
         variable: &|_| None,
         file: &|_| None,
+        private: &|_| true,
     };
     Address::parse(url, given, &surroundings).unwrap()
 }

@@ -1,7 +1,57 @@
 //! Tables: written, taken over, refused, emptied.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::connector::Finding;
+
+/// Epochs of changes to few keys, None is a delete; whether the process starts again after it.
+fn epochs() -> impl Strategy<Value = Vec<(BTreeMap<u8, Option<i64>>, bool)>> {
+    let changes = prop::collection::btree_map(0..6u8, prop::option::of(any::<i64>()), 0..6);
+    prop::collection::vec((changes, prop::bool::weighted(0.3)), 1..8)
+}
+
+#[test]
+fn whatever_the_changes_and_restarts_the_table_holds_their_sum() {
+    let Some(scratch) = Scratch::new("sum") else {
+        return;
+    };
+    let scratch = std::cell::RefCell::new(scratch);
+    let config = ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(24)
+    };
+    proptest!(config, |(epochs in epochs())| {
+        let mut scratch = scratch.borrow_mut();
+        let mut sink = scratch.open("p", counts(&[0]));
+        sink.empty().unwrap();
+        sink.take_over(1000).unwrap();
+        let mut expected: BTreeMap<String, Option<i64>> = BTreeMap::new();
+        for (epoch, (changes, restart)) in (1..).zip(epochs) {
+            let names: BTreeMap<String, Option<i64>> =
+                changes.into_iter().map(|(key, views)| (format!("page {key}"), views)).collect();
+            let some = names.iter().filter_map(|(name, views)| Some((name.as_str(), (*views)?)));
+            let (pages, views): (Vec<&str>, Vec<i64>) = some.rev().unzip();
+            let none = names.iter().filter(|(_, views)| views.is_none());
+            let gone: Vec<&str> = none.map(|(name, _)| name.as_str()).collect();
+            let change = TableChanges {
+                table: 0,
+                upserts: Some(rows(&pages, &views)),
+                deletes: Some(keys(&gone)),
+            };
+            sink.publish(&mark(epoch), &[change]).unwrap();
+            expected.extend(names);
+            if restart {
+                sink = scratch.open("p", counts(&[0]));
+                let found = sink.take_over(epoch).unwrap().unwrap();
+                prop_assert_eq!(found.epoch, Epoch(epoch));
+            }
+        }
+        let expected: Vec<(String, i64)> =
+            expected.into_iter().filter_map(|(name, views)| Some((name, views?))).collect();
+        prop_assert_eq!(scratch.content(), expected);
+    });
+}
 
 #[test]
 fn a_keyed_table_is_upserted_and_deleted_from() {
