@@ -47,13 +47,17 @@ const FORBIDDEN: [(&str, &str, &str); 4] = [
 ];
 
 /// Where a third-party crate may be used: path prefixes under src/.
-const HOMES: [(&str, &[&str]); 20] = [
+const HOMES: [(&str, &[&str]); 24] = [
     ("timely", &["dataflow/", "engine/"]),
     ("datafusion_sql", &["sql/"]),
     ("datafusion_optimizer", &["sql/"]),
     ("sqlparser", &["sql/"]),
     ("rusqlite", &["connector/sqlite"]),
     ("rdkafka", &["connector/kafka/"]),
+    ("postgres", &["connector/postgres"]),
+    ("bytes", &["connector/postgres"]),
+    ("tokio_postgres_rustls", &["connector/postgres"]),
+    ("object_store", &["durability/store.rs"]),
     ("csv_core", &["format/csv"]),
     ("fast_float2", &["format/"]),
     ("flate2", &["connector/file"]),

@@ -3,9 +3,13 @@
 
 use std::time::Duration;
 
+use arrow::array::ArrayRef;
+use arrow::datatypes::Field;
+
 use super::open::{OpenSink, OpenSource};
 use super::option::{Absent, ConnectorOption, Side, ValueKind, length};
-use super::{discard, file, generator, kafka, sqlite, stdout};
+use super::refused::RefusedValues;
+use super::{discard, file, generator, kafka, postgres, sqlite, stdout};
 use crate::plan::Table;
 
 /// One connector and what it can be.
@@ -47,6 +51,8 @@ pub struct SinkEntry {
     pub keyed: bool,
     /// Whether it writes rows in some `format`.
     pub takes_format: bool,
+    /// Which rows of a column it cannot hold.
+    pub(super) refused: fn(&Field, &ArrayRef) -> Option<RefusedValues>,
     /// Opens it.
     pub(super) open: OpenSink,
 }
@@ -74,6 +80,7 @@ pub const CONNECTORS: &[Connector] = &[
     file::CONNECTOR,
     generator::CONNECTOR,
     kafka::CONNECTOR,
+    postgres::CONNECTOR,
     sqlite::CONNECTOR,
     stdout::CONNECTOR,
     discard::CONNECTOR,

@@ -19,11 +19,14 @@ mod list;
 mod live;
 mod open;
 mod option;
+mod postgres;
+mod refused;
 mod sink;
 mod sqlite;
 mod stdout;
 mod validate;
 
+pub use self::postgres::Postgres;
 pub use catalog::{
     CONNECTORS, Connector, GENERAL_OPTIONS, Guarantee, SinkEntry, SourceEntry, connector,
     idle_timeout, max_ahead,
@@ -35,6 +38,7 @@ pub use list::list;
 pub use live::{Consumer, Fetched, Live};
 pub use open::{OpenDestination, inspect_source, open_destinations, open_source};
 pub use option::{Absent, ConnectorOption, Side, ValueKind};
+pub use refused::{RefusedValues, refused_values};
 pub use sink::{Finding, SinkTable};
 pub use sqlite::{Answer as SqliteAnswer, Sqlite, read as sqlite_answer};
 pub use stdout::Stdout;
@@ -145,6 +149,18 @@ pub enum ConnectorError {
         destination: String,
         /// Where this process was.
         epoch: Epoch,
+    },
+    /// The destination lost epochs that it had acknowledged, rows and mark together: its machine
+    /// crashed, or an older state of it was brought back. The mark is right; whoever writes has to
+    /// go back to it.
+    #[error("`{destination}` went back from epoch {acknowledged} to {found}")]
+    Rewound {
+        /// Which.
+        destination: String,
+        /// What it had acknowledged.
+        acknowledged: Epoch,
+        /// What it holds.
+        found: Epoch,
     },
 }
 

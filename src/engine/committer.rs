@@ -146,6 +146,9 @@ pub fn failed(message: &str, error: ConnectorError) -> Failure {
         ConnectorError::Fenced { .. } => failure
             .because(error)
             .hint("two processes run this pipeline; stop one of them"),
+        ConnectorError::Rewound { .. } => failure
+            .because(error)
+            .hint("its machine crashed, or a backup was restored; start the pipeline again"),
         ConnectorError::Permanent { .. } | ConnectorError::Transient(_) => failure.because(error),
     }
 }
