@@ -57,7 +57,7 @@ pub fn run(arguments: &RunArgs) -> u8 {
     let shared = Arc::new(Shared::default());
     stop_on_signals(&shared);
     let watch = (!arguments.quiet).then(|| Watch::start(&planned.pipeline, &shared));
-    let outcome = crate::engine::run(Arc::clone(&planned.pipeline), &options, &shared);
+    let outcome = crate::engine::run(&planned.pipeline, &options, &shared);
     if let Some(watch) = watch {
         watch.end();
     }

@@ -3,10 +3,11 @@
 //! | module | what it is |
 //! |---|---|
 //! | `run` | one run, start to end |
+//! | `open`, `start` | what a run is made of, opened; where it begins, decided |
 //! | `crew` | who works: processes and their threads |
 //! | `feed`, `live_feed`, `intake` | reading threads: partitions to decoded, checked arrivals |
 //! | `worker` | a worker's part of the dataflow |
-//! | `committer` | the thread that writes an epoch's rows and mark |
+//! | `destinations`, `committer` | the threads that write an epoch's rows and mark |
 //! | `keeper` | the thread that keeps snapshots |
 //! | `reference` | tables that are looked up |
 //! | `mesh` | several processes that run as one |
@@ -15,16 +16,20 @@
 mod check;
 mod committer;
 mod crew;
+mod destinations;
 mod feed;
 mod intake;
 mod keeper;
 mod live_feed;
 pub mod mesh;
+mod open;
 mod reference;
 mod run;
+mod start;
 mod threads;
 mod worker;
 
 pub use check::{check_options, check_tables, check_world, guarantee};
-pub use run::{RunOptions, Summary, run, state_folder};
+pub use run::{RunOptions, Summary, run, run_as};
+pub use start::state_folder;
 pub use threads::spawn_named;

@@ -34,7 +34,7 @@ mod tests;
 mod tls;
 mod workers;
 
-pub use control::{Control, Duty, end_process};
+pub use control::{Control, Duty, Teller, end_process};
 pub use frame::{Failed, Gone};
 pub use link::Link;
 pub use meet::{Joined, Member, meet};
