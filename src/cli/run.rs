@@ -1,18 +1,22 @@
 //! `run`: a pipeline from start to end, with its progress and its summary.
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing_subscriber::EnvFilter;
 
+use super::cluster::Membership;
 use super::progress::Watch;
-use super::{FAILED, LogFormat, RunArgs, WRONG, file, say};
-use crate::dataflow::outcome::Shared;
+use super::supervise::{Program, Supervision};
+use super::{FAILED, LogFormat, RunArgs, WRONG, file, say, supervise};
+use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::source::{AtEnd, Pace};
-use crate::engine::{RunOptions, Summary, check_world};
+use crate::engine::{RunOptions, Summary, check_world, mesh};
 use crate::plan::{Pipeline, Role};
 use crate::sql::SourceText;
 
@@ -23,8 +27,10 @@ pub fn run(arguments: &RunArgs) -> u8 {
         Ok(planned) => planned,
         Err(code) => return code,
     };
-    if !arguments.fresh {
-        // With --fresh the tables that do not fit are about to be emptied.
+    let cluster = &arguments.cluster;
+    if !arguments.fresh && !cluster.member {
+        // With --fresh the tables that do not fit are about to be emptied. A supervisor has looked
+        // before: its processes start again while the world may be away, which is no refusal.
         let problems = check_world(&planned.pipeline, &planned.base);
         if !problems.is_empty() {
             let path = arguments.file.file.display().to_string();
@@ -37,23 +43,23 @@ pub fn run(arguments: &RunArgs) -> u8 {
             );
         }
     }
-    if arguments.fresh && !arguments.yes && !confirmed(&planned.pipeline) {
+    if arguments.fresh && !arguments.yes && !cluster.member && !confirmed(&planned.pipeline) {
         return WRONG;
     }
-    let options = RunOptions {
-        threads: arguments.threads.map(usize::from),
-        base: planned.base,
-        pace: variable("TIDEMARK_TEST_PACE").map(|seed| Pace::Arrivals { seed }),
-        crash_at: variable("TIDEMARK_CRASH_AT"),
-        at_end: if arguments.until_caught_up {
-            AtEnd::Wait
-        } else {
-            AtEnd::Close
-        },
-        fresh: arguments.fresh,
-    };
+    if let (Some(processes), false) = (cluster.processes, cluster.member) {
+        return supervise_processes(arguments, usize::from(processes));
+    }
+    let options = options(arguments, planned.base);
     let shared = Arc::new(Shared::default());
     stop_on_signals(&shared);
+    match cluster.membership(&planned.pipeline.fingerprint, &shared) {
+        Ok(None) => {}
+        Ok(Some(membership)) => return one_of_several(membership),
+        Err(failure) => {
+            say::failure(&failure);
+            return WRONG;
+        }
+    }
     let watch = (!arguments.quiet).then(|| Watch::start(&planned.pipeline, &shared));
     let outcome = crate::engine::run(Arc::clone(&planned.pipeline), &options, &shared);
     if let Some(watch) = watch {
@@ -76,6 +82,66 @@ pub fn run(arguments: &RunArgs) -> u8 {
         Err(failure) => {
             say::failure(&failure);
             FAILED
+        }
+    }
+}
+
+fn options(arguments: &RunArgs, base: PathBuf) -> RunOptions {
+    RunOptions {
+        threads: arguments.threads.map(usize::from),
+        base,
+        pace: variable("TIDEMARK_TEST_PACE").map(|seed| Pace::Arrivals { seed }),
+        crash_at: variable("TIDEMARK_CRASH_AT"),
+        at_end: if arguments.until_caught_up {
+            AtEnd::Wait
+        } else {
+            AtEnd::Close
+        },
+        fresh: arguments.fresh,
+    }
+}
+
+/// Becomes the supervisor of `processes` others, which are given the same arguments.
+fn supervise_processes(arguments: &RunArgs, processes: usize) -> u8 {
+    let path = match std::env::current_exe() {
+        Ok(path) => path,
+        Err(error) => {
+            say::failure(&Failure::new("could not find this program's own file").because(error));
+            return FAILED;
+        }
+    };
+    let mut given: Vec<OsString> = std::env::args_os().skip(1).collect();
+    given.push("--member".into());
+    supervise::supervise(Supervision {
+        program: Program {
+            path,
+            arguments: given,
+            json: arguments.log == LogFormat::Json,
+        },
+        processes,
+        failures_max: arguments.cluster.failed_starts,
+        fresh: arguments.fresh,
+    })
+}
+
+/// Meets the other processes; running a pipeline with them is still to come.
+fn one_of_several(membership: Membership) -> u8 {
+    let Membership {
+        member,
+        fresh,
+        mut supervisor,
+    } = membership;
+    tracing::debug!(process = member.process, fresh, "meets the others");
+    let orders = || Err(Failure::new("several processes cannot run a pipeline yet"));
+    match mesh::meet(member, orders) {
+        Ok(_) => {
+            supervisor.running();
+            FAILED
+        }
+        Err(unmet) => {
+            let code = unmet.exit_code();
+            say::failure(&Failure::from(unmet));
+            code
         }
     }
 }
@@ -125,12 +191,15 @@ fn confirmed(pipeline: &Pipeline) -> bool {
 
 /// The first signal stops after the open epoch; the second ends the process.
 pub(super) fn stop_on_signals(shared: &Arc<Shared>) {
+    // Not the wish to stop itself: another process may have had that before the first signal came.
+    let signalled = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        let flag = shared.stop_flag();
         // Order matters: the one registered first sees the flag as the first signal left it.
-        let first = signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&flag));
-        let second = signal_hook::flag::register(signal, flag);
-        if first.is_err() || second.is_err() {
+        let second =
+            signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&signalled));
+        let first = signal_hook::flag::register(signal, Arc::clone(&signalled));
+        let stop = signal_hook::flag::register(signal, shared.stop_flag());
+        if second.is_err() || first.is_err() || stop.is_err() {
             tracing::warn!(signal, "could not listen for the signal");
         }
     }
