@@ -1,15 +1,19 @@
 //! The command line: one file per command, one place where text meets a person.
 //!
 //! Results go to standard output, everything else to standard error. Exit codes: 0 done,
-//! 1 it failed while running, 2 the file or the command line is wrong.
+//! 1 it failed while running, 2 the file or the command line is wrong, 75 one of several processes
+//! lost another, 101 a thread panicked.
 
 mod check;
+mod cluster;
 mod demo;
 mod file;
+mod hosts;
 mod init;
 mod progress;
 mod run;
 mod say;
+mod supervise;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -33,7 +37,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a pipeline until its input ends
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Say what is wrong with a pipeline, without running it
     Check(FileArgs),
     /// Print the plan of a pipeline
@@ -90,6 +94,8 @@ struct RunArgs {
     /// Write the summary of the run as JSON to this file
     #[arg(long, value_name = "PATH")]
     summary: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: cluster::ClusterArgs,
 }
 
 #[derive(Debug, Args)]

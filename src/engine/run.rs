@@ -88,7 +88,7 @@ pub fn run(
 ) -> Result<Summary, Failure> {
     let mut options = options.clone();
     loop {
-        match once(pipeline, &options, None, shared) {
+        match once(pipeline, &options, None, || (), shared) {
             Err(failure) if failure.again && !shared.is_stopping() => {
                 warn!(cause = failure.message, "begins again from what is durable");
                 shared.begin_again();
@@ -100,20 +100,22 @@ pub fn run(
 }
 
 /// Runs `pipeline` as one of several processes; process 0 has the summary. What goes wrong ends
-/// this process, and with it all others.
+/// this process, and with it all others. `running` is called once all have begun.
 pub fn run_as(
     member: Member,
+    running: impl FnOnce(),
     pipeline: &Arc<Pipeline>,
     options: &RunOptions,
     shared: &Arc<Shared>,
 ) -> Result<Summary, Failure> {
-    once(pipeline, options, Some(member), shared)
+    once(pipeline, options, Some(member), running, shared)
 }
 
 fn once(
     pipeline: &Arc<Pipeline>,
     options: &RunOptions,
     member: Option<Member>,
+    running: impl FnOnce(),
     shared: &Arc<Shared>,
 ) -> Result<Summary, Failure> {
     let clock = Clock::machine();
@@ -165,6 +167,7 @@ fn once(
             (Some(joined.sockets), Some(control))
         }
     };
+    running();
     let team = Team {
         crew,
         steps,
