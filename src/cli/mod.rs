@@ -66,6 +66,9 @@ struct FileArgs {
     /// Override a SET of the file
     #[arg(long = "set", value_name = "NAME=VALUE")]
     settings: Vec<String>,
+    /// Only the INSERTs into these tables, as a pipeline of their own
+    #[arg(long, value_name = "TABLE,..", value_delimiter = ',')]
+    only: Vec<String>,
 }
 
 #[derive(Debug, Args)]
