@@ -9,6 +9,7 @@ mod architecture;
 mod crash;
 mod docs;
 mod fuzz;
+mod launch;
 mod oracle;
 mod pipelines;
 mod services;

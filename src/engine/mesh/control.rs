@@ -222,8 +222,9 @@ impl Inner {
             }
             Frame::Stop => self.duty.shared.stop(),
             Frame::Failed(failed) => {
+                // First: what `Shared` learns is passed on, and by then it is known whose words it is.
+                self.note(failed.clone());
                 self.duty.shared.fail(failed.told());
-                self.note(failed);
             }
             Frame::Gone(gone) => self.lost(gone),
             Frame::Summary(summary) => {
