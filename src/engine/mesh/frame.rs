@@ -171,6 +171,20 @@ pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> io::Result<T> {
     serde_json::from_slice(bytes).map_err(|error| malformed(&error.to_string()))
 }
 
+/// What an error of a connection says of the process at its other end.
+pub fn why(error: &io::Error) -> String {
+    let ended = [
+        io::ErrorKind::UnexpectedEof,
+        io::ErrorKind::ConnectionReset,
+        io::ErrorKind::BrokenPipe,
+    ];
+    if ended.contains(&error.kind()) {
+        "it ended".to_owned()
+    } else {
+        error.to_string()
+    }
+}
+
 /// What was read cannot be understood.
 pub fn malformed(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
