@@ -10,6 +10,7 @@ mod crash;
 mod databases;
 mod docs;
 mod fuzz;
+mod launch;
 mod oracle;
 mod pipelines;
 mod produce;

@@ -9,6 +9,7 @@
 //! | `worker` | a worker's part of the dataflow |
 //! | `destinations`, `committer` | the threads that write an epoch's rows and mark |
 //! | `keeper` | the thread that keeps snapshots |
+//! | `patience` | waiting for what is away |
 //! | `reference` | tables that are looked up |
 //! | `mesh` | several processes that run as one |
 //! | `check` | what would go wrong, found before anything is written |
@@ -23,6 +24,7 @@ mod keeper;
 mod live_feed;
 pub mod mesh;
 mod open;
+mod patience;
 mod reference;
 mod run;
 mod start;
