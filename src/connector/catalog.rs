@@ -45,6 +45,8 @@ pub struct SinkEntry {
     pub keyed: bool,
     /// Whether it writes rows in some `format`.
     pub takes_format: bool,
+    /// Formats that it knows besides those of all connectors.
+    pub own_formats: &'static [&'static str],
     /// Opens it.
     pub(super) open: OpenSink,
 }

@@ -35,6 +35,7 @@ pub(super) const CONNECTOR: Connector = Connector {
         guarantee: Guarantee::AtLeastOnce,
         keyed: true,
         takes_format: false,
+        own_formats: &[],
         open: OpenSink {
             database: |table, _| format!("stdout {}", table.name),
             open: |origin| Stdout::from_origin(&origin),

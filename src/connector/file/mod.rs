@@ -59,6 +59,7 @@ pub(super) const CONNECTOR: Connector = Connector {
         guarantee: Guarantee::ExactlyOnce,
         keyed: false,
         takes_format: true,
+        own_formats: &[],
         open: OpenSink {
             database: |table, base| {
                 resolve(table.option("path").unwrap_or_default(), base)

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::DeliveryResult;
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 
 use super::settings::{Cluster, refused};
@@ -49,6 +49,7 @@ pub(super) struct Outgoing<'a> {
     /// None is a tombstone.
     pub value: Option<&'a [u8]>,
     pub partition: Option<i32>,
+    pub headers: &'a [(String, Option<String>)],
 }
 
 #[derive(Default)]
@@ -144,6 +145,14 @@ impl Transactions {
         record.key = outgoing.key;
         record.payload = outgoing.value;
         record.partition = outgoing.partition;
+        if !outgoing.headers.is_empty() {
+            let mut headers = OwnedHeaders::new_with_capacity(outgoing.headers.len());
+            for (key, value) in outgoing.headers {
+                let value = value.as_deref();
+                headers = headers.insert(Header { key, value });
+            }
+            record.headers = Some(headers);
+        }
         loop {
             let Err((error, back)) = self.producer.send(record) else {
                 return Ok(());
