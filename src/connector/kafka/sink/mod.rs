@@ -107,7 +107,7 @@ impl KafkaSink {
     }
 
     fn topic_of(&self, table: &TopicTable) -> Result<Option<Asker>, ConnectorError> {
-        let config = self.cluster.asking("read_uncommitted", "tidemark-sink");
+        let config = self.cluster.asking("read_uncommitted");
         let asker = Asker::new(&config, &table.topic)?;
         let is_there = asker.count_partitions()?.is_some();
         Ok((!is_there).then_some(asker))
