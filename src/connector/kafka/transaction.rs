@@ -21,6 +21,9 @@ use crate::connector::ConnectorError;
 /// How long the cluster may take to begin or to end a transaction.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long the cluster may take to drop one: who takes the name next drops it in any case.
+const PATIENCE_TO_ABORT: Duration = Duration::from_secs(3);
+
 /// How often a commit that takes too long is waited for again.
 const COMMIT_WAITS: usize = 3;
 
@@ -213,7 +216,7 @@ impl Transactions {
             (At::Commit, _) => false,
         };
         let aborts = is_lost && fatal.is_none();
-        if aborts && self.producer.abort_transaction(PATIENCE).is_ok() {
+        if aborts && self.producer.abort_transaction(PATIENCE_TO_ABORT).is_ok() {
             Failed::Aborted(message)
         } else {
             Failed::Unknown(message)

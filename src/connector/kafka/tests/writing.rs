@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{BinaryArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
+use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::kit::{Kept, LIMIT, Topic, refusal, unique};
@@ -15,7 +16,7 @@ use crate::connector::kafka::sink::KafkaSink;
 use crate::connector::open::SinkOrigin;
 use crate::connector::{ConnectorError, Destination, TableChanges, fixtures, validate};
 use crate::plan::{Role, Table};
-use crate::types::{Epoch, Mark};
+use crate::types::{Clock, Epoch, Mark};
 
 fn sink_table(topic: &Topic, columns: &[(&str, DataType)], options: &[(&str, &str)]) -> Table {
     let mut all = vec![
@@ -341,6 +342,43 @@ fn a_transaction_of_someone_else_does_not_hide_the_last_mark() {
     });
 
     assert!(seen.contains_key(&pipeline));
+}
+
+#[test]
+fn a_broker_that_is_away_is_no_end_and_what_it_missed_is_published_later() {
+    let cluster = MockCluster::new(1).unwrap();
+    let topic = Topic::at(cluster.bootstrap_servers());
+    cluster.create_topic(&topic.name, 1, 1).unwrap();
+    cluster.create_topic(TOPIC, 1, 1).unwrap();
+    let short = [
+        ("kafka.transaction.timeout.ms", "2000"),
+        ("kafka.socket.timeout.ms", "2000"),
+    ];
+    let table = sink_table(&topic, &PAIR, &short);
+    let mut sink = open("p", &table).unwrap();
+    sink.take_over(1).unwrap();
+    let changes = |id| [inserts(rows(&[id], &[None], &table))];
+    sink.publish(&mark(1, 1, 1), &changes(1)).unwrap();
+
+    cluster.broker_down(1).unwrap();
+    let outcome = sink.publish(&mark(2, 1, 1), &changes(2));
+    let again = sink.publish(&mark(2, 1, 1), &changes(2));
+    cluster.broker_up(1).unwrap();
+    let clock = Clock::machine();
+    while let Err(error) = sink.publish(&mark(2, 1, 1), &changes(2)) {
+        assert!(matches!(error, ConnectorError::Transient(_)), "{error}");
+        assert!(clock.elapsed() < LIMIT, "{error}");
+    }
+
+    assert!(
+        matches!(outcome, Err(ConnectorError::Transient(_))),
+        "{outcome:?}"
+    );
+    assert!(
+        matches!(again, Err(ConnectorError::Transient(_))),
+        "{again:?}"
+    );
+    assert_eq!(sink.peek().unwrap(), Some(mark(2, 1, 1)));
 }
 
 #[test]
