@@ -53,6 +53,8 @@ pub struct SinkEntry {
     pub takes_format: bool,
     /// Which rows of a column it cannot hold.
     pub(super) refused: fn(&Field, &ArrayRef) -> Option<RefusedValues>,
+    /// Formats that it knows besides those of all connectors.
+    pub own_formats: &'static [&'static str],
     /// Opens it.
     pub(super) open: OpenSink,
 }
