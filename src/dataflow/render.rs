@@ -16,6 +16,7 @@ use timely::scheduling::activate::SyncActivator;
 use super::aggregate::Aggregation;
 use super::arrival::Inbox;
 use super::chain::{Indexes, action};
+use super::compute::Compute;
 use super::credit::Credit;
 use super::group::{Grouped, Groups, Incoming, Local, PreGroups};
 use super::latest::Latest;
@@ -26,6 +27,7 @@ use super::shell::{self, Address, Edge, SourceShell};
 use super::source::SourceTask;
 use super::state::State;
 use super::tide::Tide;
+use super::withheld::Withheld;
 use super::zones::Zone;
 use crate::plan::{Node, NodeId, Operator, Pipeline, TableId};
 
@@ -237,15 +239,12 @@ impl<'scope> Built<'_, 'scope> {
                 let from = node.operator.inputs()[0];
                 let width = self.pipeline.nodes[from].schema.fields().len();
                 let action = action(self.pipeline, id, self.indexes);
-                let (schema, shared) = (Arc::clone(&node.schema), Arc::clone(self.shared));
-                shell::compute(
-                    input,
-                    &format!("compute {id}"),
-                    action,
-                    width,
-                    schema,
-                    shared,
-                )
+                let name = format!("compute {id}");
+                let withheld = node
+                    .changing
+                    .then(|| self.state.hold(&name, Withheld::new(&name)));
+                let core = Compute::new(action, width, Arc::clone(&node.schema), withheld);
+                shell::compute(input, &name, core, Arc::clone(self.shared))
             }
         }
     }
