@@ -15,7 +15,7 @@ use crate::plan::{
     AggregateCall, AggregateFunction, AggregateWindow, Assign, Emit, Operator, SortKey, WindowKind,
 };
 use crate::sql::functions::{ORDER_DEPENDENT, function_of};
-use crate::sql::graph::{Facts, Key};
+use crate::sql::graph::{Facts, Key, Sign};
 use crate::sql::problem::Problem;
 use crate::sql::window::WINDOW_COLUMNS;
 
@@ -308,7 +308,18 @@ impl Lowering<'_> {
                 not_null.push(true);
             }
         }
+        let signs = calls.iter().enumerate().filter_map(|(at, call)| {
+            let counts_every_row = matches!(call.function, AggregateFunction::Count)
+                && call.filter.is_none()
+                && call.arguments.iter().all(|argument| !argument.nullable);
+            match (counts(&call.function), counts_every_row) {
+                (true, true) => Some((keys.len() + at, Sign::Positive)),
+                (true, false) => Some((keys.len() + at, Sign::NotNegative)),
+                (false, _) => None,
+            }
+        });
         let facts = Facts {
+            signs: signs.collect(),
             event_time: vec![false; fields.len()],
             not_null,
             key_text: Some(key_text(&fields[..keys.len()], window)),

@@ -54,6 +54,11 @@ impl Positional {
         Self { present, ..self }
     }
 
+    /// The columns, each called `name#position`.
+    pub fn schema(&self) -> &DFSchema {
+        &self.schema
+    }
+
     /// The column at a position.
     pub fn column(&self, position: usize) -> Expr {
         Expr::Column(Column::new_unqualified(self.schema.field(position).name()))
