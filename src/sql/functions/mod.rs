@@ -2,9 +2,11 @@
 //! meaning differs, and our aggregates.
 
 mod aggregates;
+pub mod arithmetic;
 pub mod casts;
 mod json;
 mod json_steps;
+mod marked;
 mod modulo;
 mod patterns;
 

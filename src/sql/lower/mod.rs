@@ -42,6 +42,7 @@ use expression::{
 use momentary::Changing;
 
 pub use scan::uses;
+pub use text::text;
 
 type Result<T> = std::result::Result<T, Problem>;
 

@@ -19,6 +19,7 @@ use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 
 use super::position;
 use super::text::text;
+use crate::sql::functions::arithmetic::DIVIDE;
 use crate::sql::graph::{Facts, Sign};
 use crate::sql::problem::Problem;
 use crate::sql::types::name_of;
@@ -51,7 +52,7 @@ impl Changing<'_> {
             }) => inside(&[left, right]).or_else(|| self.division(right)),
             Expr::ScalarFunction(call) => match (call.func.name(), call.args.as_slice()) {
                 ("coalesce" | "nvl" | "ifnull", [first, ..]) => inside(&[first]),
-                ("mod", [dividend, divisor]) => {
+                ("mod" | DIVIDE, [dividend, divisor]) => {
                     inside(&[dividend, divisor]).or_else(|| self.division(divisor))
                 }
                 (_, arguments) => inside(&arguments.iter().collect::<Vec<_>>()),
