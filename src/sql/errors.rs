@@ -115,22 +115,17 @@ fn reworded(text: &str, notes: &[&str]) -> Problem {
             .split_once("Candidate functions:")
             .map(|(_, candidates)| candidates.split_whitespace().collect())
             .unwrap_or_default();
-        let hint = (!candidates.is_empty()).then(|| format!("there is {}", candidates.join(" ")));
+        let hint = match call {
+            _ if call.starts_with("substr(Utf8, Utf8") => {
+                Some("for a pattern, write (regexp_match(x, 'pattern'))[1]".to_owned())
+            }
+            _ if call.starts_with("to_char(") => Some(
+                "to_char is for times; of a number, write CAST(round(x, 2) AS TEXT)".to_owned(),
+            ),
+            _ if candidates.is_empty() => None,
+            _ => Some(format!("there is {}", candidates.join(" "))),
+        };
         return Problem::of_file(format!("there is no {}", sql_types(call))).maybe_hint(hint);
-    }
-    if let Some(operator) = between(
-        text,
-        "Binary operator '",
-        "' is not supported in the physical",
-    ) {
-        let operator = OPERATORS
-            .iter()
-            .find(|(name, _)| *name == operator)
-            .map_or(operator, |(_, sign)| sign);
-        return Problem::of_file(format!(
-            "a pipeline cannot compute the operator `{operator}`"
-        ))
-        .hint("of JSON, compare what ->> yields; of lists, write array_has_all(a, b)");
     }
     if text.contains("Span(") {
         return Problem::of_file("this expression is not complete, or not SQL");
@@ -141,18 +136,6 @@ fn reworded(text: &str, notes: &[&str]) -> Problem {
         place: None,
     }
 }
-
-/// Operators that are parsed and not computed, as DataFusion calls them.
-const OPERATORS: &[(&str, &str)] = &[
-    ("AtArrow", "@>"),
-    ("ArrowAt", "<@"),
-    ("AtAt", "@@"),
-    ("AtQuestion", "@?"),
-    ("HashMinus", "#-"),
-    ("Question", "?"),
-    ("QuestionAnd", "?&"),
-    ("QuestionPipe", "?|"),
-];
 
 /// What stands between the first `start` and the next `end`.
 fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {

@@ -17,7 +17,7 @@ use super::catalog::Catalog;
 use super::functions::casts;
 use super::problem::Problem;
 use super::types::cut_off;
-use super::{lateral, normalise};
+use super::{accents, lateral, normalise};
 
 type Result<T> = std::result::Result<T, DataFusionError>;
 
@@ -25,6 +25,7 @@ type Result<T> = std::result::Result<T, DataFusionError>;
 ///
 /// `SqlToRel` is generic over the catalog and dear to compile: this file is where it is used.
 pub fn plan(catalog: &Catalog, mut query: ast::Query) -> Result<LogicalPlan> {
+    accents::rewrite(&mut query);
     cut_off(&mut query);
     let statement = ast::Statement::Query(Box::new(query));
     let plan = SqlToRel::new(catalog).sql_statement_to_plan(statement)?;

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, FieldRef};
-use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{Column, DFSchema, Result, ScalarValue};
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
@@ -21,6 +21,7 @@ use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 
 use super::text::text;
 use crate::plan::Expression;
+use crate::sql::problem::Problem;
 
 /// The columns of a node, by position.
 #[derive(Debug)]
@@ -67,6 +68,7 @@ impl Positional {
     /// The expression and the field that it yields; `expr` is over `name#position` columns.
     pub fn compile(&self, expr: &Expr) -> Result<(Expression, Field)> {
         let expr = expr.clone().unalias_nested().data;
+        refuse_operators(&expr)?;
         let physical = create_physical_expr(
             &expr,
             &self.schema,
@@ -83,6 +85,38 @@ impl Positional {
         };
         Ok((expression, field.as_ref().clone()))
     }
+}
+
+/// Operators that are parsed, that nobody evaluates, and that DataFusion has no sign for.
+const OPERATORS: &[(Operator, &str)] = &[
+    (Operator::AtArrow, "@>"),
+    (Operator::ArrowAt, "<@"),
+    (Operator::AtAt, "@@"),
+    (Operator::AtQuestion, "@?"),
+    (Operator::HashMinus, "#-"),
+    (Operator::Question, "?"),
+    (Operator::QuestionAnd, "?&"),
+    (Operator::QuestionPipe, "?|"),
+];
+
+fn refuse_operators(expr: &Expr) -> Result<()> {
+    let mut refused = None;
+    expr.apply(|part| {
+        if let Expr::BinaryExpr(BinaryExpr { op, .. }) = part {
+            refused = OPERATORS.iter().find(|(known, _)| known == op);
+        }
+        Ok(match refused {
+            Some(_) => TreeNodeRecursion::Stop,
+            None => TreeNodeRecursion::Continue,
+        })
+    })?;
+    let Some((_, sign)) = refused else {
+        return Ok(());
+    };
+    let message = format!("a pipeline cannot compute the operator `{sign}`");
+    Err(Problem::of_file(message)
+        .hint("of JSON, compare what ->> and #>> take out; of lists, write array_has_all(a, b)")
+        .into())
 }
 
 /// The same with arithmetic that fails where it would wrap around.
