@@ -81,11 +81,68 @@ impl Positional {
             physical,
             text: text(&expr),
             data_type: field.data_type().clone(),
-            nullable: field.is_nullable() && !self.present.contains(&identity(&expr)),
+            nullable: field.is_nullable()
+                && !self.present.contains(&identity(&expr))
+                && self.may_be_null(&expr),
         };
         Ok((expression, field.as_ref().clone()))
     }
 }
+
+impl Positional {
+    /// Whether `expr` may be NULL. DataFusion says so of every function, and many yield NULL of
+    /// NULL only.
+    fn may_be_null(&self, expr: &Expr) -> bool {
+        let nullable = || expr.nullable(&self.schema).unwrap_or(true);
+        match expr {
+            Expr::ScalarFunction(call) if STRICT.contains(&call.func.name()) => {
+                call.args.iter().any(|argument| self.may_be_null(argument))
+            }
+            Expr::Cast(cast) => self.may_be_null(&cast.expr),
+            Expr::Alias(alias) => self.may_be_null(&alias.expr),
+            Expr::BinaryExpr(BinaryExpr { left, op, right })
+                if op.is_numerical_operators() || *op == Operator::StringConcat =>
+            {
+                self.may_be_null(left) || self.may_be_null(right)
+            }
+            _ => nullable(),
+        }
+    }
+}
+
+/// Functions that yield NULL only of NULL.
+const STRICT: &[&str] = &[
+    "abs",
+    "as_json",
+    "as_uuid",
+    "btrim",
+    "ceil",
+    "character_length",
+    "date_part",
+    "date_trunc",
+    "divide",
+    "floor",
+    "initcap",
+    "left",
+    "lower",
+    "lpad",
+    "ltrim",
+    "md5",
+    "octet_length",
+    "repeat",
+    "replace",
+    "reverse",
+    "right",
+    "round",
+    "round_to_integer",
+    "rpad",
+    "rtrim",
+    "starts_with",
+    "substr",
+    "text",
+    "translate",
+    "upper",
+];
 
 /// Operators that are parsed, that nobody evaluates, and that DataFusion has no sign for.
 const OPERATORS: &[(Operator, &str)] = &[
