@@ -99,12 +99,13 @@ impl Aggregates {
         let mut found = None;
         let mut count = 0;
         for (window, table) in &self.tables.by_bucket {
-            let Some((key, error, failing)) = table.failing(&self.plan)? else {
+            let Some(failing) = table.failing(&self.plan)? else {
                 continue;
             };
-            count += failing;
+            count += failing.groups;
             if found.is_none() {
-                found = Some((self.plan.key_text(&key, *window), error.to_owned()));
+                let row = self.plan.key_text(&failing.key, *window);
+                found = Some((row, failing.why.to_owned()));
             }
         }
         Ok(found.map(|(row, why)| (row, why, count)))
@@ -241,8 +242,8 @@ impl Aggregates {
             if self.plan.emit == Emit::Changes {
                 // What is held is a window, not a pane: it is in no other. What its groups show
                 // now is what they showed last: a row that fails is final.
-                if let Some((_, error, _)) = table.failing(&self.plan)? {
-                    return Err(AggregateError::Row(error.to_owned()));
+                if let Some(failing) = table.failing(&self.plan)? {
+                    return Err(AggregateError::Row(failing.why.to_owned()));
                 }
                 continue;
             }

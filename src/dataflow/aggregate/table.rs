@@ -43,6 +43,13 @@ struct Tracked {
     failing: BTreeMap<u32, String>,
 }
 
+/// A group that shows no row, and how many there are.
+pub(super) struct Failing<'t> {
+    pub key: Vec<ArrayRef>,
+    pub why: &'t str,
+    pub groups: usize,
+}
+
 /// The results of some groups.
 struct Results {
     columns: Vec<ArrayRef>,
@@ -247,10 +254,7 @@ impl Table {
     }
 
     /// A group that shows no row, why, and how many there are.
-    pub fn failing(
-        &self,
-        plan: &Plan,
-    ) -> Result<Option<(Vec<ArrayRef>, &str, usize)>, AggregateError> {
+    pub fn failing(&self, plan: &Plan) -> Result<Option<Failing<'_>>, AggregateError> {
         let failing = self.tracked.as_ref().map(|tracked| &tracked.failing);
         let Some((failing, (&group, error))) =
             failing.and_then(|failing| Some((failing, failing.first_key_value()?)))
@@ -260,7 +264,11 @@ impl Table {
         let key = plan
             .codec
             .decode([self.groups.key(group as usize)].into_iter())?;
-        Ok(Some((key, error, failing.len())))
+        Ok(Some(Failing {
+            key,
+            why: error,
+            groups: failing.len(),
+        }))
     }
 
     /// Everything that is here counts as shown, as it would have been in the epoch before.
