@@ -23,6 +23,7 @@ use super::packet::Packet;
 use super::report::{Positions, Report};
 use super::roles::with_counts;
 use super::state::{Held, Stateful, owner};
+use super::withheld::Guard;
 use crate::types::{Epoch, Watermark};
 
 /// What went wrong with a group: it ends the run.
@@ -44,9 +45,12 @@ pub trait Groups: Stateful {
     /// Takes in what another worker's `PreGroups` gave.
     fn merge(&mut self, states: &RecordBatch) -> Result<(), GroupError>;
     /// The epoch is complete: what changed since the last one.
-    fn changes(&mut self) -> Result<Option<Changes>, GroupError>;
+    fn changes(&mut self) -> Result<Vec<Changes>, GroupError>;
     /// Event time is at `watermark`: frees what it closes and gives the rows that are due.
-    fn close(&mut self, watermark: Watermark) -> Result<Option<RecordBatch>, GroupError>;
+    fn close(&mut self, watermark: Watermark) -> Result<Vec<RecordBatch>, GroupError>;
+    /// What to say of groups that show no row because it cannot be computed, if the input ends
+    /// now (see `withheld`).
+    fn left_over(&self) -> Result<Option<Failure>, GroupError>;
 }
 
 /// A pure core that groups rows where they were read, before the exchange.
@@ -76,6 +80,7 @@ pub struct Grouped<G> {
     incoming: Incoming,
     positions: Positions,
     stash: BTreeMap<Epoch, Stashed>,
+    guard: Guard,
     shared: Arc<Shared>,
 }
 
@@ -99,6 +104,7 @@ impl<G: Groups> Grouped<G> {
             incoming,
             positions,
             stash: BTreeMap::new(),
+            guard: Guard::default(),
             shared,
         }
     }
@@ -126,6 +132,18 @@ impl<G: Groups> Grouped<G> {
         frontier: Option<Epoch>,
         emit: &mut impl FnMut(&Capability<u64>, RecordBatch),
     ) {
+        self.run(frontier, emit);
+        if self.guard.is_set() {
+            let left = self.left_over();
+            self.guard.advance(frontier, left, &self.shared);
+        }
+    }
+
+    fn run(
+        &mut self,
+        frontier: Option<Epoch>,
+        emit: &mut impl FnMut(&Capability<u64>, RecordBatch),
+    ) {
         while let Some(mut entry) = self.stash.first_entry() {
             let epoch = *entry.key();
             let rows = std::mem::take(&mut entry.get_mut().rows);
@@ -146,6 +164,9 @@ impl<G: Groups> Grouped<G> {
                 // The capability goes only after the failure is known to all.
                 return self.fail(&*error);
             }
+            if self.left_over().is_some() {
+                self.guard.set(|| capability);
+            }
         }
     }
 
@@ -162,15 +183,23 @@ impl<G: Groups> Grouped<G> {
 
     fn seal(&mut self, epoch: Epoch, emit: &mut impl FnMut(RecordBatch)) -> Result<(), GroupError> {
         let mut groups = self.groups.borrow_mut();
-        if let Some(changes) = groups.changes()? {
+        for changes in groups.changes()? {
             emit(with_counts(&changes.rows, &changes.counts));
         }
         let cut = self.positions.complete(epoch);
-        if let Some(rows) = groups.close(self.positions.watermark())? {
+        for rows in groups.close(self.positions.watermark())? {
             emit(rows);
         }
         drop(groups);
         if cut { self.groups.cut(epoch) } else { Ok(()) }
+    }
+
+    fn left_over(&mut self) -> Option<Failure> {
+        let left = self.groups.borrow().left_over();
+        left.unwrap_or_else(|error| {
+            self.fail(&*error);
+            None
+        })
     }
 
     fn fail(&mut self, error: &(dyn std::error::Error + 'static)) {

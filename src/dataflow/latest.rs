@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt64Array};
+use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::row::{OwnedRow, RowConverter, SortField};
 use foldhash::fast::FixedState;
@@ -16,6 +16,7 @@ use std::hash::BuildHasher;
 
 use super::aggregate::without_signs;
 use super::group::{Changes, GroupError, Groups, PreGroups};
+use super::outcome::Failure;
 use super::roles::with_positions;
 use super::state::{StateError, Stateful};
 use crate::plan::Expression;
@@ -168,25 +169,33 @@ impl Groups for Latest {
         Groups::update(self, &states.project(&rows)?)
     }
 
-    fn changes(&mut self) -> Result<Option<Changes>, GroupError> {
+    fn changes(&mut self) -> Result<Vec<Changes>, GroupError> {
         let before = std::mem::take(&mut self.before);
-        if before.is_empty() {
-            return Ok(None);
-        }
         let now = before.keys().map(|key| (&self.held[key].row, 1));
         let old = before.values().flatten().map(|row| (row, -1));
-        let (rows, counts): (Vec<_>, Vec<_>) = old.chain(now).unzip();
-        let rows = self.without_places(&self.rows_of(rows.into_iter())?)?;
-        Ok(Some(Changes {
-            rows,
-            counts: Int64Array::from(counts),
-        }))
+        let all: Vec<_> = old.chain(now).collect();
+        let parts = all.chunks(CHUNK).map(|part| {
+            let rows = self.rows_of(part.iter().map(|(row, _)| *row))?;
+            Ok(Changes {
+                rows: self.without_places(&rows)?,
+                counts: part.iter().map(|(_, count)| *count).collect(),
+            })
+        });
+        parts.collect()
     }
 
-    fn close(&mut self, _: Watermark) -> Result<Option<RecordBatch>, GroupError> {
+    fn close(&mut self, _: Watermark) -> Result<Vec<RecordBatch>, GroupError> {
+        Ok(Vec::new())
+    }
+
+    fn left_over(&self) -> Result<Option<Failure>, GroupError> {
         Ok(None)
     }
 }
+
+/// How many rows make one batch: few enough that their texts stay far below the 2 GiB that an
+/// array of texts can hold.
+const CHUNK: usize = 8192;
 
 impl PreGroups for Latest {
     fn update(&mut self, rows: &RecordBatch) -> Result<(), GroupError> {

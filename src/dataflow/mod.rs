@@ -10,6 +10,7 @@
 //! | `report`, `tide` | how an epoch's watermark becomes exact, and what sources see of it |
 //! | `packet`, `roles` | what flows along an edge, and the columns it carries besides a node's own |
 //! | `group`, `aggregate`, `latest` | what keeps a row per group |
+//! | `compute`, `withheld` | the stateless operators behind state, and the rows that fail there |
 //! | `seal`, `publish` | an epoch's changes, consolidated and handed to a destination |
 //! | `state` | the one door to what operators remember |
 //! | `outcome` | what the threads of a run share: counts, the first failure, the wish to stop |
@@ -19,6 +20,7 @@ pub mod aggregate;
 pub mod arrival;
 pub mod assign;
 pub mod chain;
+pub mod compute;
 pub mod credit;
 pub mod group;
 mod guard;
@@ -40,4 +42,5 @@ pub mod source;
 pub mod state;
 pub mod step;
 pub mod tide;
+pub mod withheld;
 pub mod zones;

@@ -1,7 +1,7 @@
 //! What the workers of a run share: the counts, the first failure, and the wish to stop.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::plan::TableId;
@@ -22,6 +22,8 @@ pub struct Shared {
     progress: Mutex<BTreeMap<TableId, SourceProgress>>,
     /// Where the sources stood in the oldest snapshot that is kept: no run begins before it.
     kept: Mutex<BTreeMap<String, SourceMark>>,
+    /// Rows that cannot be computed now.
+    left_out: AtomicUsize,
     epochs_published: AtomicU64,
 }
 
@@ -159,6 +161,7 @@ impl Shared {
         lock(&self.fates).clear();
         lock(&self.progress).clear();
         lock(&self.kept).clear();
+        self.left_out.store(0, Ordering::SeqCst);
     }
 
     /// Asks for a snapshot, at the end of the next epoch.
@@ -169,6 +172,18 @@ impl Shared {
     /// Whether a snapshot is wanted; the one who learns it sees to it.
     pub fn take_cut(&self) -> bool {
         self.cut.swap(false, Ordering::SeqCst)
+    }
+
+    /// An operator leaves out so many rows now, and left out so many before.
+    pub fn leaves_out(&self, before: usize, now: usize) {
+        self.left_out.fetch_add(now, Ordering::SeqCst);
+        self.left_out.fetch_sub(before, Ordering::SeqCst);
+    }
+
+    /// Whether rows are left out now because they cannot be computed.
+    #[must_use]
+    pub fn has_left_out(&self) -> bool {
+        self.left_out.load(Ordering::SeqCst) > 0
     }
 
     /// No run begins before `sources` any more.

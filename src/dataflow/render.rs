@@ -5,7 +5,9 @@
 //!      └──reports──────────┴───────────────────────┘
 //! ```
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use timely::dataflow::Scope;
@@ -16,6 +18,7 @@ use timely::scheduling::activate::SyncActivator;
 use super::aggregate::Aggregation;
 use super::arrival::Inbox;
 use super::chain::{Indexes, action};
+use super::compute::Compute;
 use super::credit::Credit;
 use super::group::{Grouped, Groups, Incoming, Local, PreGroups};
 use super::latest::Latest;
@@ -26,6 +29,7 @@ use super::shell::{self, Address, Edge, SourceShell};
 use super::source::SourceTask;
 use super::state::State;
 use super::tide::Tide;
+use super::withheld::Withheld;
 use super::zones::Zone;
 use crate::plan::{Node, NodeId, Operator, Pipeline, TableId};
 
@@ -237,15 +241,14 @@ impl<'scope> Built<'_, 'scope> {
                 let from = node.operator.inputs()[0];
                 let width = self.pipeline.nodes[from].schema.fields().len();
                 let action = action(self.pipeline, id, self.indexes);
-                let (schema, shared) = (Arc::clone(&node.schema), Arc::clone(self.shared));
-                shell::compute(
-                    input,
-                    &format!("compute {id}"),
-                    action,
-                    width,
-                    schema,
-                    shared,
-                )
+                let name = format!("compute {id}");
+                // Not through the door: while anything is withheld, no snapshot is taken.
+                let withheld = node.changing.then(|| {
+                    let withheld = Withheld::new(&name, Arc::clone(self.shared));
+                    Rc::new(RefCell::new(withheld))
+                });
+                let core = Compute::new(action, width, Arc::clone(&node.schema), withheld);
+                shell::compute(input, &name, core, Arc::clone(self.shared))
             }
         }
     }

@@ -8,9 +8,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch, UInt32Array};
-use arrow::compute::take;
-use arrow::datatypes::{Int64Type, SchemaRef};
+use arrow::array::RecordBatch;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::channels::pushers::Output;
 use timely::dataflow::operators::Capability;
@@ -21,17 +19,16 @@ use timely::scheduling::Activator;
 use timely::scheduling::activate::SyncActivator;
 
 use super::arrival::Inbox;
-use super::assign::Passed;
+use super::compute::Compute;
 use super::credit::Credit;
 use super::group::{Grouped, Groups, Local, PreGroups};
 use super::outcome::{Failure, Shared};
 use super::packet::{Packet, Packets, route};
 use super::publish::Publish;
 use super::report::Report;
-use super::roles::{counts, with_counts};
 use super::source::{Outlet, Progress, SourceTask};
-use super::step::{Action, Piece, Turned, plain};
 use super::tide::Tide;
+use super::withheld::Guard;
 use crate::plan::NodeId;
 use crate::types::Epoch;
 
@@ -248,28 +245,27 @@ fn run_source<I: Inbox>(
     false
 }
 
-/// A stateless operator behind state: what fails here is nobody's record, so it ends the run.
+/// A stateless operator behind state.
 pub fn compute<'scope>(
     input: Edge<'scope>,
     name: &str,
-    action: Action,
-    width: usize,
-    schema: SchemaRef,
+    mut core: Compute,
     shared: Arc<Shared>,
 ) -> Edge<'scope> {
     let mut builder = OperatorBuilder::new(name.to_owned(), input.scope());
     let mut input = builder.new_input(input, Pipeline);
     let (mut output, stream) = builder.new_output::<Packets>();
     let name = name.to_owned();
+    let mut guard = Guard::default();
     builder.build(move |_| {
-        move |_: &[MutableAntichain<u64>]| {
+        move |frontiers: &[MutableAntichain<u64>]| {
             let mut output = output.activate();
             input.for_each(|capability, packets| {
                 for packet in packets.packets.drain(..) {
                     let Packet::Rows { target, batch, .. } = packet else {
                         continue;
                     };
-                    match apply(&action, &batch, width, &schema) {
+                    match core.run(&batch) {
                         Ok(batch) if batch.num_rows() == 0 => {}
                         Ok(batch) => {
                             let packet = Packet::Rows {
@@ -286,37 +282,16 @@ pub fn compute<'scope>(
                         }
                     }
                 }
+                if core.left_over().is_some() {
+                    guard.set(|| capability.retain(0));
+                }
             });
+            if guard.is_set() {
+                guard.advance(frontier(frontiers), core.left_over(), &shared);
+            }
         }
     });
     stream
-}
-
-/// Runs a step on rows that may carry a count each, past the input's `width` columns.
-fn apply(
-    action: &Action,
-    batch: &RecordBatch,
-    width: usize,
-    schema: &SchemaRef,
-) -> Result<RecordBatch, String> {
-    let columns: Vec<usize> = (0..width).collect();
-    let rows = batch.project(&columns).map_err(|error| error.to_string())?;
-    let mut turned = Vec::new();
-    let out = action
-        .run(&Piece::whole(rows), schema, &Passed::nothing(), &mut turned)
-        .map_err(|error| plain(&error))?;
-    if let Some(Turned::Failed { message, .. }) = turned.into_iter().next() {
-        return Err(message);
-    }
-    let Some(counts) = counts(batch, width) else {
-        return Ok(out.rows);
-    };
-    let Some(origin) = &out.origin else {
-        return Ok(with_counts(&out.rows, counts));
-    };
-    let origin = UInt32Array::from(origin.to_vec());
-    let counts = take(counts, &origin, None).map_err(|error| error.to_string())?;
-    Ok(with_counts(&out.rows, counts.as_primitive::<Int64Type>()))
 }
 
 /// Sends every batch to one worker, under one lane.

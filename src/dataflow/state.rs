@@ -11,7 +11,7 @@
 //! and not the operators. State is keyed by the hash of the key, so a run with another number of
 //! workers reads all parts and keeps its own. An operator does not know whether it was restored.
 
-use std::cell::{RefCell, RefMut};
+use std::cell::{Ref, RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -182,6 +182,11 @@ impl State {
 }
 
 impl<S: Stateful> Held<S> {
+    /// The state, to look at.
+    pub fn borrow(&self) -> Ref<'_, S> {
+        self.state.borrow()
+    }
+
     /// The state, to work on.
     pub fn borrow_mut(&self) -> RefMut<'_, S> {
         self.state.borrow_mut()

@@ -39,7 +39,7 @@ impl Piece {
     #[must_use]
     pub fn origin_of(&self, row: usize) -> u32 {
         match &self.origin {
-            None => index(row),
+            None => number(row),
             Some(origin) => origin[row],
         }
     }
@@ -69,7 +69,7 @@ impl Piece {
     }
 }
 
-fn index(row: usize) -> u32 {
+fn number(row: usize) -> u32 {
     u32::try_from(row).expect("a batch has fewer than 4 billion rows")
 }
 
@@ -168,7 +168,11 @@ impl Action {
             } => {
                 let (piece, keys) = evaluate(piece, keys, turned)?;
                 let found = index.find(&keys)?;
-                look_up(&piece, index, found, *kind, residual.as_ref(), schema)
+                let Some(residual) = residual else {
+                    return look_up(&piece, index, &found, *kind, schema);
+                };
+                let (piece, found) = fulfilled(&piece, index, &found, residual, schema, turned)?;
+                look_up(&piece, index, &found, *kind, schema)
             }
             Self::Window {
                 time,
@@ -340,7 +344,7 @@ fn unnest(piece: &Piece, column: usize, schema: &SchemaRef) -> Result<Piece> {
     for row in (0..lists.len()).filter(|&row| lists.is_valid(row)) {
         let offsets = lists.value_offsets();
         for element in offsets[row]..offsets[row + 1] {
-            rows.push(index(row));
+            rows.push(number(row));
             elements.push(element as u32);
         }
     }
@@ -350,28 +354,58 @@ fn unnest(piece: &Piece, column: usize, schema: &SchemaRef) -> Result<Piece> {
     with_columns(&picked, schema, columns)
 }
 
+/// What was found and fulfils a further condition. A row for which that fails is turned away; it
+/// is tested only where something was found.
+fn fulfilled(
+    piece: &Piece,
+    index: &Index,
+    found: &UInt32Array,
+    condition: &Expression,
+    schema: &SchemaRef,
+    turned: &mut Vec<Turned>,
+) -> Result<(Piece, UInt32Array)> {
+    let matched: Vec<usize> = (0..found.len())
+        .filter(|&row| found.is_valid(row))
+        .collect();
+    let rows = matched.iter().map(|&row| number(row)).collect::<Vec<_>>();
+    let candidates = piece.pick(&UInt32Array::from(rows))?;
+    let theirs: UInt32Array = found.iter().flatten().map(Some).collect();
+    let joined = joined(&candidates, index, &theirs, schema)?;
+    let Evaluated { values, failed } =
+        evaluate_rows(&joined.rows, std::slice::from_ref(condition))?;
+
+    let mut good = vec![true; found.len()];
+    for (row, message) in &failed {
+        good[matched[*row]] = false;
+        turned.push(Turned::Failed {
+            row: joined.origin_of(*row),
+            message: message.clone(),
+        });
+    }
+    let holds = truth(&values[0])?;
+    let tested = matched.iter().filter(|row| good[**row]);
+    let mut kept = vec![None; found.len()];
+    for (&row, holds) in tested.zip(holds.values()) {
+        kept[row] = holds.then(|| found.value(row));
+    }
+    let good = BooleanArray::from(good);
+    let kept = compute::filter(&UInt32Array::from(kept), &good)?;
+    Ok((piece.keep(&good)?, kept.as_primitive().clone()))
+}
+
 fn look_up(
     piece: &Piece,
     index: &Index,
-    found: UInt32Array,
+    found: &UInt32Array,
     kind: JoinKind,
-    residual: Option<&Expression>,
     schema: &SchemaRef,
 ) -> Result<Piece> {
-    let mut found = found;
-    if let Some(residual) = residual {
-        let joined = joined(piece, index, &found, schema)?;
-        let holds = truth(&residual.evaluate(&joined.rows)?)?;
-        found = compute::nullif(&found, &compute::not(&holds)?)?
-            .as_primitive()
-            .clone();
-    }
     match kind {
-        JoinKind::Left => joined(piece, index, &found, schema),
+        JoinKind::Left => joined(piece, index, found, schema),
         JoinKind::Inner => {
-            let matched = compute::is_not_null(&found)?;
+            let matched = compute::is_not_null(found)?;
             let kept = piece.keep(&matched)?;
-            let found = compute::filter(&found, &matched)?;
+            let found = compute::filter(found, &matched)?;
             joined(&kept, index, found.as_primitive(), schema)
         }
     }
@@ -382,14 +416,7 @@ fn joined(piece: &Piece, index: &Index, found: &UInt32Array, schema: &SchemaRef)
     for column in index.rows().columns() {
         columns.push(take(column, found, None)?);
     }
-    // While the residual is tested, an inner join's rows without a match are still here: the
-    // reference's columns are nullable until it is done.
-    let fields = schema.fields().iter().zip(&columns).map(|(field, column)| {
-        let nullable = field.is_nullable() || column.null_count() > 0;
-        field.as_ref().clone().with_nullable(nullable)
-    });
-    let schema = Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()));
-    with_columns(piece, &schema, columns)
+    with_columns(piece, schema, columns)
 }
 
 fn without_null_times(

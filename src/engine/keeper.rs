@@ -54,6 +54,8 @@ pub struct Written {
     operator: String,
     worker: usize,
     file: Option<PartFile>,
+    /// The process leaves out rows that it cannot compute now: there is no state of that.
+    incomplete: bool,
 }
 
 /// What a run's snapshots are made of.
@@ -189,6 +191,7 @@ struct Pending {
     /// Which have come, with or without rows.
     seen: BTreeSet<(String, usize)>,
     facts: Option<Facts>,
+    incomplete: bool,
 }
 
 impl Thread {
@@ -238,6 +241,7 @@ impl Thread {
                 });
                 let written = Written {
                     file: written?,
+                    incomplete: self.shared.has_left_out(),
                     epoch: part.epoch,
                     worker: part.worker,
                     operator: part.operator,
@@ -265,6 +269,7 @@ impl Thread {
     fn written(&mut self, written: Written) {
         let pending = self.pending(written.epoch);
         pending.parts.extend(written.file);
+        pending.incomplete |= written.incomplete;
         pending.seen.insert((written.operator, written.worker));
     }
 
@@ -275,6 +280,7 @@ impl Thread {
             parts: Vec::new(),
             seen: BTreeSet::new(),
             facts: None,
+            incomplete: false,
         })
     }
 
@@ -290,6 +296,11 @@ impl Thread {
         let pending = std::mem::replace(&mut self.pending, later).remove(&epoch);
         let pending = pending.expect("it was found just now");
         let took = self.clock.elapsed().saturating_sub(pending.begun);
+        if pending.incomplete || self.shared.has_left_out() {
+            debug!(%epoch, "no snapshot: rows are left out that cannot be computed now");
+            self.rest(took);
+            return Ok(());
+        }
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let (fingerprint, life) = (self.spec.fingerprint.clone(), self.spec.life);
         let facts = pending.facts.expect("it is whole");

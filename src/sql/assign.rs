@@ -49,7 +49,7 @@ pub fn assign(
         );
         return Err(Problem::at(place, message).hint(format!("write CAST(.. AS {type_name})")));
     }
-    if source == target {
+    if source == target && marked_alike {
         return Ok(expr);
     }
     let target = Arc::new(to.as_ref().clone().with_nullable(true));

@@ -115,7 +115,16 @@ fn reworded(text: &str, notes: &[&str]) -> Problem {
             .split_once("Candidate functions:")
             .map(|(_, candidates)| candidates.split_whitespace().collect())
             .unwrap_or_default();
-        let hint = (!candidates.is_empty()).then(|| format!("there is {}", candidates.join(" ")));
+        let hint = match call {
+            _ if call.starts_with("substr(Utf8, Utf8") => {
+                Some("for a pattern, write (regexp_match(x, 'pattern'))[1]".to_owned())
+            }
+            _ if call.starts_with("to_char(") => Some(
+                "to_char is for times; of a number, write CAST(round(x, 2) AS TEXT)".to_owned(),
+            ),
+            _ if candidates.is_empty() => None,
+            _ => Some(format!("there is {}", candidates.join(" "))),
+        };
         return Problem::of_file(format!("there is no {}", sql_types(call))).maybe_hint(hint);
     }
     if text.contains("Span(") {

@@ -1,7 +1,7 @@
 //! The pipeline's graph while it grows: equal nodes become one, and what is known about each
 //! node's rows is kept beside it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::datatypes::{FieldRef, Schema};
@@ -18,6 +18,13 @@ use super::functions::casts::is_lossless_text;
 /// key is the positions that hold it: a column may have been copied.
 pub type Key = Vec<Vec<usize>>;
 
+/// What is known of the numbers of a column, NULLs aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sign {
+    NotNegative,
+    Positive,
+}
+
 /// What is known about the rows of a node.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
@@ -29,6 +36,8 @@ pub struct Facts {
     pub present: BTreeSet<String>,
     /// The keys of the rows; empty if there is none.
     pub keys: Vec<Key>,
+    /// Per column, where something is known: whether its numbers are above zero.
+    pub signs: BTreeMap<usize, Sign>,
     /// How the key reads where the rows were made, for messages.
     pub key_text: Option<String>,
 }
@@ -154,6 +163,9 @@ impl Graph {
                 .collect(),
             keys: keys.collect(),
             key_text: known.key_text.clone(),
+            signs: (0..sources.len())
+                .filter_map(|to| Some((to, *known.signs.get(&sources[to]?)?)))
+                .collect(),
             present: BTreeSet::new(),
         }
     }

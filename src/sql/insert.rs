@@ -9,7 +9,7 @@ use std::sync::Arc;
 use datafusion_common::{Column, ScalarValue, TableReference};
 use datafusion_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion_physical_expr::expressions::Column as PhysicalColumn;
-use datafusion_sql::sqlparser::ast::{Ident, Query, SelectItem, SetExpr};
+use datafusion_sql::sqlparser::ast::{self, Ident, Query, SelectItem, SetExpr, Spanned};
 
 use crate::plan::{Assign, Emit, Expression, NodeId, Operator, Place, Table, TableId};
 
@@ -29,6 +29,8 @@ pub struct Prepared {
     /// Per column: whether it is never NULL as written. The optimiser may write a `coalesce` so
     /// that this can no longer be told.
     pub not_null: Vec<bool>,
+    /// Per column: where its expression stands.
+    pub places: Vec<Place>,
     pub emit: Option<Emit>,
     pub place: Place,
     pub mentions: BTreeMap<String, Place>,
@@ -54,6 +56,7 @@ pub fn prepare(mut written: Written, catalog: &Catalog, tables: &[Table]) -> Res
     let table = catalog
         .table(&normalise(&written.table))
         .map_err(|problem| vec![problem.or_at(at_table)])?;
+    let items = item_places(&written.query.body);
     name_repeated_columns(&mut written.query.body);
     grouped_windows::rewrite(&mut written.query, catalog);
     let found = refusals::of_query(&written.query, catalog);
@@ -63,7 +66,11 @@ pub fn prepare(mut written: Written, catalog: &Catalog, tables: &[Table]) -> Res
     let plan = query::plan(catalog, *written.query).map_err(df)?;
     let plan = query::analyse(catalog, plan).map_err(df)?;
     let targets = targets(&tables[table], &written.columns, &plan, at_table)?;
-    let plan = convert(plan, &tables[table], &targets, at_table)?;
+    let places: Vec<Place> = targets
+        .iter()
+        .map(|target| target.and_then(|at| *items.get(at)?).unwrap_or(place))
+        .collect();
+    let plan = convert(plan, &tables[table], &targets, &places, at_table)?;
     // Once more for the casts that this made.
     let plan = query::analyse(catalog, plan).map_err(df)?;
     let not_null = plan.schema().fields().iter();
@@ -73,10 +80,29 @@ pub fn prepare(mut written: Written, catalog: &Catalog, tables: &[Table]) -> Res
         table,
         plan,
         not_null,
+        places,
         emit: written.emit,
         place,
         mentions: found.mentions,
     })
+}
+
+/// Where each column of a SELECT stands, if that can be told.
+fn item_places(body: &SetExpr) -> Vec<Option<Place>> {
+    let SetExpr::Select(select) = body else {
+        return Vec::new();
+    };
+    let place = |item: &SelectItem| match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+            let place = place_of(expr.span());
+            Some((place.line > 0).then_some(place))
+        }
+        SelectItem::ExprWithAliases { .. }
+        | SelectItem::QualifiedWildcard(..)
+        | SelectItem::Wildcard(_) => None,
+    };
+    // Behind a `*` nobody knows which column is which.
+    select.projection.iter().map_while(place).collect()
 }
 
 /// Columns of an INSERT go by position, so two may have the same name or be the same; DataFusion
@@ -98,7 +124,10 @@ fn name_repeated_columns(body: &mut SetExpr) {
             | SelectItem::QualifiedWildcard(..)
             | SelectItem::Wildcard(_) => continue,
         };
-        if seen.insert(name.clone()) {
+        // DataFusion calls both of them a cast to text.
+        let is_marked = matches!(item, SelectItem::UnnamedExpr(ast::Expr::Cast { data_type, .. })
+            if matches!(data_type, ast::DataType::Uuid | ast::DataType::JSON | ast::DataType::JSONB));
+        if seen.insert(name.clone()) && !is_marked {
             continue;
         }
         if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
@@ -181,16 +210,17 @@ fn convert(
     plan: LogicalPlan,
     sink: &Table,
     targets: &[Option<usize>],
+    places: &[Place],
     place: Place,
 ) -> Result<LogicalPlan> {
     let (mut exprs, mut problems) = (Vec::new(), Vec::new());
-    for (column, target) in sink.columns.iter().zip(targets) {
+    for ((column, target), at_item) in sink.columns.iter().zip(targets).zip(places) {
         let field = &column.field;
         let converted = match target {
             Some(at) => {
                 let (qualifier, from) = plan.schema().qualified_field(*at);
                 let expr = Expr::Column(Column::from((qualifier, from)));
-                assign(expr, from, field, is_text_literal(&plan, *at), place)
+                assign(expr, from, field, is_text_literal(&plan, *at), *at_item)
             }
             None if !field.is_nullable() => {
                 let message = format!(
@@ -388,7 +418,7 @@ fn check_nulls(
                     .to_owned()
             }
         };
-        return Err(Problem::at(prepared.place, message).hint(hint));
+        return Err(Problem::at(prepared.places[at], message).hint(hint));
     }
     Ok(())
 }

@@ -10,6 +10,7 @@
 //! is wrong does not hide what is wrong with the others, and what only follows from another
 //! problem is left out. Knows no connector and no dataflow.
 
+mod accents;
 mod assign;
 mod catalog;
 mod create_table;

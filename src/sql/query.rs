@@ -16,14 +16,17 @@ use datafusion_sql::sqlparser::ast;
 use super::catalog::Catalog;
 use super::functions::casts;
 use super::problem::Problem;
-use super::{lateral, normalise};
+use super::types::cut_off;
+use super::{accents, lateral, normalise};
 
 type Result<T> = std::result::Result<T, DataFusionError>;
 
 /// The plan of a query as written: names resolved, nothing coerced yet.
 ///
 /// `SqlToRel` is generic over the catalog and dear to compile: this file is where it is used.
-pub fn plan(catalog: &Catalog, query: ast::Query) -> Result<LogicalPlan> {
+pub fn plan(catalog: &Catalog, mut query: ast::Query) -> Result<LogicalPlan> {
+    accents::rewrite(&mut query);
+    cut_off(&mut query);
     let statement = ast::Statement::Query(Box::new(query));
     let plan = SqlToRel::new(catalog).sql_statement_to_plan(statement)?;
     lateral::unnest_joins(plan)
@@ -50,7 +53,8 @@ pub fn view(catalog: &Catalog, query: ast::Query, columns: &[ast::Ident]) -> Res
 }
 
 /// An expression over the columns of `schema`, types coerced and constants folded.
-pub fn expression(catalog: &Catalog, sql: ast::Expr, schema: &DFSchema) -> Result<Expr> {
+pub fn expression(catalog: &Catalog, mut sql: ast::Expr, schema: &DFSchema) -> Result<Expr> {
+    cut_off(&mut sql);
     let expression = SqlToRel::new(catalog).sql_to_expr(sql, schema, &mut PlannerContext::new())?;
     let context = SimplifyContext::builder()
         .with_config_options(catalog.config())

@@ -18,7 +18,7 @@ use datafusion_sql::sqlparser::ast::{
 use crate::plan::Place;
 
 use super::catalog::Catalog;
-use super::functions::VOLATILE;
+use super::functions::{INSTEAD, VOLATILE};
 use super::problem::Problem;
 use super::{normalise, place_of};
 
@@ -190,7 +190,13 @@ impl<'a> Found<'a> {
             );
             self.refuse(place, format!("{name} stands in FROM"), &usage);
         } else if !self.catalog.has_function(&name) && !SYNTAX.contains(&name.as_str()) {
-            let hint = self.catalog.nearest_function(&name);
+            let instead = INSTEAD
+                .iter()
+                .find(|(names, _)| names.contains(&name.as_str()));
+            let hint = match instead {
+                Some((_, hint)) => Some((*hint).to_owned()),
+                None => self.catalog.nearest_function(&name),
+            };
             let problem = Problem::at(place, format!("function `{name}` not found"));
             self.problems.push(problem.maybe_hint(hint));
         }
@@ -214,9 +220,19 @@ impl<'a> Found<'a> {
                 "write a condition on a column, such as mod(id, 100) = 0",
             ),
             TableFactor::Table {
+                name,
                 args: Some(arguments),
                 ..
-            } => self.windowed(&arguments.args),
+            } => {
+                let name = name.to_string().to_lowercase();
+                let instead = INSTEAD
+                    .iter()
+                    .find(|(names, _)| names.contains(&name.as_str()));
+                if let Some((_, hint)) = instead {
+                    self.refuse(place, format!("function `{name}` not found"), hint);
+                }
+                self.windowed(&arguments.args);
+            }
             TableFactor::Table { name, .. } => {
                 if let [part] = name.0.as_slice()
                     && let Some(name) = part.as_ident()
@@ -330,6 +346,19 @@ impl Visitor for Found<'_> {
                 place_of(expr.span()),
                 "a pipeline cannot compute GROUPING SETS, ROLLUP or CUBE yet",
                 "write one INSERT per set of columns",
+            ),
+            Expr::Collate { .. } => self.refuse(
+                place_of(expr.span()),
+                "a pipeline cannot compute COLLATE",
+                "leave it out: text is compared by its bytes, as COLLATE \"C\" does",
+            ),
+            Expr::BinaryOp {
+                op: ast::BinaryOperator::PGOverlap,
+                ..
+            } => self.refuse(
+                place_of(expr.span()),
+                "a pipeline cannot compute the operator `&&`",
+                "of lists, write array_has_any(a, b)",
             ),
             // DataFusion takes the pattern for a regular expression, which gives another answer.
             Expr::SimilarTo { .. } => self.refuse(

@@ -10,13 +10,15 @@
 )]
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, IntervalUnit, TimeUnit};
 use datafusion_common::Result;
 use datafusion_expr::planner::TypePlanner;
 use datafusion_sql::sqlparser::ast::{
-    ArrayElemTypeDef, CharacterLength, DataType as Sql, ExactNumberInfo, TimezoneInfo,
+    ArrayElemTypeDef, CharacterLength, DataType as Sql, ExactNumberInfo, Expr, TimezoneInfo, Value,
+    VisitMut, visit_expressions_mut,
 };
 
 /// The metadata key under which Arrow names extension types.
@@ -161,6 +163,35 @@ pub fn length_limit(sql: &Sql) -> Option<u64> {
     }
 }
 
+/// Writes `CAST(x AS VARCHAR(n))` as the first n characters of the text, which is what PostgreSQL
+/// makes of it.
+pub fn cut_off<T: VisitMut>(sql: &mut T) {
+    let _ = visit_expressions_mut(sql, |expr| {
+        if let Expr::Cast {
+            data_type,
+            array: false,
+            ..
+        } = expr
+            && let Some(length) = length_limit(data_type)
+        {
+            *data_type = Sql::Text;
+            let number = |n: u64| {
+                let number = Value::Number(n.to_string(), false).with_empty_span();
+                Some(Box::new(Expr::Value(number)))
+            };
+            let whole = std::mem::replace(expr, Expr::Value(Value::Null.with_empty_span()));
+            *expr = Expr::Substring {
+                expr: Box::new(whole),
+                substring_from: number(1),
+                substring_for: number(length),
+                special: true,
+                shorthand: false,
+            };
+        }
+        ControlFlow::<()>::Continue(())
+    });
+}
+
 /// Our types for DataFusion's CASTs.
 #[derive(Debug)]
 pub struct Types;
@@ -171,10 +202,6 @@ impl TypePlanner for Types {
             let problem = super::problem::Problem::of_file(message).hint(hint);
             datafusion_common::DataFusionError::from(problem)
         };
-        if let Some(length) = length_limit(sql) {
-            let message = format!("a cast to {sql} would cut text off");
-            return Err(problem(message, format!("write left(x, {length})")));
-        }
         match field_of(sql) {
             Ok(field) => Ok(Some(field)),
             Err((message, hint)) => Err(problem(message, hint)),

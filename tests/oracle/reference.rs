@@ -1,8 +1,10 @@
-//! PostgreSQL's answer: one query over all accepted rows.
+//! PostgreSQL's answer: one query over all accepted rows; or that it cannot be answered, because
+//! an expression fails on a row of the result.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+use postgres::error::SqlState;
 use postgres::{Client, SimpleQueryMessage};
 
 use super::case::{Case, Side};
@@ -13,7 +15,16 @@ use super::query::Query;
 /// Rows of columns as text; None is NULL.
 pub type Rows = Vec<Vec<Option<String>>>;
 
-pub fn answer(client: &mut Client, case: &Case, query: &Query, accepted: &[Accepted<'_>]) -> Rows {
+/// No answer: a division by zero, or a number beyond its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fails;
+
+pub fn answer(
+    client: &mut Client,
+    case: &Case,
+    query: &Query,
+    accepted: &[Accepted<'_>],
+) -> Result<Rows, Fails> {
     let time = case.time_type();
     client
         .batch_execute(&format!(
@@ -39,9 +50,11 @@ pub fn answer(client: &mut Client, case: &Case, query: &Query, accepted: &[Accep
     copy(client, "accepted", &rows);
 
     let sql = case.select(query, Side::Theirs);
-    let answered = client
-        .simple_query(&sql)
-        .unwrap_or_else(|e| panic!("seed {}: PostgreSQL refuses {sql}: {e:?}", case.seed));
+    let answered = match client.simple_query(&sql) {
+        Ok(answered) => answered,
+        Err(e) if EXPECTED.iter().any(|code| e.code() == Some(code)) => return Err(Fails),
+        Err(e) => panic!("seed {}: PostgreSQL refuses {sql}: {e:?}", case.seed),
+    };
     let mut rows = Vec::new();
     for message in answered {
         if let SimpleQueryMessage::Row(row) = message {
@@ -52,8 +65,13 @@ pub fn answer(client: &mut Client, case: &Case, query: &Query, accepted: &[Accep
             );
         }
     }
-    rows
+    Ok(rows)
 }
+
+const EXPECTED: [SqlState; 2] = [
+    SqlState::DIVISION_BY_ZERO,
+    SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+];
 
 fn copy(client: &mut Client, table: &str, rows: &str) {
     let mut writer = client

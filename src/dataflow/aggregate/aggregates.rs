@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::{cast, concat, concat_batches};
+use arrow::datatypes::SchemaRef;
 
 use super::buckets::{Bucket, is_closed, windows};
 use super::error::AggregateError;
 use super::plan::Plan;
 use super::table::{Table, Tracking};
 use super::tables::Tables;
+use crate::dataflow::withheld::row_text;
 use crate::plan::{AggregateWindow, Assign, Emit};
 use crate::types::Watermark;
 
@@ -52,37 +54,35 @@ impl Aggregates {
     }
 
     /// The epoch is complete: what changed in it, with -1 for a row that is no more and +1 for
-    /// one that is new. `None` if nothing did, and always with `Emit::OnClose`.
-    pub fn changes(&mut self) -> Result<Option<(RecordBatch, Int64Array)>, AggregateError> {
+    /// one that is new; nothing with `Emit::OnClose`.
+    pub fn changes(&mut self) -> Result<Vec<(RecordBatch, Int64Array)>, AggregateError> {
         if self.plan.emit == Emit::OnClose {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         self.spread_news()?;
         let (mut batches, mut diffs) = (Vec::new(), Vec::new());
         for (window, table) in &mut self.tables.by_bucket {
-            if let Some(changes) = table.changes(&self.plan)? {
-                batches.push(self.plan.output_batch(
-                    changes.columns,
-                    *window,
-                    changes.diffs.len(),
-                )?);
+            for changes in table.changes(&self.plan)? {
+                let rows = changes.diffs.len();
+                batches.push(self.plan.output_batch(changes.columns, *window, rows)?);
                 diffs.push(changes.diffs);
             }
         }
-        if batches.is_empty() {
-            return Ok(None);
-        }
-        let diffs: Vec<&dyn arrow::array::Array> = diffs.iter().map(|diffs| diffs as _).collect();
-        let diffs = concat(&diffs)?;
-        let diffs = arrow::array::AsArray::as_primitive(&diffs).clone();
-        Ok(Some((concat_batches(&self.plan.output, &batches)?, diffs)))
+        let mut diffs = diffs.iter();
+        let together = together(&self.plan.output, &batches)?.into_iter();
+        let together = together.map(|(parts, rows)| {
+            let parts = diffs.by_ref().take(parts);
+            let parts: Vec<&dyn Array> = parts.map(|diffs| diffs as &dyn Array).collect();
+            Ok((rows, concat(&parts)?.as_primitive().clone()))
+        });
+        together.collect()
     }
 
     /// Event time has reached `watermark`: windows that are complete are freed. With
     /// `Emit::OnClose` their rows are returned, by end of the window and then by key.
-    pub fn close(&mut self, watermark: Watermark) -> Result<Option<RecordBatch>, AggregateError> {
+    pub fn close(&mut self, watermark: Watermark) -> Result<Vec<RecordBatch>, AggregateError> {
         let Some(window) = self.plan.window else {
-            return Ok(None);
+            return Ok(Vec::new());
         };
         assert!(self.news.groups() == 0, "`changes` comes before `close`");
         let rows = match self.plan.emit {
@@ -90,10 +90,25 @@ impl Aggregates {
             Emit::Changes => Vec::new(),
         };
         self.free(window, watermark)?;
-        match rows.is_empty() {
-            true => Ok(None),
-            false => Ok(Some(concat_batches(&self.plan.output, &rows)?)),
+        let together = together(&self.plan.output, &rows)?.into_iter();
+        Ok(together.map(|(_, rows)| rows).collect())
+    }
+
+    /// A row that is not shown because a result is beyond its type, why, and how many there are.
+    pub fn left_over(&self) -> Result<Option<(String, String, usize)>, AggregateError> {
+        let mut found = None;
+        let mut count = 0;
+        for (window, table) in &self.tables.by_bucket {
+            let Some(failing) = table.failing(&self.plan)? else {
+                continue;
+            };
+            count += failing.groups;
+            if found.is_none() {
+                let row = self.plan.key_text(&failing.key, *window);
+                found = Some((row, failing.why.to_owned()));
+            }
         }
+        Ok(found.map(|(row, why)| (row, why, count)))
     }
 
     /// The whole state between two epochs, in batches of at most 8 K groups. The first column is
@@ -106,11 +121,11 @@ impl Aggregates {
     /// Takes a batch of `state` as something that has been there before, and was shown.
     pub fn load(&mut self, state: &RecordBatch) -> Result<(), AggregateError> {
         self.tables.merge(&self.plan, state)?;
-        self.tables
-            .by_bucket
-            .values_mut()
-            .for_each(Table::forget_changes);
-        Ok(())
+        let mut tables = self.tables.by_bucket.values_mut();
+        match self.plan.emit {
+            Emit::Changes => tables.try_for_each(|table| table.was_shown(&self.plan)),
+            Emit::OnClose => Ok(()),
+        }
     }
 
     /// How many groups are held, over all windows or panes.
@@ -166,20 +181,21 @@ impl Aggregates {
         let complete: BTreeSet<(i64, i64)> = complete
             .map(|complete| (complete.end, complete.start))
             .collect();
-        let rows = complete.into_iter().map(|(end, start)| {
+        let mut batches = Vec::new();
+        for (end, start) in complete {
             let complete = Bucket { start, end };
-            let columns = self.window_rows(window, complete)?;
-            let rows = columns.first().map_or(1, |column| column.len());
-            self.plan.output_batch(columns, complete, rows)
-        });
-        rows.collect()
+            for (rows, columns) in self.window_rows(window, complete)? {
+                batches.push(self.plan.output_batch(columns, complete, rows)?);
+            }
+        }
+        Ok(batches)
     }
 
     fn window_rows(
         &self,
         window: AggregateWindow,
         complete: Bucket,
-    ) -> Result<Vec<ArrayRef>, AggregateError> {
+    ) -> Result<Vec<(usize, Vec<ArrayRef>)>, AggregateError> {
         if window.assign == Assign::Windows {
             return self.tables.by_bucket[&complete].rows(&self.plan);
         }
@@ -224,7 +240,11 @@ impl Aggregates {
                 .remove(&bucket)
                 .expect("it was listed just now");
             if self.plan.emit == Emit::Changes {
-                // What is held is a window, not a pane: it is in no other.
+                // What is held is a window, not a pane: it is in no other. What its groups show
+                // now is what they showed last: a row that fails is final.
+                if let Some(failing) = table.failing(&self.plan)? {
+                    return Err(AggregateError::Row(failing.why.to_owned()));
+                }
                 continue;
             }
             let mut ends = windows(window, bucket);
@@ -252,7 +272,50 @@ impl Aggregates {
     }
 }
 
+/// How many rows and bytes at most are put into one batch.
+const BATCH_ROWS: usize = 1 << 16;
+const BATCH_BYTES: usize = 256 << 20;
+
+/// Puts batches together as long as they stay small, with how many of them each came from: an
+/// array of texts holds 2 GiB at most, and small batches cost more than large ones.
+fn together(
+    schema: &SchemaRef,
+    batches: &[RecordBatch],
+) -> Result<Vec<(usize, RecordBatch)>, AggregateError> {
+    let mut out = Vec::new();
+    let mut rest = batches;
+    while !rest.is_empty() {
+        let (mut rows, mut bytes) = (0, 0);
+        let fits = rest.iter().take_while(|batch| {
+            rows += batch.num_rows();
+            bytes += batch.get_array_memory_size();
+            rows <= BATCH_ROWS && bytes <= BATCH_BYTES
+        });
+        let count = fits.count().max(1);
+        let (first, others) = rest.split_at(count);
+        out.push((count, concat_batches(schema, first)?));
+        rest = others;
+    }
+    Ok(out)
+}
+
 impl Plan {
+    /// How the row of a group reads: its key, and its window.
+    fn key_text(&self, key: &[ArrayRef], window: Bucket) -> String {
+        let fields = self.output.fields();
+        let named = fields.iter().zip(key);
+        let mut columns: Vec<(&String, ArrayRef)> = named
+            .map(|(field, column)| (field.name(), Arc::clone(column)))
+            .collect();
+        if self.window.is_some() {
+            let name = fields[fields.len() - 2].name();
+            let start = TimestampMicrosecondArray::from_value(window.start, 1);
+            columns.push((name, Arc::new(start)));
+        }
+        RecordBatch::try_from_iter(columns)
+            .map_or_else(|error| error.to_string(), |rows| row_text(&rows, 0))
+    }
+
     /// Adds the window's columns, and gives every column its type in the output.
     fn output_batch(
         &self,

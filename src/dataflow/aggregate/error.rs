@@ -35,4 +35,21 @@ pub enum AggregateError {
     /// Columns could not be put together.
     #[error("could not group rows")]
     Columns(#[from] ArrowError),
+    /// A row that is final and has a result beyond its type.
+    #[error("{0}")]
+    Row(String),
+}
+
+impl AggregateError {
+    /// It and what led to it.
+    #[must_use]
+    pub fn in_one_line(&self) -> String {
+        let mut text = self.to_string();
+        let mut next = std::error::Error::source(self);
+        while let Some(cause) = next {
+            text += &format!(": {cause}");
+            next = cause.source();
+        }
+        text
+    }
 }

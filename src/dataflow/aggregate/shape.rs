@@ -4,7 +4,9 @@ use arrow::array::RecordBatch;
 
 use super::{Aggregates, Partials};
 use crate::dataflow::group::{Changes, GroupError, Groups, PreGroups};
+use crate::dataflow::outcome::Failure;
 use crate::dataflow::state::{StateError, Stateful};
+use crate::dataflow::withheld::left_over;
 use crate::types::Watermark;
 
 impl Stateful for Aggregates {
@@ -34,14 +36,20 @@ impl Groups for Aggregates {
         Ok(self.merge(states)?)
     }
 
-    fn changes(&mut self) -> Result<Option<Changes>, GroupError> {
-        Ok(self
-            .changes()?
-            .map(|(rows, counts)| Changes { rows, counts }))
+    fn changes(&mut self) -> Result<Vec<Changes>, GroupError> {
+        let changes = self.changes()?.into_iter();
+        Ok(changes
+            .map(|(rows, counts)| Changes { rows, counts })
+            .collect())
     }
 
-    fn close(&mut self, watermark: Watermark) -> Result<Option<RecordBatch>, GroupError> {
+    fn close(&mut self, watermark: Watermark) -> Result<Vec<RecordBatch>, GroupError> {
         Ok(self.close(watermark)?)
+    }
+
+    fn left_over(&self) -> Result<Option<Failure>, GroupError> {
+        let left = self.left_over()?;
+        Ok(left.map(|(row, message, rows)| left_over(&row, &message, rows)))
     }
 }
 

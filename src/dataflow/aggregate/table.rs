@@ -1,12 +1,13 @@
 //! The groups of one bucket, with what is in the making for each, and what changed.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, UInt32Array, UInt64Array,
-    make_comparator,
+    make_comparator, new_null_array,
 };
 use arrow::compute::{SortOptions, concat, interleave, take};
 use arrow::error::ArrowError;
@@ -35,8 +36,25 @@ struct Tracked {
     seen: Vec<bool>,
     /// Groups that had a row and were given more.
     touched: Vec<u32>,
-    /// The results they had, by batch and then by aggregate; in the order of `touched`.
-    before: Vec<Vec<ArrayRef>>,
+    /// The results they had, in the order of `touched`: by batch, how many groups, and their
+    /// aggregates.
+    before: Vec<(usize, Vec<ArrayRef>)>,
+    /// Groups that show no row, because a result does not fit its type.
+    failing: BTreeMap<u32, String>,
+}
+
+/// A group that shows no row, and how many there are.
+pub(super) struct Failing<'t> {
+    pub key: Vec<ArrayRef>,
+    pub why: &'t str,
+    pub groups: usize,
+}
+
+/// The results of some groups.
+struct Results {
+    columns: Vec<ArrayRef>,
+    /// Rows of NULLs, because a result does not fit its type.
+    failed: BTreeMap<usize, String>,
 }
 
 /// Whether a table remembers what it showed.
@@ -158,49 +176,126 @@ impl Table {
         }
     }
 
-    /// What changed since the last call. A group whose row is what it was is left out.
-    pub fn changes(&mut self, plan: &Plan) -> Result<Option<TableChanges>, AggregateError> {
-        let tracked = self
+    /// What changed since the last call, in parts. A group whose row is what it was is left out,
+    /// and so is the row of one that has a result beyond its type: which rows a group shows on
+    /// its way depends on epochs, so only the last may be an error (see `failing`).
+    pub fn changes(&mut self, plan: &Plan) -> Result<Vec<TableChanges>, AggregateError> {
+        let mut tracked = self
             .tracked
-            .as_ref()
+            .take()
             .expect("the table of a changing stream tracks");
-        let touched = &tracked.touched;
-        let new = tracked.existing..self.groups.len();
-        let after: Vec<u32> = touched.iter().copied().chain(numbers(new)).collect();
-        if after.is_empty() {
+        let mut parts = Vec::new();
+        let mut touched = tracked.touched.as_slice();
+        for (count, before) in &tracked.before {
+            let (groups, rest) = touched.split_at(*count);
+            touched = rest;
+            parts.extend(self.change(plan, groups, Some(before), &mut tracked.failing)?);
+        }
+        let new: Vec<u32> = numbers(tracked.existing..self.groups.len()).collect();
+        for groups in new.chunks(CHUNK) {
+            parts.extend(self.change(plan, groups, None, &mut tracked.failing)?);
+        }
+        self.tracked = Some(tracked);
+        self.forget_changes();
+        Ok(parts)
+    }
+
+    /// What changed in these groups, which showed `before`.
+    fn change(
+        &self,
+        plan: &Plan,
+        groups: &[u32],
+        before: Option<&Vec<ArrayRef>>,
+        failing: &mut BTreeMap<u32, String>,
+    ) -> Result<Option<TableChanges>, AggregateError> {
+        let now = self.peek_each(plan, groups)?;
+        let rows = 0..groups.len();
+        let failed = |row: &usize| now.failed.contains_key(row);
+        let (old, picks): (&[ArrayRef], Vec<(usize, usize)>) = match before {
+            None => {
+                let asserted = rows.filter(|row| !failed(row));
+                (&now.columns, asserted.map(|row| (1, row)).collect())
+            }
+            Some(old) => {
+                let was_failing = |row: &usize| failing.contains_key(&groups[*row]);
+                let mut changed = differing(old, &now.columns, groups.len())?;
+                // What is not shown is NULL here, which a result may be too.
+                changed.extend(rows.filter(|row| was_failing(row) != failed(row)));
+                changed.sort_unstable();
+                changed.dedup();
+                let retracted = changed.iter().filter(|row| !was_failing(row));
+                let asserted = changed.iter().filter(|row| !failed(row));
+                let picks = retracted.map(|&row| (0, row));
+                (old, picks.chain(asserted.map(|&row| (1, row))).collect())
+            }
+        };
+        if !failing.is_empty() {
+            groups.iter().for_each(|group| drop(failing.remove(group)));
+        }
+        if picks.is_empty() {
+            failing.extend(now.failed.into_iter().map(|(row, e)| (groups[row], e)));
             return Ok(None);
         }
-        let new_rows = self.peek(plan, &after)?;
-        let old_rows = tracked.old_rows(&new_rows)?;
-        let changed = differing(&old_rows, &new_rows, touched.len())?;
-        let picks: Vec<(usize, usize)> = changed
-            .iter()
-            .map(|&row| (0, row))
-            .chain(changed.iter().map(|&row| (1, row)))
-            .chain((touched.len()..after.len()).map(|row| (1, row)))
-            .collect();
         let keys = picks
             .iter()
-            .map(|&(_, row)| self.groups.key(after[row] as usize));
+            .map(|&(_, row)| self.groups.key(groups[row] as usize));
         let mut columns = plan.codec.decode(keys)?;
-        for (old, new) in old_rows.iter().zip(&new_rows) {
+        for (old, new) in old.iter().zip(&now.columns) {
             columns.push(interleave(&[old.as_ref(), new.as_ref()], &picks)?);
         }
+        failing.extend(now.failed.into_iter().map(|(row, e)| (groups[row], e)));
         let diffs = picks
             .iter()
             .map(|&(side, _)| if side == 0 { -1 } else { 1 });
-        let diffs: Int64Array = diffs.collect();
-        self.forget_changes();
-        Ok((!diffs.is_empty()).then_some(TableChanges { columns, diffs }))
+        Ok(Some(TableChanges {
+            columns,
+            diffs: diffs.collect(),
+        }))
     }
 
-    /// Key columns and aggregates of all groups, in the order of the keys' bytes.
-    pub fn rows(&self, plan: &Plan) -> Result<Vec<ArrayRef>, AggregateError> {
-        let groups = self.sorted();
-        let keys = groups.iter().map(|&group| self.groups.key(group as usize));
-        let mut columns = plan.codec.decode(keys)?;
-        columns.extend(self.peek(plan, &groups)?);
-        Ok(columns)
+    /// A group that shows no row, why, and how many there are.
+    pub fn failing(&self, plan: &Plan) -> Result<Option<Failing<'_>>, AggregateError> {
+        let failing = self.tracked.as_ref().map(|tracked| &tracked.failing);
+        let Some((failing, (&group, error))) =
+            failing.and_then(|failing| Some((failing, failing.first_key_value()?)))
+        else {
+            return Ok(None);
+        };
+        let key = plan
+            .codec
+            .decode([self.groups.key(group as usize)].into_iter())?;
+        Ok(Some(Failing {
+            key,
+            why: error,
+            groups: failing.len(),
+        }))
+    }
+
+    /// Everything that is here counts as shown, as it would have been in the epoch before.
+    pub fn was_shown(&mut self, plan: &Plan) -> Result<(), AggregateError> {
+        self.forget_changes();
+        let mut failing = BTreeMap::new();
+        for range in chunks(self.groups.len()) {
+            let groups: Vec<u32> = numbers(range).collect();
+            let results = self.peek_each(plan, &groups)?;
+            failing.extend(results.failed.into_iter().map(|(row, e)| (groups[row], e)));
+        }
+        if let Some(tracked) = &mut self.tracked {
+            tracked.failing = failing;
+        }
+        Ok(())
+    }
+
+    /// Key columns and aggregates of all groups, in the order of the keys' bytes, in parts.
+    pub fn rows(&self, plan: &Plan) -> Result<Vec<(usize, Vec<ArrayRef>)>, AggregateError> {
+        let parts = self.sorted();
+        let parts = parts.chunks(CHUNK).map(|groups| {
+            let keys = groups.iter().map(|&group| self.groups.key(group as usize));
+            let mut columns = plan.codec.decode(keys)?;
+            columns.extend(self.peek(plan, groups)?);
+            Ok((groups.len(), columns))
+        });
+        parts.collect()
     }
 
     /// Forgets all groups and keeps the memory.
@@ -235,6 +330,38 @@ impl Table {
         results.collect()
     }
 
+    /// The same, where a group that has a result beyond its type stands alone.
+    fn peek_each(&self, plan: &Plan, groups: &[u32]) -> Result<Results, AggregateError> {
+        match (self.peek(plan, groups), groups) {
+            (Ok(columns), _) => Ok(Results {
+                columns,
+                failed: BTreeMap::new(),
+            }),
+            (Err(error), []) => Err(error),
+            (Err(error), [_]) => {
+                let types = self.peek(plan, &[])?;
+                let nulls = types.iter().map(|of| new_null_array(of.data_type(), 1));
+                Ok(Results {
+                    columns: nulls.collect(),
+                    failed: BTreeMap::from([(0, error.in_one_line())]),
+                })
+            }
+            (Err(_), _) => {
+                let half = groups.len() / 2;
+                let mut first = self.peek_each(plan, &groups[..half])?;
+                let second = self.peek_each(plan, &groups[half..])?;
+                for (ours, theirs) in first.columns.iter_mut().zip(&second.columns) {
+                    *ours = concat(&[ours.as_ref(), theirs.as_ref()])?;
+                }
+                let failed = second.failed.into_iter();
+                first
+                    .failed
+                    .extend(failed.map(|(row, error)| (half + row, error)));
+                Ok(first)
+            }
+        }
+    }
+
     /// Finds the group of each row, makes room for it, and remembers what it showed.
     fn number(
         &mut self,
@@ -255,12 +382,11 @@ impl Table {
         tracked.touch(&self.numbers);
         let tracked = self.tracked.as_ref().expect("looked at just now");
         if tracked.touched.len() > from {
-            let before = self.peek(plan, &tracked.touched[from..])?;
-            self.tracked
-                .as_mut()
-                .expect("looked at just now")
-                .before
-                .push(before);
+            let touched = &tracked.touched[from..];
+            let before = self.peek_each(plan, touched)?;
+            let before = (touched.len(), before.columns);
+            let tracked = self.tracked.as_mut().expect("looked at just now");
+            tracked.before.push(before);
         }
         Ok(())
     }
@@ -302,24 +428,8 @@ impl Tracked {
         }
     }
 
-    /// The remembered results, one array per aggregate; empty ones like `new_rows` if none are.
-    fn old_rows(&self, new_rows: &[ArrayRef]) -> Result<Vec<ArrayRef>, ArrowError> {
-        let columns = new_rows.iter().enumerate().map(|(column, new)| {
-            let parts: Vec<&dyn Array> = self
-                .before
-                .iter()
-                .map(|rows| rows[column].as_ref())
-                .collect();
-            match parts.is_empty() {
-                true => Ok(new.slice(0, 0)),
-                false => concat(&parts),
-            }
-        });
-        columns.collect()
-    }
-
     fn bytes(&self) -> usize {
-        let before = self.before.iter().flatten();
+        let before = self.before.iter().flat_map(|(_, columns)| columns);
         self.seen.capacity()
             + self.touched.capacity() * size_of::<u32>()
             + before
@@ -328,9 +438,12 @@ impl Tracked {
     }
 }
 
-/// Ranges of at most 8192 groups.
+/// How many groups make one batch: few enough that their texts stay far below the 2 GiB that an
+/// array of texts can hold.
+const CHUNK: usize = 8192;
+
+/// Ranges of at most `CHUNK` groups.
 pub(super) fn chunks(groups: usize) -> impl Iterator<Item = Range<usize>> {
-    const CHUNK: usize = 8192;
     (0..groups)
         .step_by(CHUNK)
         .map(move |start| start..(start + CHUNK).min(groups))

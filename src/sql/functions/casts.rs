@@ -2,6 +2,7 @@
 //!
 //! * A fraction becomes an integer by rounding, not by cutting off: halves of NUMERIC away from
 //!   zero, halves of floats to the even neighbour.
+//! * Text becomes UUID or JSON only if it is that.
 //! * A quotient of NUMERICs has sixteen digits after the point, rounded.
 //! * A timestamp becomes text with a space between date and time, and a float without a
 //!   needless `.0`.
@@ -20,12 +21,15 @@ use arrow::datatypes::{
 };
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchema, Result, exec_err};
-use datafusion_expr::expr::Cast;
+use datafusion_expr::expr::{AggregateFunction, Case, Cast, TryCast};
 use datafusion_expr::expr_rewriter::NamePreserver;
 use datafusion_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs,
     ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, binary_expr,
 };
+
+use super::{arithmetic, marked};
+use crate::sql::types::EXTENSION;
 
 /// Gives every cast of `plan` PostgreSQL's meaning. Its types are coerced already.
 pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -51,7 +55,13 @@ pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
 pub fn rewrite_expression(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     expr.transform_up(|expr| match expr {
         Expr::Cast(cast) => Ok(rewrite_cast(cast, schema)),
+        Expr::TryCast(cast) => Ok(try_cast(cast, schema)),
         Expr::BinaryExpr(binary) if binary.op == Operator::Divide => divide(binary, schema),
+        Expr::BinaryExpr(_) => {
+            arithmetic::check_constant(&expr, schema)?;
+            Ok(Transformed::no(expr))
+        }
+        Expr::AggregateFunction(call) => Ok(only_where_filtered(call)),
         Expr::ScalarFunction(mut call) => {
             super::patterns::translate(call.func.name(), &mut call.args)?;
             Ok(Transformed::no(Expr::ScalarFunction(call)))
@@ -75,7 +85,74 @@ fn rewrite_cast(mut cast: Cast, schema: &DFSchema) -> Transformed<Expr> {
     if has_own_text(&from) && to == &DataType::Utf8 {
         return Transformed::yes(TEXT.call(vec![*cast.expr]));
     }
-    Transformed::no(Expr::Cast(cast))
+    match mark_to_check(&cast.expr, &cast.field, schema) {
+        Some(mark) => match marked::cast(&mark, *cast.expr, marked::Unfit::Error) {
+            Ok(checked) => Transformed::yes(checked),
+            Err(expr) => {
+                Transformed::no(Expr::Cast(Cast::new_from_field(Box::new(expr), cast.field)))
+            }
+        },
+        None => Transformed::no(Expr::Cast(cast)),
+    }
+}
+
+fn try_cast(cast: TryCast, schema: &DFSchema) -> Transformed<Expr> {
+    match mark_to_check(&cast.expr, &cast.field, schema) {
+        Some(mark) => match marked::cast(&mark, *cast.expr, marked::Unfit::Null) {
+            Ok(checked) => Transformed::yes(checked),
+            Err(expr) => Transformed::no(Expr::TryCast(TryCast::new_from_field(
+                Box::new(expr),
+                cast.field,
+            ))),
+        },
+        None => Transformed::no(Expr::TryCast(cast)),
+    }
+}
+
+/// The mark of UUID or JSON that text gets by a cast, if it does not have it already.
+fn mark_to_check(expr: &Expr, to: &FieldRef, schema: &DFSchema) -> Option<String> {
+    let wanted = to.metadata().get(EXTENSION)?;
+    let (_, from) = expr.to_field(schema).ok()?;
+    let has = from.metadata().get(EXTENSION) == Some(wanted);
+    (from.data_type().is_string() && !has).then(|| wanted.clone())
+}
+
+/// `sum(x) FILTER (WHERE c)` computes x where c holds, and nowhere else: an x that fails there
+/// alone is of no interest.
+fn only_where_filtered(mut call: AggregateFunction) -> Transformed<Expr> {
+    let Some(filter) = call.params.filter.clone() else {
+        return Transformed::no(Expr::AggregateFunction(call));
+    };
+    let mut changed = false;
+    let order = call.params.order_by.iter_mut().map(|key| &mut key.expr);
+    for part in call.params.args.iter_mut().chain(order) {
+        let is_simple = matches!(part, Expr::Column(_)) || part.column_refs().is_empty();
+        if is_simple || guarded_by(part, &filter).is_some() {
+            continue;
+        }
+        let when_then = vec![(filter.clone(), Box::new(std::mem::take(part)))];
+        *part = Expr::Case(Case::new(None, when_then, None));
+        changed = true;
+    }
+    let call = Expr::AggregateFunction(call);
+    if changed {
+        Transformed::yes(call)
+    } else {
+        Transformed::no(call)
+    }
+}
+
+/// The `x` of `CASE WHEN filter THEN x END`.
+pub fn guarded_by<'a>(expr: &'a Expr, filter: &Expr) -> Option<&'a Expr> {
+    match expr {
+        Expr::Case(case) if case.expr.is_none() && case.else_expr.is_none() => {
+            match case.when_then_expr.as_slice() {
+                [(when, then)] if when.as_ref() == filter => Some(then),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
 }
 
 /// The digits after the point of a quotient, as PostgreSQL has them at least.
@@ -85,6 +162,12 @@ const QUOTIENT_SCALE: i8 = 16;
 /// gives sixteen and rounds.
 fn divide(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let types = (binary.left.get_type(schema), binary.right.get_type(schema));
+    if let (Ok(DataType::Float64 | DataType::Float32), Ok(right)) = &types
+        && types.0.as_ref().is_ok_and(|left| left == right)
+    {
+        let quotient = arithmetic::divide(*binary.left, *binary.right);
+        return Ok(Transformed::yes(quotient));
+    }
     let (Ok(DataType::Decimal128(_, scale)), Ok(DataType::Decimal128(_, _))) = types else {
         return Ok(Transformed::no(Expr::BinaryExpr(binary)));
     };

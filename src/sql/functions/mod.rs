@@ -2,9 +2,11 @@
 //! meaning differs, and our aggregates.
 
 mod aggregates;
+pub mod arithmetic;
 pub mod casts;
 mod json;
 mod json_steps;
+mod marked;
 mod modulo;
 mod patterns;
 
@@ -95,5 +97,102 @@ pub const VOLATILE: &[(&[&str], &str)] = &[
             "uuidv7",
         ],
         "make an identifier of what is in the rows, such as md5(concat(a, '-', b))",
+    ),
+];
+
+/// Functions of other engines, and what to write for them.
+pub const INSTEAD: &[(&[&str], &str)] = &[
+    (&["age"], "subtract: a - b"),
+    (
+        &["date_diff", "datediff", "timestampdiff"],
+        "subtract: extract(epoch FROM (a - b)), or for whole days CAST(a AS DATE) - CAST(b AS DATE)",
+    ),
+    (
+        &["make_timestamp", "make_timestamptz"],
+        "write CAST('2026-03-01 09:00:00' AS TIMESTAMP)",
+    ),
+    (
+        &["if", "iif"],
+        "write CASE WHEN condition THEN a ELSE b END",
+    ),
+    (
+        &["decode"],
+        "write CASE x WHEN a THEN .. END; for bytes, CAST(x AS BYTEA)",
+    ),
+    (
+        &["div"],
+        "write a / b: of whole numbers it is a whole number",
+    ),
+    (&["sign"], "write signum(x)"),
+    (
+        &["width_bucket"],
+        "write CAST(floor((x - low) * buckets / (high - low)) AS INT) + 1",
+    ),
+    (&["format", "printf"], "write a || '-' || b, or concat(..)"),
+    (&["hash", "hashtext"], "write md5(x) or sha256(x)"),
+    (&["max_by", "arg_max"], "write last_value(x ORDER BY y)"),
+    (&["min_by", "arg_min"], "write first_value(x ORDER BY y)"),
+    (
+        &["mode", "histogram", "topk", "approx_top_k"],
+        "GROUP BY the value too, and count(*)",
+    ),
+    (
+        &[
+            "jsonb_array_length",
+            "json_array_length",
+            "jsonb_array_elements",
+            "json_array_elements",
+            "jsonb_array_elements_text",
+        ],
+        "declare the column as a list, such as items STRUCT<sku TEXT>[], and use cardinality(..) \
+         or CROSS JOIN UNNEST(..)",
+    ),
+    (
+        &[
+            "jsonb_each",
+            "json_each",
+            "jsonb_object_keys",
+            "jsonb_typeof",
+            "json_typeof",
+        ],
+        "take the values out by name, with ->> and #>>",
+    ),
+    (
+        &["jsonb_extract_path"],
+        "write body -> 'a' -> 'b', or body #> '{a,b}'",
+    ),
+    (
+        &[
+            "jsonb_extract_path_text",
+            "get_json_object",
+            "json_extract_scalar",
+            "json_value",
+            "json_query",
+        ],
+        "write body -> 'a' ->> 'b', or body #>> '{a,b}'",
+    ),
+    (
+        &[
+            "jsonb_agg",
+            "json_agg",
+            "collect_list",
+            "group_concat",
+            "listagg",
+            "collect_set",
+        ],
+        "write array_agg(x ORDER BY y) or string_agg(x, ',' ORDER BY y)",
+    ),
+    (
+        &[
+            "jsonb_build_object",
+            "json_build_object",
+            "json_object",
+            "to_json",
+            "to_jsonb",
+            "row_to_json",
+            "json_object_agg",
+            "jsonb_object_agg",
+        ],
+        "insert the columns by themselves; a sink with format = 'json' writes an object of them",
     ),
 ];

@@ -14,8 +14,9 @@ use datafusion_expr::{Aggregate, Expr};
 use crate::plan::{
     AggregateCall, AggregateFunction, AggregateWindow, Assign, Emit, Operator, SortKey, WindowKind,
 };
+use crate::sql::functions::casts::guarded_by;
 use crate::sql::functions::{ORDER_DEPENDENT, function_of};
-use crate::sql::graph::{Facts, Key};
+use crate::sql::graph::{Facts, Key, Sign};
 use crate::sql::problem::Problem;
 use crate::sql::window::WINDOW_COLUMNS;
 
@@ -101,7 +102,15 @@ impl Lowering<'_> {
         if reads.iter().all(|expr| expr.try_as_col().is_some()) {
             return Ok((rows, group, calls));
         }
-        let names: Vec<String> = reads.iter().map(text).collect();
+        let filters: Vec<Expr> = calls.iter().filter_map(filter_of).cloned().collect();
+        let name = |read: &Expr| {
+            let read = filters
+                .iter()
+                .find_map(|filter| guarded_by(read, filter))
+                .unwrap_or(read);
+            text(read)
+        };
+        let names: Vec<String> = reads.iter().map(name).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let rows = self.compute(&rows, over, &reads, &names)?;
         let over = self.positional(&rows)?;
@@ -308,7 +317,18 @@ impl Lowering<'_> {
                 not_null.push(true);
             }
         }
+        let signs = calls.iter().enumerate().filter_map(|(at, call)| {
+            let counts_every_row = matches!(call.function, AggregateFunction::Count)
+                && call.filter.is_none()
+                && call.arguments.iter().all(|argument| !argument.nullable);
+            match (counts(&call.function), counts_every_row) {
+                (true, true) => Some((keys.len() + at, Sign::Positive)),
+                (true, false) => Some((keys.len() + at, Sign::NotNegative)),
+                (false, _) => None,
+            }
+        });
         let facts = Facts {
+            signs: signs.collect(),
             event_time: vec![false; fields.len()],
             not_null,
             key_text: Some(key_text(&fields[..keys.len()], window)),
@@ -470,6 +490,13 @@ fn parts_of<'a>(
     calls: &'a mut [Expr],
 ) -> impl Iterator<Item = &'a mut Expr> {
     group.iter_mut().chain(calls.iter_mut().flat_map(read_by))
+}
+
+fn filter_of(call: &Expr) -> Option<&Expr> {
+    match unaliased(call) {
+        Expr::AggregateFunction(call) => call.params.filter.as_deref(),
+        _ => None,
+    }
 }
 
 /// The arguments, the filter and the order of a call.

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, FieldRef};
-use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{Column, DFSchema, Result, ScalarValue};
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
@@ -21,6 +21,7 @@ use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 
 use super::text::text;
 use crate::plan::Expression;
+use crate::sql::problem::Problem;
 
 /// The columns of a node, by position.
 #[derive(Debug)]
@@ -54,6 +55,11 @@ impl Positional {
         Self { present, ..self }
     }
 
+    /// The columns, each called `name#position`.
+    pub fn schema(&self) -> &DFSchema {
+        &self.schema
+    }
+
     /// The column at a position.
     pub fn column(&self, position: usize) -> Expr {
         Expr::Column(Column::new_unqualified(self.schema.field(position).name()))
@@ -62,6 +68,7 @@ impl Positional {
     /// The expression and the field that it yields; `expr` is over `name#position` columns.
     pub fn compile(&self, expr: &Expr) -> Result<(Expression, Field)> {
         let expr = expr.clone().unalias_nested().data;
+        refuse_operators(&expr)?;
         let physical = create_physical_expr(
             &expr,
             &self.schema,
@@ -74,10 +81,99 @@ impl Positional {
             physical,
             text: text(&expr),
             data_type: field.data_type().clone(),
-            nullable: field.is_nullable() && !self.present.contains(&identity(&expr)),
+            nullable: field.is_nullable()
+                && !self.present.contains(&identity(&expr))
+                && self.may_be_null(&expr),
         };
         Ok((expression, field.as_ref().clone()))
     }
+}
+
+impl Positional {
+    /// Whether `expr` may be NULL. DataFusion says so of every function, and many yield NULL of
+    /// NULL only.
+    fn may_be_null(&self, expr: &Expr) -> bool {
+        let nullable = || expr.nullable(&self.schema).unwrap_or(true);
+        match expr {
+            Expr::ScalarFunction(call) if STRICT.contains(&call.func.name()) => {
+                call.args.iter().any(|argument| self.may_be_null(argument))
+            }
+            Expr::Cast(cast) => self.may_be_null(&cast.expr),
+            Expr::Alias(alias) => self.may_be_null(&alias.expr),
+            Expr::BinaryExpr(BinaryExpr { left, op, right })
+                if op.is_numerical_operators() || *op == Operator::StringConcat =>
+            {
+                self.may_be_null(left) || self.may_be_null(right)
+            }
+            _ => nullable(),
+        }
+    }
+}
+
+/// Functions that yield NULL only of NULL.
+const STRICT: &[&str] = &[
+    "abs",
+    "as_json",
+    "as_uuid",
+    "btrim",
+    "ceil",
+    "character_length",
+    "date_part",
+    "date_trunc",
+    "divide",
+    "floor",
+    "initcap",
+    "left",
+    "lower",
+    "lpad",
+    "ltrim",
+    "md5",
+    "octet_length",
+    "repeat",
+    "replace",
+    "reverse",
+    "right",
+    "round",
+    "round_to_integer",
+    "rpad",
+    "rtrim",
+    "starts_with",
+    "substr",
+    "text",
+    "translate",
+    "upper",
+];
+
+/// Operators that are parsed, that nobody evaluates, and that DataFusion has no sign for.
+const OPERATORS: &[(Operator, &str)] = &[
+    (Operator::AtArrow, "@>"),
+    (Operator::ArrowAt, "<@"),
+    (Operator::AtAt, "@@"),
+    (Operator::AtQuestion, "@?"),
+    (Operator::HashMinus, "#-"),
+    (Operator::Question, "?"),
+    (Operator::QuestionAnd, "?&"),
+    (Operator::QuestionPipe, "?|"),
+];
+
+fn refuse_operators(expr: &Expr) -> Result<()> {
+    let mut refused = None;
+    expr.apply(|part| {
+        if let Expr::BinaryExpr(BinaryExpr { op, .. }) = part {
+            refused = OPERATORS.iter().find(|(known, _)| known == op);
+        }
+        Ok(match refused {
+            Some(_) => TreeNodeRecursion::Stop,
+            None => TreeNodeRecursion::Continue,
+        })
+    })?;
+    let Some((_, sign)) = refused else {
+        return Ok(());
+    };
+    let message = format!("a pipeline cannot compute the operator `{sign}`");
+    Err(Problem::of_file(message)
+        .hint("of JSON, compare what ->> and #>> take out; of lists, write array_has_all(a, b)")
+        .into())
 }
 
 /// The same with arithmetic that fails where it would wrap around.

@@ -185,6 +185,7 @@ impl Lowering<'_> {
         let table_id = sides.reference.table;
         let table = &self.tables[table_id];
         let (kind, input) = (sides.kind(), rows.node);
+        self.refuse_momentary(input, &combined.over, keys.iter().chain(&residual))?;
         let mut text = format!("lookup {input} in {table_id} {kind:?}");
         let mut compiled = Vec::new();
         for key in &keys {
@@ -209,6 +210,7 @@ impl Lowering<'_> {
             keys: known.keys.clone(),
             key_text: known.key_text.clone(),
             present: known.present.clone(),
+            signs: known.signs.clone(),
         };
         let mut fields: Vec<FieldRef> = self.graph.fields(input);
         for column in &table.columns {

@@ -15,6 +15,7 @@
 mod aggregate;
 pub mod expression;
 mod lookup;
+mod momentary;
 mod panes;
 mod scan;
 mod sides;
@@ -38,7 +39,10 @@ use expression::{
     Positional, columns_not_null, conjuncts, identity, is_always_true, plain_column, substitute,
 };
 
+use momentary::Changing;
+
 pub use scan::uses;
+pub use text::text;
 
 type Result<T> = std::result::Result<T, Problem>;
 
@@ -212,6 +216,7 @@ impl Lowering<'_> {
 
     /// A filter node; `predicate` is over `over`, the columns of `input`.
     fn keep_if(&mut self, input: NodeId, predicate: &Expr, over: &Positional) -> Result<NodeId> {
+        self.refuse_momentary(input, over, [predicate])?;
         let mut facts = self.graph.facts(input).clone();
         for part in conjuncts(predicate) {
             if let Expr::IsNotNull(inner) = part {
@@ -228,6 +233,27 @@ impl Lowering<'_> {
         let operator = Operator::Filter { input, predicate };
         let fields = self.graph.fields(input);
         Ok(self.graph.add(text, operator, fields, facts, self.place))
+    }
+
+    /// Refuses what would fail on many rows of a changing stream; `exprs` are over `over`.
+    fn refuse_momentary<'e>(
+        &self,
+        input: NodeId,
+        over: &Positional,
+        exprs: impl IntoIterator<Item = &'e Expr>,
+    ) -> Result<()> {
+        if !self.graph.nodes[input].changing {
+            return Ok(());
+        }
+        let changing = Changing {
+            schema: over.schema(),
+            facts: self.graph.facts(input),
+        };
+        let mut exprs = exprs.into_iter();
+        match exprs.find_map(|expr| changing.refusal(expr)) {
+            Some(problem) => Err(problem.or_at(self.place)),
+            None => Ok(()),
+        }
     }
 
     /// Columns that are only passed on make no node.
@@ -263,6 +289,7 @@ impl Lowering<'_> {
         exprs: &[Expr],
         names: &[&str],
     ) -> Result<Rows> {
+        self.refuse_momentary(rows.node, over, exprs)?;
         let mut exprs = exprs.to_vec();
         let mut names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let count = exprs.len();

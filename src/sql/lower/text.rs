@@ -5,8 +5,9 @@
 )]
 
 use datafusion_common::{DataFusionError, ScalarValue};
-use datafusion_expr::{BinaryExpr, Case, Expr};
+use datafusion_expr::{BinaryExpr, Case, Expr, Operator};
 
+use crate::sql::functions::arithmetic::DIVIDE;
 use crate::sql::types::name_of;
 
 /// How an expression reads in SQL.
@@ -137,6 +138,15 @@ fn function(name: &str, arguments: &[Expr]) -> String {
         // Casts that are PostgreSQL's rather than Arrow's.
         ("text", [value]) => format!("CAST({} AS TEXT)", text(value)),
         ("round_to_integer", [value]) => text(value),
+        ("as_uuid", [value]) => format!("CAST({} AS UUID)", text(value)),
+        ("as_json", [value]) => format!("CAST({} AS JSON)", text(value)),
+        ("try_uuid", [value]) => format!("TRY_CAST({} AS UUID)", text(value)),
+        ("try_json", [value]) => format!("TRY_CAST({} AS JSON)", text(value)),
+        (DIVIDE, [left, right]) => {
+            let sides = [left, right].map(|side| Box::new(side.clone()));
+            let [left, right] = sides;
+            of_binary(&BinaryExpr::new(left, Operator::Divide, right))
+        }
         ("array_element", [value, index]) => format!("{}[{}]", bracketed(value), text(index)),
         _ => format!("{name}({})", texts(arguments)),
     }

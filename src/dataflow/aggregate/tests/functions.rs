@@ -46,8 +46,12 @@ fn try_of(
     );
     let mut aggregates = plan.aggregates();
     aggregates.update(&input)?;
-    let (changes, _) = aggregates.changes()?.expect("there are rows");
-    Ok(rows(&changes).concat())
+    let changes = aggregates.changes()?;
+    match (changes.first(), aggregates.left_over()?) {
+        (Some((changes, _)), None) => Ok(rows(changes).concat()),
+        (None, Some((_, why, 1))) => Err(AggregateError::Row(why)),
+        (shown, left) => panic!("{shown:?} and {left:?}"),
+    }
 }
 
 fn floats(values: &[f64]) -> ArrayRef {

@@ -134,14 +134,13 @@ pub struct Accumulated(pub BTreeMap<String, i64>);
 impl Accumulated {
     /// Applies what `changes` says.
     pub fn apply(&mut self, aggregates: &mut Aggregates) {
-        let Some((batch, diffs)) = aggregates.changes().unwrap() else {
-            return;
-        };
-        for (row, diff) in rows(&batch).into_iter().zip(diffs.values()) {
-            let count = self.0.entry(row.clone()).or_default();
-            *count += diff;
-            if *count == 0 {
-                self.0.remove(&row);
+        for (batch, diffs) in aggregates.changes().unwrap() {
+            for (row, diff) in rows(&batch).into_iter().zip(diffs.values()) {
+                let count = self.0.entry(row.clone()).or_default();
+                *count += diff;
+                if *count == 0 {
+                    self.0.remove(&row);
+                }
             }
         }
     }
@@ -150,6 +149,16 @@ impl Accumulated {
     pub fn rows(&self) -> Vec<&str> {
         assert!(self.0.values().all(|&count| count == 1), "{self:?}");
         self.0.keys().map(String::as_str).collect()
+    }
+}
+
+/// The one of what should be one.
+pub fn only<T>(all: Vec<T>) -> T {
+    let count = all.len();
+    let mut all = all.into_iter();
+    match (all.next(), all.next()) {
+        (Some(only), None) => only,
+        _ => panic!("{count} instead of one"),
     }
 }
 

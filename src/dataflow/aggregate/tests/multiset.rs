@@ -11,7 +11,7 @@ use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
 use proptest::prelude::*;
 
 use super::kit::{
-    Accumulated, Random, batch, call, column, constant, distinct, order, plan, rows, times,
+    Accumulated, Random, batch, call, column, constant, distinct, only, order, plan, rows, times,
 };
 use crate::dataflow::aggregate::{Aggregates, Aggregation};
 use crate::plan::AggregateFunction as F;
@@ -264,7 +264,7 @@ proptest! {
         let plan = tumbling(&rows, &every_call(&rows), Emit::OnClose);
         let mut whole = plan.aggregates();
         whole.update(&rows).unwrap();
-        let expected = whole.close(Watermark::END).unwrap().unwrap();
+        let expected = only(whole.close(Watermark::END).unwrap());
 
         let mut partials = Vec::new();
         let mut workers = [plan.partials(), plan.partials(), plan.partials()];
@@ -287,7 +287,7 @@ proptest! {
                 merged = moved(&plan, &merged);
             }
         }
-        let actual = merged.close(Watermark::END).unwrap().unwrap();
+        let actual = only(merged.close(Watermark::END).unwrap());
 
         prop_assert_eq!(actual, expected);
     }
@@ -300,7 +300,7 @@ proptest! {
         let closing = tumbling(&rows_in, &calls, Emit::OnClose);
         let mut whole = closing.aggregates();
         whole.update(&rows_in).unwrap();
-        let expected = whole.close(Watermark::END).unwrap().unwrap();
+        let expected = only(whole.close(Watermark::END).unwrap());
         let plan = tumbling(&rows_in, &calls, Emit::Changes);
 
         let mut aggregates = plan.aggregates();

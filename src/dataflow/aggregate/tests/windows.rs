@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, StringArray};
+use arrow::array::{Decimal128Array, RecordBatch, StringArray};
 
-use super::kit::{Accumulated, batch, call, integers, plan, rows, times};
+use super::kit::{Accumulated, batch, call, integers, only, plan, rows, times};
+use crate::dataflow::aggregate::Aggregates;
 use crate::plan::{AggregateFunction, AggregateWindow, Assign, Emit, WindowKind};
 use crate::types::{EventTime, Watermark};
 
@@ -49,12 +50,12 @@ fn a_window_is_emitted_once_when_the_watermark_reaches_its_end_and_the_lateness(
 
     aggregates.update(&input).unwrap();
 
-    assert!(aggregates.changes().unwrap().is_none());
-    assert!(aggregates.close(at(14)).unwrap().is_none());
-    let closed = aggregates.close(at(15)).unwrap().unwrap();
+    assert!(aggregates.changes().unwrap().is_empty());
+    assert!(aggregates.close(at(14)).unwrap().is_empty());
+    let closed = only(aggregates.close(at(15)).unwrap());
     assert_eq!(rows(&closed), ["a 1 2 0 10", "b 2 5 0 10"]);
-    assert!(aggregates.close(at(15)).unwrap().is_none());
-    let rest = aggregates.close(Watermark::END).unwrap().unwrap();
+    assert!(aggregates.close(at(15)).unwrap().is_empty());
+    let rest = only(aggregates.close(Watermark::END).unwrap());
     assert_eq!(rows(&rest), ["a 1 3 10 20"]);
     assert_eq!(aggregates.groups(), 0);
 }
@@ -73,18 +74,18 @@ fn changes_retract_the_old_row_and_leave_out_what_is_as_before() {
     let mut aggregates = plan.aggregates();
 
     aggregates.update(&input).unwrap();
-    let (first, first_diffs) = aggregates.changes().unwrap().unwrap();
+    let (first, first_diffs) = only(aggregates.changes().unwrap());
     aggregates
         .update(&orders(&[0, 0, 0], &["a", "b", "b"], &[4, 6, 7]))
         .unwrap();
-    let (second, second_diffs) = aggregates.changes().unwrap().unwrap();
+    let (second, second_diffs) = only(aggregates.changes().unwrap());
     aggregates.update(&orders(&[0], &["a"], &[1])).unwrap();
 
     assert_eq!(rows(&first), ["a 5 0 10", "b 5 0 10"]);
     assert_eq!(first_diffs.values(), &[1, 1]);
     assert_eq!(rows(&second), ["b 5 0 10", "b 7 0 10"]);
     assert_eq!(second_diffs.values(), &[-1, 1]);
-    assert!(aggregates.changes().unwrap().is_none());
+    assert!(aggregates.changes().unwrap().is_empty());
 }
 
 #[test]
@@ -127,4 +128,77 @@ fn partial_states_of_several_workers_add_up_to_the_aggregate_of_all_rows() {
         ]
     );
     assert_eq!(actual, expected);
+}
+
+fn amounts(page: &str, amount: i128) -> RecordBatch {
+    let amounts = Decimal128Array::from(vec![amount]);
+    batch(vec![
+        ("page", Arc::new(StringArray::from(vec![page]))),
+        (
+            "amount",
+            Arc::new(amounts.with_precision_and_scale(38, 0).unwrap()),
+        ),
+    ])
+}
+
+#[test]
+fn a_sum_beyond_its_type_for_a_moment_shows_no_row_and_leaves_no_trace() {
+    let most = 10i128.pow(38) - 1;
+    let schema = amounts("a", 0).schema();
+    let calls = [call(AggregateFunction::Sum, &schema, &["amount"])];
+    let plan = plan(&schema, &["page"], &calls, None, Emit::Changes);
+    let mut aggregates = plan.aggregates();
+    let mut table = Accumulated::default();
+    let mut bring = |aggregates: &mut Aggregates, page: &str, amount: i128| {
+        aggregates.update(&amounts(page, amount)).unwrap();
+        table.apply(aggregates);
+        let shown: Vec<String> = table.rows().into_iter().map(str::to_owned).collect();
+        (shown, aggregates.left_over().unwrap())
+    };
+    let text = |page: &str, amount: i128| format!("{page} {amount}");
+
+    bring(&mut aggregates, "a", most);
+    bring(&mut aggregates, "b", 1);
+    let (shown, left) = bring(&mut aggregates, "a", 5);
+    assert_eq!(shown, [text("b", 1)]);
+    let (row, why, count) = left.unwrap();
+    assert_eq!((row.as_str(), count), ("page = a", 1));
+    assert!(why.contains("has more than 38 digits"), "{why}");
+
+    // A state that was saved meanwhile goes on in the same way.
+    let mut restored = plan.aggregates();
+    for part in aggregates.state() {
+        restored.load(&part.unwrap()).unwrap();
+    }
+    let (shown, left) = bring(&mut restored, "a", 1);
+    assert_eq!((shown.len(), left.unwrap().2), (1, 1));
+    let (shown, left) = bring(&mut restored, "a", -10);
+    assert_eq!(shown, [text("a", most - 4), text("b", 1)]);
+    assert_eq!(left, None);
+}
+
+#[test]
+fn a_window_that_closes_with_a_sum_beyond_its_type_is_an_error() {
+    let most = 10i128.pow(38) - 1;
+    let windowed = |amount: i128| {
+        let rows = amounts("a", amount);
+        batch(vec![
+            ("window_start", times(&[0])),
+            ("window_end", times(&[10])),
+            ("page", Arc::clone(rows.column(0))),
+            ("amount", Arc::clone(rows.column(1))),
+        ])
+    };
+    let schema = windowed(0).schema();
+    let calls = [call(AggregateFunction::Sum, &schema, &["amount"])];
+    let plan = plan(&schema, &["page"], &calls, tumble(10, 0), Emit::Changes);
+    let mut aggregates = plan.aggregates();
+    aggregates.update(&windowed(most)).unwrap();
+    aggregates.update(&windowed(most)).unwrap();
+
+    assert!(aggregates.changes().unwrap().is_empty());
+    let (row, _, _) = aggregates.left_over().unwrap().unwrap();
+    assert_eq!(row, "page = a, window_start = 1970-01-01T00:00:00");
+    assert!(aggregates.close(at(9)).is_ok());
+    assert!(aggregates.close(at(10)).is_err());
 }

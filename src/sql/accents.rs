@@ -1,0 +1,89 @@
+//! PostgreSQL's other ways to write what DataFusion knows in one way only.
+//!
+//! | written | planned |
+//! |---|---|
+//! | `(s).x`, a field of a STRUCT | `s.x` |
+//! | `CROSS JOIN LATERAL unnest(list)` | `CROSS JOIN UNNEST(list)` |
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "of the syntax of SQL, the forms above are named"
+)]
+
+use std::ops::ControlFlow;
+
+use datafusion_sql::sqlparser::ast::{
+    AccessExpr, Expr, FunctionArg, FunctionArgExpr, Query, TableFactor, VisitMut, VisitorMut,
+};
+
+/// Rewrites them in a query.
+pub fn rewrite(query: &mut Query) {
+    let _ = query.visit(&mut Accents);
+}
+
+struct Accents;
+
+impl VisitorMut for Accents {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let Some(unnest) = unnest(factor) {
+            *factor = unnest;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Some(field) = field(expr) {
+            *expr = field;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn unnest(factor: &TableFactor) -> Option<TableFactor> {
+    let TableFactor::Function {
+        name,
+        args,
+        with_ordinality: false,
+        alias,
+        ..
+    } = factor
+    else {
+        return None;
+    };
+    if !name.to_string().eq_ignore_ascii_case("unnest") {
+        return None;
+    }
+    let lists = args.iter().map(|argument| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(list)) => Some(list.clone()),
+        _ => None,
+    });
+    Some(TableFactor::UNNEST {
+        alias: alias.clone(),
+        array_exprs: lists.collect::<Option<_>>()?,
+        with_offset: false,
+        with_offset_alias: None,
+        with_ordinality: false,
+    })
+}
+
+fn field(expr: &Expr) -> Option<Expr> {
+    let Expr::CompoundFieldAccess { root, access_chain } = expr else {
+        return None;
+    };
+    let Expr::Nested(inner) = root.as_ref() else {
+        return None;
+    };
+    let mut path = match inner.as_ref() {
+        Expr::Identifier(name) => vec![name.clone()],
+        Expr::CompoundIdentifier(path) => path.clone(),
+        _ => return None,
+    };
+    for access in access_chain {
+        match access {
+            AccessExpr::Dot(Expr::Identifier(name)) => path.push(name.clone()),
+            _ => return None,
+        }
+    }
+    Some(Expr::CompoundIdentifier(path))
+}
