@@ -87,7 +87,9 @@ impl Topic {
             name: format!("{test}-{}", unique()),
         };
         let partitions = i32::try_from(partitions).unwrap();
-        let new = NewTopic::new(&topic.name, partitions, TopicReplication::Fixed(1));
+        // The broker removes records by their own timestamps, and some tests write old ones.
+        let new = NewTopic::new(&topic.name, partitions, TopicReplication::Fixed(1))
+            .set("retention.ms", "-1");
         let created = topic.admin(|admin, options| admin.create_topics([&new], options));
         created.unwrap().remove(0).unwrap();
         Some(topic)
