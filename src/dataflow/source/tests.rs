@@ -555,3 +555,21 @@ fn a_partition_that_is_found_announces_itself_before_it_sends() {
     assert_eq!(live.watermark(), 49);
     assert_eq!(live.task.partitions[&1].mark.watermark.micros(), 49);
 }
+
+#[test]
+fn how_far_event_time_was_at_a_stop_is_said_in_its_last_epoch_and_not_before() {
+    // In an earlier epoch of the stretch partitions of other workers may be behind.
+    let stop = Stop {
+        epoch: Epoch(7),
+        partitions: vec![Some(mark(2, false))],
+        watermark: Watermark::behind(crate::types::EventTime(1), 0),
+    };
+    let schedule = Schedule::new(Epoch(0), vec![stop], Epoch(7));
+    let (mut task, mut log) = task(AtEnd::Close, vec![(0, rows(0..5))], 1, schedule);
+
+    while task.step(true, &mut log) == Progress::Worked {}
+
+    let reached = log.reports.iter();
+    let reached = reached.map(|(epoch, report)| (epoch.0, report.reached.is_start()));
+    assert_eq!(reached.collect::<Vec<_>>(), [(1, true), (7, false)]);
+}
