@@ -13,11 +13,13 @@
 //! | `seal`, `publish` | an epoch's changes, consolidated and handed to a destination |
 //! | `state` | the one door to what operators remember |
 //! | `outcome` | what the threads of a run share: counts, the first failure, the wish to stop |
+//! | `board`, `written` | what people may see of a run, and how old its records are |
 //! | `shell`, `render` | the timely operators, and the dataflow they make |
 
 pub mod aggregate;
 pub mod arrival;
 pub mod assign;
+pub mod board;
 pub mod chain;
 pub mod credit;
 pub mod group;
@@ -39,4 +41,5 @@ pub mod source;
 pub mod state;
 pub mod step;
 pub mod tide;
+pub mod written;
 pub mod zones;

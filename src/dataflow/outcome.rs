@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::board::Board;
+use crate::metrics::Metrics;
 use crate::plan::TableId;
 use crate::types::{Fates, Watermark};
 
@@ -21,6 +23,10 @@ pub struct Shared {
     /// By source: rows and bytes read, and how far the slowest partition's event time is.
     progress: Mutex<BTreeMap<TableId, SourceProgress>>,
     epochs_published: AtomicU64,
+    /// What people may see of the run.
+    pub board: Board,
+    /// What is counted and measured for people.
+    pub metrics: Metrics,
 }
 
 /// How far a source has come, for people.

@@ -23,6 +23,7 @@ use super::outcome::{Failure, Shared};
 use super::report::{Positions, Report};
 use super::seal::Lane;
 use super::step::plain;
+use super::written::Written;
 use crate::connector::TableChanges;
 use crate::plan::TableId;
 use crate::types::{Epoch, Mark, SourceMark};
@@ -34,6 +35,8 @@ pub struct Job {
     pub mark: Mark,
     /// The rows.
     pub changes: Vec<TableChanges>,
+    /// When the records of the epoch were written.
+    pub written: Written,
 }
 
 /// The worker's side of the line to the committing thread.
@@ -120,6 +123,7 @@ pub struct Publish {
 
 #[derive(Default)]
 struct Stashed {
+    written: Written,
     rows: Vec<(usize, RecordBatch)>,
     capability: Option<Capability<u64>>,
 }
@@ -165,8 +169,9 @@ impl Publish {
 
     /// A source's word for an epoch.
     pub fn hear(&mut self, epoch: Epoch, report: Report) {
+        let stashed = self.stash.entry(epoch).or_default();
+        stashed.written.extend(&report.written);
         self.positions.hear(epoch, report);
-        self.stash.entry(epoch).or_default();
     }
 
     /// Everything before `frontier` is complete (`None`: everything). Returns whether the
@@ -213,11 +218,16 @@ impl Publish {
             }
         }
         if !changes.is_empty() {
-            self.send(epoch, changes, stashed.capability);
+            self.send(epoch, (changes, stashed.written), stashed.capability);
         }
     }
 
-    fn send(&mut self, epoch: Epoch, changes: Vec<TableChanges>, held: Option<Capability<u64>>) {
+    fn send(
+        &mut self,
+        epoch: Epoch,
+        (changes, written): (Vec<TableChanges>, Written),
+        held: Option<Capability<u64>>,
+    ) {
         let sources = self
             .spec
             .sources
@@ -234,14 +244,18 @@ impl Publish {
             ..self.spec.mark.clone()
         };
         self.sent = epoch;
-        self.outbox.push_back(Job { mark, changes });
+        self.outbox.push_back(Job {
+            mark,
+            changes,
+            written,
+        });
         self.awaiting.push_back((epoch, held));
     }
 
     fn write_last_mark(&mut self) {
         match self.sealed {
             Some(epoch) if epoch > self.sent && self.shared.may_publish() => {
-                self.send(epoch, Vec::new(), None);
+                self.send(epoch, (Vec::new(), Written::default()), None);
             }
             _ => {}
         }

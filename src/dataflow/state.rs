@@ -7,12 +7,29 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use crate::types::EventTime;
+
 /// State that can be asked for its size.
 pub trait Stateful {
     /// How many groups or rows are held.
     fn rows(&self) -> usize;
     /// How many bytes they take, about.
     fn bytes(&self) -> usize;
+    /// The windows that it keeps until event time has passed them, where it keeps any.
+    fn windows(&self) -> Option<OpenWindows> {
+        None
+    }
+}
+
+/// Windows that have not closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenWindows {
+    /// How many.
+    pub count: usize,
+    /// The end of the one that closes next.
+    pub next_end: EventTime,
+    /// How long after its end it takes rows still, in microseconds.
+    pub lateness_us: i64,
 }
 
 /// The state of one worker's operators.
@@ -33,6 +50,8 @@ pub struct Held {
     pub rows: usize,
     /// Bytes, about.
     pub bytes: usize,
+    /// Windows that have not closed; `None` where there are none.
+    pub windows: Option<OpenWindows>,
 }
 
 impl State {
@@ -57,6 +76,7 @@ impl State {
                 operator: name.clone(),
                 rows: state.rows(),
                 bytes: state.bytes(),
+                windows: state.windows(),
             }
         });
         sizes.collect()

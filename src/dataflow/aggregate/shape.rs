@@ -4,7 +4,7 @@ use arrow::array::RecordBatch;
 
 use super::{Aggregates, Partials};
 use crate::dataflow::group::{Changes, GroupError, Groups, PreGroups};
-use crate::dataflow::state::Stateful;
+use crate::dataflow::state::{OpenWindows, Stateful};
 use crate::types::Watermark;
 
 impl Stateful for Aggregates {
@@ -14,6 +14,10 @@ impl Stateful for Aggregates {
 
     fn bytes(&self) -> usize {
         self.bytes()
+    }
+
+    fn windows(&self) -> Option<OpenWindows> {
+        self.open_windows()
     }
 }
 
