@@ -263,7 +263,11 @@ fn run_once(scenario: &Scenario, batches: &Arc<Vec<Columns>>, rows: u64) -> usiz
     let pipeline = plan(scenario);
     let (step_us, batches) = (scenario.step_us, Arc::clone(batches));
     timely::execute_directly(move |worker| {
-        let (probe, state, shared) = (Handle::new(), State::default(), Arc::new(Shared::default()));
+        let (probe, state, shared) = (
+            Handle::new(),
+            State::new(0, 1, None),
+            Arc::new(Shared::default()),
+        );
         let (destination, committer) = destination(&pipeline, &shared);
         worker.dataflow::<u64, _, _>(|scope| {
             let tide = Tide::new(Positions::new([(0, 1)]), Epoch(0));
@@ -383,6 +387,7 @@ fn destination(pipeline: &Pipeline, shared: &Arc<Shared>) -> (DestinationPart, J
         mark: Mark {
             generation: 1,
             incarnation: 1,
+            life: 0,
             epoch: Epoch(0),
             fingerprint: String::new(),
             sources: BTreeMap::new(),

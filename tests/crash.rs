@@ -43,26 +43,30 @@ fn write(folder: &Path) {
     std::fs::write(folder.join("crash.sql"), PIPELINE).unwrap();
 }
 
-/// Runs with epochs cut by `pace`, killed at a commit or not.
-fn run(folder: &Path, pace: &str, crash: Option<u32>) -> Exit {
+/// Runs with epochs cut by `pace` and as many threads, killed at a durable step or not. Says how
+/// it ended, and whether it began with a snapshot.
+fn run(folder: &Path, (pace, snapshots): (&str, &str), crash: Option<u32>) -> (Exit, bool) {
     let crash = crash.map(|commit| commit.to_string());
     let mut variables = vec![("TIDEMARK_TEST_PACE", pace), ("TIDEMARK_TEST_BLOCK", "300")];
+    variables.push(("TIDEMARK_LOG", "info"));
     if let Some(commit) = &crash {
         variables.push(("TIDEMARK_CRASH_AT", commit));
     }
     let options = [
         "run",
         "crash.sql",
+        "--set",
+        snapshots,
         "--quiet",
         "--threads",
-        "2",
+        pace,
         "--summary",
         "summary.json",
     ];
     let ended = tidemark(folder, &options, &variables);
     assert_ne!(ended.how, Exit::Code(1), "{}", ended.stderr);
     assert_ne!(ended.how, Exit::Code(2), "{}", ended.stderr);
-    ended.how
+    (ended.how, ended.stderr.contains("begins with a snapshot"))
 }
 
 /// Everything that a run leaves for people to see.
@@ -99,35 +103,45 @@ fn difference(expected: &[String], found: &[String]) -> String {
 
 #[test]
 fn a_crash_at_any_commit_leaves_nothing_lost_and_nothing_twice() {
+    let (crashes, _) = crash_at_every_step("snapshot.interval=1h");
+    assert!(crashes >= 8, "there were only {crashes} to crash at");
+}
+
+#[test]
+fn a_crash_at_any_step_of_a_snapshot_leaves_nothing_lost_and_nothing_twice() {
+    let (crashes, used) = crash_at_every_step("snapshot.interval=1ms");
+    assert!(crashes >= 12, "there were only {crashes} to crash at");
+    assert!(used >= 5, "only {used} runs began with a snapshot");
+}
+
+/// Crashes at each durable step in turn. Says how many there were, and how many runs after a crash
+/// began with a snapshot.
+fn crash_at_every_step(snapshots: &str) -> (u32, usize) {
     let undisturbed = tempfile::tempdir().unwrap();
     write(undisturbed.path());
-    run(undisturbed.path(), "1", None);
+    run(undisturbed.path(), ("1", snapshots), None);
     let expected = left(undisturbed.path());
 
-    let mut crashes = 0;
+    let (mut crashes, mut used) = (0, 0);
     loop {
-        let commit = crashes + 1;
+        let step = crashes + 1;
         let folder = tempfile::tempdir().unwrap();
         write(folder.path());
-        if run(folder.path(), "1", Some(commit)) == Exit::Code(0) {
-            break;
+        if run(folder.path(), ("1", snapshots), Some(step)).0 == Exit::Code(0) {
+            return (crashes, used);
         }
         crashes += 1;
 
         // Killed once more while it catches up, and cut into other epochs than before.
-        run(folder.path(), "2", Some(1 + commit % 3));
-        run(folder.path(), "3", None);
+        let again = run(folder.path(), ("2", snapshots), Some(1 + step % 3));
+        let last = run(folder.path(), ("3", snapshots), None);
+        used += usize::from(again.1) + usize::from(last.1);
 
         let found = left(folder.path());
         assert!(
             found == expected,
-            "killed at commit {commit}:\n{}",
+            "killed at step {step}:\n{}",
             difference(&expected, &found)
         );
     }
-
-    assert!(
-        crashes >= 8,
-        "there were only {crashes} commits to crash at"
-    );
 }

@@ -155,7 +155,8 @@ fn the_page_of_connectors_names_every_connector_format_and_option() {
     for (name, options) in sections {
         let section = section(&page, &format!("## {name}\n"));
         for option in options {
-            let option = option.name.replace('*', "<column>");
+            let option = option.name.replace(".*.", ".<column>.");
+            let option = option.replace(".*", ".<setting>");
             assert!(
                 section.contains(&format!("| `{option}` |")),
                 "{name}: {option}"

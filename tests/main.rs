@@ -7,6 +7,7 @@
 
 mod architecture;
 mod crash;
+mod databases;
 mod docs;
 mod fuzz;
 mod oracle;

@@ -8,6 +8,11 @@ use postgres::{Client, NoTls};
 /// A connection to the test database, or None where no service was started: a test that needs it
 /// then says that it was skipped. `scripts/test` does not allow that.
 pub fn postgres(test: &str) -> Option<Client> {
+    postgres_with_url(test).map(|(client, _)| client)
+}
+
+/// As `postgres`, with the address for others to connect to.
+pub fn postgres_with_url(test: &str) -> Option<(Client, String)> {
     let Some(url) = variable("TIDEMARK_TEST_DATABASE_URL") else {
         let required = std::env::var_os("TIDEMARK_TEST_SERVICES").is_some();
         assert!(!required, "{test} needs PostgreSQL, which is not up");
@@ -19,7 +24,8 @@ pub fn postgres(test: &str) -> Option<Client> {
         return None;
     };
     let client = Client::connect(&url, NoTls);
-    Some(client.unwrap_or_else(|e| panic!("{test} could not reach PostgreSQL: {e}")))
+    let client = client.unwrap_or_else(|e| panic!("{test} could not reach PostgreSQL: {e}"));
+    Some((client, url))
 }
 
 /// A variable of the environment, or of what `scripts/services` wrote.

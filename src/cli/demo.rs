@@ -53,7 +53,9 @@ fn show(arguments: &DemoArgs, database: &Path) -> Result<(), u8> {
         base: PathBuf::new(),
         pace: None,
         crash_at: None,
+        until_caught_up: false,
         at_end: AtEnd::Close,
+        state: None,
         // Every demo starts from nothing.
         fresh: true,
     };

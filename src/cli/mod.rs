@@ -69,6 +69,12 @@ struct RunArgs {
     /// for the next run
     #[arg(long)]
     until_caught_up: bool,
+    /// With --until-caught-up: close every window at the end. Event time has ended then, for good
+    #[arg(long, requires = "until_caught_up")]
+    close_windows: bool,
+    /// Where snapshots are kept [default: .tidemark beside the pipeline]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
     /// Empty this pipeline's tables and start over; asks first
     #[arg(long)]
     fresh: bool,

@@ -45,11 +45,13 @@ pub fn run(arguments: &RunArgs) -> u8 {
         base: planned.base,
         pace: variable("TIDEMARK_TEST_PACE").map(|seed| Pace::Arrivals { seed }),
         crash_at: variable("TIDEMARK_CRASH_AT"),
-        at_end: if arguments.until_caught_up {
+        until_caught_up: arguments.until_caught_up,
+        at_end: if arguments.until_caught_up && !arguments.close_windows {
             AtEnd::Wait
         } else {
             AtEnd::Close
         },
+        state: arguments.state.clone(),
         fresh: arguments.fresh,
     };
     let shared = Arc::new(Shared::default());

@@ -3,9 +3,13 @@
 
 use std::time::Duration;
 
+use arrow::array::ArrayRef;
+use arrow::datatypes::Field;
+
 use super::open::{OpenSink, OpenSource};
 use super::option::{Absent, ConnectorOption, Side, ValueKind, length};
-use super::{discard, file, generator, sqlite, stdout};
+use super::refused::RefusedValues;
+use super::{discard, file, generator, kafka, postgres, sqlite, stdout};
 use crate::plan::Table;
 
 /// One connector and what it can be.
@@ -30,6 +34,8 @@ pub struct SourceEntry {
     pub reference: bool,
     /// Whether its records are bytes of some `format`.
     pub takes_format: bool,
+    /// Whether its records come with a key, an offset and so on: `METADATA FROM`.
+    pub has_metadata: bool,
     /// What is wrong with options that are right by themselves: the option's name and why.
     pub(super) check: fn(&Table) -> Vec<(String, String)>,
     /// Opens it.
@@ -45,6 +51,8 @@ pub struct SinkEntry {
     pub keyed: bool,
     /// Whether it writes rows in some `format`.
     pub takes_format: bool,
+    /// Which rows of a column it cannot hold.
+    pub(super) refused: fn(&Field, &ArrayRef) -> Option<RefusedValues>,
     /// Opens it.
     pub(super) open: OpenSink,
 }
@@ -71,6 +79,8 @@ impl std::fmt::Display for Guarantee {
 pub const CONNECTORS: &[Connector] = &[
     file::CONNECTOR,
     generator::CONNECTOR,
+    kafka::CONNECTOR,
+    postgres::CONNECTOR,
     sqlite::CONNECTOR,
     stdout::CONNECTOR,
     discard::CONNECTOR,

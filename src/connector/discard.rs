@@ -18,6 +18,7 @@ pub(super) const CONNECTOR: Connector = Connector {
         guarantee: Guarantee::AtLeastOnce,
         keyed: true,
         takes_format: false,
+        refused: super::refused::none,
         open: OpenSink {
             database: |table, _| format!("discard {}", table.name),
             open: |_| Ok(Box::new(Discard::default())),

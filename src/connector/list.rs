@@ -95,7 +95,8 @@ fn roles(connector: &Connector) -> String {
 }
 
 fn name(option: &ConnectorOption) -> String {
-    let name = option.name.replace('*', "<column>");
+    let name = option.name.replace(".*.", ".<column>.");
+    let name = name.replace(".*", ".<setting>");
     match option.default {
         Absent::Required => format!("{name} (required)"),
         Absent::Means(_) => name,

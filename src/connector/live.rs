@@ -22,8 +22,11 @@ pub trait Live: Send + Sync {
     /// before the first `poll`.
     fn consumer(&self, from: &[(usize, Offset)]) -> Result<Box<dyn Consumer>, ConnectorError>;
 
+    /// How often to look for new partitions.
+    fn discovery(&self) -> Duration;
+
     /// How many partitions there are now: never fewer than before. The new ones begin at their
-    /// first record.
+    /// first record. That nobody answers now is `Transient`; that the topic is gone is not.
     fn count_partitions(&self) -> Result<usize, ConnectorError>;
 
     /// Tells the outside how far the partitions are committed, for people's eyes only: nothing

@@ -14,15 +14,19 @@ mod file;
 #[cfg(test)]
 mod fixtures;
 mod generator;
+mod kafka;
 mod list;
 mod live;
 mod open;
 mod option;
+mod postgres;
+mod refused;
 mod sink;
 mod sqlite;
 mod stdout;
 mod validate;
 
+pub use self::postgres::Postgres;
 pub use catalog::{
     CONNECTORS, Connector, GENERAL_OPTIONS, Guarantee, SinkEntry, SourceEntry, connector,
     idle_timeout, max_ahead,
@@ -34,6 +38,7 @@ pub use list::list;
 pub use live::{Consumer, Fetched, Live};
 pub use open::{OpenDestination, inspect_source, open_destinations, open_source};
 pub use option::{Absent, ConnectorOption, Side, ValueKind};
+pub use refused::{RefusedValues, refused_values};
 pub use sink::{Finding, SinkTable};
 pub use sqlite::{Answer as SqliteAnswer, Sqlite, read as sqlite_answer};
 pub use stdout::Stdout;
@@ -98,6 +103,12 @@ pub trait Destination: Send {
     /// After an error nothing of the epoch is there, and the same epoch may be published again.
     fn publish(&mut self, mark: &Mark, changes: &[TableChanges]) -> Result<(), ConnectorError>;
 
+    /// Everything published so far survives a crash of the destination from here on. Nothing to
+    /// do where `publish` promises that already.
+    fn make_durable(&mut self) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
     /// Removes this pipeline's rows and mark, in one transaction; for `--fresh`, before
     /// `take_over`. A process that still publishes here is fenced by it.
     fn empty(&mut self) -> Result<(), ConnectorError>;
@@ -138,6 +149,18 @@ pub enum ConnectorError {
         destination: String,
         /// Where this process was.
         epoch: Epoch,
+    },
+    /// The destination lost epochs that it had acknowledged, rows and mark together: its machine
+    /// crashed, or an older state of it was brought back. The mark is right; whoever writes has to
+    /// go back to it.
+    #[error("`{destination}` went back from epoch {acknowledged} to {found}")]
+    Rewound {
+        /// Which.
+        destination: String,
+        /// What it had acknowledged.
+        acknowledged: Epoch,
+        /// What it holds.
+        found: Epoch,
     },
 }
 

@@ -7,7 +7,7 @@ use arrow::datatypes::{FieldRef, Schema};
 
 use super::catalog::{Connector, Guarantee, connector};
 use super::{ConnectorError, Destination, SinkTable, Source};
-use crate::format::{FormatOptions, Wanted, is_record};
+use crate::format::{FormatOptions, Metadata, Wanted, is_record, metadata_of};
 use crate::plan::Table;
 use crate::types::Clock;
 
@@ -17,6 +17,8 @@ pub(super) struct SourceOrigin<'a> {
     pub(super) table: &'a Table,
     /// The columns to make, and all that are declared.
     pub(super) wanted: Wanted,
+    /// The wanted columns that come with a record, in the declared order: not in `wanted`.
+    pub(super) metadata: Vec<(Metadata, FieldRef)>,
     /// What relative paths are relative to.
     pub(super) base: &'a Path,
     pub(super) clock: &'a Clock,
@@ -61,7 +63,8 @@ pub struct OpenDestination {
 }
 
 /// Opens a source or a reference table. `columns` are the positions of the columns to decode, none
-/// of them computed; the decoder's rows have them in this order. Relative paths are relative to
+/// of them computed; the decoder's rows have them in this order, without those that come with a
+/// record, which are in `Records::metadata`. Relative paths are relative to
 /// `base`. The table has passed `validate`.
 pub fn open_source(
     table: &Table,
@@ -69,10 +72,11 @@ pub fn open_source(
     base: &Path,
     clock: &Clock,
 ) -> Result<Arc<dyn Source>, ConnectorError> {
-    let wanted = wanted(table, columns);
+    let (wanted, metadata) = wanted(table, columns);
     (source_of(table)?.open)(SourceOrigin {
         table,
         wanted,
+        metadata,
         base,
         clock,
     })
@@ -80,10 +84,11 @@ pub fn open_source(
 
 /// What `open_source` would refuse, as far as that can be told without reading everything.
 pub fn inspect_source(table: &Table, columns: &[usize], base: &Path) -> Result<(), ConnectorError> {
-    let (wanted, clock) = (wanted(table, columns), Clock::manual());
+    let ((wanted, metadata), clock) = (wanted(table, columns), Clock::manual());
     (source_of(table)?.inspect)(&SourceOrigin {
         table,
         wanted,
+        metadata,
         base,
         clock: &clock,
     })
@@ -154,7 +159,8 @@ fn source_of(table: &Table) -> Result<OpenSource, ConnectorError> {
     }
 }
 
-fn wanted(table: &Table, columns: &[usize]) -> Wanted {
+/// Of the columns wanted, those to decode, and those that come with the record.
+fn wanted(table: &Table, columns: &[usize]) -> (Wanted, Vec<(Metadata, FieldRef)>) {
     let field = |&column: &usize| {
         let column = &table.columns[column];
         assert!(
@@ -164,15 +170,22 @@ fn wanted(table: &Table, columns: &[usize]) -> Wanted {
         );
         FieldRef::clone(&column.field)
     };
-    let fields: Vec<FieldRef> = columns.iter().map(field).collect();
-    let declared = table
-        .columns
-        .iter()
-        .filter(|column| column.computed.is_none() && !is_record(&column.field));
-    Wanted {
+    let (mut fields, mut metadata) = (Vec::new(), Vec::new());
+    for field in columns.iter().map(field) {
+        match metadata_of(&field) {
+            Some(what) => metadata.push((what, field)),
+            None => fields.push(field),
+        }
+    }
+    let declared = table.columns.iter().filter(|column| {
+        let comes_out = !is_record(&column.field) && metadata_of(&column.field).is_none();
+        column.computed.is_none() && comes_out
+    });
+    let wanted = Wanted {
         schema: Arc::new(Schema::new(fields)),
         declared: declared.map(|column| column.field.name().clone()).collect(),
-    }
+    };
+    (wanted, metadata)
 }
 
 impl SourceOrigin<'_> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// One option of a connector.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectorOption {
-    /// The name in `WITH`. A `*` stands for a column's name.
+    /// The name in `WITH`. A `*` stands for a column's name, or at the end for anything.
     pub name: &'static str,
     /// What it does, in one line.
     pub help: &'static str,

@@ -35,6 +35,7 @@ pub(super) const CONNECTOR: Connector = Connector {
         guarantee: Guarantee::AtLeastOnce,
         keyed: true,
         takes_format: false,
+        refused: super::refused::none,
         open: OpenSink {
             database: |table, _| format!("stdout {}", table.name),
             open: |origin| Stdout::from_origin(&origin),
@@ -324,6 +325,7 @@ mod tests {
         let mark = Mark {
             generation: 1,
             incarnation: 1,
+            life: 0,
             epoch: Epoch(1),
             fingerprint: String::new(),
             sources: BTreeMap::new(),

@@ -2,7 +2,7 @@
 
 use super::catalog::{CONNECTORS, Connector, GENERAL_OPTIONS, connector};
 use super::option::{Absent, ConnectorOption, Side};
-use crate::format::{FORMATS, Format, FormatOptions, format};
+use crate::format::{FORMATS, Format, FormatOptions, METADATA, format, metadata_of};
 use crate::plan::{OptionValue, Place, Role, Table};
 use crate::types::nearest;
 
@@ -29,6 +29,7 @@ pub fn validate(table: &Table) -> Vec<OptionProblem> {
         problems: Vec::new(),
     };
     if check.role() {
+        check.metadata();
         check.names();
         check.values();
         check.required();
@@ -150,6 +151,37 @@ impl Check<'_> {
             Side::Source => source,
             Side::Sink => sink,
             Side::Both => source || sink,
+        }
+    }
+
+    /// Columns that come with a record where records come with nothing, or where none come.
+    fn metadata(&mut self) {
+        let (table, connector) = (self.table, self.connector);
+        let is_sink = table.role == Role::Sink;
+        if connector.source.as_ref().is_some_and(|s| s.has_metadata) && !is_sink {
+            return;
+        }
+        for column in &table.columns {
+            let Some(what) = metadata_of(&column.field).and(column.field.metadata().get(METADATA))
+            else {
+                continue;
+            };
+            let name = column.field.name();
+            let (message, hint) = if is_sink {
+                let message = format!(
+                    "`{name}` is METADATA of records that are read, but `{}` is written to",
+                    table.name
+                );
+                (message, "leave METADATA FROM out".to_owned())
+            } else {
+                let connector = connector.name;
+                let message = format!("records of connector `{connector}` come without `{what}`");
+                (
+                    message,
+                    format!("leave the column `{name}` out; a topic's records have it"),
+                )
+            };
+            self.problem(column.place, message, Some(hint));
         }
     }
 
@@ -290,7 +322,12 @@ impl Check<'_> {
             .options
             .iter()
             .find(|option| match option.name.strip_prefix("fields.*.") {
-                None => option.name == name,
+                None => match option.name.strip_suffix('*') {
+                    None => option.name == name,
+                    Some(prefix) => name
+                        .strip_prefix(prefix)
+                        .is_some_and(|rest| !rest.is_empty()),
+                },
                 Some(property) => {
                     let columns = self
                         .table

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::report::Positions;
-use super::state::Held;
+use super::state::Size;
 use super::tide::Tide;
 use crate::plan::TableId;
 use crate::types::{Clock, Epoch, Fates, Offset, PartitionMark, Watermark};
@@ -108,7 +108,7 @@ pub struct WorkerFacts {
     /// When it last turned.
     pub turned: Duration,
     /// What its operators hold.
-    pub held: Vec<Held>,
+    pub held: Vec<Size>,
     /// It has left its dataflow.
     pub done: bool,
 }

@@ -10,9 +10,7 @@
 //! epoch, its changes come out, then event time moves to the epoch's watermark and closes what
 //! it closes, still in that epoch.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, Int64Array, RecordBatch, UInt32Array};
@@ -24,7 +22,7 @@ use super::outcome::{Failure, Shared};
 use super::packet::Packet;
 use super::report::{Positions, Report};
 use super::roles::with_counts;
-use super::state::Stateful;
+use super::state::{Held, Stateful, owner};
 use crate::types::{Epoch, Watermark};
 
 /// What went wrong with a group: it ends the run.
@@ -74,7 +72,7 @@ pub enum Incoming {
 /// The stateful operator on one worker.
 pub struct Grouped<G> {
     name: String,
-    groups: Rc<RefCell<G>>,
+    groups: Held<G>,
     incoming: Incoming,
     positions: Positions,
     stash: BTreeMap<Epoch, Stashed>,
@@ -90,7 +88,7 @@ impl<G: Groups> Grouped<G> {
     /// An operator over `groups`, whose event time is that of the sources in `positions`.
     pub fn new(
         name: String,
-        groups: Rc<RefCell<G>>,
+        groups: Held<G>,
         incoming: Incoming,
         positions: Positions,
         shared: Arc<Shared>,
@@ -167,11 +165,12 @@ impl<G: Groups> Grouped<G> {
         if let Some(changes) = groups.changes()? {
             emit(with_counts(&changes.rows, &changes.counts));
         }
-        self.positions.complete(epoch);
+        let cut = self.positions.complete(epoch);
         if let Some(rows) = groups.close(self.positions.watermark())? {
             emit(rows);
         }
-        Ok(())
+        drop(groups);
+        if cut { self.groups.cut(epoch) } else { Ok(()) }
     }
 
     fn fail(&mut self, error: &(dyn std::error::Error + 'static)) {
@@ -264,12 +263,6 @@ impl<G: PreGroups> Local<G> {
         let failure = Failure::new(format!("cannot compute {}", self.name));
         self.shared.fail(failure.because_of(&**error));
     }
-}
-
-/// The worker that owns a group: a function of its key's hash alone.
-fn owner(hash: u64, peers: usize) -> usize {
-    let scaled = (u128::from(hash) * peers as u128) >> 64;
-    usize::try_from(scaled).expect("it is below the number of workers")
 }
 
 fn by_target(states: &RecordBatch, peers: usize) -> Result<Vec<(usize, RecordBatch)>, GroupError> {

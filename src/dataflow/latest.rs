@@ -17,7 +17,7 @@ use std::hash::BuildHasher;
 use super::aggregate::without_signs;
 use super::group::{Changes, GroupError, Groups, PreGroups};
 use super::roles::with_positions;
-use super::state::Stateful;
+use super::state::{StateError, Stateful};
 use crate::plan::Expression;
 use crate::types::Watermark;
 
@@ -84,6 +84,25 @@ impl Latest {
     }
 }
 
+impl Latest {
+    /// All rows held, each with the hash of its key before it.
+    fn hashed_rows(&self) -> Result<Vec<RecordBatch>, GroupError> {
+        if self.held.is_empty() {
+            return Ok(Vec::new());
+        }
+        let hasher = FixedState::with_seed(0);
+        let hashes = self.held.keys().map(|key| hasher.hash_one(key.as_ref()));
+        let hashes: ArrayRef = Arc::new(UInt64Array::from_iter_values(hashes));
+        let rows = self.rows_of(self.held.values().map(|entry| &entry.row))?;
+        let mut fields = vec![Arc::new(Field::new("__hash", DataType::UInt64, false))];
+        fields.extend(rows.schema().fields().iter().map(Arc::clone));
+        let mut columns = vec![hashes];
+        columns.extend(rows.columns().iter().map(Arc::clone));
+        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
+        Ok(vec![batch])
+    }
+}
+
 impl Stateful for Latest {
     fn rows(&self) -> usize {
         self.held.len()
@@ -91,6 +110,16 @@ impl Stateful for Latest {
 
     fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    fn save(&self) -> Result<Vec<RecordBatch>, StateError> {
+        self.hashed_rows()
+    }
+
+    fn restore(&mut self, saved: &RecordBatch) -> Result<(), StateError> {
+        self.merge(saved)?;
+        self.before.clear();
+        Ok(())
     }
 }
 
@@ -169,23 +198,10 @@ impl PreGroups for Latest {
     }
 
     fn drain(&mut self) -> Result<Vec<RecordBatch>, GroupError> {
+        let drained = self.hashed_rows()?;
         self.before.clear();
         self.bytes = 0;
-        let held = std::mem::take(&mut self.held);
-        if held.is_empty() {
-            return Ok(Vec::new());
-        }
-        let hasher = FixedState::with_seed(0);
-        let hashes = held.keys().map(|key| hasher.hash_one(key.as_ref()));
-        let hashes: ArrayRef = Arc::new(UInt64Array::from_iter_values(hashes));
-        let rows = self.rows_of(held.values().map(|entry| &entry.row))?;
-        let mut fields = vec![Arc::new(Field::new("__hash", DataType::UInt64, false))];
-        fields.extend(rows.schema().fields().iter().map(Arc::clone));
-        let mut columns = vec![hashes];
-        columns.extend(rows.columns().iter().map(Arc::clone));
-        Ok(vec![RecordBatch::try_new(
-            Arc::new(Schema::new(fields)),
-            columns,
-        )?])
+        self.held.clear();
+        Ok(drained)
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::board::Board;
 use crate::metrics::Metrics;
 use crate::plan::TableId;
-use crate::types::{Fates, Watermark};
+use crate::types::{Fates, Offset, SourceMark, Watermark};
 
 /// Shared by all threads of a run.
 #[derive(Debug, Default)]
@@ -22,6 +22,8 @@ pub struct Shared {
     fates: Mutex<BTreeMap<(usize, TableId), Fates>>,
     /// By source: rows and bytes read, and how far the slowest partition's event time is.
     progress: Mutex<BTreeMap<TableId, SourceProgress>>,
+    /// Where the sources stood in the oldest snapshot that is kept: no run begins before it.
+    kept: Mutex<BTreeMap<String, SourceMark>>,
     epochs_published: AtomicU64,
     /// What people may see of the run.
     pub board: Board,
@@ -152,6 +154,21 @@ impl Shared {
     /// Whether a snapshot is wanted; the one who learns it sees to it.
     pub fn take_cut(&self) -> bool {
         self.cut.swap(false, Ordering::SeqCst)
+    }
+
+    /// No run begins before `sources` any more.
+    pub fn keeps(&self, sources: BTreeMap<String, SourceMark>) {
+        *lock(&self.kept) = sources;
+    }
+
+    /// Before which position of a partition no run begins.
+    #[must_use]
+    pub fn kept_from(&self, source: &str, partition: &str) -> Offset {
+        let kept = lock(&self.kept);
+        let mark = kept
+            .get(source)
+            .and_then(|mark| mark.partitions.get(partition));
+        mark.map_or(Offset(0), |mark| mark.offset)
     }
 
     /// Adds what became of some records of `table` for `insert`.

@@ -68,8 +68,16 @@ impl PartitionState {
             return;
         };
         self.moved |= std::mem::take(&mut self.hidden);
-        let known = self.mark.floors.len();
-        self.floors = stop.floors.iter().skip(known).copied().collect();
+        // Some that are known here may be forgotten there, and the other way round: a floor that
+        // is applied again changes nothing.
+        let known = self
+            .mark
+            .floors
+            .last()
+            .map(|floor| (floor.offset, floor.watermark));
+        let floors = stop.floors.iter().copied();
+        let new = floors.filter(|floor| Some((floor.offset, floor.watermark)) > known);
+        self.floors = new.collect();
         // Something will come: whoever waits for nobody must not get ahead of it.
         if self.mark.idle && stop.offset > self.mark.offset {
             self.mark.idle = false;
@@ -193,8 +201,10 @@ impl PartitionState {
     }
 
     /// Event time is at `watermark` as of the epoch before the one that it announced itself in.
-    pub fn take_floor(&mut self, watermark: Watermark) {
+    /// No run begins before `kept` any more: what holds before it is forgotten.
+    pub fn take_floor(&mut self, watermark: Watermark, kept: Offset) {
         self.returning = None;
+        self.mark.floors.retain(|floor| floor.offset >= kept);
         self.raise(Floor {
             offset: self.mark.offset,
             watermark,

@@ -37,6 +37,8 @@ pub struct Job {
     pub changes: Vec<TableChanges>,
     /// When the records of the epoch were written.
     pub written: Written,
+    /// A snapshot is cut here: it may be used once this survives a crash of the destination.
+    pub cut: bool,
 }
 
 /// The worker's side of the line to the committing thread.
@@ -193,7 +195,7 @@ impl Publish {
     }
 
     fn seal(&mut self, epoch: Epoch, stashed: Stashed) {
-        self.positions.complete(epoch);
+        let cut = self.positions.complete(epoch);
         self.sealed = Some(epoch);
         for &table in self.spec.sources.keys() {
             self.shared
@@ -217,15 +219,15 @@ impl Publish {
                 }
             }
         }
-        if !changes.is_empty() {
-            self.send(epoch, (changes, stashed.written), stashed.capability);
+        if cut || !changes.is_empty() {
+            self.send(epoch, (changes, stashed.written, cut), stashed.capability);
         }
     }
 
     fn send(
         &mut self,
         epoch: Epoch,
-        (changes, written): (Vec<TableChanges>, Written),
+        (changes, written, cut): (Vec<TableChanges>, Written, bool),
         held: Option<Capability<u64>>,
     ) {
         let sources = self
@@ -248,6 +250,7 @@ impl Publish {
             mark,
             changes,
             written,
+            cut,
         });
         self.awaiting.push_back((epoch, held));
     }
@@ -255,7 +258,7 @@ impl Publish {
     fn write_last_mark(&mut self) {
         match self.sealed {
             Some(epoch) if epoch > self.sent && self.shared.may_publish() => {
-                self.send(epoch, (Vec::new(), Written::default()), None);
+                self.send(epoch, (Vec::new(), Written::default(), false), None);
             }
             _ => {}
         }

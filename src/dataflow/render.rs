@@ -19,7 +19,7 @@ use super::chain::{Indexes, action};
 use super::credit::Credit;
 use super::group::{Grouped, Groups, Incoming, Local, PreGroups};
 use super::latest::Latest;
-use super::outcome::Shared;
+use super::outcome::{Failure, Shared};
 use super::publish::Publish;
 use super::report::Positions;
 use super::shell::{self, Address, Edge, SourceShell};
@@ -258,6 +258,15 @@ impl<'scope> Built<'_, 'scope> {
         groups: G,
         before: impl FnOnce() -> P,
     ) -> Edge<'scope> {
+        let groups = match self.state.hold(name, groups) {
+            Ok(groups) => groups,
+            Err(error) => {
+                let failure = Failure::new(format!("could not restore the state of {name}"));
+                self.shared.fail(failure.because(error));
+                // Whoever sees the failure takes this part of the dataflow down again.
+                return input;
+            }
+        };
         let peers = input.scope().peers();
         let (rows, incoming) = if peers == 1 {
             (input, Incoming::Rows)
@@ -273,7 +282,6 @@ impl<'scope> Built<'_, 'scope> {
             .sources
             .iter()
             .map(|&table| (table, self.partitions[&table]));
-        let groups = self.state.hold(name, groups);
         let positions = Positions::new(sources);
         let core = Grouped::new(
             name.to_owned(),

@@ -187,7 +187,7 @@ impl<I: Inbox> SourceTask<I> {
             if self.schedule.stop().is_some() {
                 self.shared.withhold();
             }
-            outlet.close(self.report(), None);
+            outlet.close(self.report(false), None);
             return Progress::Finished;
         }
         self.close_on_time(credit, outlet);
@@ -196,7 +196,7 @@ impl<I: Inbox> SourceTask<I> {
             return Progress::Worked;
         }
         if self.is_done() {
-            outlet.close(self.report(), None);
+            outlet.close(self.report(false), None);
             return Progress::Finished;
         }
         // Only closed epochs give credit back, and the last epoch of a stretch of replay closes
@@ -256,7 +256,8 @@ impl<I: Inbox> SourceTask<I> {
         };
         if due > self.schedule.open() {
             self.rest(elapsed);
-            outlet.close(self.report(), Some(due));
+            let live = self.schedule.stop().is_none();
+            outlet.close(self.report(live), Some(due));
             self.schedule.advance(due);
             self.spent = false;
         }
@@ -286,7 +287,9 @@ impl<I: Inbox> SourceTask<I> {
             };
             let before = Epoch(announced.0.saturating_sub(1));
             if let Some(watermark) = self.tide.watermark(self.spec.table, before) {
-                state.take_floor(watermark);
+                let partition = self.spec.partition(index);
+                let kept = self.shared.kept_from(&self.spec.name, &partition);
+                state.take_floor(watermark, kept);
                 self.ready
                     .extend(state.held.drain(..).map(|arrival| (index, arrival)));
                 self.inbox.resume(index);
@@ -294,7 +297,9 @@ impl<I: Inbox> SourceTask<I> {
         }
     }
 
-    fn report(&mut self) -> Report {
+    /// What is known at the end of the open epoch. A snapshot may be cut there if it is a live
+    /// one: replayed epochs are not all published.
+    fn report(&mut self, live: bool) -> Report {
         let reports = self
             .partitions
             .iter_mut()
@@ -305,7 +310,7 @@ impl<I: Inbox> SourceTask<I> {
             reached: self.reached,
             fates: std::mem::take(&mut self.fates).into_iter().collect(),
             written: std::mem::take(&mut self.written),
-            cut: self.schedule.stop().is_none() && self.shared.take_cut(),
+            cut: live && self.shared.take_cut(),
         }
     }
 
@@ -339,13 +344,13 @@ impl<I: Inbox> SourceTask<I> {
         if open < last {
             // Rows and the position that covers them belong to one epoch: a destination may
             // publish any epoch of this stretch.
-            outlet.close(self.report(), Some(last));
+            outlet.close(self.report(false), Some(last));
         }
         let next = match self.schedule.stop() {
             Some(_) => last.next(),
             None => self.schedule.due(0).max(last.next()),
         };
-        outlet.close(self.report(), Some(next));
+        outlet.close(self.report(false), Some(next));
         self.schedule.advance(next);
         self.spent = false;
         self.begin_stretch();

@@ -1,20 +1,44 @@
 //! The one door to operators' state.
 //!
+//! ```text
+//!   hold("aggregate 5", groups) ──▶ Held: the operator works on it, the door knows it
+//!        └── what a snapshot kept of it goes in first: this worker's keys, whoever saved them
+//!   cut(epoch)  ──▶ save() ──▶ the vault, which writes on another thread
+//! ```
+//!
 //! Whatever an operator remembers from one epoch to the next is held here, under the operator's
 //! name, and nowhere else: who wants to know what a worker holds, or to save it, asks the door
-//! and not the operators. An operator does not know whether its state was restored.
+//! and not the operators. State is keyed by the hash of the key, so a run with another number of
+//! workers reads all parts and keeps its own. An operator does not know whether it was restored.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
+use std::sync::Arc;
 
-use crate::types::EventTime;
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::UInt64Type;
 
-/// State that can be asked for its size.
+use crate::types::{Epoch, EventTime};
+
+/// Why state could not be saved or restored.
+pub type StateError = Box<dyn std::error::Error + Send + Sync>;
+
+/// State that can be asked for its size, saved and restored.
 pub trait Stateful {
     /// How many groups or rows are held.
     fn rows(&self) -> usize;
+
     /// How many bytes they take, about.
     fn bytes(&self) -> usize;
+
+    /// All of it between two epochs, in batches whose first column is the hash that decides
+    /// which worker owns a row.
+    fn save(&self) -> Result<Vec<RecordBatch>, StateError>;
+
+    /// Takes a batch of `save` as something that has been there before.
+    fn restore(&mut self, saved: &RecordBatch) -> Result<(), StateError>;
+
     /// The windows that it keeps until event time has passed them, where it keeps any.
     fn windows(&self) -> Option<OpenWindows> {
         None
@@ -32,9 +56,36 @@ pub struct OpenWindows {
     pub lateness_us: i64,
 }
 
+/// Where saved state goes, and where it comes from.
+pub trait Vault: Send + Sync {
+    /// What all workers saved of an operator, in the snapshot that this run begins with.
+    fn saved(&self, operator: &str) -> Result<Arc<Vec<RecordBatch>>, StateError>;
+
+    /// Takes what a worker saves. Never waits for a disk.
+    fn save(&self, part: Part);
+}
+
+/// The state of one operator on one worker at the end of an epoch.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Every epoch up to this one is applied, and none after.
+    pub epoch: Epoch,
+    /// The worker.
+    pub worker: usize,
+    /// The operator, as `explain` names it.
+    pub operator: String,
+    /// The state.
+    pub batches: Vec<RecordBatch>,
+}
+
 /// The state of one worker's operators.
-#[derive(Clone, Default)]
-pub struct State(Rc<RefCell<Vec<Entry>>>);
+#[derive(Clone)]
+pub struct State {
+    entries: Rc<RefCell<Vec<Entry>>>,
+    worker: usize,
+    peers: usize,
+    vault: Option<Arc<dyn Vault>>,
+}
 
 struct Entry {
     name: String,
@@ -43,7 +94,7 @@ struct Entry {
 
 /// What one operator holds on one worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct Size {
     /// The operator, as `explain` names it.
     pub operator: String,
     /// Groups or rows.
@@ -54,25 +105,91 @@ pub struct Held {
     pub windows: Option<OpenWindows>,
 }
 
+/// An operator's end of the door.
+pub struct Held<S> {
+    state: Rc<RefCell<S>>,
+    name: String,
+    door: State,
+}
+
 impl State {
-    /// Takes `state` in under an operator's name.
-    pub fn hold<S: Stateful + 'static>(&self, name: &str, state: S) -> Rc<RefCell<S>> {
+    /// The state of `worker` among `peers`, which nobody saves unless there is a vault.
+    #[must_use]
+    pub fn new(worker: usize, peers: usize, vault: Option<Arc<dyn Vault>>) -> Self {
+        Self {
+            entries: Rc::default(),
+            worker,
+            peers,
+            vault,
+        }
+    }
+
+    /// Takes `state` in under an operator's name, and restores what was saved of it.
+    pub fn hold<S: Stateful + 'static>(
+        &self,
+        name: &str,
+        mut state: S,
+    ) -> Result<Held<S>, StateError> {
+        if let Some(vault) = &self.vault {
+            for saved in vault.saved(name)?.iter() {
+                let own = self.own(saved)?;
+                if own.num_rows() > 0 {
+                    state.restore(&own)?;
+                }
+            }
+        }
         let state = Rc::new(RefCell::new(state));
         let shared: Rc<RefCell<dyn Stateful>> = Rc::<RefCell<S>>::clone(&state);
-        self.0.borrow_mut().push(Entry {
+        self.entries.borrow_mut().push(Entry {
             name: name.to_owned(),
             state: shared,
         });
-        state
+        Ok(Held {
+            state,
+            name: name.to_owned(),
+            door: self.clone(),
+        })
+    }
+
+    /// The rows of saved state that this worker owns.
+    fn own(&self, saved: &RecordBatch) -> Result<RecordBatch, StateError> {
+        if self.peers == 1 {
+            return Ok(saved.clone());
+        }
+        let hashes = saved.column(0).as_primitive::<UInt64Type>().values();
+        let own = hashes
+            .iter()
+            .map(|&hash| Some(owner(hash, self.peers) == self.worker));
+        Ok(filter_record_batch(saved, &own.collect::<BooleanArray>())?)
+    }
+
+    fn save(&self, name: &str, state: &dyn Stateful, epoch: Epoch) -> Result<(), StateError> {
+        if let Some(vault) = &self.vault {
+            vault.save(Part {
+                epoch,
+                worker: self.worker,
+                operator: name.to_owned(),
+                batches: state.save()?,
+            });
+        }
+        Ok(())
+    }
+
+    /// Saves everything at once, when all of `epoch` is applied everywhere and nothing follows.
+    pub fn cut(&self, epoch: Epoch) -> Result<(), StateError> {
+        for Entry { name, state } in self.entries.borrow().iter() {
+            self.save(name, &*state.borrow(), epoch)?;
+        }
+        Ok(())
     }
 
     /// What each operator holds now.
     #[must_use]
-    pub fn sizes(&self) -> Vec<Held> {
-        let entries = self.0.borrow();
+    pub fn sizes(&self) -> Vec<Size> {
+        let entries = self.entries.borrow();
         let sizes = entries.iter().map(|Entry { name, state }| {
             let state = state.borrow();
-            Held {
+            Size {
                 operator: name.clone(),
                 rows: state.rows(),
                 bytes: state.bytes(),
@@ -81,4 +198,23 @@ impl State {
         });
         sizes.collect()
     }
+}
+
+impl<S: Stateful> Held<S> {
+    /// The state, to work on.
+    pub fn borrow_mut(&self) -> RefMut<'_, S> {
+        self.state.borrow_mut()
+    }
+
+    /// Every epoch up to `epoch` is applied, and none after: saves it.
+    pub fn cut(&self, epoch: Epoch) -> Result<(), StateError> {
+        self.door.save(&self.name, &*self.state.borrow(), epoch)
+    }
+}
+
+/// The worker that owns a key: a function of its hash alone.
+#[must_use]
+pub fn owner(hash: u64, peers: usize) -> usize {
+    let scaled = (u128::from(hash) * peers as u128) >> 64;
+    usize::try_from(scaled).expect("it is below the number of workers")
 }

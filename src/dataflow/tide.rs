@@ -11,13 +11,26 @@ use crate::plan::TableId;
 use crate::types::{Epoch, Watermark};
 
 /// Shared by the sources of one worker and the operator that keeps it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Tide(Rc<RefCell<Known>>);
 
-#[derive(Debug)]
 struct Known {
     positions: Positions,
     complete: Epoch,
+    /// The last epoch that a source had a word for.
+    heard: Epoch,
+    at_cut: Option<AtCut>,
+}
+
+/// Takes where everything stands at the end of an epoch.
+pub type AtCut = Box<dyn Fn(Epoch, &Positions)>;
+
+impl std::fmt::Debug for Tide {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Tide")
+            .field(&self.0.borrow().complete)
+            .finish()
+    }
 }
 
 impl Tide {
@@ -27,7 +40,16 @@ impl Tide {
         Self(Rc::new(RefCell::new(Known {
             positions,
             complete: done,
+            heard: done,
+            at_cut: None,
         })))
+    }
+
+    /// Has `at_cut` take where everything stands wherever a snapshot is cut.
+    #[must_use]
+    pub fn with(self, at_cut: AtCut) -> Self {
+        self.0.borrow_mut().at_cut = Some(at_cut);
+        self
     }
 
     /// A source's word for an epoch.
@@ -43,10 +65,23 @@ impl Tide {
                 .map_or(u64::MAX, |frontier| frontier.0)
                 .saturating_sub(1),
         );
-        if complete > known.complete {
-            known.complete = complete;
-            known.positions.complete(complete);
+        let pending: Vec<Epoch> = known.positions.pending().collect();
+        for epoch in pending.into_iter().take_while(|&epoch| epoch <= complete) {
+            known.heard = epoch;
+            if known.positions.complete(epoch) {
+                known.cut(epoch);
+            }
         }
+        known.complete = known.complete.max(complete);
+    }
+
+    /// Everything is complete and nothing follows: says where everything stands, and in which
+    /// epoch that was.
+    #[must_use]
+    pub fn cut_last(&self) -> Epoch {
+        let known = self.0.borrow();
+        known.cut(known.heard);
+        known.heard
     }
 
     /// What is known: the positions, and the last complete epoch.
@@ -60,5 +95,13 @@ impl Tide {
     pub fn watermark(&self, table: TableId, epoch: Epoch) -> Option<Watermark> {
         let known = self.0.borrow();
         (known.complete >= epoch).then(|| known.positions.watermark_of(table))
+    }
+}
+
+impl Known {
+    fn cut(&self, epoch: Epoch) {
+        if let Some(at_cut) = &self.at_cut {
+            at_cut(epoch, &self.positions);
+        }
     }
 }

@@ -2,8 +2,14 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `resume` | from the marks that survived to what to replay: pure |
+//! | `resume` | from the marks and snapshots that survived to what to replay: pure |
+//! | `snapshot` | every operator's state at the end of an epoch: written, verified, forgotten |
+//! | `store` | where snapshots are: a blocking face over an object store |
 
 mod resume;
+mod snapshot;
+mod store;
 
 pub use resume::{Beginning, Refusal, Resume, first_positions, resume};
+pub use snapshot::{Facts, Manifest, PartFile, Snapshots, Unusable};
+pub use store::{Store, StoreError};

@@ -15,6 +15,8 @@ use crate::types::{Epoch, Mark, PartitionMark, SourceMark, Watermark};
 /// What to do before going live.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resume {
+    /// The epoch that state is there for already: nothing, or a snapshot.
+    pub done: Epoch,
     /// The marks to replay to, one per epoch, ascending.
     pub stops: Vec<Mark>,
     /// The highest epoch that anyone holds: live epochs come after it.
@@ -85,8 +87,13 @@ pub fn first_positions(source: &str, marks: &[Mark]) -> Option<SourceMark> {
     })
 }
 
-/// Decides what to replay. `marks` are those that survived.
-pub fn resume(fingerprint: &str, beginning: &Beginning, marks: &[Mark]) -> Result<Resume, Refusal> {
+/// Decides what to replay. `marks` are those that survived; state is there up to `done`.
+pub fn resume(
+    fingerprint: &str,
+    beginning: &Beginning,
+    done: Epoch,
+    marks: &[Mark],
+) -> Result<Resume, Refusal> {
     for mark in marks {
         if mark.fingerprint != fingerprint {
             return Err(Refusal::OtherPlan {
@@ -101,7 +108,7 @@ pub fn resume(fingerprint: &str, beginning: &Beginning, marks: &[Mark]) -> Resul
     }
     let mut stops: Vec<Mark> = marks
         .iter()
-        .filter(|mark| mark.epoch > Epoch(0))
+        .filter(|mark| mark.epoch > done)
         .cloned()
         .collect();
     stops.sort_by_key(|mark| mark.epoch);
@@ -114,9 +121,10 @@ pub fn resume(fingerprint: &str, beginning: &Beginning, marks: &[Mark]) -> Resul
         );
         same
     });
-    let highest = stops.last().map_or(Epoch(0), |mark| mark.epoch);
+    let highest = stops.last().map_or(done, |mark| mark.epoch);
     let generation = marks.iter().map(|mark| mark.generation).max().unwrap_or(1);
     Ok(Resume {
+        done,
         stops,
         highest,
         generation,
@@ -195,6 +203,7 @@ mod tests {
         Mark {
             generation: epoch,
             incarnation: 0,
+            life: 0,
             epoch: Epoch(epoch),
             fingerprint: "f".to_owned(),
             sources: source("1", offset),
@@ -203,7 +212,7 @@ mod tests {
 
     #[test]
     fn nothing_survived_means_nothing_to_replay() {
-        let resume = resume("f", &beginning(source("1", 0)), &[]).unwrap();
+        let resume = resume("f", &beginning(source("1", 0)), Epoch(0), &[]).unwrap();
 
         assert_eq!((resume.stops, resume.highest), (vec![], Epoch(0)));
     }
@@ -212,7 +221,7 @@ mod tests {
     fn unequal_marks_are_reached_one_after_the_other() {
         let marks = [mark(57, 90), mark(40, 70), mark(57, 90), mark(0, 0)];
 
-        let resume = resume("f", &beginning(source("1", 0)), &marks).unwrap();
+        let resume = resume("f", &beginning(source("1", 0)), Epoch(0), &marks).unwrap();
 
         let epochs: Vec<_> = resume.stops.iter().map(|mark| mark.epoch.0).collect();
         assert_eq!(epochs, [40, 57]);
@@ -222,25 +231,25 @@ mod tests {
 
     #[test]
     fn another_plan_is_refused() {
-        let refusal = resume("g", &beginning(source("1", 0)), &[mark(3, 4)]).unwrap_err();
+        let refusal = resume("g", &beginning(source("1", 0)), Epoch(0), &[mark(3, 4)]).unwrap_err();
 
         assert!(matches!(refusal, Refusal::OtherPlan { .. }));
     }
 
     #[test]
     fn a_file_that_changed_or_came_or_went_is_refused() {
-        let changed = resume("f", &beginning(source("2", 0)), &[mark(3, 4)]).unwrap_err();
+        let changed = resume("f", &beginning(source("2", 0)), Epoch(0), &[mark(3, 4)]).unwrap_err();
         assert!(matches!(changed, Refusal::PartitionChanged { .. }));
 
         let nothing = BTreeMap::from([("clicks".to_owned(), SourceMark::default())]);
-        let gone = resume("f", &beginning(nothing.clone()), &[mark(3, 4)]).unwrap_err();
+        let gone = resume("f", &beginning(nothing.clone()), Epoch(0), &[mark(3, 4)]).unwrap_err();
         assert!(matches!(gone, Refusal::PartitionGone { .. }));
 
         let known_nothing = Mark {
             sources: nothing,
             ..mark(3, 4)
         };
-        let new = resume("f", &beginning(source("1", 0)), &[known_nothing]).unwrap_err();
+        let new = resume("f", &beginning(source("1", 0)), Epoch(0), &[known_nothing]).unwrap_err();
         assert!(matches!(new, Refusal::PartitionNew { .. }));
     }
 
@@ -264,6 +273,16 @@ mod tests {
             sources: grown,
             growing: BTreeSet::from(["clicks".to_owned()]),
         };
-        assert!(resume("f", &now, &[later]).is_ok());
+        assert!(resume("f", &now, Epoch(0), &[later]).is_ok());
+    }
+
+    #[test]
+    fn what_a_snapshot_holds_is_not_replayed() {
+        let marks = [mark(57, 90), mark(40, 70)];
+
+        let resume = resume("f", &beginning(source("1", 0)), Epoch(40), &marks).unwrap();
+
+        let epochs: Vec<_> = resume.stops.iter().map(|mark| mark.epoch.0).collect();
+        assert_eq!((resume.done, epochs), (Epoch(40), vec![57]));
     }
 }

@@ -230,9 +230,9 @@ fn check_sinks(pipeline: &Pipeline, sinks: &[TableId], base: &Path) -> Vec<Probl
 fn from_world(place: Place, error: ConnectorError) -> Problem {
     match error {
         ConnectorError::Permanent { message, hint } => Problem::at(place, message).maybe_hint(hint),
-        ConnectorError::Transient(_) | ConnectorError::Fenced { .. } => {
-            Problem::at(place, error.to_string())
-        }
+        ConnectorError::Transient(_)
+        | ConnectorError::Fenced { .. }
+        | ConnectorError::Rewound { .. } => Problem::at(place, error.to_string()),
     }
 }
 

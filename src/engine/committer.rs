@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 use crate::connector::{ConnectorError, Destination};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::publish::{Job, Receipt};
-use crate::types::Clock;
+use crate::types::{Clock, Epoch};
 
 /// How long to wait before a destination that is away is tried again: a quarter of the time that
 /// it has been away, within these.
@@ -20,38 +20,40 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How long a run that is asked to stop still waits for a destination that is away.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Ends the process at the n-th commit of all destinations: just before it if n is odd, just
-/// after it if n is even. For tests of what survives.
+/// Ends the process at the n-th durable step, a commit or a piece of a snapshot: just before it if
+/// n is odd, just after it if n is even. For tests of what survives.
 #[derive(Debug, Default)]
 pub struct CrashPoint {
     at: Option<u64>,
-    commits: AtomicU64,
+    steps: AtomicU64,
 }
 
 impl CrashPoint {
-    /// Crashes at commit `at`, or never.
+    /// Crashes at step `at`, or never.
     #[must_use]
     pub fn new(at: Option<u64>) -> Self {
         Self {
             at,
-            commits: AtomicU64::new(0),
+            steps: AtomicU64::new(0),
         }
     }
 
-    fn pass(&self, commit: impl FnOnce()) {
-        let number = self.commits.fetch_add(1, Ordering::SeqCst) + 1;
+    /// Takes a step, unless the process ends before it.
+    pub fn pass(&self, step: impl FnOnce()) {
+        let number = self.steps.fetch_add(1, Ordering::SeqCst) + 1;
         let here = self.at == Some(number);
         if here && number % 2 == 1 {
             std::process::abort();
         }
-        commit();
+        step();
         if here {
             std::process::abort();
         }
     }
 }
 
-/// Commits every job until the line is closed or a commit fails.
+/// Commits every job until the line is closed or a commit fails. It begins at an epoch, and says
+/// up to where nothing can be lost any more.
 pub fn commit(
     name: &str,
     mut destination: Box<dyn Destination>,
@@ -60,6 +62,7 @@ pub fn commit(
     shared: &Arc<Shared>,
     crash: &CrashPoint,
     clock: &Clock,
+    (mut last, durable): (Epoch, impl Fn(Epoch)),
 ) {
     while let Ok(job) = jobs.recv() {
         // Whatever made the run fail may be why this epoch looks complete.
@@ -72,17 +75,28 @@ pub fn commit(
                 destination.publish(&job.mark, &job.changes)
             });
         });
+        if outcome.is_ok() && job.cut {
+            outcome = patiently(name, shared, clock, || destination.make_durable());
+            if outcome.is_ok() {
+                durable(job.mark.epoch);
+            }
+        }
         match outcome {
             Ok(()) => {
                 debug!(epoch = %job.mark.epoch, destination = name, "published");
                 shared.published();
                 receipt.committed(job.mark.epoch);
+                last = job.mark.epoch;
             }
             Err(error) => {
                 shared.fail(failed(&format!("could not write to `{name}`"), error));
                 break;
             }
         }
+    }
+    // The last snapshot of a run is cut at its end.
+    if !shared.has_failed() && destination.make_durable().is_ok() {
+        durable(last);
     }
     receipt.wake();
 }
@@ -132,6 +146,9 @@ pub fn failed(message: &str, error: ConnectorError) -> Failure {
         ConnectorError::Fenced { .. } => failure
             .because(error)
             .hint("two processes run this pipeline; stop one of them"),
+        ConnectorError::Rewound { .. } => failure
+            .because(error)
+            .hint("its machine crashed, or a backup was restored; start the pipeline again"),
         ConnectorError::Permanent { .. } | ConnectorError::Transient(_) => failure.because(error),
     }
 }

@@ -2,26 +2,30 @@
 //!
 //! ```text
 //!   Block ──decode──▶ declared columns ──▶ computed columns ──▶ CHECK ──▶ the Source's columns
-//!              └─ rejects ──────────────────┴────────────────────┘
+//!     │        └─ rejects ──────┬─────────────────┴────────────────────┘
+//!     └── what comes with a record (key, offset ..)
 //! ```
 //!
 //! Runs on a reading thread. What is decoded is what the queries read, and whatever a
 //! constraint needs: a record that breaks the table's word is a reject whether or not the query
 //! looks at the column. A column that nobody asks for is not decoded.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringArray,
+    UInt32Array,
+};
 use arrow::buffer::ScalarBuffer;
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{FieldRef, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef, TimestampMicrosecondType};
 use datafusion_common::Result;
 
 use crate::connector::max_ahead;
 use crate::dataflow::arrival::{ArrivedRows, line_of};
 use crate::dataflow::step::{Evaluated, evaluate_rows};
-use crate::format::{Block, Decoded, Decoder, Positions, RejectedRecord};
+use crate::format::{Block, Decoded, Decoder, Positions, RejectedRecord, metadata_of};
 use crate::plan::{Expression, Table};
 use crate::types::{Reason, Reject, Span};
 
@@ -34,6 +38,8 @@ const TIME_LIMIT: i64 = i64::MAX / 4;
 pub struct Intake {
     /// Positions in the table of the columns to decode, ascending.
     pub decoded: Vec<usize>,
+    /// Those among the decoded that come with a record and not out of it: where they stand.
+    with_record: Vec<(usize, FieldRef)>,
     computed: Vec<Computation>,
     checks: Vec<Constraint>,
     /// Where the `Source` node's columns stand among the decoded and computed ones.
@@ -98,7 +104,14 @@ impl Intake {
             .iter()
             .map(|&column| FieldRef::clone(&table.columns[column].field))
             .collect();
+        let field = |column: usize| FieldRef::clone(&table.columns[column].field);
+        let decoded: Vec<usize> = decoded.into_iter().collect();
+        let with_record = decoded.iter().enumerate();
+        let with_record = with_record.map(|(place, &column)| (place, field(column)));
         Self {
+            with_record: with_record
+                .filter(|(_, field)| metadata_of(field).is_some())
+                .collect(),
             computed: computed.iter().map(computation).collect(),
             checks: table.checks.iter().map(constraint).collect(),
             output: columns.iter().map(|&column| place(column)).collect(),
@@ -108,7 +121,7 @@ impl Intake {
                 (place(watermark.column), name)
             }),
             max_ahead_us: i64::try_from(max_ahead(table).as_micros()).unwrap_or(TIME_LIMIT),
-            decoded: decoded.into_iter().collect(),
+            decoded,
         }
     }
 
@@ -125,6 +138,7 @@ impl Intake {
             rejects,
             block,
         };
+        draft.join(&self.with_record)?;
         for Computation { field, expression } in &self.computed {
             draft.compute(field, expression)?;
         }
@@ -163,6 +177,24 @@ impl Intake {
     }
 }
 
+/// Bytes as the text that the column is declared as; what is no text fails.
+fn with_type(field: &FieldRef, column: ArrayRef, failed: &mut BTreeMap<usize, Reject>) -> ArrayRef {
+    let (DataType::Utf8, Some(bytes)) = (field.data_type(), column.as_binary_opt::<i32>()) else {
+        return column;
+    };
+    let text = |(row, value): (usize, Option<&[u8]>)| {
+        let text = std::str::from_utf8(value?);
+        if let Err(error) = &text {
+            let message = format!("byte {} is not UTF-8", error.valid_up_to() + 1);
+            let reject = Reject::column(Reason::NotUtf8, field.name(), message);
+            failed.entry(row).or_insert(reject);
+        }
+        text.ok().map(str::to_owned)
+    };
+    let texts: StringArray = bytes.iter().enumerate().map(text).collect();
+    Arc::new(texts)
+}
+
 /// Rows on their way in.
 struct Draft<'a> {
     rows: RecordBatch,
@@ -172,6 +204,60 @@ struct Draft<'a> {
 }
 
 impl Draft<'_> {
+    /// Puts what comes with the records among what was decoded out of them.
+    fn join(&mut self, with_record: &[(usize, FieldRef)]) -> Result<()> {
+        let Some(records) = self
+            .block
+            .records
+            .as_ref()
+            .filter(|_| !with_record.is_empty())
+        else {
+            assert!(
+                with_record.is_empty(),
+                "only a topic's records come with something"
+            );
+            return Ok(());
+        };
+        let mut columns = self.rows.columns().to_vec();
+        let mut fields = self.rows.schema().fields().to_vec();
+        // Every record became a row, or some did not.
+        let rows = (self.spans.len() < records.len()).then(|| {
+            let row =
+                |span: &Span| u32::try_from(records.at(span.start)).expect("a block is small");
+            UInt32Array::from_iter_values(self.spans.iter().map(row))
+        });
+        let mut failed: BTreeMap<usize, Reject> = BTreeMap::new();
+        for ((place, field), column) in with_record.iter().zip(records.metadata.columns()) {
+            let column = match &rows {
+                None => ArrayRef::clone(column),
+                Some(rows) => arrow::compute::take(column, rows, None)?,
+            };
+            let column = with_type(field, column, &mut failed);
+            if !field.is_nullable() {
+                for row in (0..column.len()).filter(|&row| column.is_null(row)) {
+                    let message = "NOT NULL column has no value";
+                    let reject = Reject::column(Reason::Missing, field.name(), message);
+                    failed.entry(row).or_insert(reject);
+                }
+            }
+            // NULL for now also where that may not be: such rows are taken out below.
+            fields.insert(*place, Arc::new(field.as_ref().clone().with_nullable(true)));
+            columns.insert(*place, column);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(self.spans.len()));
+        let schema = Arc::new(Schema::new(fields));
+        self.rows = RecordBatch::try_new_with_options(schema, columns, &options)?;
+        let keep = (0..self.spans.len()).map(|row| Some(!failed.contains_key(&row)));
+        let keep: BooleanArray = keep.collect();
+        if failed.is_empty() {
+            return Ok(());
+        }
+        for (row, reject) in failed {
+            self.reject(row, reject);
+        }
+        self.keep(&keep)
+    }
+
     fn compute(&mut self, field: &FieldRef, expression: &Expression) -> Result<()> {
         let values = self.evaluate(expression, Some(field.name()))?;
         if !field.is_nullable() && values.null_count() > 0 {
@@ -306,3 +392,6 @@ impl Draft<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,9 @@
 //! | `feed`, `live_feed`, `intake` | reading threads: partitions to decoded, checked arrivals |
 //! | `worker` | a worker's part of the dataflow |
 //! | `committer` | the thread that writes an epoch's rows and mark |
+//! | `keeper` | the thread that keeps snapshots |
 //! | `reference` | tables that are looked up |
+//! | `mesh` | several processes that run as one |
 //! | `check` | what would go wrong, found before anything is written |
 
 mod check;
@@ -15,12 +17,14 @@ mod committer;
 mod crew;
 mod feed;
 mod intake;
+mod keeper;
 mod live_feed;
+pub mod mesh;
 mod reference;
 mod run;
 mod threads;
 mod worker;
 
 pub use check::{check_options, check_tables, check_world, guarantee};
-pub use run::{RunOptions, Summary, run};
+pub use run::{RunOptions, Summary, run, state_folder};
 pub use threads::spawn_named;

@@ -10,18 +10,19 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::committer::{CrashPoint, commit, failed};
 use super::crew::Crew;
 use super::feed::{Feed, Reading};
 use super::intake::Intake;
+use super::keeper::{Keeper, KeeperSpec, Word};
 use super::live_feed::LiveFeed;
 use super::reference;
 use super::threads::spawn_named;
@@ -33,7 +34,9 @@ use crate::dataflow::schedule::Stop;
 use crate::dataflow::seal::Lane;
 use crate::dataflow::source::{AtEnd, Pace};
 use crate::dataflow::zones::zones;
-use crate::durability::{Beginning, Refusal, Resume, first_positions, resume};
+use crate::durability::{
+    Beginning, Manifest, Refusal, Resume, Snapshots, Store, first_positions, resume,
+};
 use crate::plan::{Pipeline, Role, TableId};
 use crate::types::{Clock, Epoch, Fates, Mark, Offset, PartitionMark, SourceMark, Watermark};
 
@@ -51,8 +54,12 @@ pub struct RunOptions {
     pub pace: Option<Pace>,
     /// Ends the process at this commit: for tests of what survives.
     pub crash_at: Option<u64>,
+    /// Whether what the sources hold now is all that is read.
+    pub until_caught_up: bool,
     /// What the end of the input means.
     pub at_end: AtEnd,
+    /// Where snapshots are kept, if not beside the pipeline.
+    pub state: Option<PathBuf>,
     /// Empties this pipeline's tables and marks first.
     pub fresh: bool,
 }
@@ -92,18 +99,51 @@ pub fn run(
     for source in &sources {
         shared.has_length(source.table, source.length());
     }
-    let taken = take_over(&pipeline, options, &mut destinations, &sources, &references)?;
+    let snapshots = open_snapshots(&pipeline, options, &destinations)?;
+    let taken = take_over(
+        &pipeline,
+        options,
+        &mut destinations,
+        (&sources, &references),
+        snapshots.as_ref(),
+    )?;
     let Taken {
         marks,
+        life,
         resume,
         start,
+        begin,
     } = taken;
     let threads = options.threads.unwrap_or_else(|| default_workers(&sources));
     let crew = Crew::alone(threads);
     let queue_bytes = pipeline.settings.queue_bytes / sources.len().max(1);
+    let fates = begin.iter().flat_map(|manifest| &manifest.facts.fates);
+    let fates = known_fates(&pipeline, fates);
+    for &(insert, table, fates) in &fates {
+        shared.count(insert, table, fates);
+    }
+    let crash = Arc::new(CrashPoint::new(options.crash_at));
+    let (keeper, keeping) = snapshots
+        .map(|snapshots| {
+            let spec = KeeperSpec {
+                fingerprint: pipeline.fingerprint.clone(),
+                life,
+                parts: stateful(&pipeline) * crew.workers(),
+                destinations: destinations.len(),
+                interval: pipeline.settings.snapshot_interval,
+            };
+            Keeper::start(snapshots, begin, spec, &crash, (shared, &clock))
+        })
+        .unzip();
     let feed = |source: &OpenedSource| source.feed(&start, crew, queue_bytes, (shared, &clock));
     let feeds: Vec<Arc<dyn Reading>> = sources.iter().map(feed).collect();
-    let (lines, committers) = committers(destinations, options, (shared, &clock));
+    let (lines, committers) = committers(
+        destinations,
+        &marks,
+        &crash,
+        keeper.as_ref(),
+        (shared, &clock),
+    );
     let readers = readers(&feeds, threads);
     let placed = placed(&pipeline, &lines);
     let plan = Arc::new(WorkerPlan {
@@ -125,6 +165,8 @@ pub fn run(
         lines: Mutex::new(lines.into_iter().map(|(_, line)| Some(line)).collect()),
         placed,
         resume,
+        keeper: keeper.clone(),
+        fates,
         clock: clock.clone(),
         shared: Arc::clone(shared),
         pipeline,
@@ -136,11 +178,11 @@ pub fn run(
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .clear();
-    for thread in readers.into_iter().chain(committers) {
-        if thread.join().is_err() {
-            shared.fail(Failure::new("a thread of the run panicked"));
-        }
+    join(readers.into_iter().chain(committers), shared);
+    if let Some(keeper) = &keeper {
+        keeper.close();
     }
+    join(keeping, shared);
     outcome?;
     match shared.failure() {
         Some(failure) => Err(failure),
@@ -149,6 +191,14 @@ pub fn run(
             commits: shared.commits(),
             elapsed: clock.elapsed(),
         }),
+    }
+}
+
+fn join(threads: impl IntoIterator<Item = JoinHandle<()>>, shared: &Shared) {
+    for thread in threads {
+        if thread.join().is_err() {
+            shared.fail(Failure::new("a thread of the run panicked"));
+        }
     }
 }
 
@@ -182,7 +232,7 @@ fn open_sources(
             .map(|partition| partition.name.clone());
         let ends = source
             .live()
-            .filter(|_| options.at_end == AtEnd::Wait)
+            .filter(|_| options.until_caught_up)
             .map(|live| live.ends())
             .transpose()
             .map_err(|error| failed(&format!("cannot find where `{}` ends", table.name), error))?;
@@ -265,9 +315,12 @@ pub(super) fn beginning(source: &dyn Source) -> SourceMark {
 struct Taken {
     /// What each destination holds.
     marks: Vec<Mark>,
+    life: u64,
     resume: Resume,
     /// Where the sources begin, and the reference tables.
     start: BTreeMap<String, SourceMark>,
+    /// The snapshot that holds the state there.
+    begin: Option<Manifest>,
 }
 
 /// Takes every destination over, decides what to replay, and gives a first mark to those that
@@ -276,8 +329,8 @@ fn take_over(
     pipeline: &Pipeline,
     options: &RunOptions,
     sinks: &mut [Sink],
-    sources: &[OpenedSource],
-    references: &BTreeMap<String, SourceMark>,
+    (sources, references): (&[OpenedSource], &BTreeMap<String, SourceMark>),
+    snapshots: Option<&Snapshots>,
 ) -> Result<Taken, Failure> {
     let marks = if options.fresh {
         Vec::new()
@@ -286,47 +339,105 @@ fn take_over(
     };
     let mut beginning = beginnings(sources, &marks)?;
     beginning.sources.extend(references.clone());
+    let decide = |done, marks: &[Mark]| {
+        resume(&pipeline.fingerprint, &beginning, done, marks)
+            .map_err(|refusal| refused(&pipeline.name, &refusal))
+    };
     // A start that cannot resume ends before it takes anything over: taking over fences whoever
     // publishes there now.
     for mark in &marks {
-        resume(
-            &pipeline.fingerprint,
-            &beginning,
-            std::slice::from_ref(mark),
-        )
-        .map_err(|refusal| refused(&pipeline.name, &refusal))?;
+        decide(Epoch(0), std::slice::from_ref(mark))?;
     }
-    let incarnation = incarnation();
-    let mut found = Vec::new();
-    for Sink { open, .. } in &mut *sinks {
-        let message = format!("cannot take over `{}`", open.name);
-        if options.fresh {
-            open.destination
-                .empty()
-                .map_err(|error| failed(&message, error))?;
-        }
-        let mark = open.destination.take_over(incarnation);
-        found.push(mark.map_err(|error| failed(&message, error))?);
+    let incarnation = random();
+    let found = take_over_all(sinks, incarnation, options.fresh)?;
+    if let Some(snapshots) = snapshots.filter(|_| options.fresh) {
+        let message = "could not delete the snapshots of an earlier life";
+        snapshots
+            .clear()
+            .map_err(|error| Failure::new(message).because(error))?;
     }
     let known: Vec<Mark> = found.iter().flatten().cloned().collect();
-    let resume = resume(&pipeline.fingerprint, &beginning, &known)
-        .map_err(|refusal| refused(&pipeline.name, &refusal))?;
+    let begin = snapshots
+        .map(|snapshots| newest(snapshots, pipeline, sinks, &found))
+        .transpose()?
+        .flatten();
+    let done = begin.as_ref().map_or(Epoch(0), |begin| begin.facts.epoch);
+    let resume = decide(done, &known)?;
+    let life = known.iter().map(|mark| mark.life).max();
     let first = Mark {
         generation: resume.generation,
         incarnation,
+        life: life.unwrap_or_else(random),
         epoch: Epoch(0),
         fingerprint: pipeline.fingerprint.clone(),
         sources: beginning.sources,
     };
     let mut marks = Vec::new();
     for (Sink { open, .. }, mark) in sinks.iter_mut().zip(found) {
-        marks.push(first_mark(open, mark, &first)?);
+        marks.push(first_mark(open, mark, &first, done)?);
+    }
+    let mut start = first.sources;
+    for (name, source) in begin.iter().flat_map(|begin| &begin.facts.sources) {
+        let known = start.entry(name.clone()).or_default();
+        known.partitions.extend(source.partitions.clone());
+        known.watermark = source.watermark;
     }
     Ok(Taken {
         marks,
+        life: first.life,
         resume,
-        start: first.sources,
+        start,
+        begin,
     })
+}
+
+fn take_over_all(
+    sinks: &mut [Sink],
+    incarnation: u64,
+    fresh: bool,
+) -> Result<Vec<Option<Mark>>, Failure> {
+    let take_over = |Sink { open, .. }: &mut Sink| {
+        let emptied = if fresh {
+            open.destination.empty()
+        } else {
+            Ok(())
+        };
+        let mark = emptied.and_then(|()| open.destination.take_over(incarnation));
+        mark.map_err(|error| failed(&format!("cannot take over `{}`", open.name), error))
+    };
+    sinks.iter_mut().map(take_over).collect()
+}
+
+/// The newest snapshot that is whole and that every destination is at or past.
+fn newest(
+    snapshots: &Snapshots,
+    pipeline: &Pipeline,
+    sinks: &[Sink],
+    found: &[Option<Mark>],
+) -> Result<Option<Manifest>, Failure> {
+    let keeps_mark = |sink: &&Sink| sink.open.guarantee == Guarantee::ExactlyOnce;
+    let held = sinks.iter().zip(found);
+    let held = held.filter(|(sink, _)| keeps_mark(sink));
+    let held: Vec<Option<Mark>> = held.map(|(_, mark)| mark.clone()).collect();
+    let unreadable = |error| Failure::new("could not list the snapshots").because(error);
+    for (epoch, manifest) in snapshots.list().map_err(unreadable)? {
+        let verified = manifest.and_then(|manifest| {
+            let serves = manifest.serves(&pipeline.fingerprint, &held);
+            if serves {
+                snapshots.verify(&manifest)?;
+            }
+            Ok(serves.then_some(manifest))
+        });
+        match verified {
+            Ok(Some(manifest)) => {
+                info!(%epoch, rows = manifest.rows(), "begins with a snapshot");
+                return Ok(Some(manifest));
+            }
+            Ok(None) => {}
+            Err(error) => warn!(%epoch, %error, "cannot use this snapshot; trying an older one"),
+        }
+    }
+    Ok(None)
 }
 
 /// The mark of a destination: the one that was there, or the first.
@@ -334,8 +445,17 @@ fn first_mark(
     open: &mut OpenDestination,
     found: Option<Mark>,
     first: &Mark,
+    done: Epoch,
 ) -> Result<Mark, Failure> {
     let Some(mark) = found else {
+        // What keeps no mark goes on where the state does.
+        let first = &Mark {
+            epoch: match open.guarantee {
+                Guarantee::ExactlyOnce => Epoch(0),
+                Guarantee::AtLeastOnce => done,
+            },
+            ..first.clone()
+        };
         let message = format!("could not write the first mark to `{}`", open.name);
         let written = open.destination.publish(first, &[]);
         written.map_err(|error| failed(&message, error))?;
@@ -374,8 +494,51 @@ fn refused(pipeline: &str, refusal: &Refusal) -> Failure {
         .hint(hint)
 }
 
+/// Where the pipeline's snapshots are. Without a destination that keeps a mark there are none: no
+/// run could begin with one.
+fn open_snapshots(
+    pipeline: &Pipeline,
+    options: &RunOptions,
+    sinks: &[Sink],
+) -> Result<Option<Snapshots>, Failure> {
+    let keeps_mark = |sink: &Sink| sink.open.guarantee == Guarantee::ExactlyOnce;
+    if !sinks.iter().any(keeps_mark) {
+        return Ok(None);
+    }
+    let folder = state_folder(pipeline, &options.base, options.state.as_deref());
+    Ok(Some(Snapshots::new(Store::at(&folder))))
+}
+
+/// The folder of a pipeline's snapshots.
+#[must_use]
+pub fn state_folder(pipeline: &Pipeline, base: &Path, given: Option<&Path>) -> PathBuf {
+    let root = given.map_or_else(|| base.join(".tidemark"), Path::to_owned);
+    root.join(pipeline.name.replace('/', "_"))
+}
+
+/// How many operators keep state.
+fn stateful(pipeline: &Pipeline) -> usize {
+    let zones = zones(pipeline);
+    let keeps = |(id, node): &(usize, &crate::plan::Node)| {
+        !zones[*id].at_source && node.operator.keeps_state()
+    };
+    pipeline.nodes.iter().enumerate().filter(keeps).count()
+}
+
+/// The fates that a snapshot knows, by the tables of this plan.
+fn known_fates<'a>(
+    pipeline: &Pipeline,
+    fates: impl Iterator<Item = &'a (usize, String, Fates)>,
+) -> Vec<(usize, TableId, Fates)> {
+    let known = fates.filter_map(|(insert, name, fates)| {
+        let table = pipeline.tables.iter().position(|table| table.name == *name);
+        Some((*insert, table?, *fates))
+    });
+    known.collect()
+}
+
 /// A number that no other start has.
-fn incarnation() -> u64 {
+fn random() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     // SQLite and JSON hold it as a signed or floating number elsewhere: keep it in 53 bits.
     RandomState::new().hash_one(std::process::id()) >> 11
@@ -402,15 +565,22 @@ type Lines = Vec<((String, Vec<TableId>), Line)>;
 
 fn committers(
     sinks: Vec<Sink>,
-    options: &RunOptions,
+    marks: &[Mark],
+    crash: &Arc<CrashPoint>,
+    keeper: Option<&Arc<Keeper>>,
     (shared, clock): (&Arc<Shared>, &Clock),
 ) -> (Lines, Vec<JoinHandle<()>>) {
-    let crash = Arc::new(CrashPoint::new(options.crash_at));
-    let start = |Sink { open, tables }: Sink| {
+    let start = |(destination, Sink { open, tables }): (usize, Sink)| {
         let (sender, jobs) = sync_channel(COMMITS_AHEAD);
         let (line, receipt) = Line::new(sender);
-        let (shared, crash, clock) = (Arc::clone(shared), Arc::clone(&crash), clock.clone());
+        let (shared, crash, clock) = (Arc::clone(shared), Arc::clone(crash), clock.clone());
         let name = open.name.clone();
+        let (held, keeper) = (marks[destination].epoch, keeper.cloned());
+        let durable = move |epoch| {
+            if let Some(keeper) = &keeper {
+                keeper.tell(Word::Durable { destination, epoch });
+            }
+        };
         let thread = spawn_named("commit", move || {
             commit(
                 &open.name,
@@ -420,11 +590,12 @@ fn committers(
                 &shared,
                 &crash,
                 &clock,
+                (held, durable),
             );
         });
         (((name, tables), line), thread)
     };
-    sinks.into_iter().map(start).unzip()
+    sinks.into_iter().enumerate().map(start).unzip()
 }
 
 /// Which destination and lane each sink table is.
@@ -537,6 +708,7 @@ impl OpenedSource {
 
     fn placed(&self) -> super::worker::PlacedSource {
         super::worker::PlacedSource {
+            is_live: self.source.live().is_some(),
             goes_on: self.source.live().is_some() && self.ends.is_none(),
             table: self.table,
             name: self.name.clone(),

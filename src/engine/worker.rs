@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use timely::dataflow::operators::probe::Handle;
 use timely::worker::Worker;
+use tracing::warn;
 
 use super::crew::Crew;
 use super::feed::Reading;
+use super::keeper::{Keeper, Word};
 use crate::connector::idle_timeout;
 use crate::dataflow::arrival::Inbox;
 use crate::dataflow::chain::{Chain, Indexes};
@@ -19,12 +21,12 @@ use crate::dataflow::report::Positions;
 use crate::dataflow::schedule::{Schedule, Stop};
 use crate::dataflow::shell::Address;
 use crate::dataflow::source::{AtEnd, Pace, SourceSpec, SourceTask, Start};
-use crate::dataflow::state::State;
+use crate::dataflow::state::{State, Vault};
 use crate::dataflow::tide::Tide;
 use crate::dataflow::zones::Zone;
-use crate::durability::Resume;
+use crate::durability::{Facts, Resume};
 use crate::plan::{NodeId, Pipeline, TableId};
-use crate::types::{Clock, Epoch, PartitionMark, SourceMark};
+use crate::types::{Clock, Epoch, Fates, PartitionMark, SourceMark};
 
 /// How long a worker that nobody wakes sleeps before it looks whether the run has failed.
 const LOOK_UP: Duration = Duration::from_millis(100);
@@ -59,6 +61,10 @@ pub struct WorkerPlan {
     pub lines: Mutex<Vec<Option<Line>>>,
     /// Where each sink table is.
     pub placed: BTreeMap<String, Placed>,
+    /// Keeps snapshots, where there are any.
+    pub keeper: Option<Arc<Keeper>>,
+    /// What had become of the records where this run begins.
+    pub fates: Vec<(usize, TableId, Fates)>,
     /// Time.
     pub clock: Clock,
     /// What the threads of the run share.
@@ -73,6 +79,8 @@ pub struct PlacedSource {
     pub name: String,
     /// All its partitions.
     pub partitions: Arc<Vec<String>>,
+    /// Whether it goes on after this run.
+    pub is_live: bool,
     /// Whether it has no end in this run: new partitions may come.
     pub goes_on: bool,
 }
@@ -91,10 +99,18 @@ pub fn work(plan: &Arc<WorkerPlan>, worker: &mut Worker) {
     let probe = Handle::new();
     let shares = worker.peers() * plan.sources.len().max(1);
     let queue_bytes = plan.pipeline.settings.queue_bytes / shares;
-    let state = State::default();
     let (index, peers) = (worker.index(), worker.peers());
+    let state = State::new(index, peers, plan.vault());
     let counts = plan.sources.iter().map(|s| (s.table, s.partitions.len()));
-    let tide = Tide::new(Positions::new(counts), Epoch(0));
+    let mut tide = Tide::new(Positions::new(counts), plan.resume.done);
+    if let (0, Some(keeper)) = (index, &plan.keeper) {
+        let (keeper, plan) = (Arc::clone(keeper), Arc::clone(plan));
+        let tell = move |epoch, positions: &Positions| {
+            keeper.tell(Word::Facts(plan.facts(epoch, positions)));
+        };
+        tide = tide.with(Box::new(tell));
+    }
+    let last = tide.clone();
     worker.dataflow_named::<u64, _, _>("pipeline", |scope| {
         let partitions = plan
             .sources
@@ -114,8 +130,17 @@ pub fn work(plan: &Arc<WorkerPlan>, worker: &mut Worker) {
         };
         render(scope, parts, &probe, queue_bytes);
     });
+    if let Some(keeper) = &plan.keeper {
+        keeper.restored(plan.crew.threads);
+    }
     while !probe.done() && !plan.shared.has_failed() {
         worker.step_or_park(Some(LOOK_UP));
+    }
+    if plan.shared.may_publish() && plan.cuts_at_the_end() {
+        let epoch = last.cut_last();
+        if let Err(error) = state.cut(epoch) {
+            warn!(%error, "could not save the state at the end; the last snapshot stays");
+        }
     }
     if plan.shared.has_failed() {
         for dataflow in worker.installed_dataflows() {
@@ -130,6 +155,44 @@ fn home(destination: usize, peers: usize) -> usize {
 }
 
 impl WorkerPlan {
+    fn vault(&self) -> Option<Arc<dyn Vault>> {
+        let keeper = self.keeper.as_ref()?;
+        Some(Arc::<Keeper>::clone(keeper))
+    }
+
+    /// Whether the next run should find the state of the end: it goes on where this one was, or
+    /// would have long to read again.
+    fn cuts_at_the_end(&self) -> bool {
+        let goes_on = self.sources.iter().any(|source| source.is_live);
+        self.keeper.is_some()
+            && (goes_on || self.clock.elapsed() > self.pipeline.settings.snapshot_interval)
+    }
+
+    /// Where everything stands at the end of an epoch.
+    fn facts(&self, epoch: Epoch, positions: &Positions) -> Facts {
+        let mark = |source: &PlacedSource| {
+            let mark = positions.source_mark(source.table, &source.partitions);
+            (source.name.clone(), mark)
+        };
+        let mut fates: BTreeMap<(usize, TableId), Fates> = BTreeMap::new();
+        for &(insert, table, before) in &self.fates {
+            *fates.entry((insert, table)).or_default() += before;
+        }
+        for source in &self.sources {
+            for (&insert, &now) in positions.fates(source.table) {
+                *fates.entry((insert, source.table)).or_default() += now;
+            }
+        }
+        let named = fates.into_iter().map(|((insert, table), fates)| {
+            (insert, self.pipeline.tables[table].name.clone(), fates)
+        });
+        Facts {
+            epoch,
+            sources: self.sources.iter().map(mark).collect(),
+            fates: named.collect(),
+        }
+    }
+
     fn source_parts(
         &self,
         worker: usize,
@@ -202,7 +265,7 @@ impl WorkerPlan {
             .map(|(partition, mark)| (partition, mark.clone()))
             .collect();
         let stops = self.stops[position].clone();
-        let schedule = Schedule::new(Epoch(0), stops, self.resume.highest);
+        let schedule = Schedule::new(self.resume.done, stops, self.resume.highest);
         let thread = self.crew.here(worker).expect("it is one of this process");
         let inbox = Arc::clone(feed).inbox(thread);
         let shared = Arc::clone(&self.shared);

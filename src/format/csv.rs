@@ -17,6 +17,7 @@ use memchr::{memchr, memchr_iter};
 
 use super::column::{self, Column, Unfit};
 use super::options::{CsvOptions, FormatError, FormatOptions};
+use super::records::Records;
 use super::rows::{Record, Rows};
 use super::scan::{CsvStops, Stops, as_text};
 use super::text::write_json_string;
@@ -195,9 +196,21 @@ impl Decoder for CsvDecoder {
         let text = as_text(bytes);
         let delimiter = self.csv.delimiter;
         let mut stops = Stops::new(bytes, CsvStops { delimiter });
+        match &block.records {
+            None => self.lines(block, text, &mut stops),
+            Some(records) => self.messages(bytes, records, text, &mut stops),
+        }
+        self.rows.finish()
+    }
+}
+
+impl CsvDecoder {
+    /// Records end with a line, unless the line end is in quotes. Blank lines are none.
+    fn lines(&mut self, block: &Block, text: Option<&str>, stops: &mut Stops<'_, CsvStops>) {
+        let bytes = block.bytes.as_slice();
         let (mut start, mut line) = (0, block.line);
         while start < bytes.len() {
-            let end = split(bytes, start, self.csv.quote, &mut stops, &mut self.fields);
+            let end = split(bytes, start, self.csv.quote, stops, &mut self.fields);
             let content = bytes[start..end]
                 .strip_suffix(b"\r")
                 .unwrap_or(&bytes[start..end]);
@@ -221,7 +234,47 @@ impl Decoder for CsvDecoder {
             }
             start = end + 1;
         }
-        self.rows.finish()
+    }
+
+    /// Each message is a record of its own; a line end that closes it is no part of it.
+    fn messages(
+        &mut self,
+        bytes: &[u8],
+        records: &Records,
+        text: Option<&str>,
+        stops: &mut Stops<'_, CsvStops>,
+    ) {
+        for index in 0..records.len() {
+            let range = records.bytes(index);
+            let start = range.start;
+            let whole = &bytes[range];
+            let content = whole.strip_suffix(b"\n").unwrap_or(whole);
+            let content = content.strip_suffix(b"\r").unwrap_or(content);
+            let record = Record {
+                bytes: content,
+                start,
+                line: 0,
+            };
+            if content.len() > self.record_bytes_max {
+                self.rows.reject_too_long(record, self.record_bytes_max);
+                continue;
+            }
+            if content.trim_ascii().is_empty() {
+                self.rows.reject_blank(record, records.is_tombstone(index));
+                continue;
+            }
+            // Up to the line end, so that a quote that does not close stays in its message.
+            let until = &bytes[..start + whole.len() + 1];
+            let end = split(until, start, self.csv.quote, stops, &mut self.fields);
+            let broken = self.fields.iter().any(|f| f.quotes == Quotes::Broken);
+            if !broken && end < start + content.len() {
+                let message = "the record has more than one line";
+                self.rows
+                    .reject(record, Reject::record(Reason::Malformed, message));
+            } else {
+                self.record(bytes, record, text);
+            }
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod encode;
 mod framing;
 mod infer;
 mod json;
+mod metadata;
 mod number;
 mod object;
 mod options;
@@ -35,6 +36,7 @@ pub use csv::{Preamble, check_header, read_preamble};
 pub use encode::{Encoder, json_text};
 pub use framing::{Framing, RecordEnds, count_lines, last_record_end};
 pub use infer::{InferredColumn, InferredTable, infer};
+pub use metadata::{METADATA, Metadata, metadata_of};
 pub use options::{
     CsvOptions, FORMATS, Format, FormatError, FormatKind, FormatOption, FormatOptions, OptionKind,
     TimestampFormat, format, parse_bytes,
@@ -96,8 +98,8 @@ pub struct Wanted {
     /// The columns to decode, in the order of the rows wanted. A column that is not nullable
     /// and has no value makes its record a reject (`Reason::Missing`).
     pub schema: SchemaRef,
-    /// The names of all declared columns that are not computed and do not hold the whole record,
-    /// in the declared order: a CSV file without header is read by this order.
+    /// The names of all declared columns that are not computed, do not hold the whole record and
+    /// do not come with it, in the declared order: a CSV file without header is read by this order.
     pub declared: Vec<String>,
 }
 

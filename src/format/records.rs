@@ -14,10 +14,14 @@ pub struct Records {
     pub places: Vec<u32>,
     /// The position of each in its partition, ascending, not always without gaps.
     pub offsets: Vec<u64>,
-    /// When each was written, by the record itself: microseconds since 1970.
+    /// When each was written, by the record itself: microseconds since 1970; negative where it
+    /// does not say.
     pub timestamps: Vec<i64>,
+    /// Which have no value at all (a topic's tombstones), ascending. Their bytes are empty.
+    pub tombstones: Vec<u32>,
     /// One row per record: the columns that do not come out of its bytes (key, headers ..), in
-    /// the order in which they are declared; no columns where none is.
+    /// the order in which they are declared; no columns where none is. A key is bytes, also where
+    /// the column is text.
     pub metadata: RecordBatch,
 }
 
@@ -46,6 +50,13 @@ impl Records {
     pub fn written(&self, from: Offset, end: Offset) -> &[i64] {
         let before = |position: Offset| self.offsets.partition_point(|&at| at < position.0);
         &self.timestamps[before(from)..before(end)]
+    }
+
+    /// Whether a record has no value.
+    #[must_use]
+    pub fn is_tombstone(&self, record: usize) -> bool {
+        !self.tombstones.is_empty()
+            && u32::try_from(record).is_ok_and(|r| self.tombstones.binary_search(&r).is_ok())
     }
 
     /// The record that begins at `place` or holds it.
@@ -90,6 +101,7 @@ mod tests {
             places: vec![0, 4, 5, 9],
             offsets: vec![7, 9, 10],
             timestamps: vec![0; 3],
+            tombstones: Vec::new(),
             metadata: RecordBatch::new_empty(Arc::new(Schema::empty())),
         };
 

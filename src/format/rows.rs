@@ -89,6 +89,16 @@ impl Rows {
         );
     }
 
+    /// Rejects a record of a source that tells records apart, with nothing in it.
+    pub fn reject_blank(&mut self, record: Record<'_>, is_tombstone: bool) {
+        let reject = if is_tombstone {
+            Reject::record(Reason::Missing, "the record has no value")
+        } else {
+            Reject::record(Reason::Malformed, "the record is empty")
+        };
+        self.reject(record, reject);
+    }
+
     /// Everything so far; starts anew.
     pub fn finish(&mut self) -> Decoded {
         let spans = std::mem::take(&mut self.spans);

@@ -52,6 +52,8 @@ pub struct Settings {
     pub commit_interval: Duration,
     /// `allowed.lateness`: how long after its end a window still takes rows.
     pub allowed_lateness: Duration,
+    /// `snapshot.interval`: how often state is saved.
+    pub snapshot_interval: Duration,
     /// `timezone`: what times without a zone mean. Never the machine's.
     pub timezone: String,
     /// `queue.bytes`: how many bytes of input may be on their way through the dataflow.
@@ -63,6 +65,7 @@ impl Default for Settings {
         Self {
             commit_interval: Duration::from_millis(100),
             allowed_lateness: Duration::ZERO,
+            snapshot_interval: Duration::from_secs(10),
             timezone: "UTC".to_owned(),
             queue_bytes: 64 << 20,
         }

@@ -48,6 +48,14 @@ const SETTINGS: &[(&str, &str, Setter)] = &[
         Some(())
     }),
     (
+        "snapshot.interval",
+        "write for example '10s'",
+        |given, text| {
+            given.settings.snapshot_interval = duration(text).filter(|d| !d.is_zero())?;
+            Some(())
+        },
+    ),
+    (
         "timezone",
         "write 'UTC': it is the only time zone so far",
         |given, text| {

@@ -23,11 +23,33 @@ use super::{normalise, place_of, query, types};
 /// Field metadata of a column that holds the whole record as JSON text.
 const WHOLE_RECORD: (&str, &str) = ("tidemark.record", "true");
 
+/// Field metadata of a column that comes with the record and not out of it; the value says what.
+const WITH_RECORD: &str = "tidemark.metadata";
+
+/// What can come with a record, and the type to declare it with.
+const METADATA: &[(&str, &str)] = &[
+    ("record", "JSON"),
+    ("key", "TEXT"),
+    ("partition", "INT"),
+    ("offset", "BIGINT"),
+    ("timestamp", "TIMESTAMP(3)"),
+    ("headers", "JSON"),
+    ("topic", "TEXT"),
+];
+
 /// Option names of other engines that mean the same.
 const SYNONYMS: &[(&str, &str)] = &[
     ("kafka.bootstrap.servers", "bootstrap.servers"),
     ("properties.bootstrap.servers", "bootstrap.servers"),
     ("properties.group.id", "group.id"),
+    ("properties.security.protocol", "security.protocol"),
+    ("properties.sasl.mechanism", "sasl.mechanism"),
+    ("scan.startup.timestamp-millis", "scan.startup.timestamp"),
+    ("scan.startup.specific-offsets", "scan.startup.offsets"),
+    (
+        "scan.topic-partition-discovery.interval",
+        "partition.discovery",
+    ),
     ("value.format", "format"),
     ("table-name", "table"),
     ("dbtable", "table"),
@@ -129,22 +151,38 @@ fn field_of_column(
     let Some((what, place)) = &column.metadata else {
         return field;
     };
-    if !matches!(what.as_str(), "record" | "value") {
-        problems.push(
-            Problem::at(*place, format!("there is no metadata `{what}`"))
-                .hint("the whole record is METADATA FROM 'record'"),
-        );
-    }
-    if field.data_type() != &DataType::Utf8 {
-        problems.push(
-            Problem::at(*place, "the whole record is text").hint(format!(
-                "write {} JSON METADATA FROM 'record'",
-                field.name()
-            )),
-        );
+    let what = if what == "value" {
+        "record"
+    } else {
+        what.as_str()
+    };
+    let Some((_, written)) = METADATA.iter().find(|(name, _)| *name == what) else {
+        let names: Vec<&str> = METADATA.iter().map(|(name, _)| *name).collect();
+        let hint = did_you_mean(what, names.iter().copied())
+            .unwrap_or_else(|| format!("there are {}; the whole record is `record`", list(&names)));
+        problems.push(Problem::at(*place, format!("there is no metadata `{what}`")).hint(hint));
+        return field;
+    };
+    let fits = match what {
+        "partition" => field.data_type() == &DataType::Int32,
+        "offset" => field.data_type() == &DataType::Int64,
+        "timestamp" => matches!(field.data_type(), DataType::Timestamp(_, _)),
+        "key" => matches!(field.data_type(), DataType::Utf8 | DataType::Binary),
+        _ => field.data_type() == &DataType::Utf8,
+    };
+    if !fits {
+        let message = match what {
+            "record" => "the whole record is text".to_owned(),
+            _ => format!("the metadata `{what}` is {written}"),
+        };
+        let hint = format!("write {} {written} METADATA FROM '{what}'", field.name());
+        problems.push(Problem::at(*place, message).hint(hint));
     }
     let mut metadata: HashMap<String, String> = field.metadata().clone();
-    metadata.insert(WHOLE_RECORD.0.to_owned(), WHOLE_RECORD.1.to_owned());
+    match what {
+        "record" => metadata.insert(WHOLE_RECORD.0.to_owned(), WHOLE_RECORD.1.to_owned()),
+        _ => metadata.insert(WITH_RECORD.to_owned(), what.to_owned()),
+    };
     field.with_metadata(metadata)
 }
 

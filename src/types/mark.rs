@@ -14,6 +14,10 @@ pub struct Mark {
     pub generation: u64,
     /// A random number of the start that wrote this; a process that is not it has been fenced.
     pub incarnation: u64,
+    /// A random number of the pipeline's first start, or the first after `--fresh`: a snapshot
+    /// that is older than that is of another life.
+    #[serde(default)]
+    pub life: u64,
     /// The last epoch whose rows are here.
     pub epoch: Epoch,
     /// The plan these rows were computed by.

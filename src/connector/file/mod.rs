@@ -41,6 +41,7 @@ pub(super) const CONNECTOR: Connector = Connector {
     source: Some(SourceEntry {
         reference: true,
         takes_format: true,
+        has_metadata: false,
         check: |_| Vec::new(),
         open: OpenSource {
             inspect: |origin| {
@@ -58,6 +59,7 @@ pub(super) const CONNECTOR: Connector = Connector {
         guarantee: Guarantee::ExactlyOnce,
         keyed: false,
         takes_format: true,
+        refused: super::refused::none,
         open: OpenSink {
             database: |table, base| {
                 resolve(table.option("path").unwrap_or_default(), base)

@@ -339,6 +339,7 @@ mod tests {
         Mark {
             generation: 1,
             incarnation: 7,
+            life: 0,
             epoch: Epoch(epoch),
             fingerprint: "f".to_owned(),
             sources: BTreeMap::new(),

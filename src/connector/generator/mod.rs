@@ -175,6 +175,7 @@ pub(super) const CONNECTOR: Connector = Connector {
     source: Some(SourceEntry {
         reference: true,
         takes_format: false,
+        has_metadata: false,
         check,
         open: OpenSource {
             inspect: |origin| Generator::new(origin).map(drop),

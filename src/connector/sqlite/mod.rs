@@ -90,6 +90,7 @@ pub(super) const CONNECTOR: Connector = Connector {
         guarantee: Guarantee::ExactlyOnce,
         keyed: true,
         takes_format: false,
+        refused: super::refused::none,
         open: OpenSink {
             database: |table, base| {
                 let path = table.option("path").unwrap_or_default();

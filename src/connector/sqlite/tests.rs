@@ -36,6 +36,7 @@ fn mark(epoch: u64) -> Mark {
     Mark {
         generation: 1,
         incarnation: 7,
+        life: 0,
         epoch: Epoch(epoch),
         fingerprint: "f".to_owned(),
         sources: BTreeMap::new(),

@@ -4,7 +4,7 @@ use arrow::array::RecordBatch;
 
 use super::{Aggregates, Partials};
 use crate::dataflow::group::{Changes, GroupError, Groups, PreGroups};
-use crate::dataflow::state::{OpenWindows, Stateful};
+use crate::dataflow::state::{OpenWindows, StateError, Stateful};
 use crate::types::Watermark;
 
 impl Stateful for Aggregates {
@@ -18,6 +18,14 @@ impl Stateful for Aggregates {
 
     fn windows(&self) -> Option<OpenWindows> {
         self.open_windows()
+    }
+
+    fn save(&self) -> Result<Vec<RecordBatch>, StateError> {
+        Ok(self.state().collect::<Result<_, _>>()?)
+    }
+
+    fn restore(&mut self, saved: &RecordBatch) -> Result<(), StateError> {
+        Ok(self.load(saved)?)
     }
 }
 

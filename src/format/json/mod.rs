@@ -14,6 +14,7 @@ use memchr::memchr;
 
 use super::object::{self, Names};
 use super::options::{FormatError, FormatOptions};
+use super::records::Records;
 use super::rows::{Record, Rows};
 use super::scan::{JsonStops, Stops, as_text};
 use super::{Block, Decoded, Decoder, Wanted};
@@ -71,6 +72,8 @@ impl JsonDecoder {
         };
         if self.fast {
             let start = record.start;
+            // Spaces and a line end behind the object are no part of it.
+            let text = text.trim_ascii_end();
             let mut line = flat::Line { text, start, stops };
             if flat::read(&mut line, &mut self.rows, &self.keys.0, &mut self.template).is_some() {
                 return self.rows.accept(record);
@@ -109,6 +112,18 @@ impl Decoder for JsonDecoder {
         // One pass over the block costs less than one call per line.
         let text = as_text(bytes);
         let mut stops = Stops::new(bytes, JsonStops);
+        match &block.records {
+            None => self.lines(block, text, &mut stops),
+            Some(records) => self.messages(bytes, records, text, &mut stops),
+        }
+        self.rows.finish()
+    }
+}
+
+impl JsonDecoder {
+    /// Each line is a record, unless it is blank.
+    fn lines(&mut self, block: &Block, text: Option<&str>, stops: &mut Stops<'_, JsonStops>) {
+        let bytes = block.bytes.as_slice();
         let (mut start, mut line) = (0, block.line);
         while start < bytes.len() {
             let end = memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at);
@@ -123,12 +138,36 @@ impl Decoder for JsonDecoder {
                 self.rows.reject_too_long(record, self.record_bytes_max);
             } else if !is_blank(record.bytes) {
                 let text = text.map(|text| &text[start..start + record.bytes.len()]);
-                self.record(record, text, &mut stops);
+                self.record(record, text, stops);
             }
             start = end + 1;
             line += u64::from(line > 0);
         }
-        self.rows.finish()
+    }
+
+    /// Each message is a record, whatever line ends are in it, and also if there is nothing in it.
+    fn messages(
+        &mut self,
+        bytes: &[u8],
+        records: &Records,
+        text: Option<&str>,
+        stops: &mut Stops<'_, JsonStops>,
+    ) {
+        for index in 0..records.len() {
+            let range = records.bytes(index);
+            let record = Record {
+                bytes: &bytes[range.clone()],
+                start: range.start,
+                line: 0,
+            };
+            if record.bytes.len() > self.record_bytes_max {
+                self.rows.reject_too_long(record, self.record_bytes_max);
+            } else if is_blank(record.bytes) {
+                self.rows.reject_blank(record, records.is_tombstone(index));
+            } else {
+                self.record(record, text.map(|text| &text[range]), stops);
+            }
+        }
     }
 }
 

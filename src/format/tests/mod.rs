@@ -3,6 +3,7 @@
 
 mod delimited;
 mod json_lines;
+mod messages;
 mod random;
 
 use std::collections::HashMap;
@@ -14,7 +15,7 @@ use arrow::datatypes::{
 };
 
 use super::*;
-use crate::types::Reason;
+use crate::types::{Reason, Reject};
 
 fn options(kind: FormatKind) -> FormatOptions {
     FormatOptions {

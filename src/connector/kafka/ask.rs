@@ -1,0 +1,272 @@
+//! Asking a cluster about a topic: its partitions, and where they begin and end.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
+use rdkafka::topic_partition_list::{Offset as Place, TopicPartitionList};
+
+use super::settings::{Settings, refused};
+use crate::connector::ConnectorError;
+use crate::types::{Offset, nearest};
+
+/// How long an answer may take. A first, shorter try finds out sooner that a password is wrong.
+const TRIES: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(2),
+];
+
+/// How long it may take in all.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Asks about one topic.
+pub(super) struct Asker {
+    consumer: BaseConsumer<Trouble>,
+    topic: String,
+    servers: String,
+}
+
+/// The last thing that went wrong with a connection.
+#[derive(Debug, Default)]
+struct Trouble(Mutex<Option<(RDKafkaErrorCode, String)>>);
+
+impl ClientContext for Trouble {
+    fn log(&self, _level: RDKafkaLogLevel, kind: &str, line: &str) {
+        tracing::debug!(target: "librdkafka", kind, "{line}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let Some(code) = error.rdkafka_error_code() else {
+            return;
+        };
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // That all are down says less than why one is.
+        if last.is_none() || code != RDKafkaErrorCode::AllBrokersDown {
+            *last = Some((code, reason.to_owned()));
+        }
+    }
+}
+
+impl ConsumerContext for Trouble {
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        if let Err(error) = result {
+            tracing::debug!(%error, "could not show the progress to the consumer group");
+        }
+    }
+}
+
+/// A place in each partition.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum When {
+    /// The first record that is there.
+    First,
+    /// After the last committed one.
+    End,
+    /// The first that is not older: milliseconds since 1970.
+    From(i64),
+}
+
+impl Asker {
+    /// Asks nothing yet.
+    pub fn new(settings: &Settings) -> Result<Self, ConnectorError> {
+        let consumer = settings.asking().create_with_context(Trouble::default());
+        Ok(Self {
+            consumer: consumer.map_err(|error| refused(&error))?,
+            topic: settings.topic.clone(),
+            servers: settings.servers.clone(),
+        })
+    }
+
+    /// How many partitions the topic has; none if it is not there.
+    pub fn count_partitions(&self) -> Result<Option<usize>, ConnectorError> {
+        let metadata = self.metadata(Some(&self.topic))?;
+        let topic = metadata.topics().iter().find(|t| t.name() == self.topic);
+        let error = topic.and_then(|topic| topic.error());
+        if error.map(RDKafkaErrorCode::from) == Some(RDKafkaErrorCode::TopicAuthorizationFailed) {
+            return Err(self.forbidden());
+        }
+        let count = topic.map_or(0, |topic| topic.partitions().len());
+        Ok(Some(count).filter(|&count| count > 0))
+    }
+
+    /// The topic is not for this user.
+    pub fn forbidden(&self) -> ConnectorError {
+        ConnectorError::hinted(
+            format!("this user may not read topic `{}`", self.topic),
+            "grant it DESCRIBE and READ on the topic, or name another 'sasl.username'",
+        )
+    }
+
+    /// The topic is not there.
+    pub fn no_topic(&self) -> ConnectorError {
+        let message = format!(
+            "topic `{}` does not exist at `{}`",
+            self.topic, self.servers
+        );
+        let metadata = self.metadata(None);
+        let topics = metadata.iter().flat_map(|metadata| metadata.topics());
+        let mut names: Vec<&str> = topics.map(|topic| topic.name()).collect();
+        names.retain(|name| !name.starts_with("__"));
+        names.sort_unstable();
+        let hint = match nearest(&self.topic, names.iter().copied()) {
+            Some(name) => format!("did you mean `{name}`?"),
+            None if names.is_empty() => "there are no topics that this user may see".to_owned(),
+            None => format!("there is {}", first_few(&names)),
+        };
+        ConnectorError::hinted(message, hint)
+    }
+
+    fn metadata(&self, topic: Option<&str>) -> Result<Metadata, ConnectorError> {
+        self.serve();
+        for patience in TRIES {
+            match self.consumer.fetch_metadata(topic, patience) {
+                Ok(metadata) => return Ok(metadata),
+                Err(error) => {
+                    self.serve();
+                    tracing::debug!(%error, "no answer from Kafka yet");
+                }
+            }
+            if self.is_refused() {
+                break; // It will not be let in later either.
+            }
+        }
+        Err(self.unreachable())
+    }
+
+    fn is_refused(&self) -> bool {
+        let last = self.trouble();
+        last.is_some_and(|(code, _)| {
+            matches!(
+                code,
+                RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL
+            )
+        })
+    }
+
+    fn trouble(&self) -> Option<(RDKafkaErrorCode, String)> {
+        let last = &self.consumer.context().0;
+        last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Why nobody answers, and which option to look at.
+    fn unreachable(&self) -> ConnectorError {
+        let servers = &self.servers;
+        let Some((code, reason)) = self.trouble() else {
+            return ConnectorError::hinted(
+                format!("Kafka at `{servers}` does not answer"),
+                "is it up, and is 'bootstrap.servers' right? if it wants TLS or a login, say so with 'security.protocol'",
+            );
+        };
+        if code == RDKafkaErrorCode::Authentication {
+            return ConnectorError::hinted(
+                format!("Kafka at `{servers}` refuses the login: {reason}"),
+                "look at 'sasl.username', 'sasl.password' and 'sasl.mechanism'",
+            );
+        }
+        if code == RDKafkaErrorCode::SSL {
+            return ConnectorError::hinted(
+                format!("cannot make a TLS connection to Kafka at `{servers}`: {reason}"),
+                "look at 'ssl.ca.location' and 'security.protocol'",
+            );
+        }
+        ConnectorError::hinted(
+            format!("cannot reach Kafka at `{servers}`: {reason}"),
+            "is it up, and is 'bootstrap.servers' right? it is host:port of one broker or more",
+        )
+    }
+
+    /// Where `when` is in each of the first `count` partitions; none where no record is so young.
+    pub fn places(&self, count: usize, when: When) -> Result<Vec<Option<Offset>>, ConnectorError> {
+        let mut wanted = TopicPartitionList::with_capacity(count);
+        let when = match when {
+            When::First => Place::Beginning,
+            When::End => Place::End,
+            When::From(time) => Place::Offset(time),
+        };
+        for partition in 0..number(count) {
+            wanted
+                .add_partition_offset(&self.topic, partition, when)
+                .map_err(|error| self.unanswered(&error))?;
+        }
+        let found = self.consumer.offsets_for_times(wanted, PATIENCE);
+        self.serve();
+        let found = found.map_err(|error| self.unanswered(&error))?;
+        let mut places = vec![None; count];
+        for element in found.elements() {
+            element.error().map_err(|error| self.unanswered(&error))?;
+            let partition = usize::try_from(element.partition()).expect("it was asked about");
+            places[partition] = match element.offset() {
+                Place::Offset(offset) => u64::try_from(offset).ok().map(Offset),
+                Place::Beginning
+                | Place::End
+                | Place::Stored
+                | Place::Invalid
+                | Place::OffsetTail(_) => None,
+            };
+        }
+        Ok(places)
+    }
+
+    fn unanswered(&self, error: &KafkaError) -> ConnectorError {
+        ConnectorError::Transient(format!(
+            "could not ask where the partitions of topic `{}` begin and end: {error}",
+            self.topic
+        ))
+    }
+
+    /// Where one partition begins and ends.
+    pub fn bounds(&self, partition: i32) -> Result<(u64, u64), ConnectorError> {
+        let bounds = self
+            .consumer
+            .fetch_watermarks(&self.topic, partition, PATIENCE);
+        self.serve();
+        let (first, end) = bounds.map_err(|error| self.unanswered(&error))?;
+        let natural = |offset| u64::try_from(offset).unwrap_or(0);
+        Ok((natural(first), natural(end)))
+    }
+
+    /// Commits positions in the consumer group, without waiting.
+    pub fn show(&self, committed: &[(usize, Offset)]) {
+        self.serve();
+        let mut list = TopicPartitionList::with_capacity(committed.len());
+        for (partition, offset) in committed {
+            let place = Place::Offset(i64::try_from(offset.0).unwrap_or(i64::MAX));
+            if list
+                .add_partition_offset(&self.topic, number(*partition), place)
+                .is_err()
+            {
+                return;
+            }
+        }
+        if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
+            tracing::debug!(%error, "could not show the progress to the consumer group");
+        }
+    }
+
+    /// Takes what has gathered for the context: reports, lines of the log.
+    fn serve(&self) {
+        // A poll takes one of them, and nothing else waits here: a few at a time keep up.
+        for _ in 0..8 {
+            drop(self.consumer.poll(Duration::ZERO));
+        }
+    }
+}
+
+/// Partitions are counted in 32 bits.
+pub(super) fn number(partition: usize) -> i32 {
+    i32::try_from(partition).expect("a topic has fewer partitions than 32 bits count")
+}
+
+fn first_few(names: &[&str]) -> String {
+    const SHOWN: usize = 8;
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|n| format!("`{n}`")).collect();
+    match names.len().checked_sub(SHOWN) {
+        Some(more) if more > 0 => format!("{} and {more} more", shown.join(", ")),
+        Some(_) | None => shown.join(", "),
+    }
+}

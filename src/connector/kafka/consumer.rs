@@ -1,0 +1,393 @@
+//! One consumer's partitions: blocks, ends, contact, and positions that are gone.
+//!
+//! ```text
+//!   batch ──▶ lane of its partition ──▶ block        (each partition in its order)
+//!         ├─▶ end of a partition    ──▶ caught up
+//!         └─▶ reports of brokers    ──▶ away, and fetched anew from where it stood
+//! ```
+//!
+//! librdkafka says once that an end was reached, and not again after its connection broke and
+//! came back. So when contact is lost, the partition is sought to where it stands: whatever
+//! comes after that, a record or the end, was said by a leader that lives.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::ask::{Asker, number};
+use super::batch::{BatchConsumer, Report, Taken};
+use super::blocks::{Draft, Layout};
+use super::contact::{Contact, News, broker_of};
+use super::settings::{Settings, refused};
+use crate::connector::{ConnectorError, Consumer, Fetched};
+use crate::types::{Clock, Offset};
+
+/// Reads some partitions of a topic.
+pub(super) struct KafkaConsumer {
+    batch: BatchConsumer,
+    settings: Arc<Settings>,
+    asker: Arc<Asker>,
+    layout: Arc<Layout>,
+    lanes: BTreeMap<i32, Lane>,
+    contact: Contact,
+    clock: Clock,
+}
+
+/// One partition.
+struct Lane {
+    /// Where the next block starts: what has been handed out ends here.
+    start: Offset,
+    /// The next record, at least: lower ones have been seen, or are gone.
+    position: u64,
+    draft: Draft,
+    /// The broker that the last of it came from.
+    leader: Option<i32>,
+    is_paused: bool,
+}
+
+/// Something that is wrong with a partition.
+struct Event {
+    partition: i32,
+    code: RDKafkaErrorCode,
+    offset: i64,
+    text: String,
+}
+
+impl KafkaConsumer {
+    pub fn new(
+        settings: Arc<Settings>,
+        asker: Arc<Asker>,
+        layout: Arc<Layout>,
+        clock: Clock,
+        from: &[(usize, Offset)],
+    ) -> Result<Self, ConnectorError> {
+        let config = settings.reading();
+        let native = config.create_native_config().map_err(|e| refused(&e))?;
+        let batch = BatchConsumer::new(&config, native, &settings.topic);
+        let mut consumer = Self {
+            batch: batch.map_err(|error| refused(&error))?,
+            settings,
+            asker,
+            layout,
+            lanes: BTreeMap::new(),
+            contact: Contact::default(),
+            clock,
+        };
+        consumer.begin(from)?;
+        Ok(consumer)
+    }
+
+    fn begin(&mut self, from: &[(usize, Offset)]) -> Result<(), ConnectorError> {
+        let mut places = Vec::with_capacity(from.len());
+        for &(partition, start) in from {
+            let partition = number(partition);
+            let lane = Lane {
+                start,
+                position: start.0,
+                draft: Draft::new(&self.layout, partition),
+                leader: None,
+                is_paused: false,
+            };
+            places.push(lane.place(partition));
+            self.lanes.insert(partition, lane);
+        }
+        let outcome = self.batch.assign(&places);
+        outcome.map_err(|message| self.failed("read", &message))
+    }
+
+    fn failed(&self, what: &str, message: &str) -> ConnectorError {
+        let topic = &self.settings.topic;
+        ConnectorError::permanent(format!(
+            "cannot {what} partitions of topic `{topic}`: {message}"
+        ))
+    }
+
+    /// What has come, in order; what is wrong is left for later.
+    fn take(&mut self, wait: Duration, out: &mut Vec<(usize, Fetched)>) -> Vec<Event> {
+        let Self {
+            batch,
+            lanes,
+            contact,
+            ..
+        } = self;
+        let mut events = Vec::new();
+        batch.take(wait, |partition, broker, taken| {
+            let Some(lane) = lanes.get_mut(&partition) else {
+                return;
+            };
+            lane.leader = Some(broker).filter(|&broker| broker >= 0).or(lane.leader);
+            match taken {
+                Taken::Message(message) => {
+                    contact.hear(partition);
+                    let offset = u64::try_from(message.offset()).unwrap_or(0);
+                    if offset < lane.position {
+                        return; // Seen before it was fetched anew.
+                    }
+                    if lane.draft.is_full() {
+                        out.extend(lane.block(partition));
+                    }
+                    lane.draft.push(message, offset);
+                    lane.position = offset + 1;
+                }
+                Taken::Event {
+                    code: RDKafkaErrorCode::PartitionEOF,
+                    offset,
+                    ..
+                } => {
+                    contact.hear(partition);
+                    out.extend(lane.block(partition));
+                    lane.position = lane.position.max(u64::try_from(offset).unwrap_or(0));
+                    lane.start = Offset(lane.position);
+                    out.push((index(partition), Fetched::CaughtUp(lane.start)));
+                }
+                Taken::Event { code, offset, text } => {
+                    events.push(Event {
+                        partition,
+                        code,
+                        offset,
+                        text,
+                    });
+                }
+            }
+        });
+        for (&partition, lane) in lanes {
+            out.extend(lane.block(partition));
+        }
+        events
+    }
+
+    /// Nobody answers for these partitions. Asks anew, so that whatever is said next is news.
+    fn lose(&mut self, lost: &[i32], out: &mut Vec<(usize, Fetched)>) {
+        let now = self.clock.elapsed();
+        let mut places = Vec::new();
+        for &partition in lost {
+            places.extend(self.lanes.get(&partition).map(|lane| lane.place(partition)));
+            if self.contact.lose(partition, now) {
+                out.push((index(partition), Fetched::Away));
+            }
+        }
+        if let Err(message) = self.batch.seek(&places) {
+            tracing::debug!(topic = self.settings.topic, message, "could not ask anew");
+        }
+    }
+
+    fn hear_reports(
+        &mut self,
+        reports: &[Report],
+        out: &mut Vec<(usize, Fetched)>,
+    ) -> Result<(), ConnectorError> {
+        for report in reports {
+            let topic = &self.settings.topic;
+            tracing::debug!(topic, text = report.text, "report of a broker");
+            if report.code == RDKafkaErrorCode::TopicAuthorizationFailed {
+                return Err(self.asker.forbidden());
+            }
+            if is_missing(report.code) && matches!(self.asker.count_partitions(), Ok(None)) {
+                return Err(self.deleted());
+            }
+            let is_lost = |lane: &Lane| match broker_of(&report.text) {
+                Some(broker) => lane.leader == Some(broker),
+                None => report.code == RDKafkaErrorCode::AllBrokersDown,
+            };
+            let lost = self.lanes.iter().filter(|(_, lane)| is_lost(lane));
+            let lost: Vec<i32> = lost.map(|(&partition, _)| partition).collect();
+            if !lost.is_empty() {
+                self.lose(&lost, out);
+            }
+        }
+        Ok(())
+    }
+
+    fn deleted(&self) -> ConnectorError {
+        ConnectorError::hinted(
+            format!("topic `{}` is not there any more", self.settings.topic),
+            "was it deleted? records that are made under its name later are others: `--fresh` starts over",
+        )
+    }
+
+    fn tell(&mut self) {
+        let (topic, servers) = (&self.settings.topic, &self.settings.servers);
+        match self.contact.news(self.clock.elapsed()) {
+            Some(News::Lost(partitions)) => {
+                tracing::warn!(
+                    topic,
+                    servers,
+                    partitions,
+                    "Kafka does not answer; waiting for it"
+                );
+            }
+            Some(News::Back(after)) => {
+                let seconds = after.as_secs();
+                tracing::warn!(topic, servers, seconds, "Kafka answers again");
+            }
+            None => {}
+        }
+    }
+
+    fn meet(
+        &mut self,
+        event: &Event,
+        out: &mut Vec<(usize, Fetched)>,
+    ) -> Result<(), ConnectorError> {
+        // What will be the same however often it is asked for.
+        const FOR_GOOD: [RDKafkaErrorCode; 5] = [
+            RDKafkaErrorCode::BadMessage,
+            RDKafkaErrorCode::InvalidMessage,
+            RDKafkaErrorCode::BadCompression,
+            RDKafkaErrorCode::UnsupportedFeature,
+            RDKafkaErrorCode::NotImplemented,
+        ];
+        let (topic, partition, text) = (&self.settings.topic, event.partition, &event.text);
+        if event.code == RDKafkaErrorCode::AutoOffsetReset {
+            return self.find_anew(event);
+        }
+        if event.code == RDKafkaErrorCode::TopicAuthorizationFailed {
+            return Err(self.asker.forbidden());
+        }
+        if is_missing(event.code) {
+            return Err(self.deleted());
+        }
+        if FOR_GOOD.contains(&event.code) {
+            return Err(ConnectorError::permanent(format!(
+                "cannot read partition {partition} of topic `{topic}` at offset {}: {text}",
+                event.offset
+            )));
+        }
+        // It may pass, and is asked again.
+        tracing::debug!(topic, partition, text, "a partition is in trouble");
+        self.lose(&[partition], out);
+        Ok(())
+    }
+
+    /// The position is not in the partition: retention has removed it, or it never was there.
+    fn find_anew(&mut self, event: &Event) -> Result<(), ConnectorError> {
+        let (topic, partition) = (self.settings.topic.clone(), event.partition);
+        let Some(lane) = self.lanes.get_mut(&partition) else {
+            return Ok(());
+        };
+        let asked = lane.position;
+        let (first, end) = self.asker.bounds(partition)?;
+        if asked > end {
+            return Err(ConnectorError::hinted(
+                format!(
+                    "partition {partition} of topic `{topic}` ends at offset {end}, before {asked}, where reading is to go on"
+                ),
+                "was the topic deleted and made again? `--fresh` starts over",
+            ));
+        }
+        if asked < first {
+            let gone = first - asked;
+            if !self.settings.skips_lost {
+                return Err(ConnectorError::hinted(
+                    format!(
+                        "partition {partition} of topic `{topic}` begins at offset {first}, but reading is to go on at {asked}: {gone} records are gone"
+                    ),
+                    "keep records for longer (`retention.ms`); 'offset.lost' = 'skip' goes on without them, `--fresh` starts over",
+                ));
+            }
+            tracing::warn!(
+                topic,
+                partition,
+                asked,
+                first,
+                gone,
+                "skipped records that retention has removed"
+            );
+            lane.position = first;
+        }
+        let place = [lane.place(partition)];
+        let again = self
+            .batch
+            .unassign(&place)
+            .and_then(|()| self.batch.assign(&place));
+        again.map_err(|message| self.failed("read on in", &message))?;
+        self.hold_paused(partition)
+    }
+
+    /// A partition that was assigned anew comes again, also if it is paused.
+    fn hold_paused(&mut self, partition: i32) -> Result<(), ConnectorError> {
+        let is_paused = self
+            .lanes
+            .get(&partition)
+            .is_some_and(|lane| lane.is_paused);
+        if !is_paused {
+            return Ok(());
+        }
+        let held = self.batch.hold(partition);
+        held.map_err(|message| self.failed("pause", &message))
+    }
+}
+
+impl Lane {
+    fn place(&self, partition: i32) -> (i32, i64) {
+        (partition, i64::try_from(self.position).unwrap_or(i64::MAX))
+    }
+
+    /// What has gathered, if anything has.
+    fn block(&mut self, partition: i32) -> Option<(usize, Fetched)> {
+        if self.draft.is_empty() {
+            return None;
+        }
+        let block = self.draft.finish(self.start);
+        self.start = block.end;
+        Some((index(partition), Fetched::Block(block)))
+    }
+}
+
+fn is_missing(code: RDKafkaErrorCode) -> bool {
+    const MISSING: [RDKafkaErrorCode; 3] = [
+        RDKafkaErrorCode::UnknownPartition,
+        RDKafkaErrorCode::UnknownTopic,
+        RDKafkaErrorCode::UnknownTopicOrPartition,
+    ];
+    MISSING.contains(&code)
+}
+
+fn index(partition: i32) -> usize {
+    usize::try_from(partition).expect("partitions are counted from 0")
+}
+
+impl Consumer for KafkaConsumer {
+    fn poll(&mut self, wait: Duration) -> Result<Vec<(usize, Fetched)>, ConnectorError> {
+        let mut out = Vec::new();
+        let events = self.take(wait, &mut out);
+        let came: Vec<i32> = out
+            .iter()
+            .map(|(partition, _)| number(*partition))
+            .collect();
+        for event in events {
+            self.meet(&event, &mut out)?;
+        }
+        let reports = self.batch.reports();
+        self.hear_reports(&reports, &mut out)?;
+        self.tell();
+        // Assigning partitions may have made a queue flow again that was held.
+        for partition in came {
+            self.hold_paused(partition)?;
+        }
+        Ok(out)
+    }
+
+    fn pause(&mut self, partition: usize) -> Result<(), ConnectorError> {
+        let partition = number(partition);
+        if let Some(lane) = self.lanes.get_mut(&partition) {
+            lane.is_paused = true;
+        }
+        self.hold_paused(partition)
+    }
+
+    fn resume(&mut self, partition: usize) -> Result<(), ConnectorError> {
+        let partition = number(partition);
+        if let Some(lane) = self.lanes.get_mut(&partition) {
+            lane.is_paused = false;
+        }
+        self.batch.release(partition);
+        Ok(())
+    }
+
+    fn add(&mut self, partition: usize, from: Offset) -> Result<(), ConnectorError> {
+        self.begin(&[(partition, from)])
+    }
+}

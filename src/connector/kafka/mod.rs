@@ -1,0 +1,129 @@
+//! `connector = 'kafka'`: the partitions of a topic.
+//!
+//! ```text
+//!   settings ──▶ ask (one client: partitions, where they begin and end)
+//!            └─▶ consumer (one per worker thread) ──▶ batch (librdkafka) ──▶ blocks
+//! ```
+//!
+//! Partitions are assigned by us, never by a consumer group; offsets are the marks', never the
+//! broker's. Only committed records are read. A position that retention has removed is an error,
+//! or said and skipped, never passed over in silence.
+
+mod ask;
+mod batch;
+mod blocks;
+mod consumer;
+mod contact;
+mod settings;
+mod source;
+mod start;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use super::catalog::{Connector, SourceEntry};
+use super::open::OpenSource;
+use super::option::{Absent, ConnectorOption, Side, ValueKind};
+use settings::text;
+
+use self::source::KafkaSource;
+
+const fn source(
+    name: &'static str,
+    help: &'static str,
+    default: &'static str,
+    kind: ValueKind,
+) -> ConnectorOption {
+    ConnectorOption {
+        name,
+        help,
+        default: Absent::Means(default),
+        side: Side::Source,
+        kind,
+    }
+}
+
+/// Reads topics.
+pub(super) const CONNECTOR: Connector = Connector {
+    name: "kafka",
+    help: "the records of a topic, read as they come",
+    options: &[
+        ConnectorOption {
+            name: "topic",
+            help: "the topic",
+            default: Absent::Required,
+            side: Side::Both,
+            kind: ValueKind::Text,
+        },
+        ConnectorOption {
+            name: "bootstrap.servers",
+            help: "brokers to ask first, as host:port, with commas between",
+            default: Absent::Required,
+            side: Side::Both,
+            kind: ValueKind::Text,
+        },
+        source(
+            "scan.startup.mode",
+            "where the first run begins",
+            "earliest",
+            ValueKind::OneOf(start::MODES),
+        ),
+        source(
+            "scan.startup.timestamp",
+            "with mode `timestamp`: a time in UTC, or milliseconds since 1970",
+            "none",
+            ValueKind::Text,
+        ),
+        source(
+            "scan.startup.offsets",
+            "with mode `offsets`: partition:offset, with commas between; others from their beginning",
+            "none",
+            ValueKind::Text,
+        ),
+        source(
+            "offset.lost",
+            "what to do when retention has removed the next record",
+            "error",
+            ValueKind::OneOf(&["error", "skip"]),
+        ),
+        source(
+            "partition.discovery",
+            "how often to look for new partitions",
+            settings::DISCOVERY,
+            ValueKind::Length,
+        ),
+        source(
+            "group.id",
+            "the consumer group that shows the progress to people; nothing is read from it",
+            "`tidemark-` and the table's name",
+            ValueKind::Text,
+        ),
+        text(
+            "security.protocol",
+            "how to connect: plaintext, ssl, sasl_plaintext or sasl_ssl",
+        ),
+        text(
+            "sasl.mechanism",
+            "how to log in: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
+        ),
+        text("sasl.username", "who logs in"),
+        text("sasl.password", "the password"),
+        text("ssl.ca.location", "file of the certificates to trust"),
+        text("ssl.certificate.location", "file of our own certificate"),
+        text("ssl.key.location", "file of our own key"),
+        text("ssl.key.password", "the key's password"),
+        text("kafka.*", "any other setting of librdkafka"),
+    ],
+    source: Some(SourceEntry {
+        reference: false,
+        takes_format: true,
+        has_metadata: true,
+        check: settings::check,
+        open: OpenSource {
+            inspect: |origin| KafkaSource::inspect(origin),
+            open: |origin| Ok(Arc::new(KafkaSource::open(&origin)?)),
+        },
+    }),
+    sink: None,
+};

@@ -1,0 +1,178 @@
+//! What a table's options say about a cluster: the settings of librdkafka, and what they may not
+//! be.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+
+use super::start::Start;
+use crate::connector::ConnectorError;
+use crate::connector::open::required;
+use crate::connector::option::{self, Absent, ConnectorOption, Side, ValueKind};
+use crate::plan::Table;
+
+/// How often new partitions are looked for, unless the table says.
+pub(super) const DISCOVERY: &str = "10s";
+
+/// Options that go to librdkafka by their own names.
+const PASSED_ON: &[&str] = &[
+    "bootstrap.servers",
+    "security.protocol",
+    "sasl.mechanism",
+    "sasl.username",
+    "sasl.password",
+    "ssl.ca.location",
+    "ssl.certificate.location",
+    "ssl.key.location",
+    "ssl.key.password",
+];
+
+/// Settings on which a promise rests.
+const OURS: &[&str] = &[
+    "auto.offset.reset",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "enable.partition.eof",
+    "isolation.level",
+    "transactional.id",
+];
+
+/// An optional text that reading and writing take alike.
+pub(super) const fn text(name: &'static str, help: &'static str) -> ConnectorOption {
+    ConnectorOption {
+        name,
+        help,
+        default: Absent::Means("librdkafka's"),
+        side: Side::Both,
+        kind: ValueKind::Text,
+    }
+}
+
+/// A topic and how to reach it.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub topic: String,
+    pub servers: String,
+    pub group: String,
+    pub start: Start,
+    pub discovery: Duration,
+    /// Whether records that retention has removed are skipped.
+    pub skips_lost: bool,
+    /// What the table says of the connection.
+    config: ClientConfig,
+}
+
+impl Settings {
+    pub fn new(table: &Table) -> Result<Self, ConnectorError> {
+        let mut config = ClientConfig::new();
+        for name in PASSED_ON {
+            if let Some(value) = table.option(name) {
+                config.set(*name, value);
+            }
+        }
+        for (name, value) in &table.options {
+            if let Some(name) = name.strip_prefix("kafka.") {
+                config.set(name, &value.text);
+            }
+        }
+        let group = table.option("group.id").map(str::to_owned);
+        let discovery = table.option("partition.discovery").unwrap_or(DISCOVERY);
+        Ok(Self {
+            topic: required(table, "topic")?.to_owned(),
+            servers: required(table, "bootstrap.servers")?.to_owned(),
+            group: group.unwrap_or_else(|| format!("tidemark-{}", table.name)),
+            start: Start::of(table).map_err(|(_, message)| ConnectorError::permanent(message))?,
+            discovery: option::length(discovery).unwrap_or(Duration::from_secs(10)),
+            skips_lost: table.option("offset.lost") == Some("skip"),
+            config,
+        })
+    }
+
+    /// With settings that the table's own go before.
+    fn with(&self, settings: &[(&str, &str)]) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("client.id", "tidemark");
+        // A broker that comes back is found within a second, and one that hangs is given up
+        // sooner than its silence would pass for the end of a partition.
+        config.set("reconnect.backoff.max.ms", "1000");
+        config.set("socket.timeout.ms", "10000");
+        config.set("socket.keepalive.enable", "true");
+        for (name, value) in settings {
+            config.set(*name, *value);
+        }
+        for (name, value) in self.config.config_map() {
+            config.set(name, value);
+        }
+        config.set_log_level(RDKafkaLogLevel::Critical);
+        config
+    }
+
+    /// For asking about the topic.
+    pub fn asking(&self) -> ClientConfig {
+        let mut config = self.with(&[("isolation.level", "read_committed")]);
+        config.set("enable.auto.commit", "false");
+        config.set("group.id", &self.group);
+        config
+    }
+
+    /// For reading it, as measured to be fastest.
+    pub fn reading(&self) -> ClientConfig {
+        let mut config = self.with(&[
+            ("fetch.queue.backoff.ms", "5"),
+            ("fetch.message.max.bytes", "1048576"),
+            ("queued.max.messages.kbytes", "4096"),
+            ("check.crcs", "true"),
+        ]);
+        config.set("isolation.level", "read_committed");
+        config.set("auto.offset.reset", "error");
+        config.set("enable.auto.commit", "false");
+        config.set("enable.auto.offset.store", "false");
+        config.set("enable.partition.eof", "true");
+        config.set("group.id", &self.group);
+        config
+    }
+}
+
+/// What is wrong with options that are right by themselves.
+pub(super) fn check(table: &Table) -> Vec<(String, String)> {
+    let mut problems = Vec::new();
+    if let Err(problem) = Start::of(table) {
+        problems.push(problem);
+    }
+    for name in table.options.keys() {
+        let Some(setting) = name.strip_prefix("kafka.") else {
+            continue;
+        };
+        if OURS.contains(&setting) {
+            let message = format!("`{setting}` cannot be chosen: what Tidemark promises needs it");
+            problems.push((name.clone(), message));
+        } else if PASSED_ON.contains(&setting) || setting == "group.id" {
+            let message = format!("`{name}` is the option `{setting}`: write it without `kafka.`");
+            problems.push((name.clone(), message));
+        }
+    }
+    if table.option("csv.header") == Some("true") {
+        let message = "a topic has no line of names: its columns come in the declared order";
+        problems.push(("csv.header".to_owned(), message.to_owned()));
+    }
+    problems
+}
+
+/// Settings that librdkafka does not take.
+pub(super) fn refused(error: &KafkaError) -> ConnectorError {
+    let KafkaError::ClientConfig(_, reason, name, value) = error else {
+        return ConnectorError::permanent(format!("cannot make a Kafka client: {error}"));
+    };
+    let option = if PASSED_ON.contains(&name.as_str()) {
+        name.clone()
+    } else {
+        format!("kafka.{name}")
+    };
+    ConnectorError::hinted(
+        format!("librdkafka does not take `{value}` for `{name}`: {reason}"),
+        format!("correct the option '{option}'"),
+    )
+}

@@ -1,0 +1,162 @@
+//! A topic as a source: its partitions, where they begin, and consumers for them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ask::{Asker, When, number};
+use super::blocks::Layout;
+use super::consumer::KafkaConsumer;
+use super::settings::Settings;
+use super::start::Start;
+use crate::connector::open::SourceOrigin;
+use crate::connector::{ConnectorError, Consumer, Live, Partition, Reader, Source};
+use crate::format::{Decoder, FormatOptions, Wanted, decoder};
+use crate::types::{Clock, Offset};
+
+/// A topic.
+pub struct KafkaSource {
+    settings: Arc<Settings>,
+    asker: Arc<Asker>,
+    partitions: Vec<Partition>,
+    format: FormatOptions,
+    wanted: Wanted,
+    layout: Arc<Layout>,
+    clock: Clock,
+}
+
+impl KafkaSource {
+    /// Finds the topic's partitions.
+    pub(super) fn open(origin: &SourceOrigin<'_>) -> Result<Self, ConnectorError> {
+        let settings = Arc::new(Settings::new(origin.table)?);
+        let format = origin.format()?;
+        decoder(&format, &origin.wanted)
+            .map_err(|error| ConnectorError::permanent(error.to_string()))?;
+        let asker = Arc::new(Asker::new(&settings)?);
+        let partition = |index: usize| Partition {
+            name: index.to_string(),
+            identity: None,
+            length: None,
+        };
+        let Some(count) = asker.count_partitions()? else {
+            return Err(asker.no_topic());
+        };
+        Ok(Self {
+            partitions: (0..count).map(partition).collect(),
+            layout: Arc::new(Layout::new(&settings.topic, &origin.metadata)),
+            settings,
+            asker,
+            format,
+            wanted: origin.wanted.clone(),
+            clock: origin.clock.clone(),
+        })
+    }
+
+    /// Whether `open` would find the topic, and the first run its beginning.
+    pub(super) fn inspect(origin: &SourceOrigin<'_>) -> Result<(), ConnectorError> {
+        let source = Self::open(origin)?;
+        // What librdkafka says of settings for reading.
+        source.consumer(&[])?;
+        source.beginning().map(drop)
+    }
+
+    fn places(&self, when: When) -> Result<Vec<Option<Offset>>, ConnectorError> {
+        self.asker.places(self.partitions.len(), when)
+    }
+
+    /// Where `when` is in each partition, its end where no record is so young.
+    fn places_or_ends(&self, when: When) -> Result<Vec<Offset>, ConnectorError> {
+        let places = self.places(when)?;
+        let ends = if places.iter().any(Option::is_none) {
+            self.places(When::End)?
+        } else {
+            Vec::new()
+        };
+        let place = |(index, place): (usize, &Option<Offset>)| {
+            place.or_else(|| ends.get(index).copied().flatten())
+        };
+        let places = places.iter().enumerate();
+        Ok(places.map(|all| place(all).unwrap_or_default()).collect())
+    }
+}
+
+impl Source for KafkaSource {
+    fn partitions(&self) -> &[Partition] {
+        &self.partitions
+    }
+
+    fn open(&self, _index: usize, _from: Offset) -> Result<Box<dyn Reader>, ConnectorError> {
+        Err(ConnectorError::permanent(format!(
+            "topic `{}` is read by consumers, not one partition at a time",
+            self.settings.topic
+        )))
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        decoder(&self.format, &self.wanted)
+            .expect("the same decoder was made when the source was opened")
+    }
+
+    fn live(&self) -> Option<&dyn Live> {
+        Some(self)
+    }
+}
+
+impl Live for KafkaSource {
+    fn beginning(&self) -> Result<Vec<Offset>, ConnectorError> {
+        match &self.settings.start {
+            Start::Earliest => self.places_or_ends(When::First),
+            Start::Latest => self.places_or_ends(When::End),
+            Start::Timestamp(time) => self.places_or_ends(When::From(*time)),
+            Start::Offsets(given) => {
+                let count = self.partitions.len();
+                if let Some((partition, _)) = given.range(number(count)..).next() {
+                    return Err(ConnectorError::hinted(
+                        format!(
+                            "'scan.startup.offsets' names partition {partition}, but topic `{}` has {count}",
+                            self.settings.topic
+                        ),
+                        "partitions are counted from 0",
+                    ));
+                }
+                let mut places = self.places_or_ends(When::First)?;
+                for (partition, offset) in given {
+                    let index = usize::try_from(*partition).expect("read as a natural number");
+                    places[index] = Offset(*offset);
+                }
+                Ok(places)
+            }
+        }
+    }
+
+    fn ends(&self) -> Result<Vec<Offset>, ConnectorError> {
+        self.places_or_ends(When::End)
+    }
+
+    fn consumer(&self, from: &[(usize, Offset)]) -> Result<Box<dyn Consumer>, ConnectorError> {
+        let consumer = KafkaConsumer::new(
+            Arc::clone(&self.settings),
+            Arc::clone(&self.asker),
+            Arc::clone(&self.layout),
+            self.clock.clone(),
+            from,
+        );
+        Ok(Box::new(consumer?))
+    }
+
+    fn discovery(&self) -> Duration {
+        self.settings.discovery
+    }
+
+    fn count_partitions(&self) -> Result<usize, ConnectorError> {
+        // Nobody may be there to answer for a while, which is nothing to stop for.
+        let count = self.asker.count_partitions();
+        match count.map_err(|error| ConnectorError::Transient(error.to_string()))? {
+            Some(count) => Ok(count.max(self.partitions.len())),
+            None => Err(self.asker.no_topic()),
+        }
+    }
+
+    fn show_progress(&self, committed: &[(usize, Offset)]) {
+        self.asker.show(committed);
+    }
+}

@@ -1,0 +1,7 @@
+//! The Kafka source against a real broker (`scripts/services up kafka`), and against librdkafka's
+//! mock cluster where brokers have to come and go.
+
+mod contact;
+mod kit;
+mod reading;
+mod refused;

@@ -1,0 +1,351 @@
+//! Which tables this pipeline may keep: a decision about facts, for a start and for `check` alike.
+//! Every difference comes with the statement that would mend it.
+
+use arrow::datatypes::Field;
+
+use super::facts::{Existing, ExistingColumn, Facts};
+use super::kind::{Fit, Kind};
+use super::marks::Lacking;
+use super::plan::Spec;
+use super::quoted;
+use crate::connector::{ConnectorError, Finding};
+
+/// The names that start with this are ours.
+const OWN_PREFIX: &str = "tidemark_";
+
+/// What a start does with a table that it may keep.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    Keep,
+    Create,
+}
+
+/// Why a table cannot be kept, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) message: String,
+    pub(super) hint: String,
+}
+
+impl Refusal {
+    fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+
+    pub(super) fn into_finding(self, table: usize) -> Finding {
+        Finding {
+            table,
+            message: self.message,
+            hint: Some(self.hint),
+        }
+    }
+
+    pub(super) fn into_error(self) -> ConnectorError {
+        ConnectorError::hinted(self.message, self.hint)
+    }
+}
+
+/// Whether the role may keep a mark.
+pub(super) fn own_tables(lacking: &Lacking) -> Option<Refusal> {
+    let (role, what) = (&lacking.role, &lacking.what);
+    (!lacking.nothing).then(|| {
+        Refusal::new(
+            format!("`{role}` may not keep tidemark_marks and tidemark_tables there"),
+            format!(
+                "{what} TO {}, or name a schema of its own: ?options=-csearch_path%3Dname",
+                quoted(role)
+            ),
+        )
+    })
+}
+
+/// Whether this pipeline may keep the table, given what is there; else everything against it.
+pub(super) fn admit(spec: &Spec, facts: &Facts) -> Result<Admission, Vec<Refusal>> {
+    let target = &spec.target;
+    let name = target.to_string();
+    let one = |message: String, hint: String| Err(vec![Refusal::new(message, hint)]);
+    if target.name.starts_with(OWN_PREFIX) {
+        return one(
+            format!("the table name `{}` is reserved", target.name),
+            "choose another one with `table`".to_owned(),
+        );
+    }
+    if !facts.schema_exists {
+        return one(
+            format!("there is no schema `{}`", target.schema),
+            format!(
+                "CREATE SCHEMA {}, or change `table`",
+                quoted(&target.schema)
+            ),
+        );
+    }
+    if let (Some(keeper), false) = (&facts.keeper, facts.kept_by_us) {
+        return one(
+            format!("table `{name}` is kept by pipeline `{keeper}`"),
+            "choose another name with `table`, or another database with `url`".to_owned(),
+        );
+    }
+    match &facts.existing {
+        None if facts.has_mark && facts.kept_by_us => one(
+            format!("table `{name}` is gone, but the mark says that its rows are there"),
+            "start over with --fresh".to_owned(),
+        ),
+        _ if facts.has_mark && !facts.kept_by_us => one(
+            format!(
+                "table `{name}` is new to this pipeline, which has already published without it"
+            ),
+            "start over with --fresh, or keep the new table under another `pipeline.name`"
+                .to_owned(),
+        ),
+        None if !facts.may_create => one(
+            format!("`{}` may not make the table `{name}`", facts.role),
+            format!(
+                "GRANT CREATE ON SCHEMA {} TO {}, or make the table: {}",
+                quoted(&target.schema),
+                quoted(&facts.role),
+                spec.create_table()
+            ),
+        ),
+        None => Ok(Admission::Create),
+        Some(existing) => {
+            let refusals = differences(spec, existing, &facts.role);
+            if !refusals.is_empty() {
+                return Err(refusals);
+            }
+            if existing.has_rows && !facts.has_mark {
+                return one(
+                    format!("table `{name}` holds rows that no mark accounts for"),
+                    format!(
+                        "empty it (TRUNCATE {}), or choose another name with `table`",
+                        target.sql()
+                    ),
+                );
+            }
+            Ok(Admission::Keep)
+        }
+    }
+}
+
+/// Everything that keeps rows from being written as they are.
+pub(super) fn differences(spec: &Spec, existing: &Existing, role: &str) -> Vec<Refusal> {
+    let (name, sql) = (spec.target.to_string(), spec.target.sql());
+    if !existing.is_table() {
+        let what = match existing.kind.as_str() {
+            "v" => "a view",
+            "m" => "a materialized view",
+            "f" => "a foreign table",
+            _ => "not a table",
+        };
+        let hint = "choose another name with `table`";
+        return vec![Refusal::new(format!("`{name}` is {what}"), hint)];
+    }
+    let mut found = Vec::new();
+    let mut refuse = |what: String, hint: String| {
+        found.push(Refusal::new(format!("table `{name}` {what}"), hint));
+    };
+    match existing.persistence.as_str() {
+        "u" => refuse(
+            "is unlogged: a crash of the database empties it, but not its mark".to_owned(),
+            format!("ALTER TABLE {sql} SET LOGGED"),
+        ),
+        "t" => refuse(
+            "is temporary".to_owned(),
+            "choose another name with `table`".to_owned(),
+        ),
+        _ => {}
+    }
+    let needed: &[&str] = if spec.table.key.is_empty() {
+        &["INSERT", "SELECT"]
+    } else {
+        &["INSERT", "SELECT", "UPDATE", "DELETE"]
+    };
+    let lacking = existing.lacking.iter().map(String::as_str);
+    let lacking: Vec<&str> = lacking.filter(|p| needed.contains(p)).collect();
+    if !lacking.is_empty() {
+        let lacking = lacking.join(", ");
+        refuse(
+            format!("does not grant {lacking} to `{role}`"),
+            format!("GRANT {lacking} ON {sql} TO {}", quoted(role)),
+        );
+    }
+    if existing.row_security {
+        refuse(
+            format!("shows `{role}` only the rows that its policies allow"),
+            format!(
+                "ALTER ROLE {} BYPASSRLS, or connect as its owner",
+                quoted(role)
+            ),
+        );
+    }
+    for (at, field) in spec.table.schema.fields().iter().enumerate() {
+        column_fits(spec, at, field, existing.column(field.name()), &mut refuse);
+    }
+    for there in &existing.columns {
+        let declared = spec.table.schema.field_with_name(&there.name).is_ok();
+        if !declared && there.not_null && !there.has_default && !there.generated {
+            let column = quoted(&there.name);
+            refuse(
+                format!(
+                    "has a column `{}` that must not be NULL and is not declared",
+                    there.name
+                ),
+                format!("ALTER TABLE {sql} ALTER COLUMN {column} DROP NOT NULL"),
+            );
+        }
+    }
+    key_fits(spec, existing, &mut refuse);
+    found
+}
+
+/// Whether the column of this name takes what is written to it.
+fn column_fits(
+    spec: &Spec,
+    at: usize,
+    field: &Field,
+    there: Option<&ExistingColumn>,
+    refuse: &mut impl FnMut(String, String),
+) {
+    let (kind, name) = (&spec.kinds[at], field.name());
+    let alter = format!("ALTER TABLE {}", spec.target.sql());
+    let column = quoted(name);
+    let Some(there) = there else {
+        return refuse(
+            format!("has no column `{name}`"),
+            format!("{alter} ADD COLUMN {column} {}", kind.declared()),
+        );
+    };
+    if !there.built_in || fit_of(kind, there) == Fit::No {
+        let declared = kind.declared();
+        return refuse(
+            format!(
+                "has column `{name}` as {}, but {declared} is needed",
+                there.declared
+            ),
+            format!("{alter} ALTER COLUMN {column} TYPE {declared} USING {column}::{declared}"),
+        );
+    }
+    if there.generated {
+        refuse(
+            format!("computes column `{name}` itself"),
+            format!("{alter} ALTER COLUMN {column} DROP EXPRESSION"),
+        );
+    }
+    if there.identity_always {
+        refuse(
+            format!("numbers column `{name}` itself"),
+            format!("{alter} ALTER COLUMN {column} SET GENERATED BY DEFAULT"),
+        );
+    }
+    if there.not_null && field.is_nullable() && !spec.table.key.contains(&at) {
+        refuse(
+            format!("has column `{name}` as NOT NULL, but NULL may be written to it"),
+            format!("{alter} ALTER COLUMN {column} DROP NOT NULL"),
+        );
+    }
+    if let (Some(collation), true) = (&there.loose_collation, spec.table.key.contains(&at)) {
+        refuse(
+            format!("takes different keys for the same, by the collation \"{collation}\""),
+            format!("{alter} ALTER COLUMN {column} TYPE text COLLATE \"C\""),
+        );
+    }
+}
+
+/// How a column of a table that is there takes values.
+pub(super) fn fit_of(kind: &Kind, there: &ExistingColumn) -> Fit {
+    kind.fit(&there.kind, there.modifier)
+}
+
+/// A keyed table needs exactly its key to be unique; an append table must not have a key that
+/// would turn a second equal row into an error.
+fn key_fits(spec: &Spec, existing: &Existing, refuse: &mut impl FnMut(String, String)) {
+    let sql = spec.target.sql();
+    if spec.table.key.is_empty() {
+        return append_fits(spec, existing, refuse);
+    }
+    let mut key: Vec<Option<String>> = Vec::new();
+    key.extend(
+        spec.table
+            .key_names()
+            .into_iter()
+            .map(|name| Some(name.to_owned())),
+    );
+    let written = spec.table.key_names().join(", ");
+    let quoted_key: Vec<String> = spec.table.key_names().into_iter().map(quoted).collect();
+    let quoted_key = quoted_key.join(", ");
+    key.sort();
+    let same = |columns: &[Option<String>]| {
+        let mut columns = columns.to_vec();
+        columns.sort();
+        columns == key
+    };
+    let of_key: Vec<_> = existing
+        .unique
+        .iter()
+        .filter(|u| same(&u.columns))
+        .collect();
+    if of_key.iter().any(|unique| unique.immediate) {
+        return;
+    }
+    if let Some(unique) = of_key.first() {
+        return refuse(
+            format!("has a deferrable key ({written}), by which no row can be replaced"),
+            format!(
+                "{}; ALTER TABLE {sql} ADD UNIQUE ({quoted_key})",
+                drop_unique(&sql, &unique.name)
+            ),
+        );
+    }
+    match existing.unique.iter().find(|unique| unique.primary) {
+        Some(primary) => refuse(
+            format!(
+                "has PRIMARY KEY ({}); PRIMARY KEY ({written}) is declared",
+                columns_of(&primary.columns)
+            ),
+            format!("change the declaration, or ALTER TABLE {sql} ADD UNIQUE ({quoted_key})"),
+        ),
+        None => refuse(
+            format!("has no key; PRIMARY KEY ({written}) is declared"),
+            format!("ALTER TABLE {sql} ADD PRIMARY KEY ({quoted_key})"),
+        ),
+    }
+}
+
+/// No unique index may be over columns that are all filled: a second equal row would be refused.
+fn append_fits(spec: &Spec, existing: &Existing, refuse: &mut impl FnMut(String, String)) {
+    let sql = spec.target.sql();
+    let filled = |name: &Option<String>| {
+        let name = name.as_deref().unwrap_or_default();
+        spec.table.schema.field_with_name(name).is_ok()
+    };
+    let unique = existing
+        .unique
+        .iter()
+        .find(|u| u.columns.iter().all(filled));
+    if let Some(unique) = unique {
+        refuse(
+            format!(
+                "has the key ({}), but the declaration has no PRIMARY KEY",
+                columns_of(&unique.columns)
+            ),
+            format!(
+                "declare it, or drop it there: {}",
+                drop_unique(&sql, &unique.name)
+            ),
+        );
+    }
+}
+
+/// Column names for people.
+fn columns_of(columns: &[Option<String>]) -> String {
+    let names = columns.iter().map(|name| name.as_deref().unwrap_or(".."));
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// `name` comes from `regclass`, quoted and with a schema where that is needed.
+fn drop_unique(table: &str, name: &str) -> String {
+    let bare = name.rsplit_once('.').map_or(name, |(_, bare)| bare);
+    format!("ALTER TABLE {table} DROP CONSTRAINT {bare}")
+}

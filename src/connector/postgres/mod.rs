@@ -1,0 +1,150 @@
+//! `connector = 'postgres'`: keeps tables in a PostgreSQL database, exactly once.
+//!
+//! ```text
+//!   BEGIN; UPDATE tidemark_marks SET epoch, mark WHERE pipeline AND incarnation    one row, or fenced
+//!   DELETE .. USING unnest; INSERT .. SELECT FROM unnest ON CONFLICT; COPY         every table
+//!   SELECT 1; COMMIT
+//! ```
+//!
+//! All tables that one pipeline keeps in one database move by this one transaction, together with
+//! the mark. The mark's UPDATE comes first: it holds the row until the end, so whoever takes over
+//! waits for this commit and sees it, or is first and makes this match no row.
+//!
+//! A commit is not waited for on the server's disk. A crash of the server may lose the last epochs,
+//! rows and mark together; `make_durable` is the line below which none can be lost.
+//!
+//! ```text
+//!   connected ──error──▶ rolled back, same connection
+//!       │
+//!    connection lost ──▶ was the epoch applied? ──next publish: confirm──▶ mark at it: applied
+//!                                                                          mark before it: write it
+//!                                                                          mark further back: rewound
+//!                                                                          no row: fenced
+//! ```
+
+mod address;
+mod admit;
+mod column;
+mod destination;
+mod empty;
+mod error;
+mod facts;
+mod json;
+mod kind;
+mod marks;
+mod numeric;
+mod options;
+mod plan;
+mod rows;
+mod secrets;
+mod session;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod write;
+
+pub use destination::Postgres;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::Field;
+
+use self::column::Column;
+use self::kind::Kind;
+use super::RefusedValues;
+use super::catalog::{Connector, Guarantee, SinkEntry};
+use super::open::OpenSink;
+use super::option::{Absent, ConnectorOption, Side, ValueKind};
+
+const fn option(
+    name: &'static str,
+    help: &'static str,
+    default: Absent,
+    kind: ValueKind,
+) -> ConnectorOption {
+    ConnectorOption {
+        name,
+        help,
+        default,
+        side: Side::Sink,
+        kind,
+    }
+}
+
+/// Keeps tables in a PostgreSQL database.
+pub(super) const CONNECTOR: Connector = Connector {
+    name: "postgres",
+    help: "tables in a PostgreSQL database, made if they are missing",
+    options: &[
+        option(
+            "url",
+            "the database, as in postgres://user@host/database; '${DATABASE_URL}' keeps it out of the file",
+            Absent::Required,
+            ValueKind::Text,
+        ),
+        option(
+            "table",
+            "the name of the table there, or schema.name",
+            Absent::Means("the table's name here"),
+            ValueKind::Text,
+        ),
+        option(
+            "indexes",
+            "indexes to make: columns with commas, indexes with semicolons between",
+            Absent::Means("the primary key's"),
+            ValueKind::Text,
+        ),
+        option(
+            "fillfactor",
+            "how full a table's pages are made, in percent from 10 to 100, if it is made",
+            Absent::Means("70 for a table whose rows are replaced, else 100"),
+            ValueKind::Positive,
+        ),
+        option(
+            "statement.timeout",
+            "a statement that takes longer is given up, and the epoch written again",
+            Absent::Means("60s"),
+            ValueKind::Length,
+        ),
+        option(
+            "lock.timeout",
+            "as statement.timeout, for waiting for a lock",
+            Absent::Means("10s"),
+            ValueKind::Length,
+        ),
+        option(
+            "sslmode",
+            "how the connection is encrypted, as in libpq",
+            Absent::Means("what `url` says, else prefer"),
+            ValueKind::OneOf(address::SSL_MODES),
+        ),
+        option(
+            "sslrootcert",
+            "the file with the certificate of the authority that signed the server's",
+            Absent::Means("what `url` says, else the system's authorities"),
+            ValueKind::Text,
+        ),
+    ],
+    source: None,
+    sink: Some(SinkEntry {
+        guarantee: Guarantee::ExactlyOnce,
+        keyed: true,
+        takes_format: false,
+        refused,
+        open: OpenSink {
+            database: |table, _| options::database(table),
+            open: |origin| Ok(Box::new(Postgres::from_origin(&origin)?)),
+        },
+    }),
+};
+
+/// Which rows of a column PostgreSQL cannot hold.
+fn refused(field: &Field, array: &ArrayRef) -> Option<RefusedValues> {
+    let kind = Kind::of(field)?;
+    let (rows, reason) = Column::new(&kind, field, array).refused()?;
+    Some(RefusedValues { rows, reason })
+}
+
+/// A name as SQL: any character may stand in it.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

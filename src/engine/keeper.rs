@@ -1,0 +1,282 @@
+//! The thread that keeps snapshots: asks for them, writes their parts, publishes them.
+//!
+//! ```text
+//!   due ──▶ want a cut ──▶ an epoch closes with it ──┬─▶ parts, from every operator and worker
+//!                                                    ├─▶ facts: where everything stood
+//!                                                    └─▶ every destination durable at or past it
+//!                                       all three ──▶ manifest, then forget older snapshots
+//! ```
+//!
+//! A snapshot may be used only if every destination holds its epoch, so it is published only
+//! then. A disk that is full does not end the run: the last good snapshot stays, and it is said.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use tracing::{debug, warn};
+
+use super::committer::CrashPoint;
+use super::threads::spawn_named;
+use crate::dataflow::outcome::Shared;
+use crate::dataflow::state::{Part, StateError, Vault};
+use crate::durability::{Facts, Manifest, PartFile, Snapshots, StoreError};
+use crate::types::{Clock, Epoch, SourceMark};
+
+/// What may wait for the thread: more than any run has operators times workers.
+const WORDS: usize = 1 << 14;
+
+/// The next snapshot comes no sooner than this many times as long as the last one took.
+const REST: u32 = 10;
+
+/// What the thread is told.
+pub enum Word {
+    /// The state of an operator on a worker.
+    Part(Part),
+    /// Where everything stood.
+    Facts(Facts),
+    /// A destination holds every epoch up to this one, whatever happens to it.
+    Durable { destination: usize, epoch: Epoch },
+}
+
+/// What a run's snapshots are made of.
+#[derive(Clone, Debug)]
+pub struct KeeperSpec {
+    /// The plan.
+    pub fingerprint: String,
+    /// The life of the pipeline.
+    pub life: u64,
+    /// How many parts a snapshot has: operators times workers.
+    pub parts: usize,
+    /// How many destinations there are.
+    pub destinations: usize,
+    /// How often a snapshot is taken.
+    pub interval: Duration,
+}
+
+/// The run's end of the keeper: where state goes and comes from.
+pub struct Keeper {
+    snapshots: Arc<Snapshots>,
+    /// What this run begins with.
+    begin: Option<Manifest>,
+    words: Mutex<Option<SyncSender<Word>>>,
+    /// Parts that were read, by operator: every worker asks for them.
+    read: Mutex<BTreeMap<String, Arc<Vec<RecordBatch>>>>,
+    /// How many workers have asked for all they want.
+    restored: AtomicUsize,
+}
+
+impl Keeper {
+    /// Starts the thread. The run begins with `begin`.
+    pub fn start(
+        snapshots: Snapshots,
+        begin: Option<Manifest>,
+        spec: KeeperSpec,
+        crash: &Arc<CrashPoint>,
+        (shared, clock): (&Arc<Shared>, &Clock),
+    ) -> (Arc<Self>, JoinHandle<()>) {
+        let (sender, words) = sync_channel(WORDS);
+        let snapshots = Arc::new(snapshots);
+        let mut thread = Thread {
+            snapshots: Arc::clone(&snapshots),
+            crash: Arc::clone(crash),
+            durable: vec![Epoch(0); spec.destinations],
+            spec,
+            shared: Arc::clone(shared),
+            clock: clock.clone(),
+            pending: BTreeMap::new(),
+            asked: false,
+            due: Duration::ZERO,
+            given_up: Epoch(0),
+            last: BTreeMap::new(),
+        };
+        let handle = spawn_named("snapshots", move || thread.run(&words));
+        let keeper = Self {
+            snapshots,
+            begin,
+            words: Mutex::new(Some(sender)),
+            read: Mutex::default(),
+            restored: AtomicUsize::new(0),
+        };
+        (Arc::new(keeper), handle)
+    }
+
+    /// Tells the thread.
+    pub fn tell(&self, word: Word) {
+        let words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(words) = &*words {
+            // A thread that is gone has said why.
+            let _ = words.send(word);
+        }
+    }
+
+    /// Nothing more will be told: the thread ends.
+    pub fn close(&self) {
+        self.words
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+    }
+
+    /// One of `workers` has what it wants; when all have, what was read is forgotten.
+    pub fn restored(&self, workers: usize) {
+        if self.restored.fetch_add(1, Ordering::SeqCst) + 1 == workers {
+            let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+            read.clear();
+        }
+    }
+}
+
+impl Vault for Keeper {
+    fn saved(&self, operator: &str) -> Result<Arc<Vec<RecordBatch>>, StateError> {
+        let Some(manifest) = &self.begin else {
+            return Ok(Arc::default());
+        };
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(batches) = read.get(operator) {
+            return Ok(Arc::clone(batches));
+        }
+        let batches = Arc::new(self.snapshots.state(manifest, operator)?);
+        read.insert(operator.to_owned(), Arc::clone(&batches));
+        Ok(batches)
+    }
+
+    fn save(&self, part: Part) {
+        self.tell(Word::Part(part));
+    }
+}
+
+struct Thread {
+    snapshots: Arc<Snapshots>,
+    crash: Arc<CrashPoint>,
+    spec: KeeperSpec,
+    shared: Arc<Shared>,
+    clock: Clock,
+    /// Up to where each destination is durable.
+    durable: Vec<Epoch>,
+    pending: BTreeMap<Epoch, Pending>,
+    /// A cut was asked for and has not come yet.
+    asked: bool,
+    due: Duration,
+    /// A snapshot up to here could not be written: what still comes of it is not wanted.
+    given_up: Epoch,
+    /// Where the sources stood in the last one.
+    last: BTreeMap<String, SourceMark>,
+}
+
+/// A snapshot on its way.
+struct Pending {
+    begun: Duration,
+    parts: Vec<PartFile>,
+    /// Which have come, with or without rows.
+    seen: BTreeSet<(String, usize)>,
+    facts: Option<Facts>,
+}
+
+impl Thread {
+    fn run(&mut self, words: &Receiver<Word>) {
+        self.due = self.clock.elapsed() + self.spec.interval;
+        loop {
+            let wait = self.due.saturating_sub(self.clock.elapsed());
+            match words.recv_timeout(wait.max(Duration::from_millis(1))) {
+                Ok(word) => {
+                    if let Err(error) = self.hear(word) {
+                        warn!(%error, "could not write a snapshot; the last good one stays");
+                        let newest = self.pending.keys().next_back();
+                        self.given_up = newest.copied().unwrap_or_default().max(self.given_up);
+                        self.pending.clear();
+                        self.rest(Duration::ZERO);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.ask(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Never two at once.
+    fn ask(&mut self) {
+        if !self.asked && self.pending.is_empty() {
+            self.asked = true;
+            self.shared.want_cut();
+        }
+        self.due = self.clock.elapsed() + self.spec.interval;
+    }
+
+    fn rest(&mut self, took: Duration) {
+        self.asked = false;
+        self.due = self.clock.elapsed() + self.spec.interval.max(took * REST);
+    }
+
+    fn hear(&mut self, word: Word) -> Result<(), StoreError> {
+        match word {
+            Word::Part(part) if part.epoch <= self.given_up => {}
+            Word::Facts(facts) if facts.epoch <= self.given_up => {}
+            Word::Part(part) => {
+                let who = (part.operator.as_str(), part.worker);
+                self.pending(part.epoch);
+                let mut written = Ok(None);
+                self.crash.pass(|| {
+                    written = self.snapshots.write_part(part.epoch, who, &part.batches);
+                });
+                let written = written?;
+                let pending = self.pending(part.epoch);
+                pending.parts.extend(written);
+                pending.seen.insert((part.operator, part.worker));
+            }
+            Word::Facts(facts) => {
+                let epoch = facts.epoch;
+                self.pending(epoch).facts = Some(facts);
+            }
+            Word::Durable { destination, epoch } => {
+                let durable = &mut self.durable[destination];
+                *durable = epoch.max(*durable);
+            }
+        }
+        self.publish()
+    }
+
+    fn pending(&mut self, epoch: Epoch) -> &mut Pending {
+        let begun = self.clock.elapsed();
+        self.pending.entry(epoch).or_insert_with(|| Pending {
+            begun,
+            parts: Vec::new(),
+            seen: BTreeSet::new(),
+            facts: None,
+        })
+    }
+
+    fn publish(&mut self) -> Result<(), StoreError> {
+        let durable = self.durable.iter().min().copied().unwrap_or(Epoch(0));
+        let whole = |(epoch, pending): &(&Epoch, &Pending)| {
+            pending.seen.len() == self.spec.parts && pending.facts.is_some() && **epoch <= durable
+        };
+        let Some(epoch) = self.pending.iter().rfind(whole).map(|(&epoch, _)| epoch) else {
+            return Ok(());
+        };
+        let later = self.pending.split_off(&epoch.next());
+        let pending = std::mem::replace(&mut self.pending, later).remove(&epoch);
+        let pending = pending.expect("it was found just now");
+        let took = self.clock.elapsed().saturating_sub(pending.begun);
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let KeeperSpec {
+            fingerprint, life, ..
+        } = self.spec.clone();
+        let facts = pending.facts.expect("it is whole");
+        let manifest = Manifest::new(fingerprint, life, facts, pending.parts, took_ms);
+        let mut published = Ok(());
+        self.crash
+            .pass(|| published = self.snapshots.publish(&manifest));
+        published?;
+        debug!(%epoch, rows = manifest.rows(), bytes = manifest.bytes(), took_ms, "snapshot");
+        // The one before is kept too.
+        let before = std::mem::replace(&mut self.last, manifest.facts.sources);
+        self.shared.keeps(before);
+        self.rest(took);
+        Ok(())
+    }
+}
