@@ -55,7 +55,7 @@ pub struct SourceFacts {
     /// Where each partition began in this run.
     pub from: Vec<Offset>,
     /// How far the replay goes in each.
-    pub replay_to: Vec<Offset>,
+    pub replay_to: Vec<Option<Offset>>,
     /// Where each ends, as far as is known now.
     pub ends: Vec<Option<Offset>>,
     /// Where each is.
@@ -64,6 +64,8 @@ pub struct SourceFacts {
     pub watermark: Watermark,
     /// What became of its records, by INSERT, over all processes.
     pub fates: BTreeMap<usize, Fates>,
+    /// The same of those that are not read again: they are in the snapshot that this run began with.
+    pub before: BTreeMap<usize, Fates>,
     /// Decoded bytes that wait for a worker.
     pub queued: usize,
     /// When a record last came.
@@ -125,6 +127,12 @@ impl Board {
         self.watched.load(Ordering::Relaxed)
     }
 
+    /// Whether the run is over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.lock().ended
+    }
+
     /// Writes on it.
     pub fn write(&self, write: impl FnOnce(&mut Facts)) {
         write(&mut self.lock());
@@ -182,9 +190,11 @@ impl SourceFacts {
             self.marks.insert(index, mark.clone());
         }
         for (&insert, &fates) in positions.fates(table) {
+            let mut all = self.before.get(&insert).copied().unwrap_or_default();
+            all += fates;
             let known = self.fates.entry(insert).or_default();
-            if fates.read() >= known.read() {
-                *known = fates;
+            if all.read() >= known.read() {
+                *known = all;
             }
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
+use super::meter::Tally;
 use crate::connector::{ConnectorError, Destination};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::publish::{Job, Receipt};
@@ -64,19 +65,21 @@ pub fn commit(
     clock: &Clock,
     (mut last, durable): (Epoch, impl Fn(Epoch)),
 ) {
+    let mut tally = Tally::new(shared, clock, name);
     while let Ok(job) = jobs.recv() {
         // Whatever made the run fail may be why this epoch looks complete.
         if shared.has_failed() {
             break;
         }
+        tally.begin(job.mark.epoch);
         let mut outcome = Ok(());
         crash.pass(|| {
-            outcome = patiently(name, shared, clock, || {
+            outcome = patiently(name, shared, &tally, clock, || {
                 destination.publish(&job.mark, &job.changes)
             });
         });
         if outcome.is_ok() && job.cut {
-            outcome = patiently(name, shared, clock, || destination.make_durable());
+            outcome = patiently(name, shared, &tally, clock, || destination.make_durable());
             if outcome.is_ok() {
                 durable(job.mark.epoch);
             }
@@ -85,6 +88,7 @@ pub fn commit(
             Ok(()) => {
                 debug!(epoch = %job.mark.epoch, destination = name, "published");
                 shared.published();
+                tally.done(&job);
                 receipt.committed(job.mark.epoch);
                 last = job.mark.epoch;
             }
@@ -106,6 +110,7 @@ pub fn commit(
 fn patiently(
     name: &str,
     shared: &Shared,
+    tally: &Tally<'_>,
     clock: &Clock,
     mut publish: impl FnMut() -> Result<(), ConnectorError>,
 ) -> Result<(), ConnectorError> {
@@ -117,11 +122,13 @@ fn patiently(
         let Err(ConnectorError::Transient(cause)) = outcome else {
             if let (Some(since), Ok(())) = (away, &outcome) {
                 let after = now.saturating_sub(since);
+                tally.back();
                 info!(destination = name, ?after, "it is back; nothing is lost");
             }
             return outcome;
         };
         if away.is_none() {
+            tally.away(&cause);
             warn!(destination = name, cause, "it is away: waiting for it");
         }
         let since = *away.get_or_insert(now);

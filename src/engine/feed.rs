@@ -38,6 +38,9 @@ pub trait Reading: Send + Sync {
 
     /// No more will be taken: the reading threads end.
     fn close(&self);
+
+    /// How many bytes are decoded and wait for their workers.
+    fn queued_bytes(&self) -> usize;
 }
 
 /// A source that ends, with its partitions dealt out to workers.
@@ -260,6 +263,12 @@ impl Reading for Feed {
 
     fn set_waker(&self, thread: usize, waker: SyncActivator) {
         self.lock().wakers[thread] = Some(waker);
+    }
+
+    fn queued_bytes(&self) -> usize {
+        let state = self.lock();
+        let waiting = state.inboxes.iter().flatten();
+        waiting.map(|(_, arrival)| arrival.bytes()).sum()
     }
 
     fn close(&self) {

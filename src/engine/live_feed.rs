@@ -331,6 +331,10 @@ impl Reading for LiveFeed {
         self.lanes[thread].lock().waker = Some(waker);
     }
 
+    fn queued_bytes(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.lock().bytes).sum()
+    }
+
     fn close(&self) {
         for lane in &self.lanes {
             let mut state = lane.lock();

@@ -4,24 +4,25 @@
 //! |---|---|
 //! | `Meter`, one per worker | that it turns, what its operators hold, how far event time is |
 //! | `Tally`, one per destination | what is being committed and was, how old its records were |
-//! | `watch_ends`, one thread per source that goes on | where its partitions end now |
+//! | `announce`, at the start | who there is; then a thread per topic: where its partitions end |
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use super::feed::Reading;
-use crate::connector::{Source, TableChanges};
 use arrow::array::RecordBatch;
 
-use crate::dataflow::board::{DestinationFacts, WorkerFacts};
+use super::feed::Reading;
+use super::threads::spawn_named;
+use crate::connector::{Source, TableChanges};
+use crate::dataflow::board::{DestinationFacts, SourceFacts, TableFacts, WorkerFacts};
 use crate::dataflow::outcome::Shared;
 use crate::dataflow::publish::Job;
 use crate::dataflow::state::State;
 use crate::dataflow::tide::Tide;
 use crate::metrics;
-use crate::plan::TableId;
-use crate::types::{Clock, Epoch};
+use crate::plan::{Pipeline, TableId};
+use crate::types::{Clock, Epoch, Fates, Mark, Offset, PartitionMark, SourceMark};
 
 /// How often a worker writes on the board.
 const LOOK: Duration = Duration::from_millis(200);
@@ -201,22 +202,81 @@ fn rows(change: &TableChanges) -> (u64, u64) {
     (count(&change.upserts), count(&change.deletes))
 }
 
-/// Asks a source that goes on now and then where its partitions end, until `ended` is closed.
+/// A source as this file needs it.
+pub type Seen = (TableId, Arc<Vec<String>>, Arc<dyn Source>);
+
+/// The run begins: who there is goes on the board. `begins` are the marks of the sources by name,
+/// `replay` the mark that the replay ends at, `destinations` come with their tables and marks.
+pub fn announce(
+    pipeline: &Pipeline,
+    sources: &[Seen],
+    (begins, replay): (&BTreeMap<String, SourceMark>, Option<&Mark>),
+    destinations: &[(String, Vec<TableId>, &Mark)],
+    fates: &[(usize, TableId, Fates)],
+    (shared, clock): (&Arc<Shared>, &Clock),
+) {
+    let offsets = |mark: Option<&SourceMark>, names: &[String]| {
+        let at = |name: &String| mark.and_then(|mark| mark.partitions.get(name));
+        let offset = |name: &String| at(name).map(|at: &PartitionMark| at.offset);
+        names.iter().map(offset).collect::<Vec<_>>()
+    };
+    let source = |(table, names, source): &Seen| {
+        let name = &pipeline.tables[*table].name;
+        let from: Vec<Option<Offset>> = offsets(begins.get(name), names);
+        let replay_to = offsets(replay.and_then(|mark| mark.sources.get(name)), names);
+        let lengths = source.partitions().iter().map(|known| known.length);
+        let base = fates.iter().filter(|(_, of, _)| of == table);
+        let facts = SourceFacts {
+            names: Arc::clone(names),
+            from: from.into_iter().map(Option::unwrap_or_default).collect(),
+            replay_to,
+            ends: lengths.map(|length| length.map(Offset)).collect(),
+            before: base.map(|&(insert, _, fates)| (insert, fates)).collect(),
+            ..SourceFacts::default()
+        };
+        (*table, facts)
+    };
+    let destination = |(name, tables, mark): &(String, Vec<TableId>, &Mark)| DestinationFacts {
+        name: name.clone(),
+        committed: mark.epoch,
+        tables: tables
+            .iter()
+            .map(|&table| TableFacts {
+                table,
+                name: pipeline.tables[table].name.clone(),
+                ..TableFacts::default()
+            })
+            .collect(),
+        ..DestinationFacts::default()
+    };
+    shared.board.write(|facts| {
+        facts.clock = Some(clock.clone());
+        facts.sources = sources.iter().map(source).collect();
+        facts.destinations = destinations.iter().map(destination).collect();
+        facts.replay_to = replay.map_or(Epoch(0), |mark| mark.epoch);
+        let generations = destinations.iter().map(|(_, _, mark)| mark.generation);
+        facts.generation = generations.max().unwrap_or(0);
+    });
+    let goes_on = |(_, _, source): &&Seen| source.live().is_some() && shared.board.is_watched();
+    for (table, _, source) in sources.iter().filter(goes_on) {
+        let (table, source) = (*table, Arc::clone(source));
+        let (shared, clock) = (Arc::clone(shared), clock.clone());
+        spawn_named("ends", move || watch_ends(table, &*source, &shared, &clock));
+    }
+}
+
+/// Asks a source that goes on now and then where its partitions end, until the run has ended.
 /// Who cannot say it now is asked again later: reading is what waits for a broker, not this.
-pub fn watch_ends(table: TableId, source: &dyn Source, shared: &Shared, ended: &Receiver<()>) {
+fn watch_ends(table: TableId, source: &dyn Source, shared: &Shared, clock: &Clock) {
     let Some(live) = source.live() else { return };
-    loop {
-        if shared.board.is_watched()
-            && let Ok(ends) = live.ends()
-        {
+    while !shared.board.is_over() {
+        if let Ok(ends) = live.ends() {
             shared.board.write(|facts| {
                 if let Some(known) = facts.sources.get_mut(&table) {
                     known.ends = ends.into_iter().map(Some).collect();
                 }
             });
         }
-        if ended.recv_timeout(ENDS) != Err(RecvTimeoutError::Timeout) {
-            return;
-        }
+        clock.wait_until(clock.elapsed() + ENDS);
     }
 }

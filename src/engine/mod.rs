@@ -9,6 +9,7 @@
 //! | `committer` | the thread that writes an epoch's rows and mark |
 //! | `keeper` | the thread that keeps snapshots |
 //! | `reference` | tables that are looked up |
+//! | `meter` | what people may see of all this while it runs |
 //! | `mesh` | several processes that run as one |
 //! | `check` | what would go wrong, found before anything is written |
 
@@ -20,6 +21,7 @@ mod intake;
 mod keeper;
 mod live_feed;
 pub mod mesh;
+mod meter;
 mod reference;
 mod run;
 mod threads;

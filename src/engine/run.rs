@@ -24,6 +24,7 @@ use super::feed::{Feed, Reading};
 use super::intake::Intake;
 use super::keeper::{Keeper, KeeperSpec, Word};
 use super::live_feed::LiveFeed;
+use super::meter::{Seen, announce};
 use super::reference;
 use super::threads::spawn_named;
 use super::worker::{Placed, WorkerPlan, work};
@@ -135,6 +136,14 @@ pub fn run(
             Keeper::start(snapshots, begin, spec, &crash, (shared, &clock))
         })
         .unzip();
+    announce(
+        &pipeline,
+        &sources.iter().map(OpenedSource::seen).collect::<Vec<_>>(),
+        (&start, resume.stops.last()),
+        &seen_destinations(&destinations, &marks),
+        &fates,
+        (shared, &clock),
+    );
     let feed = |source: &OpenedSource| source.feed(&start, crew, queue_bytes, (shared, &clock));
     let feeds: Vec<Arc<dyn Reading>> = sources.iter().map(feed).collect();
     let (lines, committers) = committers(
@@ -183,6 +192,7 @@ pub fn run(
         keeper.close();
     }
     join(keeping, shared);
+    shared.board.write(|facts| facts.ended = true);
     outcome?;
     match shared.failure() {
         Some(failure) => Err(failure),
@@ -561,6 +571,15 @@ fn readers(feeds: &[Arc<dyn Reading>], threads: usize) -> Vec<JoinHandle<()>> {
     all.map(spawn).collect()
 }
 
+fn seen_destinations<'a>(
+    sinks: &[Sink],
+    marks: &'a [Mark],
+) -> Vec<(String, Vec<TableId>, &'a Mark)> {
+    let seen =
+        |(sink, mark): (&Sink, &'a Mark)| (sink.open.name.clone(), sink.tables.clone(), mark);
+    sinks.iter().zip(marks).map(seen).collect()
+}
+
 type Lines = Vec<((String, Vec<TableId>), Line)>;
 
 fn committers(
@@ -696,6 +715,11 @@ impl OpenedSource {
             queue_bytes,
             world,
         ))
+    }
+
+    fn seen(&self) -> Seen {
+        let partitions = Arc::clone(&self.partitions);
+        (self.table, partitions, Arc::clone(&self.source))
     }
 
     fn length(&self) -> Option<u64> {
