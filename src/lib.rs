@@ -13,3 +13,4 @@ pub mod metrics;
 pub mod plan;
 pub mod sql;
 pub mod types;
+pub mod web;
