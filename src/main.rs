@@ -19,6 +19,6 @@ fn end_on_panic() {
     let say = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         say(panic);
-        std::process::exit(1);
+        std::process::exit(101);
     }));
 }

@@ -64,7 +64,7 @@ fn show(arguments: &DemoArgs, database: &Path) -> Result<(), u8> {
     let (send, done) = sync_channel(1);
     let running = Arc::clone(&pipeline);
     let thread = spawn_named("demo", move || {
-        let outcome = crate::engine::run(running, &options, &shared);
+        let outcome = crate::engine::run(&running, &options, &shared);
         // The receiver waits for exactly this.
         let _ = send.send((outcome, shared.is_stopping()));
     });

@@ -1,15 +1,21 @@
 //! The command line: one file per command, one place where text meets a person.
 //!
 //! Results go to standard output, everything else to standard error. Exit codes: 0 done,
-//! 1 it failed while running, 2 the file or the command line is wrong.
+//! 1 it failed while running, 2 the file or the command line is wrong, 75 one of several processes
+//! lost another, 101 a thread panicked.
 
 mod check;
+mod cluster;
 mod demo;
+mod eyes;
 mod file;
+mod hosts;
 mod init;
 mod progress;
 mod run;
 mod say;
+mod supervise;
+mod why;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -33,11 +39,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a pipeline until its input ends
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Say what is wrong with a pipeline, without running it
     Check(FileArgs),
     /// Print the plan of a pipeline
     Explain(FileArgs),
+    /// Say what a pipeline is doing and what each of its tables waits for
+    Why(WhyArgs),
     /// List the connectors, formats and their options
     List,
     /// Run a bundled pipeline with nothing installed and watch its tables move
@@ -87,9 +95,38 @@ struct RunArgs {
     /// How to log
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log: LogFormat,
+    /// Serve the page, /metrics, /healthz and /readyz on this port; 0 picks a free one
+    #[arg(long, value_name = "PORT")]
+    metrics_port: Option<u16>,
+    /// The address to serve them on; nobody is asked for a password
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1",
+        requires = "metrics_port"
+    )]
+    metrics_bind: std::net::IpAddr,
     /// Write the summary of the run as JSON to this file
     #[arg(long, value_name = "PATH")]
     summary: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: cluster::ClusterArgs,
+}
+
+#[derive(Debug, Args)]
+struct WhyArgs {
+    /// The pipeline's file, or where its process serves its metrics: host:port
+    #[arg(value_name = "FILE|ADDRESS")]
+    target: String,
+    /// Override a SET of the file
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    settings: Vec<String>,
+    /// Where snapshots are kept [default: .tidemark beside the pipeline]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Print all that is known, as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -142,6 +179,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Explain(arguments) => check::explain(&arguments),
+        Command::Why(arguments) => why::why(&arguments),
         Command::List => check::list(),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Init(arguments) => init::init(&arguments),

@@ -1,18 +1,23 @@
 //! `run`: a pipeline from start to end, with its progress and its summary.
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing_subscriber::EnvFilter;
 
+use super::cluster::Membership;
+use super::eyes::Eyes;
 use super::progress::Watch;
-use super::{FAILED, LogFormat, RunArgs, WRONG, file, say};
-use crate::dataflow::outcome::Shared;
+use super::supervise::{Program, Supervision};
+use super::{FAILED, LogFormat, RunArgs, WRONG, file, say, supervise};
+use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::source::{AtEnd, Pace};
-use crate::engine::{RunOptions, Summary, check_world};
+use crate::engine::{RunOptions, Summary, check_world, mesh};
 use crate::plan::{Pipeline, Role};
 use crate::sql::SourceText;
 
@@ -23,8 +28,10 @@ pub fn run(arguments: &RunArgs) -> u8 {
         Ok(planned) => planned,
         Err(code) => return code,
     };
-    if !arguments.fresh {
-        // With --fresh the tables that do not fit are about to be emptied.
+    let cluster = &arguments.cluster;
+    if !arguments.fresh && !cluster.member {
+        // With --fresh the tables that do not fit are about to be emptied. A supervisor has looked
+        // before: its processes start again while the world may be away, which is no refusal.
         let problems = check_world(&planned.pipeline, &planned.base);
         if !problems.is_empty() {
             let path = arguments.file.file.display().to_string();
@@ -37,12 +44,101 @@ pub fn run(arguments: &RunArgs) -> u8 {
             );
         }
     }
-    if arguments.fresh && !arguments.yes && !confirmed(&planned.pipeline) {
+    if arguments.fresh && !arguments.yes && !cluster.member && !confirmed(&planned.pipeline) {
         return WRONG;
     }
-    let options = RunOptions {
+    if let (Some(processes), false) = (cluster.processes, cluster.member) {
+        return supervise_processes(arguments, usize::from(processes));
+    }
+    let options = options(arguments, planned.base);
+    let shared = Arc::new(Shared::default());
+    stop_on_signals(&shared);
+    let membership = match cluster.membership(&planned.pipeline.fingerprint, &shared) {
+        Ok(membership) => membership,
+        Err(failure) => {
+            say::failure(&failure);
+            return WRONG;
+        }
+    };
+    let pipeline = &planned.pipeline;
+    let leads = membership
+        .as_ref()
+        .is_none_or(|membership| membership.member.process == 0);
+    let eyes = match open_eyes(arguments, pipeline, &shared, &options) {
+        Ok(eyes) => eyes,
+        Err(failure) => {
+            say::failure(&failure);
+            return FAILED;
+        }
+    };
+    let watch = (!arguments.quiet && leads).then(|| Watch::start(pipeline, &shared));
+    let outcome = match membership {
+        None => crate::engine::run(pipeline, &options, &shared),
+        Some(membership) => one_of_several(membership, pipeline, options, &shared),
+    };
+    if let Some(watch) = watch {
+        watch.end();
+    }
+    if let Some(eyes) = eyes {
+        eyes.end();
+    }
+    match outcome {
+        Ok(_) if !leads => 0,
+        Ok(summary) => {
+            if !arguments.quiet {
+                say::err(&summary_text(pipeline, &summary, shared.is_stopping()));
+            }
+            match &arguments.summary {
+                Some(path) => write_summary(path, pipeline, &summary),
+                None => 0,
+            }
+        }
+        Err(failure) => {
+            say::failure(&failure);
+            if failure.again {
+                mesh::PEER_LOST
+            } else {
+                FAILED
+            }
+        }
+    }
+}
+
+/// With `--metrics-port`, what is served while the pipeline runs.
+fn open_eyes(
+    arguments: &RunArgs,
+    pipeline: &Arc<Pipeline>,
+    shared: &Arc<Shared>,
+    options: &RunOptions,
+) -> Result<Option<Eyes>, Failure> {
+    let Some(port) = arguments.metrics_port else {
+        return Ok(None);
+    };
+    let at = (arguments.metrics_bind, port);
+    let places = (options.base.as_path(), options.state.as_deref());
+    Eyes::open(at, pipeline, shared, places).map(Some)
+}
+
+/// Runs the pipeline together with the other processes.
+fn one_of_several(
+    membership: Membership,
+    pipeline: &Arc<Pipeline>,
+    mut options: RunOptions,
+    shared: &Arc<Shared>,
+) -> Result<Summary, Failure> {
+    let Membership {
+        member,
+        fresh,
+        mut supervisor,
+    } = membership;
+    options.fresh = fresh.unwrap_or(options.fresh);
+    crate::engine::run_as(member, || supervisor.running(), pipeline, &options, shared)
+}
+
+fn options(arguments: &RunArgs, base: PathBuf) -> RunOptions {
+    RunOptions {
         threads: arguments.threads.map(usize::from),
-        base: planned.base,
+        base,
         pace: variable("TIDEMARK_TEST_PACE").map(|seed| Pace::Arrivals { seed }),
         crash_at: variable("TIDEMARK_CRASH_AT"),
         until_caught_up: arguments.until_caught_up,
@@ -53,33 +149,30 @@ pub fn run(arguments: &RunArgs) -> u8 {
         },
         state: arguments.state.clone(),
         fresh: arguments.fresh,
+    }
+}
+
+/// Becomes the supervisor of `processes` others, which are given the same arguments.
+fn supervise_processes(arguments: &RunArgs, processes: usize) -> u8 {
+    let path = match std::env::current_exe() {
+        Ok(path) => path,
+        Err(error) => {
+            say::failure(&Failure::new("could not find this program's own file").because(error));
+            return FAILED;
+        }
     };
-    let shared = Arc::new(Shared::default());
-    stop_on_signals(&shared);
-    let watch = (!arguments.quiet).then(|| Watch::start(&planned.pipeline, &shared));
-    let outcome = crate::engine::run(Arc::clone(&planned.pipeline), &options, &shared);
-    if let Some(watch) = watch {
-        watch.end();
-    }
-    match outcome {
-        Ok(summary) => {
-            if !arguments.quiet {
-                say::err(&summary_text(
-                    &planned.pipeline,
-                    &summary,
-                    shared.is_stopping(),
-                ));
-            }
-            match &arguments.summary {
-                Some(path) => write_summary(path, &planned.pipeline, &summary),
-                None => 0,
-            }
-        }
-        Err(failure) => {
-            say::failure(&failure);
-            FAILED
-        }
-    }
+    let mut given: Vec<OsString> = std::env::args_os().skip(1).collect();
+    given.push("--member".into());
+    supervise::supervise(Supervision {
+        program: Program {
+            path,
+            arguments: given,
+            json: arguments.log == LogFormat::Json,
+        },
+        processes,
+        failures_max: arguments.cluster.failed_starts,
+        fresh: arguments.fresh,
+    })
 }
 
 /// A number from the environment, for tests.
@@ -127,12 +220,15 @@ fn confirmed(pipeline: &Pipeline) -> bool {
 
 /// The first signal stops after the open epoch; the second ends the process.
 pub(super) fn stop_on_signals(shared: &Arc<Shared>) {
+    // Not the wish to stop itself: another process may have had that before the first signal came.
+    let signalled = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        let flag = shared.stop_flag();
         // Order matters: the one registered first sees the flag as the first signal left it.
-        let first = signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&flag));
-        let second = signal_hook::flag::register(signal, flag);
-        if first.is_err() || second.is_err() {
+        let second =
+            signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&signalled));
+        let first = signal_hook::flag::register(signal, Arc::clone(&signalled));
+        let stop = signal_hook::flag::register(signal, shared.stop_flag());
+        if second.is_err() || first.is_err() || stop.is_err() {
             tracing::warn!(signal, "could not listen for the signal");
         }
     }

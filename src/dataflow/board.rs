@@ -29,6 +29,8 @@ pub struct Board {
 /// What stands on it.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
+    /// How often the process has begun.
+    pub run: u64,
     /// The clock of the run: all times here are by it. `None` before the run has begun.
     pub clock: Option<Clock>,
     /// The sources, by table.
@@ -127,10 +129,11 @@ impl Board {
         self.watched.load(Ordering::Relaxed)
     }
 
-    /// Whether the run is over.
+    /// Whether this run, of those that the process began, is not over.
     #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.lock().ended
+    pub fn runs(&self, run: u64) -> bool {
+        let facts = self.lock();
+        facts.run == run && !facts.ended
     }
 
     /// Writes on it.

@@ -54,6 +54,8 @@ pub struct Failure {
     pub causes: Vec<String>,
     /// What to do.
     pub hint: Option<String>,
+    /// Begun again from what is durable, it may go well.
+    pub again: bool,
 }
 
 impl Failure {
@@ -63,7 +65,15 @@ impl Failure {
             message: message.into(),
             causes: Vec::new(),
             hint: None,
+            again: false,
         }
+    }
+
+    /// The same, to be begun again.
+    #[must_use]
+    pub fn again(mut self) -> Self {
+        self.again = true;
+        self
     }
 
     /// The same with a cause.
@@ -144,6 +154,17 @@ impl Shared {
     #[must_use]
     pub fn failure(&self) -> Option<Failure> {
         lock(&self.failure).clone()
+    }
+
+    /// Forgets how the run went so far: it begins again. The wish to stop stays.
+    pub fn begin_again(&self) {
+        self.failed.store(false, Ordering::SeqCst);
+        self.withheld.store(false, Ordering::SeqCst);
+        self.cut.store(false, Ordering::SeqCst);
+        *lock(&self.failure) = None;
+        lock(&self.fates).clear();
+        lock(&self.progress).clear();
+        lock(&self.kept).clear();
     }
 
     /// Asks for a snapshot, at the end of the next epoch.

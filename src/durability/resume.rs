@@ -10,10 +10,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::types::{Epoch, Mark, PartitionMark, SourceMark, Watermark};
 
 /// What to do before going live.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resume {
     /// The epoch that state is there for already: nothing, or a snapshot.
     pub done: Epoch,

@@ -155,7 +155,8 @@ pub fn failed(message: &str, error: ConnectorError) -> Failure {
             .hint("two processes run this pipeline; stop one of them"),
         ConnectorError::Rewound { .. } => failure
             .because(error)
-            .hint("its machine crashed, or a backup was restored; start the pipeline again"),
+            .hint("its machine crashed, or a backup was restored; start the pipeline again")
+            .again(),
         ConnectorError::Permanent { .. } | ConnectorError::Transient(_) => failure.because(error),
     }
 }

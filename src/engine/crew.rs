@@ -12,16 +12,6 @@ pub struct Crew {
 }
 
 impl Crew {
-    /// One process.
-    #[must_use]
-    pub fn alone(threads: usize) -> Self {
-        Self {
-            process: 0,
-            processes: 1,
-            threads,
-        }
-    }
-
     /// How many workers there are in all.
     #[must_use]
     pub fn workers(&self) -> usize {

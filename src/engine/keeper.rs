@@ -18,9 +18,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
 
 use super::committer::CrashPoint;
+use super::mesh::Teller;
 use super::threads::spawn_named;
 use crate::dataflow::outcome::Shared;
 use crate::dataflow::state::{Part, StateError, Vault};
@@ -37,14 +39,24 @@ const REST: u32 = 10;
 pub enum Word {
     /// The state of an operator on a worker.
     Part(Part),
+    /// What another process wrote.
+    Written(Written),
     /// Where everything stood.
     Facts(Facts),
     /// A destination holds every epoch up to this one, whatever happens to it.
     Durable { destination: usize, epoch: Epoch },
 }
 
+/// A part that was written, with or without rows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Written {
+    epoch: Epoch,
+    operator: String,
+    worker: usize,
+    file: Option<PartFile>,
+}
+
 /// What a run's snapshots are made of.
-#[derive(Clone, Debug)]
 pub struct KeeperSpec {
     /// The plan.
     pub fingerprint: String,
@@ -56,6 +68,8 @@ pub struct KeeperSpec {
     pub destinations: usize,
     /// How often a snapshot is taken.
     pub interval: Duration,
+    /// Where this process says what it wrote, if another one leads.
+    pub leader: Option<Teller>,
 }
 
 /// The run's end of the keeper: where state goes and comes from.
@@ -200,7 +214,7 @@ impl Thread {
 
     /// Never two at once.
     fn ask(&mut self) {
-        if !self.asked && self.pending.is_empty() {
+        if self.spec.leader.is_none() && !self.asked && self.pending.is_empty() {
             self.asked = true;
             self.shared.want_cut();
         }
@@ -218,16 +232,24 @@ impl Thread {
             Word::Facts(facts) if facts.epoch <= self.given_up => {}
             Word::Part(part) => {
                 let who = (part.operator.as_str(), part.worker);
-                self.pending(part.epoch);
                 let mut written = Ok(None);
                 self.crash.pass(|| {
                     written = self.snapshots.write_part(part.epoch, who, &part.batches);
                 });
-                let written = written?;
-                let pending = self.pending(part.epoch);
-                pending.parts.extend(written);
-                pending.seen.insert((part.operator, part.worker));
+                let written = Written {
+                    file: written?,
+                    epoch: part.epoch,
+                    worker: part.worker,
+                    operator: part.operator,
+                };
+                match &self.spec.leader {
+                    None => self.written(written),
+                    Some(leader) => {
+                        leader.tell(serde_json::to_vec(&written).expect("it is plain data"));
+                    }
+                }
             }
+            Word::Written(written) => self.written(written),
             Word::Facts(facts) => {
                 let epoch = facts.epoch;
                 self.pending(epoch).facts = Some(facts);
@@ -238,6 +260,12 @@ impl Thread {
             }
         }
         self.publish()
+    }
+
+    fn written(&mut self, written: Written) {
+        let pending = self.pending(written.epoch);
+        pending.parts.extend(written.file);
+        pending.seen.insert((written.operator, written.worker));
     }
 
     fn pending(&mut self, epoch: Epoch) -> &mut Pending {
@@ -263,9 +291,7 @@ impl Thread {
         let pending = pending.expect("it was found just now");
         let took = self.clock.elapsed().saturating_sub(pending.begun);
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let KeeperSpec {
-            fingerprint, life, ..
-        } = self.spec.clone();
+        let (fingerprint, life) = (self.spec.fingerprint.clone(), self.spec.life);
         let facts = pending.facts.expect("it is whole");
         let manifest = Manifest::new(fingerprint, life, facts, pending.parts, took_ms);
         let mut published = Ok(());

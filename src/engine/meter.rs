@@ -6,23 +6,25 @@
 //! | `Tally`, one per destination | what is being committed and was, how old its records were |
 //! | `announce`, at the start | who there is; then a thread per topic: where its partitions end |
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 
 use super::feed::Reading;
+use super::open::{OpenedSource, Sink};
+use super::start::Decision;
 use super::threads::spawn_named;
+use super::worker::PlacedSource;
 use crate::connector::{Source, TableChanges};
-use crate::dataflow::board::{DestinationFacts, SourceFacts, TableFacts, WorkerFacts};
+use crate::dataflow::board::{DestinationFacts, Facts, SourceFacts, TableFacts, WorkerFacts};
 use crate::dataflow::outcome::Shared;
 use crate::dataflow::publish::Job;
 use crate::dataflow::state::State;
 use crate::dataflow::tide::Tide;
 use crate::metrics;
 use crate::plan::{Pipeline, TableId};
-use crate::types::{Clock, Epoch, Fates, Mark, Offset, PartitionMark, SourceMark};
+use crate::types::{Clock, Epoch, Fates, Mark, Offset, SourceMark};
 
 /// How often a worker writes on the board.
 const LOOK: Duration = Duration::from_millis(200);
@@ -202,74 +204,86 @@ fn rows(change: &TableChanges) -> (u64, u64) {
     (count(&change.upserts), count(&change.deletes))
 }
 
-/// A source as this file needs it.
-pub type Seen = (TableId, Arc<Vec<String>>, Arc<dyn Source>);
-
-/// The run begins: who there is goes on the board. `begins` are the marks of the sources by name,
-/// `replay` the mark that the replay ends at, `destinations` come with their tables and marks.
+/// The run begins: who there is goes on the board. A process that does not write knows no sinks.
 pub fn announce(
     pipeline: &Pipeline,
-    sources: &[Seen],
-    (begins, replay): (&BTreeMap<String, SourceMark>, Option<&Mark>),
-    destinations: &[(String, Vec<TableId>, &Mark)],
-    fates: &[(usize, TableId, Fates)],
+    (sources, placed, sinks): (&[OpenedSource], &[PlacedSource], &[Sink]),
+    (decision, fates): (&Decision, &[(usize, TableId, Fates)]),
     (shared, clock): (&Arc<Shared>, &Clock),
 ) {
-    let offsets = |mark: Option<&SourceMark>, names: &[String]| {
-        let at = |name: &String| mark.and_then(|mark| mark.partitions.get(name));
-        let offset = |name: &String| at(name).map(|at: &PartitionMark| at.offset);
-        names.iter().map(offset).collect::<Vec<_>>()
-    };
-    let source = |(table, names, source): &Seen| {
-        let name = &pipeline.tables[*table].name;
-        let from: Vec<Option<Offset>> = offsets(begins.get(name), names);
-        let replay_to = offsets(replay.and_then(|mark| mark.sources.get(name)), names);
-        let lengths = source.partitions().iter().map(|known| known.length);
-        let base = fates.iter().filter(|(_, of, _)| of == table);
+    let replay = decision.resume.stops.last();
+    let source = |(opened, placed): (&OpenedSource, &PlacedSource)| {
+        let names = &placed.partitions;
+        let before = fates.iter().filter(|(_, of, _)| *of == opened.table);
+        let from = offsets(decision.start.get(&opened.name), names);
+        let lengths = opened.source.partitions().iter().map(|known| known.length);
+        let ends = decision
+            .ends
+            .as_ref()
+            .and_then(|ends| ends.get(&opened.name));
         let facts = SourceFacts {
             names: Arc::clone(names),
             from: from.into_iter().map(Option::unwrap_or_default).collect(),
-            replay_to,
-            ends: lengths.map(|length| length.map(Offset)).collect(),
-            before: base.map(|&(insert, _, fates)| (insert, fates)).collect(),
+            replay_to: offsets(
+                replay.and_then(|mark| mark.sources.get(&opened.name)),
+                names,
+            ),
+            ends: match ends {
+                Some(ends) => ends.iter().copied().map(Some).collect(),
+                None => lengths.map(|length| length.map(Offset)).collect(),
+            },
+            before: before.map(|&(insert, _, fates)| (insert, fates)).collect(),
             ..SourceFacts::default()
         };
-        (*table, facts)
+        (opened.table, facts)
     };
-    let destination = |(name, tables, mark): &(String, Vec<TableId>, &Mark)| DestinationFacts {
-        name: name.clone(),
+    let table = |&table: &TableId| TableFacts {
+        table,
+        name: pipeline.tables[table].name.clone(),
+        ..TableFacts::default()
+    };
+    let destination = |(sink, mark): (&Sink, &Mark)| DestinationFacts {
+        name: sink.open.name.clone(),
         committed: mark.epoch,
-        tables: tables
-            .iter()
-            .map(|&table| TableFacts {
-                table,
-                name: pipeline.tables[table].name.clone(),
-                ..TableFacts::default()
-            })
-            .collect(),
+        tables: sink.tables.iter().map(table).collect(),
         ..DestinationFacts::default()
     };
+    let mut run = 0;
     shared.board.write(|facts| {
-        facts.clock = Some(clock.clone());
-        facts.sources = sources.iter().map(source).collect();
-        facts.destinations = destinations.iter().map(destination).collect();
-        facts.replay_to = replay.map_or(Epoch(0), |mark| mark.epoch);
-        let generations = destinations.iter().map(|(_, _, mark)| mark.generation);
-        facts.generation = generations.max().unwrap_or(0);
+        run = facts.run + 1;
+        *facts = Facts {
+            run,
+            clock: Some(clock.clone()),
+            sources: sources.iter().zip(placed).map(source).collect(),
+            destinations: sinks.iter().zip(&decision.marks).map(destination).collect(),
+            replay_to: replay.map_or(Epoch(0), |mark| mark.epoch),
+            generation: decision.resume.generation,
+            ..Facts::default()
+        };
     });
-    let goes_on = |(_, _, source): &&Seen| source.live().is_some() && shared.board.is_watched();
-    for (table, _, source) in sources.iter().filter(goes_on) {
-        let (table, source) = (*table, Arc::clone(source));
+    // Where a run ends that stops there is known from the start.
+    let goes_on = |opened: &&OpenedSource| {
+        opened.source.live().is_some() && decision.ends.is_none() && shared.board.is_watched()
+    };
+    for opened in sources.iter().filter(goes_on) {
+        let (table, source) = (opened.table, Arc::clone(&opened.source));
         let (shared, clock) = (Arc::clone(shared), clock.clone());
-        spawn_named("ends", move || watch_ends(table, &*source, &shared, &clock));
+        spawn_named("ends", move || {
+            watch_ends(table, &*source, (&shared, &clock), run)
+        });
     }
+}
+
+fn offsets(mark: Option<&SourceMark>, names: &[String]) -> Vec<Option<Offset>> {
+    let at = |name: &String| Some(mark?.partitions.get(name)?.offset);
+    names.iter().map(at).collect()
 }
 
 /// Asks a source that goes on now and then where its partitions end, until the run has ended.
 /// Who cannot say it now is asked again later: reading is what waits for a broker, not this.
-fn watch_ends(table: TableId, source: &dyn Source, shared: &Shared, clock: &Clock) {
+fn watch_ends(table: TableId, source: &dyn Source, (shared, clock): (&Shared, &Clock), run: u64) {
     let Some(live) = source.live() else { return };
-    while !shared.board.is_over() {
+    while shared.board.runs(run) {
         if let Ok(ends) = live.ends() {
             shared.board.write(|facts| {
                 if let Some(known) = facts.sources.get_mut(&table) {

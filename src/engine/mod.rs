@@ -3,10 +3,11 @@
 //! | module | what it is |
 //! |---|---|
 //! | `run` | one run, start to end |
+//! | `open`, `start` | what a run is made of, opened; where it begins, decided |
 //! | `crew` | who works: processes and their threads |
 //! | `feed`, `live_feed`, `intake` | reading threads: partitions to decoded, checked arrivals |
 //! | `worker` | a worker's part of the dataflow |
-//! | `committer` | the thread that writes an epoch's rows and mark |
+//! | `destinations`, `committer` | the threads that write an epoch's rows and mark |
 //! | `keeper` | the thread that keeps snapshots |
 //! | `reference` | tables that are looked up |
 //! | `meter` | what people may see of all this while it runs |
@@ -17,6 +18,7 @@
 mod check;
 mod committer;
 mod crew;
+mod destinations;
 mod feed;
 mod intake;
 mod keeper;
@@ -24,9 +26,11 @@ mod live_feed;
 mod measure;
 pub mod mesh;
 mod meter;
+mod open;
 mod reference;
 mod rest;
 mod run;
+mod start;
 mod status;
 mod threads;
 mod waits;
@@ -35,7 +39,8 @@ mod worker;
 pub use check::{check_options, check_tables, check_world, guarantee};
 pub use measure::measure;
 pub use rest::at_rest;
-pub use run::{RunOptions, Summary, run, state_folder};
+pub use run::{RunOptions, Summary, run, run_as};
+pub use start::state_folder;
 pub use status::{
     DestinationStatus, FateStatus, OperatorStatus, PartitionStatus, SinkStatus, SourceStatus,
     Status, status,

@@ -9,7 +9,7 @@ use arrow::compute::concat_batches;
 
 use super::committer::failed;
 use super::intake::Intake;
-use super::run::beginning;
+use super::open::beginning;
 use crate::connector::open_source;
 use crate::dataflow::chain::Indexes;
 use crate::dataflow::lookup::{DuplicateKey, Index};

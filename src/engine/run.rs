@@ -2,47 +2,42 @@
 //!
 //! ```text
 //!   open    sources, reference tables, destinations
-//!   take    every destination over: its mark says what it holds
-//!   resume  marks ──▶ what to replay, where each partition begins
+//!   decide  take every destination over; marks and snapshots ──▶ where to begin, what to replay
 //!   read    threads: partitions ──▶ decoded, checked arrivals
 //!   work    workers: stamp, compute, exchange, state, seal       (dataflow::render)
 //!   commit  one thread per destination: rows and mark, one transaction per epoch
+//!   keep    one thread: snapshots of state
 //! ```
+//!
+//! With several processes, process 0 decides and commits; all of them read and work.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::warn;
 
-use super::committer::{CrashPoint, commit, failed};
+use super::committer::CrashPoint;
 use super::crew::Crew;
-use super::feed::{Feed, Reading};
-use super::intake::Intake;
+use super::destinations::{committers, placed, specs};
+use super::feed::Reading;
 use super::keeper::{Keeper, KeeperSpec, Word};
-use super::live_feed::LiveFeed;
-use super::meter::{Seen, announce};
+use super::mesh::{self, Control, Duty, Link, Member, Steps, end_process};
+use super::meter::announce;
+use super::open::{OpenedSource, Sink, default_workers, open_sinks, open_sources, stops};
 use super::reference;
+use super::start::{Decision, decide, open_snapshots};
 use super::threads::spawn_named;
-use super::worker::{Placed, WorkerPlan, work};
-use crate::connector::{Guarantee, OpenDestination, Source, open_destinations, open_source};
+use super::worker::{WorkerPlan, work};
+use crate::dataflow::chain::Indexes;
 use crate::dataflow::outcome::{Failure, Shared};
-use crate::dataflow::publish::{Line, PublishSpec};
-use crate::dataflow::schedule::Stop;
-use crate::dataflow::seal::Lane;
 use crate::dataflow::source::{AtEnd, Pace};
 use crate::dataflow::zones::zones;
-use crate::durability::{
-    Beginning, Manifest, Refusal, Resume, Snapshots, Store, first_positions, resume,
-};
-use crate::plan::{Pipeline, Role, TableId};
-use crate::types::{Clock, Epoch, Fates, Mark, Offset, PartitionMark, SourceMark, Watermark};
-
-/// How many committed epochs may wait for a destination's thread.
-const COMMITS_AHEAD: usize = 4;
+use crate::durability::Snapshots;
+use crate::plan::{Pipeline, TableId};
+use crate::types::{Clock, Fates, SourceMark};
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -76,131 +71,338 @@ pub struct Summary {
     pub elapsed: Duration,
 }
 
-/// A source, opened.
-struct OpenedSource {
-    /// Where each partition ends for this run, if it goes on and this run does not.
-    ends: Option<Vec<Offset>>,
-    table: TableId,
-    name: String,
-    intake: Intake,
-    source: Arc<dyn Source>,
-    partitions: Arc<Vec<String>>,
+/// What is opened before anything is decided.
+struct Opened {
+    sources: Vec<OpenedSource>,
+    indexes: Indexes,
+    references: BTreeMap<String, SourceMark>,
+    sinks: Vec<Sink>,
+    snapshots: Option<Snapshots>,
 }
 
-/// Runs `pipeline` until its input ends or `shared` is asked to stop.
+/// Runs `pipeline` until its input ends or `shared` is asked to stop. What may go well when it is
+/// begun again is begun again, from what is durable.
 pub fn run(
-    pipeline: Arc<Pipeline>,
+    pipeline: &Arc<Pipeline>,
     options: &RunOptions,
     shared: &Arc<Shared>,
 ) -> Result<Summary, Failure> {
+    let mut options = options.clone();
+    loop {
+        match once(pipeline, &options, None, || (), shared) {
+            Err(failure) if failure.again && !shared.is_stopping() => {
+                warn!(cause = failure.message, "begins again from what is durable");
+                shared.begin_again();
+                options.fresh = false;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Runs `pipeline` as one of several processes; process 0 has the summary. What goes wrong ends
+/// this process, and with it all others. `running` is called once all have begun.
+pub fn run_as(
+    member: Member,
+    running: impl FnOnce(),
+    pipeline: &Arc<Pipeline>,
+    options: &RunOptions,
+    shared: &Arc<Shared>,
+) -> Result<Summary, Failure> {
+    once(pipeline, options, Some(member), running, shared)
+}
+
+fn once(
+    pipeline: &Arc<Pipeline>,
+    options: &RunOptions,
+    member: Option<Member>,
+    running: impl FnOnce(),
+    shared: &Arc<Shared>,
+) -> Result<Summary, Failure> {
     let clock = Clock::machine();
-    let sources = open_sources(&pipeline, options, &clock)?;
-    let (indexes, references) = reference::load(&pipeline, &options.base, &clock)?;
-    let mut destinations = open_sinks(&pipeline, options)?;
+    let mut opened = open(pipeline, options, shared, &clock)?;
+    let heartbeat = member.as_ref().map(|member| member.heartbeat);
+    let (decision, joined) = match member {
+        None => (opened.decide(pipeline, options)?, None),
+        Some(member) => {
+            let told = || {
+                let decision = opened.decide(pipeline, options)?;
+                Ok(serde_json::to_vec(&decision).expect("a decision is plain data"))
+            };
+            let joined = mesh::meet(member, told)?;
+            let decision = serde_json::from_slice(&joined.orders)
+                .map_err(|error| Failure::new("cannot read the decision").because(error))?;
+            (decision, Some(joined))
+        }
+    };
+    let threads = options.threads.unwrap_or_else(|| match joined {
+        None => default_workers(&opened.sources),
+        Some(_) => 1,
+    });
+    let (process, processes) = joined
+        .as_ref()
+        .map_or((0, 1), |joined| (joined.process, joined.processes));
+    let crew = Crew {
+        process,
+        processes,
+        threads,
+    };
+    let steps = Arc::new(Steps::new(threads));
+    let heard: Arc<OnceLock<Arc<Keeper>>> = Arc::default();
+    let (sockets, control) = match joined {
+        None => (None, None),
+        Some(joined) => {
+            let duty = Duty {
+                shared: Arc::clone(shared),
+                steps: Arc::clone(&steps),
+                heartbeat: heartbeat.expect("a member has one"),
+                clock: clock.clone(),
+                end: Box::new(|failure, code| end_process(failure, code)),
+                word: Box::new({
+                    let heard = Arc::clone(&heard);
+                    move |bytes| hear(&heard, &bytes)
+                }),
+            };
+            let control = Control::start(joined.control, process, duty)?;
+            control.exit_on_panic();
+            (Some(joined.sockets), Some(control))
+        }
+    };
+    running();
+    let team = Team {
+        crew,
+        steps,
+        sockets,
+        control,
+        heard,
+    };
+    team.run(pipeline, options, opened, decision, (shared, &clock))
+}
+
+fn open(
+    pipeline: &Pipeline,
+    options: &RunOptions,
+    shared: &Shared,
+    clock: &Clock,
+) -> Result<Opened, Failure> {
+    let sources = open_sources(pipeline, &options.base, clock)?;
+    let (indexes, references) = reference::load(pipeline, &options.base, clock)?;
+    let sinks = open_sinks(pipeline, &options.base)?;
     for source in &sources {
         shared.has_length(source.table, source.length());
     }
-    let snapshots = open_snapshots(&pipeline, options, &destinations)?;
-    let taken = take_over(
-        &pipeline,
-        options,
-        &mut destinations,
-        (&sources, &references),
-        snapshots.as_ref(),
-    )?;
-    let Taken {
-        marks,
-        life,
-        resume,
-        start,
-        begin,
-    } = taken;
-    let threads = options.threads.unwrap_or_else(|| default_workers(&sources));
-    let crew = Crew::alone(threads);
-    let queue_bytes = pipeline.settings.queue_bytes / sources.len().max(1);
-    let fates = begin.iter().flat_map(|manifest| &manifest.facts.fates);
-    let fates = known_fates(&pipeline, fates);
-    for &(insert, table, fates) in &fates {
-        shared.count(insert, table, fates);
-    }
-    let crash = Arc::new(CrashPoint::new(options.crash_at));
-    let (keeper, keeping) = snapshots
-        .map(|snapshots| {
-            let spec = KeeperSpec {
-                fingerprint: pipeline.fingerprint.clone(),
-                life,
-                parts: stateful(&pipeline) * crew.workers(),
-                destinations: destinations.len(),
-                interval: pipeline.settings.snapshot_interval,
-            };
-            Keeper::start(snapshots, begin, spec, &crash, (shared, &clock))
-        })
-        .unzip();
-    announce(
-        &pipeline,
-        &sources.iter().map(OpenedSource::seen).collect::<Vec<_>>(),
-        (&start, resume.stops.last()),
-        &seen_destinations(&destinations, &marks),
-        &fates,
-        (shared, &clock),
-    );
-    let feed = |source: &OpenedSource| source.feed(&start, crew, queue_bytes, (shared, &clock));
-    let feeds: Vec<Arc<dyn Reading>> = sources.iter().map(feed).collect();
-    let (lines, committers) = committers(
-        destinations,
-        &marks,
-        &crash,
-        keeper.as_ref(),
-        (shared, &clock),
-    );
-    let readers = readers(&feeds, threads);
-    let placed = placed(&pipeline, &lines);
-    let plan = Arc::new(WorkerPlan {
-        zones: zones(&pipeline),
+    Ok(Opened {
+        snapshots: open_snapshots(pipeline, options, &sinks),
+        sources,
         indexes,
-        feeds,
-        crew,
-        stops: stops(&sources, &resume),
-        start: sources
-            .iter()
-            .map(|source| start[&source.name].clone())
-            .collect(),
-        sources: sources.iter().map(OpenedSource::placed).collect(),
-        pace: options
-            .pace
-            .unwrap_or(Pace::Interval(pipeline.settings.commit_interval)),
-        at_end: options.at_end,
-        specs: specs(&pipeline, (&sources, &references), &lines, marks),
-        lines: Mutex::new(lines.into_iter().map(|(_, line)| Some(line)).collect()),
-        placed,
-        resume,
-        keeper: keeper.clone(),
-        fates,
-        clock: clock.clone(),
-        shared: Arc::clone(shared),
-        pipeline,
-    });
-    let outcome = execute(&plan, threads);
-    plan.feeds.iter().for_each(|feed| feed.close());
-    // The committing threads end when the last line to them is gone.
-    plan.lines
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clear();
-    join(readers.into_iter().chain(committers), shared);
-    if let Some(keeper) = &keeper {
-        keeper.close();
+        references,
+        sinks,
+    })
+}
+
+impl Opened {
+    fn decide(&mut self, pipeline: &Pipeline, options: &RunOptions) -> Result<Decision, Failure> {
+        let read = (self.sources.as_slice(), &self.references);
+        decide(
+            pipeline,
+            options,
+            &mut self.sinks,
+            read,
+            self.snapshots.as_ref(),
+        )
     }
-    join(keeping, shared);
-    shared.board.write(|facts| facts.ended = true);
-    outcome?;
-    match shared.failure() {
-        Some(failure) => Err(failure),
-        None => Ok(Summary {
-            fates: shared.fates(),
+}
+
+/// What another process says of a snapshot's part.
+fn hear(keeper: &OnceLock<Arc<Keeper>>, bytes: &[u8]) {
+    match (keeper.get(), serde_json::from_slice(bytes)) {
+        (Some(keeper), Ok(written)) => keeper.tell(Word::Written(written)),
+        (None, _) | (_, Err(_)) => warn!("another process said what is not understood"),
+    }
+}
+
+/// This process among all.
+struct Team {
+    crew: Crew,
+    steps: Arc<Steps>,
+    sockets: Option<Vec<Option<Link>>>,
+    control: Option<Control>,
+    /// Who hears of the parts that other processes write.
+    heard: Arc<OnceLock<Arc<Keeper>>>,
+}
+
+impl Team {
+    fn leads(&self) -> bool {
+        self.crew.process == 0
+    }
+
+    fn run(
+        mut self,
+        pipeline: &Arc<Pipeline>,
+        options: &RunOptions,
+        opened: Opened,
+        decision: Decision,
+        (shared, clock): (&Arc<Shared>, &Clock),
+    ) -> Result<Summary, Failure> {
+        let Opened {
+            sources,
+            indexes,
+            references,
+            sinks,
+            snapshots,
+        } = opened;
+        let fates = known_fates(pipeline, &decision);
+        if self.leads() {
+            for &(insert, table, fates) in &fates {
+                shared.count(insert, table, fates);
+            }
+        }
+        let crash = Arc::new(CrashPoint::new(options.crash_at));
+        let spec = self.keeper_spec(pipeline, &decision, sinks.len());
+        let (keeper, keeping) = snapshots
+            .map(|snapshots| {
+                let begin = decision.begin.clone();
+                Keeper::start(snapshots, begin, spec, &crash, (shared, clock))
+            })
+            .unzip();
+        if let Some(keeper) = &keeper {
+            // Nothing was heard before: parts come from workers, who have not begun.
+            let _ = self.heard.set(Arc::clone(keeper));
+        }
+        let start = &decision.start;
+        let queue_bytes = pipeline.settings.queue_bytes / sources.len().max(1);
+        let feed = |source: &OpenedSource| {
+            let ends = decision
+                .ends
+                .as_ref()
+                .and_then(|ends| ends.get(&source.name));
+            source.feed(start, ends, self.crew, queue_bytes, (shared, clock))
+        };
+        let feeds: Vec<Arc<dyn Reading>> = sources.iter().map(feed).collect();
+        let readers = readers(&feeds, self.crew.threads);
+        let known = sources
+            .iter()
+            .map(|source| source.placed(start, decision.ends.is_some()));
+        let known: Vec<_> = known.collect();
+        let specs = specs(pipeline, (&known, &references), &sinks, &decision.marks);
+        let placed = placed(pipeline, &sinks);
+        // Only process 0 writes; what others opened was never touched.
+        let sinks = if self.leads() { sinks } else { Vec::new() };
+        announce(
+            pipeline,
+            (&sources, &known, &sinks),
+            (&decision, &fates),
+            (shared, clock),
+        );
+        let (lines, committers) = committers(
+            sinks,
+            &decision.marks,
+            &crash,
+            keeper.as_ref(),
+            (shared, clock),
+        );
+        let plan = Arc::new(WorkerPlan {
+            zones: zones(pipeline),
+            indexes,
+            feeds,
+            crew: self.crew,
+            steps: Arc::clone(&self.steps),
+            stops: stops(&sources, &decision.resume, start),
+            start: sources
+                .iter()
+                .map(|source| start[&source.name].clone())
+                .collect(),
+            sources: known,
+            pace: options
+                .pace
+                .unwrap_or(Pace::Interval(pipeline.settings.commit_interval)),
+            at_end: options.at_end,
+            specs,
+            lines: Mutex::new(lines.into_iter().map(Some).collect()),
+            placed,
+            resume: decision.resume,
+            keeper: keeper.clone(),
+            fates,
+            clock: clock.clone(),
+            shared: Arc::clone(shared),
+            pipeline: Arc::clone(pipeline),
+        });
+        let outcome = self.execute(&plan);
+        plan.feeds.iter().for_each(|feed| feed.close());
+        // The committing threads end when the last line to them is gone.
+        plan.lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        join(readers.into_iter().chain(committers), shared);
+        if let Some(keeper) = &keeper {
+            keeper.close();
+        }
+        join(keeping, shared);
+        shared.board.write(|facts| facts.ended = true);
+        outcome?;
+        self.finish(shared, clock)
+    }
+
+    fn keeper_spec(&self, pipeline: &Pipeline, decision: &Decision, sinks: usize) -> KeeperSpec {
+        KeeperSpec {
+            fingerprint: pipeline.fingerprint.clone(),
+            life: decision.life,
+            parts: stateful(pipeline) * self.crew.workers(),
+            destinations: sinks,
+            interval: pipeline.settings.snapshot_interval,
+            leader: match &self.control {
+                Some(control) if !self.leads() => Some(control.teller()),
+                Some(_) | None => None,
+            },
+        }
+    }
+
+    fn execute(&mut self, plan: &Arc<WorkerPlan>) -> Result<(), Failure> {
+        let threads = self.crew.threads;
+        let unstarted = |error| Failure::new("could not start the workers").because(error);
+        let plan = Arc::clone(plan);
+        let body = move |worker: &mut timely::worker::Worker| work(&plan, worker);
+        let guards = match self.sockets.take() {
+            Some(sockets) => {
+                let (builders, guard) = mesh::workers(sockets, self.crew.process, threads)?;
+                let config = timely::WorkerConfig::default();
+                timely::execute::execute_from(builders, guard, config, body)
+            }
+            None if threads == 1 => timely::execute(timely::Config::thread(), body),
+            None => timely::execute(timely::Config::process(threads), body),
+        };
+        for result in guards.map_err(unstarted)?.join() {
+            result.map_err(|error| Failure::new("a worker panicked").because(error))?;
+        }
+        Ok(())
+    }
+
+    /// What the run came to, over all processes.
+    fn finish(self, shared: &Shared, clock: &Clock) -> Result<Summary, Failure> {
+        if let Some(failure) = shared.failure() {
+            return Err(failure);
+        }
+        let mut fates = shared.fates();
+        if let Some(control) = self.control {
+            let own: Vec<_> = fates
+                .iter()
+                .map(|(&(i, t), &fates)| (i, t, fates))
+                .collect();
+            let own = serde_json::to_vec(&own).expect("counts are plain data");
+            for other in control.finish(own)?.iter().skip(1) {
+                let other: Vec<(usize, TableId, Fates)> = serde_json::from_slice(other)
+                    .map_err(|error| Failure::new("cannot read a summary").because(error))?;
+                for (insert, table, more) in other {
+                    *fates.entry((insert, table)).or_default() += more;
+                }
+            }
+        }
+        Ok(Summary {
+            fates,
             commits: shared.commits(),
             elapsed: clock.elapsed(),
-        }),
+        })
     }
 }
 
@@ -210,354 +412,6 @@ fn join(threads: impl IntoIterator<Item = JoinHandle<()>>, shared: &Shared) {
             shared.fail(Failure::new("a thread of the run panicked"));
         }
     }
-}
-
-fn execute(plan: &Arc<WorkerPlan>, workers: usize) -> Result<(), Failure> {
-    let config = match workers {
-        1 => timely::Config::thread(),
-        _ => timely::Config::process(workers),
-    };
-    let plan = Arc::clone(plan);
-    let guards = timely::execute(config, move |worker| work(&plan, worker))
-        .map_err(|error| Failure::new("could not start the workers").because(error))?;
-    for result in guards.join() {
-        result.map_err(|error| Failure::new("a worker panicked").because(error))?;
-    }
-    Ok(())
-}
-
-fn open_sources(
-    pipeline: &Pipeline,
-    options: &RunOptions,
-    clock: &Clock,
-) -> Result<Vec<OpenedSource>, Failure> {
-    let open = |(id, columns): (TableId, &[usize])| {
-        let table = &pipeline.tables[id];
-        let intake = Intake::new(table, columns);
-        let source = open_source(table, &intake.decoded, &options.base, clock)
-            .map_err(|error| failed(&format!("cannot read `{}`", table.name), error))?;
-        let names = source
-            .partitions()
-            .iter()
-            .map(|partition| partition.name.clone());
-        let ends = source
-            .live()
-            .filter(|_| options.until_caught_up)
-            .map(|live| live.ends())
-            .transpose()
-            .map_err(|error| failed(&format!("cannot find where `{}` ends", table.name), error))?;
-        Ok(OpenedSource {
-            table: id,
-            name: table.name.clone(),
-            ends,
-            intake,
-            partitions: Arc::new(names.collect()),
-            source,
-        })
-    };
-    pipeline.sources().map(open).collect()
-}
-
-fn open_sinks(pipeline: &Pipeline, options: &RunOptions) -> Result<Vec<Sink>, Failure> {
-    let ids: Vec<TableId> = (0..pipeline.tables.len())
-        .filter(|&table| pipeline.tables[table].role == Role::Sink)
-        .collect();
-    let tables: Vec<_> = ids.iter().map(|&id| &pipeline.tables[id]).collect();
-    let opened = open_destinations(&pipeline.name, &tables, &options.base)
-        .map_err(|error| failed("cannot open the sinks", error))?;
-    let sink = |open: OpenDestination| Sink {
-        tables: open.tables.iter().map(|&position| ids[position]).collect(),
-        open,
-    };
-    Ok(opened.into_iter().map(sink).collect())
-}
-
-/// A destination with its tables, by their ids.
-struct Sink {
-    open: OpenDestination,
-    tables: Vec<TableId>,
-}
-
-/// Where the sources begin, and what their partitions are: a source that goes on began where its
-/// first run said.
-fn beginnings(sources: &[OpenedSource], marks: &[Mark]) -> Result<Beginning, Failure> {
-    let mut beginnings = Beginning::default();
-    for source in sources {
-        let Some(live) = source.source.live() else {
-            let beginning = beginning(&*source.source);
-            beginnings.sources.insert(source.name.clone(), beginning);
-            continue;
-        };
-        beginnings.growing.insert(source.name.clone());
-        let first = match first_positions(&source.name, marks) {
-            Some(known) => known,
-            None => {
-                let message = format!("cannot find where `{}` begins", source.name);
-                let offsets = live.beginning().map_err(|error| failed(&message, error))?;
-                let marks = offsets.into_iter().map(PartitionMark::beginning);
-                SourceMark {
-                    partitions: source.partitions.iter().cloned().zip(marks).collect(),
-                    watermark: Watermark::START,
-                }
-            }
-        };
-        beginnings.sources.insert(source.name.clone(), first);
-    }
-    Ok(beginnings)
-}
-
-/// The beginning of every partition of a source, and what the partitions are.
-pub(super) fn beginning(source: &dyn Source) -> SourceMark {
-    let partitions = source.partitions().iter().map(|partition| {
-        let mark = PartitionMark {
-            identity: partition.identity.clone(),
-            ..PartitionMark::beginning(Offset(0))
-        };
-        (partition.name.clone(), mark)
-    });
-    SourceMark {
-        partitions: partitions.collect(),
-        watermark: Watermark::START,
-    }
-}
-
-/// What taking over came to.
-struct Taken {
-    /// What each destination holds.
-    marks: Vec<Mark>,
-    life: u64,
-    resume: Resume,
-    /// Where the sources begin, and the reference tables.
-    start: BTreeMap<String, SourceMark>,
-    /// The snapshot that holds the state there.
-    begin: Option<Manifest>,
-}
-
-/// Takes every destination over, decides what to replay, and gives a first mark to those that
-/// have none: from here on the start positions are decided.
-fn take_over(
-    pipeline: &Pipeline,
-    options: &RunOptions,
-    sinks: &mut [Sink],
-    (sources, references): (&[OpenedSource], &BTreeMap<String, SourceMark>),
-    snapshots: Option<&Snapshots>,
-) -> Result<Taken, Failure> {
-    let marks = if options.fresh {
-        Vec::new()
-    } else {
-        peek(sinks)?
-    };
-    let mut beginning = beginnings(sources, &marks)?;
-    beginning.sources.extend(references.clone());
-    let decide = |done, marks: &[Mark]| {
-        resume(&pipeline.fingerprint, &beginning, done, marks)
-            .map_err(|refusal| refused(&pipeline.name, &refusal))
-    };
-    // A start that cannot resume ends before it takes anything over: taking over fences whoever
-    // publishes there now.
-    for mark in &marks {
-        decide(Epoch(0), std::slice::from_ref(mark))?;
-    }
-    let incarnation = random();
-    let found = take_over_all(sinks, incarnation, options.fresh)?;
-    if let Some(snapshots) = snapshots.filter(|_| options.fresh) {
-        let message = "could not delete the snapshots of an earlier life";
-        snapshots
-            .clear()
-            .map_err(|error| Failure::new(message).because(error))?;
-    }
-    let known: Vec<Mark> = found.iter().flatten().cloned().collect();
-    let begin = snapshots
-        .map(|snapshots| newest(snapshots, pipeline, sinks, &found))
-        .transpose()?
-        .flatten();
-    let done = begin.as_ref().map_or(Epoch(0), |begin| begin.facts.epoch);
-    let resume = decide(done, &known)?;
-    let life = known.iter().map(|mark| mark.life).max();
-    let first = Mark {
-        generation: resume.generation,
-        incarnation,
-        life: life.unwrap_or_else(random),
-        epoch: Epoch(0),
-        fingerprint: pipeline.fingerprint.clone(),
-        sources: beginning.sources,
-    };
-    let mut marks = Vec::new();
-    for (Sink { open, .. }, mark) in sinks.iter_mut().zip(found) {
-        marks.push(first_mark(open, mark, &first, done)?);
-    }
-    let mut start = first.sources;
-    for (name, source) in begin.iter().flat_map(|begin| &begin.facts.sources) {
-        let known = start.entry(name.clone()).or_default();
-        known.partitions.extend(source.partitions.clone());
-        known.watermark = source.watermark;
-    }
-    Ok(Taken {
-        marks,
-        life: first.life,
-        resume,
-        start,
-        begin,
-    })
-}
-
-fn take_over_all(
-    sinks: &mut [Sink],
-    incarnation: u64,
-    fresh: bool,
-) -> Result<Vec<Option<Mark>>, Failure> {
-    let take_over = |Sink { open, .. }: &mut Sink| {
-        let emptied = if fresh {
-            open.destination.empty()
-        } else {
-            Ok(())
-        };
-        let mark = emptied.and_then(|()| open.destination.take_over(incarnation));
-        mark.map_err(|error| failed(&format!("cannot take over `{}`", open.name), error))
-    };
-    sinks.iter_mut().map(take_over).collect()
-}
-
-/// The newest snapshot that is whole and that every destination is at or past.
-fn newest(
-    snapshots: &Snapshots,
-    pipeline: &Pipeline,
-    sinks: &[Sink],
-    found: &[Option<Mark>],
-) -> Result<Option<Manifest>, Failure> {
-    let keeps_mark = |sink: &&Sink| sink.open.guarantee == Guarantee::ExactlyOnce;
-    let held = sinks.iter().zip(found);
-    let held = held.filter(|(sink, _)| keeps_mark(sink));
-    let held: Vec<Option<Mark>> = held.map(|(_, mark)| mark.clone()).collect();
-    let unreadable = |error| Failure::new("could not list the snapshots").because(error);
-    for (epoch, manifest) in snapshots.list().map_err(unreadable)? {
-        let verified = manifest.and_then(|manifest| {
-            let serves = manifest.serves(&pipeline.fingerprint, &held);
-            if serves {
-                snapshots.verify(&manifest)?;
-            }
-            Ok(serves.then_some(manifest))
-        });
-        match verified {
-            Ok(Some(manifest)) => {
-                info!(%epoch, rows = manifest.rows(), "begins with a snapshot");
-                return Ok(Some(manifest));
-            }
-            Ok(None) => {}
-            Err(error) => warn!(%epoch, %error, "cannot use this snapshot; trying an older one"),
-        }
-    }
-    Ok(None)
-}
-
-/// The mark of a destination: the one that was there, or the first.
-fn first_mark(
-    open: &mut OpenDestination,
-    found: Option<Mark>,
-    first: &Mark,
-    done: Epoch,
-) -> Result<Mark, Failure> {
-    let Some(mark) = found else {
-        // What keeps no mark goes on where the state does.
-        let first = &Mark {
-            epoch: match open.guarantee {
-                Guarantee::ExactlyOnce => Epoch(0),
-                Guarantee::AtLeastOnce => done,
-            },
-            ..first.clone()
-        };
-        let message = format!("could not write the first mark to `{}`", open.name);
-        let written = open.destination.publish(first, &[]);
-        written.map_err(|error| failed(&message, error))?;
-        return Ok(first.clone());
-    };
-    if open.guarantee == Guarantee::ExactlyOnce && mark.epoch > Epoch(0) {
-        info!(destination = open.name, epoch = %mark.epoch, "resumes");
-    }
-    Ok(mark)
-}
-
-/// The marks that are there, nothing being taken over.
-fn peek(sinks: &[Sink]) -> Result<Vec<Mark>, Failure> {
-    let mut marks = Vec::new();
-    for Sink { open, .. } in sinks {
-        let mark = open.destination.peek();
-        let message = format!("cannot read the mark of `{}`", open.name);
-        marks.extend(mark.map_err(|error| failed(&message, error))?);
-    }
-    Ok(marks)
-}
-
-fn refused(pipeline: &str, refusal: &Refusal) -> Failure {
-    let hint = match refusal {
-        Refusal::OtherPlan { .. } => {
-            "restore the earlier file, or start over with --fresh, which empties its tables"
-        }
-        Refusal::PartitionGone { .. }
-        | Refusal::PartitionNew { .. }
-        | Refusal::PartitionChanged { .. } => {
-            "put the files back as they were, or start over with --fresh, which empties its tables"
-        }
-    };
-    Failure::new(format!("cannot resume `{pipeline}`"))
-        .because(refusal)
-        .hint(hint)
-}
-
-/// Where the pipeline's snapshots are. Without a destination that keeps a mark there are none: no
-/// run could begin with one.
-fn open_snapshots(
-    pipeline: &Pipeline,
-    options: &RunOptions,
-    sinks: &[Sink],
-) -> Result<Option<Snapshots>, Failure> {
-    let keeps_mark = |sink: &Sink| sink.open.guarantee == Guarantee::ExactlyOnce;
-    if !sinks.iter().any(keeps_mark) {
-        return Ok(None);
-    }
-    let folder = state_folder(pipeline, &options.base, options.state.as_deref());
-    Ok(Some(Snapshots::new(Store::at(&folder))))
-}
-
-/// The folder of a pipeline's snapshots.
-#[must_use]
-pub fn state_folder(pipeline: &Pipeline, base: &Path, given: Option<&Path>) -> PathBuf {
-    let root = given.map_or_else(|| base.join(".tidemark"), Path::to_owned);
-    root.join(pipeline.name.replace('/', "_"))
-}
-
-/// How many operators keep state.
-fn stateful(pipeline: &Pipeline) -> usize {
-    let zones = zones(pipeline);
-    let keeps = |(id, node): &(usize, &crate::plan::Node)| {
-        !zones[*id].at_source && node.operator.keeps_state()
-    };
-    pipeline.nodes.iter().enumerate().filter(keeps).count()
-}
-
-/// The fates that a snapshot knows, by the tables of this plan.
-fn known_fates<'a>(
-    pipeline: &Pipeline,
-    fates: impl Iterator<Item = &'a (usize, String, Fates)>,
-) -> Vec<(usize, TableId, Fates)> {
-    let known = fates.filter_map(|(insert, name, fates)| {
-        let table = pipeline.tables.iter().position(|table| table.name == *name);
-        Some((*insert, table?, *fates))
-    });
-    known.collect()
-}
-
-/// A number that no other start has.
-fn random() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    // SQLite and JSON hold it as a signed or floating number elsewhere: keep it in 53 bits.
-    RandomState::new().hash_one(std::process::id()) >> 11
-}
-
-fn default_workers(sources: &[OpenedSource]) -> usize {
-    let partitions: usize = sources.iter().map(|source| source.partitions.len()).sum();
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    partitions.clamp(1, cores)
 }
 
 fn readers(feeds: &[Arc<dyn Reading>], threads: usize) -> Vec<JoinHandle<()>> {
@@ -571,172 +425,21 @@ fn readers(feeds: &[Arc<dyn Reading>], threads: usize) -> Vec<JoinHandle<()>> {
     all.map(spawn).collect()
 }
 
-fn seen_destinations<'a>(
-    sinks: &[Sink],
-    marks: &'a [Mark],
-) -> Vec<(String, Vec<TableId>, &'a Mark)> {
-    let seen =
-        |(sink, mark): (&Sink, &'a Mark)| (sink.open.name.clone(), sink.tables.clone(), mark);
-    sinks.iter().zip(marks).map(seen).collect()
-}
-
-type Lines = Vec<((String, Vec<TableId>), Line)>;
-
-fn committers(
-    sinks: Vec<Sink>,
-    marks: &[Mark],
-    crash: &Arc<CrashPoint>,
-    keeper: Option<&Arc<Keeper>>,
-    (shared, clock): (&Arc<Shared>, &Clock),
-) -> (Lines, Vec<JoinHandle<()>>) {
-    let start = |(destination, Sink { open, tables }): (usize, Sink)| {
-        let (sender, jobs) = sync_channel(COMMITS_AHEAD);
-        let (line, receipt) = Line::new(sender);
-        let (shared, crash, clock) = (Arc::clone(shared), Arc::clone(crash), clock.clone());
-        let name = open.name.clone();
-        let (held, keeper) = (marks[destination].epoch, keeper.cloned());
-        let durable = move |epoch| {
-            if let Some(keeper) = &keeper {
-                keeper.tell(Word::Durable { destination, epoch });
-            }
-        };
-        let thread = spawn_named("commit", move || {
-            commit(
-                &open.name,
-                open.destination,
-                &jobs,
-                &receipt,
-                &shared,
-                &crash,
-                &clock,
-                (held, durable),
-            );
-        });
-        (((name, tables), line), thread)
+/// How many operators keep state.
+fn stateful(pipeline: &Pipeline) -> usize {
+    let zones = zones(pipeline);
+    let keeps = |(id, node): &(usize, &crate::plan::Node)| {
+        !zones[*id].at_source && node.operator.keeps_state()
     };
-    sinks.into_iter().enumerate().map(start).unzip()
+    pipeline.nodes.iter().enumerate().filter(keeps).count()
 }
 
-/// Which destination and lane each sink table is.
-fn placed(pipeline: &Pipeline, lines: &Lines) -> BTreeMap<String, Placed> {
-    let mut placed = BTreeMap::new();
-    for (destination, ((_, tables), _)) in lines.iter().enumerate() {
-        for (lane, &table) in tables.iter().enumerate() {
-            placed.insert(
-                pipeline.tables[table].name.clone(),
-                Placed { destination, lane },
-            );
-        }
-    }
-    placed
-}
-
-fn stops(sources: &[OpenedSource], resume: &Resume) -> Vec<Vec<Stop>> {
-    let of = |source: &OpenedSource| {
-        let stop = |mark: &Mark| {
-            let known = mark.sources.get(&source.name);
-            let place = |name: &String| known.and_then(|known| known.partitions.get(name)).cloned();
-            Stop {
-                epoch: mark.epoch,
-                partitions: source.partitions.iter().map(place).collect(),
-                watermark: known.map_or(Watermark::START, |known| known.watermark),
-            }
-        };
-        resume.stops.iter().map(stop).collect()
-    };
-    sources.iter().map(of).collect()
-}
-
-fn specs(
-    pipeline: &Pipeline,
-    (sources, references): (&[OpenedSource], &BTreeMap<String, SourceMark>),
-    lines: &Lines,
-    marks: Vec<Mark>,
-) -> Vec<(String, PublishSpec)> {
-    let sources: BTreeMap<_, _> = sources
-        .iter()
-        .map(|source| {
-            (
-                source.table,
-                (source.name.clone(), Arc::clone(&source.partitions)),
-            )
-        })
-        .collect();
-    let lane = |&table: &TableId| {
-        let table = &pipeline.tables[table];
-        Lane {
-            name: table.name.clone(),
-            schema: table.schema(),
-            key: table.primary_key.clone(),
-        }
-    };
-    let spec = |(((name, tables), _), mark): (&((String, Vec<TableId>), Line), Mark)| {
-        let lanes = tables.iter().map(lane).collect();
-        (
-            name.clone(),
-            PublishSpec {
-                lanes,
-                mark,
-                references: references.clone(),
-                sources: sources.clone(),
-            },
-        )
-    };
-    lines.iter().zip(marks).map(spec).collect()
-}
-
-impl OpenedSource {
-    fn feed(
-        &self,
-        start: &BTreeMap<String, SourceMark>,
-        crew: Crew,
-        queue_bytes: usize,
-        (shared, clock): (&Arc<Shared>, &Clock),
-    ) -> Arc<dyn Reading> {
-        let (source, intake) = (Arc::clone(&self.source), self.intake.clone());
-        let partitions = &start[&self.name].partitions;
-        let known = self
-            .partitions
-            .iter()
-            .map_while(|name| partitions.get(name));
-        let from: Vec<Offset> = known.map(|mark| mark.offset).collect();
-        if self.source.live().is_none() {
-            let feed = Feed::new(&self.name, source, intake, &from, crew, Arc::clone(shared));
-            return Arc::new(feed);
-        }
-        let ends = self.ends.clone();
-        let world = (Arc::clone(shared), clock.clone());
-        Arc::new(LiveFeed::new(
-            &self.name,
-            (source, intake),
-            &from,
-            ends,
-            crew,
-            queue_bytes,
-            world,
-        ))
-    }
-
-    fn seen(&self) -> Seen {
-        let partitions = Arc::clone(&self.partitions);
-        (self.table, partitions, Arc::clone(&self.source))
-    }
-
-    fn length(&self) -> Option<u64> {
-        self.source
-            .partitions()
-            .iter()
-            .map(|partition| partition.length)
-            .sum()
-    }
-
-    fn placed(&self) -> super::worker::PlacedSource {
-        super::worker::PlacedSource {
-            is_live: self.source.live().is_some(),
-            goes_on: self.source.live().is_some() && self.ends.is_none(),
-            table: self.table,
-            name: self.name.clone(),
-            partitions: Arc::clone(&self.partitions),
-        }
-    }
+/// The fates that a snapshot knows, by the tables of this plan.
+fn known_fates(pipeline: &Pipeline, decision: &Decision) -> Vec<(usize, TableId, Fates)> {
+    let fates = decision.begin.iter().flat_map(|begin| &begin.facts.fates);
+    let known = fates.filter_map(|(insert, name, fates)| {
+        let table = pipeline.tables.iter().position(|table| table.name == *name);
+        Some((*insert, table?, *fates))
+    });
+    known.collect()
 }

@@ -11,6 +11,7 @@ use tracing::warn;
 use super::crew::Crew;
 use super::feed::Reading;
 use super::keeper::{Keeper, Word};
+use super::mesh::Steps;
 use super::meter::Meter;
 use crate::connector::idle_timeout;
 use crate::dataflow::arrival::Inbox;
@@ -46,6 +47,8 @@ pub struct WorkerPlan {
     pub feeds: Vec<Arc<dyn Reading>>,
     /// Who works.
     pub crew: Crew,
+    /// How often each worker of this process turned.
+    pub steps: Arc<Steps>,
     /// Where their replay stops.
     pub stops: Vec<Vec<Stop>>,
     /// Where their partitions begin.
@@ -101,6 +104,7 @@ pub fn work(plan: &Arc<WorkerPlan>, worker: &mut Worker) {
     let shares = worker.peers() * plan.sources.len().max(1);
     let queue_bytes = plan.pipeline.settings.queue_bytes / shares;
     let (index, peers) = (worker.index(), worker.peers());
+    let thread = plan.crew.here(index).expect("it is one of this process");
     let state = State::new(index, peers, plan.vault());
     let counts = plan.sources.iter().map(|s| (s.table, s.partitions.len()));
     let mut tide = Tide::new(Positions::new(counts), plan.resume.done);
@@ -124,8 +128,8 @@ pub fn work(plan: &Arc<WorkerPlan>, worker: &mut Worker) {
             indexes: &plan.indexes,
             partitions: &partitions,
             shared: &plan.shared,
-            sources: plan.source_parts(index, peers, &tide),
-            destinations: plan.destination_parts(index, peers),
+            sources: plan.source_parts(index, &tide),
+            destinations: plan.destination_parts(index),
             state: &state,
             tide,
         };
@@ -137,8 +141,10 @@ pub fn work(plan: &Arc<WorkerPlan>, worker: &mut Worker) {
     let mut meter = plan.meter(index, &state, &last);
     while !probe.done() && !plan.shared.has_failed() {
         worker.step_or_park(Some(LOOK_UP));
+        plan.steps.turned(thread);
         meter.turn();
     }
+    plan.steps.ended(thread);
     meter.end();
     if plan.shared.may_publish() && plan.cuts_at_the_end() {
         let epoch = last.cut_last();
@@ -153,9 +159,9 @@ pub fn work(plan: &Arc<WorkerPlan>, worker: &mut Worker) {
     }
 }
 
-/// The worker that publishes to a destination.
-fn home(destination: usize, peers: usize) -> usize {
-    destination % peers
+/// The worker that publishes to a destination: one of process 0.
+fn home(destination: usize, crew: Crew) -> usize {
+    destination % crew.threads
 }
 
 impl WorkerPlan {
@@ -204,12 +210,7 @@ impl WorkerPlan {
         }
     }
 
-    fn source_parts(
-        &self,
-        worker: usize,
-        peers: usize,
-        tide: &Tide,
-    ) -> Vec<SourcePart<Box<dyn Inbox>>> {
+    fn source_parts(&self, worker: usize, tide: &Tide) -> Vec<SourcePart<Box<dyn Inbox>>> {
         let positions = positions_needed(&self.pipeline);
         let inserts = self.pipeline.inserts.iter();
         let names = inserts.map(|insert| self.pipeline.tables[insert.table].name.clone());
@@ -245,7 +246,7 @@ impl WorkerPlan {
                 task: self.task(position, spec, worker, feed, tide),
                 edges: chain.edges().collect(),
                 letters_to: letters.map(|placed| {
-                    let target = home(placed.destination, peers);
+                    let target = home(placed.destination, self.crew);
                     (
                         placed.destination,
                         Address {
@@ -288,15 +289,16 @@ impl WorkerPlan {
         SourceTask::new(spec, inbox, start, schedule, shared, self.clock.clone())
     }
 
-    fn destination_parts(self: &Arc<Self>, worker: usize, peers: usize) -> Vec<DestinationPart> {
+    fn destination_parts(self: &Arc<Self>, worker: usize) -> Vec<DestinationPart> {
         let part = |(position, (name, _)): (usize, &(String, PublishSpec))| {
             let plan = Arc::clone(self);
+            let home = home(position, self.crew);
             DestinationPart {
                 name: format!("publish {name}"),
-                home: home(position, peers),
+                home,
                 inserts: self.inserts_of(position),
                 core: Box::new(move |waker| {
-                    if home(position, peers) != worker {
+                    if home != worker {
                         return None;
                     }
                     let mut lines = plan.lines.lock().unwrap_or_else(PoisonError::into_inner);

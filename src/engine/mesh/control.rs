@@ -47,6 +47,8 @@ pub struct Duty {
     pub heartbeat: Duration,
     /// Time.
     pub clock: Clock,
+    /// Takes what another process' run has to say, on process 0.
+    pub word: Box<dyn Fn(Vec<u8>) + Send + Sync>,
     /// Ends the process: says the failure and exits with the code. `end_process`, but for tests.
     pub end: End,
 }
@@ -166,10 +168,26 @@ impl Control {
         self.inner.pass_on();
     }
 
+    /// What lets the run speak to process 0.
+    #[must_use]
+    pub fn teller(&self) -> Teller {
+        Teller(Arc::clone(&self.inner))
+    }
+
     /// This process is done, and its workers have ended. Returns when all are: on process 0 with all
     /// summaries, in order, elsewhere with none.
     pub fn finish(self, summary: Vec<u8>) -> Result<Vec<Vec<u8>>, Failure> {
         self.inner.finish(summary)
+    }
+}
+
+/// Says something to process 0.
+pub struct Teller(Arc<Inner>);
+
+impl Teller {
+    /// Says it. Whether it is heard shows in what becomes of it.
+    pub fn tell(&self, bytes: Vec<u8>) {
+        self.0.tell_all(&Frame::Word(bytes));
     }
 }
 
@@ -230,6 +248,7 @@ impl Inner {
                 self.lock().summaries[peer] = Some(summary);
                 self.changed.notify_all();
             }
+            Frame::Word(bytes) => (self.duty.word)(bytes),
             Frame::Bye => {
                 self.lock().phase = Phase::Over;
                 self.changed.notify_all();
@@ -331,7 +350,8 @@ impl Inner {
             return;
         }
         // If it came from another process, that is noted already, in its words.
-        self.note(Failed::of(self.me, FAILED, &failure));
+        let code = if failure.again { PEER_LOST } else { FAILED };
+        self.note(Failed::of(self.me, code, &failure));
         let mut state = self.lock();
         let told = std::mem::replace(&mut state.failure_told, true);
         let failed = state.failed.clone();

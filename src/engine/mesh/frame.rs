@@ -35,6 +35,8 @@ pub enum Frame {
     Summary(Vec<u8>),
     /// From process 0: everyone is done.
     Bye,
+    /// To process 0: something that the run has to say.
+    Word(Vec<u8>),
 }
 
 /// Whose failure it is and what it says.
@@ -79,6 +81,7 @@ impl Failed {
             message: format!("process {}: {}", self.process, self.message),
             causes: self.causes.clone(),
             hint: self.hint.clone(),
+            again: self.code == super::PEER_LOST,
         }
     }
 }
@@ -104,6 +107,7 @@ impl Frame {
             Self::Gone(gone) => (8, json(gone)),
             Self::Summary(bytes) => (9, bytes.clone()),
             Self::Bye => (10, Vec::new()),
+            Self::Word(bytes) => (11, bytes.clone()),
         };
         let mut bytes = vec![kind];
         bytes.extend(body);
@@ -127,6 +131,7 @@ impl Frame {
             8 => Self::Gone(parse(body)?),
             9 => Self::Summary(body.to_vec()),
             10 => Self::Bye,
+            11 => Self::Word(body.to_vec()),
             _ => return Err(malformed(&format!("a frame of the unknown kind {kind}"))),
         })
     }

@@ -34,7 +34,7 @@ mod tests;
 mod tls;
 mod workers;
 
-pub use control::{Control, Duty, end_process};
+pub use control::{Control, Duty, Teller, end_process};
 pub use frame::{Failed, Gone};
 pub use link::Link;
 pub use meet::{Joined, Member, meet};
@@ -53,6 +53,12 @@ pub const FAILED: u8 = 1;
 
 /// The version of the program, and of what its processes say to each other.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/1");
+
+/// A secret that nobody can guess, for processes that are started together.
+#[must_use]
+pub fn secret() -> Vec<u8> {
+    hello::nonce().to_vec()
+}
 
 /// Why a process did not become part of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,9 +99,10 @@ impl Unmet {
 impl From<Unmet> for Failure {
     fn from(unmet: Unmet) -> Self {
         match unmet {
-            Unmet::Failed(failure) | Unmet::Missing(failure) => failure,
+            Unmet::Failed(failure) => failure,
+            Unmet::Missing(failure) => failure.again(),
             Unmet::Told(failed) => failed.told(),
-            Unmet::Lost(gone) => gone.told(),
+            Unmet::Lost(gone) => gone.told().again(),
         }
     }
 }

@@ -188,7 +188,8 @@ pub fn follow(
                 | Frame::Ready
                 | Frame::Stop
                 | Frame::Summary(_)
-                | Frame::Bye,
+                | Frame::Bye
+                | Frame::Word(_),
                 _,
             ) => return Err(lost(0, &"it said something else than was expected")),
         }

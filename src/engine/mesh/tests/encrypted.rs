@@ -72,6 +72,7 @@ fn summaries_cross_encrypted_connections() {
                     steps: Arc::new(Steps::new(1)),
                     heartbeat: Duration::from_secs(30),
                     clock: Clock::machine(),
+                    word: Box::new(|_| ()),
                     end: Box::new(|failure, _| panic!("{failure}")),
                 };
                 let control = Control::start(joined.control, joined.process, duty).unwrap();

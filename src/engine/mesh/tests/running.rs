@@ -29,6 +29,7 @@ impl Running {
             steps: Arc::clone(&steps),
             heartbeat,
             clock: Clock::machine(),
+            word: Box::new(|_| ()),
             end: Box::new(move |failure, code| {
                 let _ = sender.try_send((failure.message.clone(), code));
             }),
