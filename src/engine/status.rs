@@ -15,7 +15,7 @@ use crate::dataflow::outcome::Shared;
 use crate::dataflow::state::OpenWindows;
 use crate::dataflow::zones::{ancestry, zones};
 use crate::metrics::LATENCY;
-use crate::plan::{Insert, NodeId, Operator, Pipeline, Role, TableId};
+use crate::plan::{Emit, Insert, NodeId, Operator, Pipeline, Role, TableId};
 use crate::types::{Fates, Watermark};
 
 /// How long a worker may take for one turn before the process counts as stuck.
@@ -364,6 +364,7 @@ fn sinks(pipeline: &Pipeline, facts: &Facts, stage: &Stage, now: Duration) -> Ve
         };
         let mut sources = BTreeMap::new();
         let (mut waiting, mut windows, mut next) = (0, 0, None::<OpenWindows>);
+        let mut on_close = false;
         for (number, insert) in inserts() {
             for &source in &zones[insert.input].sources {
                 let fates = facts
@@ -375,6 +376,7 @@ fn sinks(pipeline: &Pipeline, facts: &Facts, stage: &Stage, now: Duration) -> Ve
             }
             let (groups, open) = open_windows(pipeline, insert, &held);
             waiting += groups;
+            on_close |= comes_on_close(pipeline, insert);
             windows += open.map_or(0, |open| open.count);
             next = match (next, open) {
                 (None, other) | (other, None) => other,
@@ -393,6 +395,7 @@ fn sinks(pipeline: &Pipeline, facts: &Facts, stage: &Stage, now: Duration) -> Ve
             destination,
             sources: sources.keys().filter_map(place).collect(),
             next,
+            on_close,
             fates: sources.values().fold(Fates::default(), |mut all, &fates| {
                 all += fates;
                 all
@@ -420,6 +423,23 @@ fn sinks(pipeline: &Pipeline, facts: &Facts, stage: &Stage, now: Duration) -> Ve
         .filter(is_sink)
         .map(status)
         .collect()
+}
+
+/// Whether an INSERT's rows come when a window closes, and not before.
+fn comes_on_close(pipeline: &Pipeline, insert: &Insert) -> bool {
+    ancestry(pipeline, insert.input)
+        .into_iter()
+        .any(|id| match &pipeline.nodes[id].operator {
+            Operator::Aggregate { emit, .. } => *emit == Emit::OnClose,
+            Operator::Source { .. }
+            | Operator::Filter { .. }
+            | Operator::Project { .. }
+            | Operator::Union { .. }
+            | Operator::Unnest { .. }
+            | Operator::Lookup { .. }
+            | Operator::Window { .. }
+            | Operator::Latest { .. } => false,
+        })
 }
 
 /// The groups in windows that an INSERT's operators hold, and the window that closes next.

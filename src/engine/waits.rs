@@ -99,6 +99,8 @@ pub struct Sight<'a> {
     pub sources: Vec<Where<'a>>,
     /// The window of its that closes next.
     pub next: Option<OpenWindows>,
+    /// Its rows come when a window closes, not before.
+    pub on_close: bool,
     /// What became of all its records.
     pub fates: Fates,
     /// It takes dead letters.
@@ -155,10 +157,15 @@ fn live(sight: &Sight<'_>) -> String {
             "all {all} records so far were rejected: the log and the dead letters say why"
         );
     }
-    if let Some(next) = sight.next {
-        return window(sight, next);
+    let mut reading = reading(sight);
+    match sight.next {
+        Some(next) if sight.on_close => return window(sight, next),
+        Some(next) => {
+            let end = at(Watermark::behind(next.next_end, 0));
+            reading += &format!("; the window that ends {end} is the next to be final");
+        }
+        None => {}
     }
-    let reading = reading(sight);
     if fates.read() > 0 && fates.accepted == 0 {
         return format!("no record has reached it yet ({}); {reading}", lost(fates));
     }
@@ -234,7 +241,7 @@ fn reading(sight: &Sight<'_>) -> String {
 
 /// Groups wait in windows: which closes next, and what holds event time back.
 fn window(sight: &Sight<'_>, next: OpenWindows) -> String {
-    let end = Watermark::behind(next.next_end, 0);
+    let end = at(Watermark::behind(next.next_end, 0));
     let allowed = if next.lateness_us > 0 {
         format!(
             " and {} of allowed lateness",
@@ -249,16 +256,13 @@ fn window(sight: &Sight<'_>, next: OpenWindows) -> String {
             "the window that ends {end} closes next, when event time has passed it{allowed}"
         );
     };
-    let at = slowest.facts.watermark;
-    let due = next
-        .next_end
-        .0
-        .saturating_add(next.lateness_us)
-        .saturating_sub(at.micros());
-    let far = if at == Watermark::START {
+    let now = slowest.facts.watermark;
+    let due = next.next_end.0.saturating_add(next.lateness_us);
+    let far = if now == Watermark::START {
         "event time has not begun".to_owned()
     } else {
-        format!("event time is {at}, {} before that", length(micros(due)))
+        let missing = length(micros(due.saturating_sub(now.micros())));
+        format!("event time is {}, {missing} before that", at(now))
     };
     format!(
         "the window that ends {end} closes next, when event time has passed it{allowed}: {far}; {}",
@@ -301,6 +305,7 @@ fn holds_back(source: &Where<'_>, now: Duration) -> String {
             let silent = length(now.saturating_sub(facts.moved));
             format!("nothing has come from `{}` for {silent}", source.name)
         }
+        None if count == 1 => format!("it moves on with the records of {which}"),
         None => format!("{which} is the furthest back and being read"),
     }
 }
@@ -323,6 +328,12 @@ impl Where<'_> {
             .map(|index| self.facts.lag(index))
             .sum()
     }
+}
+
+/// A time as people say it: fractions of a second tell nobody anything.
+fn at(watermark: Watermark) -> String {
+    let text = watermark.to_string();
+    text.split('.').next().unwrap_or_default().to_owned()
 }
 
 fn micros(us: i64) -> Duration {
