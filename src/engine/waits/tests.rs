@@ -84,6 +84,7 @@ fn a_silent_partition_is_named_with_the_time_after_which_it_is_waited_for_no_lon
 fn a_partition_without_a_record_and_partitions_that_are_all_idle_are_said() {
     let mut facts = clicks();
     facts.marks.remove(&2);
+    facts.ends[2] = Some(Offset(0));
     let said = sentence(&facts, in_a_window);
     assert!(
         said.contains("partition `2` of `clicks` has not had a record yet"),
