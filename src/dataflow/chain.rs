@@ -19,6 +19,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion_common::Result;
 
 use super::assign::Passed;
+use super::guard::{Guard, guards};
 use super::lookup::Index;
 use super::roles::with_positions;
 use super::step::{Action, Piece, Turned};
@@ -45,6 +46,8 @@ struct Step {
     inputs: Vec<usize>,
     action: Action,
     schema: SchemaRef,
+    /// What its rows are held to before they leave, if they do.
+    guards: Vec<Guard>,
 }
 
 /// Where rows leave.
@@ -121,6 +124,10 @@ impl Chain {
                 .collect(),
             action: action(pipeline, node, indexes),
             schema: Arc::clone(&pipeline.nodes[node].schema),
+            guards: match zones[node].edge {
+                true => guards(pipeline, node),
+                false => Vec::new(),
+            },
         });
         let edges: Vec<Edge> = nodes
             .iter()
@@ -166,7 +173,11 @@ impl Chain {
                 .iter()
                 .chain(step.inputs.iter().map(|&input| &results[input].0));
             for piece in inputs.flatten() {
-                pieces.push(step.action.run(piece, &step.schema, passed, &mut turned)?);
+                let mut piece = step.action.run(piece, &step.schema, passed, &mut turned)?;
+                for guard in &step.guards {
+                    piece = guard.turn_away(piece, &mut turned)?;
+                }
+                pieces.push(piece);
             }
             results.push((pieces, turned));
         }

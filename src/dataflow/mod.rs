@@ -3,7 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | `zones` | which part of the plan runs on the source's worker |
-//! | `step`, `assign`, `lookup`, `chain` | the stateless operators of a source, on one batch |
+//! | `step`, `assign`, `lookup`, `guard`, `chain` | the stateless operators of a source, on one batch |
 //! | `source`, `partition`, `arrival` | arrivals in, rows and watermarks out |
 //! | `schedule`, `pace`, `credit` | epochs closed, bytes on their way bounded |
 //! | `letters` | the rows of a dead-letter table |
@@ -23,6 +23,7 @@ pub mod board;
 pub mod chain;
 pub mod credit;
 pub mod group;
+mod guard;
 pub mod latest;
 pub mod letters;
 pub mod lookup;

@@ -44,7 +44,8 @@ impl Piece {
         }
     }
 
-    fn keep(&self, mask: &BooleanArray) -> Result<Self> {
+    /// The rows for which `mask` is true.
+    pub(super) fn keep(&self, mask: &BooleanArray) -> Result<Self> {
         if mask.true_count() == mask.len() {
             return Ok(self.clone());
         }

@@ -429,7 +429,7 @@ fn readers(feeds: &[Arc<dyn Reading>], threads: usize) -> Vec<JoinHandle<()>> {
 fn stateful(pipeline: &Pipeline) -> usize {
     let zones = zones(pipeline);
     let keeps = |(id, node): &(usize, &crate::plan::Node)| {
-        !zones[*id].at_source && node.operator.keeps_state()
+        !zones[*id].at_source && node.operator.is_stateful()
     };
     pipeline.nodes.iter().enumerate().filter(keeps).count()
 }

@@ -117,21 +117,6 @@ pub enum Operator {
 }
 
 impl Operator {
-    /// Whether it remembers rows from one epoch to the next.
-    #[must_use]
-    pub fn keeps_state(&self) -> bool {
-        match self {
-            Self::Aggregate { .. } | Self::Latest { .. } => true,
-            Self::Source { .. }
-            | Self::Filter { .. }
-            | Self::Project { .. }
-            | Self::Union { .. }
-            | Self::Unnest { .. }
-            | Self::Lookup { .. }
-            | Self::Window { .. } => false,
-        }
-    }
-
     /// The nodes it reads.
     #[must_use]
     pub fn inputs(&self) -> Vec<NodeId> {
