@@ -56,6 +56,8 @@ pub struct SourceFacts {
     pub names: Arc<Vec<String>>,
     /// Where each partition began in this run.
     pub from: Vec<Offset>,
+    /// How far apart the positions of a partition's records are; 0 and 1: next to each other.
+    pub stride: u64,
     /// How far the replay goes in each.
     pub replay_to: Vec<Option<Offset>>,
     /// Where each ends, as far as is known now.
@@ -223,11 +225,12 @@ impl SourceFacts {
         self.marks.get(&index).map_or(began, |mark| mark.offset)
     }
 
-    /// How far its end is away, where that is known.
+    /// How far its end is away, where that is known: records, or bytes of a file.
     #[must_use]
     pub fn lag(&self, index: usize) -> Option<u64> {
         let end = self.ends.get(index).copied().flatten()?;
-        Some(end.0.saturating_sub(self.offset(index).0))
+        let distance = end.0.saturating_sub(self.offset(index).0);
+        Some(distance.div_ceil(self.stride.max(1)))
     }
 
     /// Where event time is in a partition that it waits for; `None` if it does not wait.

@@ -221,7 +221,10 @@ pub fn announce(
             .ends
             .as_ref()
             .and_then(|ends| ends.get(&opened.name));
+        // A generator deals its row numbers out to its partitions.
+        let is_dealt = pipeline.tables[opened.table].connector == "generator";
         let facts = SourceFacts {
+            stride: if is_dealt { names.len() as u64 } else { 1 },
             names: Arc::clone(names),
             from: from.into_iter().map(Option::unwrap_or_default).collect(),
             replay_to: offsets(
