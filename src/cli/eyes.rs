@@ -18,7 +18,7 @@ use crate::web::Server;
 /// What is served, until it is ended.
 pub struct Eyes {
     server: Server,
-    file: PathBuf,
+    file: Option<PathBuf>,
 }
 
 /// What the file says.
@@ -31,22 +31,23 @@ pub struct Found {
 }
 
 impl Eyes {
-    /// Serves what there is to see of a run, and leaves word where.
+    /// Serves what there is to see of a run, and leaves word in `file` where.
     pub fn open(
         at: (IpAddr, u16),
         pipeline: &Arc<Pipeline>,
         shared: &Arc<Shared>,
-        (base, state): (&Path, Option<&Path>),
+        file: Option<PathBuf>,
     ) -> Result<Self, Failure> {
         let server = Server::start(at, pipeline, shared)?;
         let address = server.address();
         info!("the page and the metrics are at http://{address}");
-        let file = file(pipeline, base, state);
         let found = Found {
             address: reachable(address),
             process: std::process::id(),
         };
-        if let Err(error) = write(&file, &found) {
+        if let Some(file) = &file
+            && let Err(error) = write(file, &found)
+        {
             let file = file.display();
             warn!(%error, "could not write `{file}`: `tidemark why` finds this run by its address only");
         }
@@ -55,10 +56,11 @@ impl Eyes {
 
     /// Serves no more.
     pub fn end(self) {
+        let own = |found: Found| found.process == std::process::id();
         // Another process may have started since and left its own word.
-        if read(&self.file).is_some_and(|found| found.process == std::process::id()) {
+        if let Some(file) = self.file.filter(|file| read(file).is_some_and(own)) {
             // What cannot be removed points to a process that does not answer: that is understood.
-            let _ = std::fs::remove_file(&self.file);
+            let _ = std::fs::remove_file(file);
         }
         self.server.end();
     }
@@ -70,7 +72,9 @@ pub fn find(pipeline: &Pipeline, base: &Path, state: Option<&Path>) -> Option<Fo
     read(&file(pipeline, base, state))
 }
 
-fn file(pipeline: &Pipeline, base: &Path, state: Option<&Path>) -> PathBuf {
+/// Where a run leaves word.
+#[must_use]
+pub fn file(pipeline: &Pipeline, base: &Path, state: Option<&Path>) -> PathBuf {
     state_folder(pipeline, base, state).join("address.json")
 }
 

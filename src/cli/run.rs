@@ -14,7 +14,7 @@ use super::cluster::Membership;
 use super::eyes::Eyes;
 use super::progress::Watch;
 use super::supervise::{Program, Supervision};
-use super::{FAILED, LogFormat, RunArgs, WRONG, file, say, supervise};
+use super::{FAILED, LogFormat, RunArgs, WRONG, eyes, file, say, supervise};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::source::{AtEnd, Pace};
 use crate::engine::{RunOptions, Summary, check_world, mesh};
@@ -61,26 +61,16 @@ pub fn run(arguments: &RunArgs) -> u8 {
         }
     };
     let pipeline = &planned.pipeline;
-    let leads = membership
-        .as_ref()
-        .is_none_or(|membership| membership.member.process == 0);
-    let eyes = match open_eyes(arguments, pipeline, &shared, &options) {
-        Ok(eyes) => eyes,
-        Err(failure) => {
-            say::failure(&failure);
-            return FAILED;
-        }
-    };
+    let process = membership.as_ref().map_or(0, |it| it.member.process);
+    let leads = process == 0;
     let watch = (!arguments.quiet && leads).then(|| Watch::start(pipeline, &shared));
-    let outcome = match membership {
+    let run = || match membership {
         None => crate::engine::run(pipeline, &options, &shared),
         Some(membership) => one_of_several(membership, pipeline, options, &shared),
     };
+    let outcome = seen((arguments, process), pipeline, &shared, run);
     if let Some(watch) = watch {
         watch.end();
-    }
-    if let Some(eyes) = eyes {
-        eyes.end();
     }
     match outcome {
         Ok(_) if !leads => 0,
@@ -104,19 +94,28 @@ pub fn run(arguments: &RunArgs) -> u8 {
     }
 }
 
-/// With `--metrics-port`, what is served while the pipeline runs.
-fn open_eyes(
-    arguments: &RunArgs,
+/// Runs, and with `--metrics-port` is seen meanwhile: each of several processes at a port of its
+/// own, which follow each other.
+fn seen(
+    (arguments, process): (&RunArgs, usize),
     pipeline: &Arc<Pipeline>,
     shared: &Arc<Shared>,
-    options: &RunOptions,
-) -> Result<Option<Eyes>, Failure> {
-    let Some(port) = arguments.metrics_port else {
-        return Ok(None);
+    run: impl FnOnce() -> Result<Summary, Failure>,
+) -> Result<Summary, Failure> {
+    let Some(first) = arguments.metrics_port else {
+        return run();
     };
-    let at = (arguments.metrics_bind, port);
-    let places = (options.base.as_path(), options.state.as_deref());
-    Eyes::open(at, pipeline, shared, places).map(Some)
+    let port = match (first, u16::try_from(process)) {
+        (0, _) => 0,
+        (first, Ok(process)) => first.saturating_add(process),
+        (first, Err(_)) => first,
+    };
+    let state = arguments.state.as_deref();
+    let file = (process == 0).then(|| eyes::file(pipeline, Path::new(""), state));
+    let eyes = Eyes::open((arguments.metrics_bind, port), pipeline, shared, file)?;
+    let outcome = run();
+    eyes.end();
+    outcome
 }
 
 /// Runs the pipeline together with the other processes.

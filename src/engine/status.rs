@@ -13,7 +13,7 @@ use super::waits::{Sight, Stage, Where, waits_for};
 use crate::dataflow::board::{DestinationFacts, Facts, SourceFacts};
 use crate::dataflow::outcome::Shared;
 use crate::dataflow::state::OpenWindows;
-use crate::dataflow::zones::{ancestry, zones};
+use crate::dataflow::zones::{Zone, ancestry, zones};
 use crate::metrics::LATENCY;
 use crate::plan::{Emit, Insert, NodeId, Operator, Pipeline, Role, TableId};
 use crate::types::{Fates, Watermark};
@@ -234,7 +234,7 @@ fn replayed(facts: &Facts) -> u64 {
             done += source.offset(index).0.min(to).saturating_sub(from);
         }
     }
-    if all == 0 { 0 } else { done * 100 / all }
+    (done * 100).checked_div(all).unwrap_or(0)
 }
 
 /// What a source's offsets count.
@@ -348,81 +348,86 @@ fn operators(pipeline: &Pipeline, facts: &Facts) -> Vec<OperatorStatus> {
 fn sinks(pipeline: &Pipeline, facts: &Facts, stage: &Stage, now: Duration) -> Vec<SinkStatus> {
     let zones = zones(pipeline);
     let held = held(facts);
-    let is_sink = |(_, table): &(TableId, &crate::plan::Table)| table.role == Role::Sink;
     let status = |(id, table): (TableId, &crate::plan::Table)| {
-        let destination = facts.destinations.iter();
-        let destination = destination
-            .clone()
-            .find(|known| known.tables.iter().any(|t| t.table == id));
-        let rows = destination.and_then(|known| known.tables.iter().find(|t| t.table == id));
-        let inserts = || {
-            pipeline
-                .inserts
-                .iter()
-                .enumerate()
-                .filter(|(_, insert)| insert.table == id)
-        };
-        let mut sources = BTreeMap::new();
-        let (mut waiting, mut windows, mut next) = (0, 0, None::<OpenWindows>);
-        let mut on_close = false;
-        for (number, insert) in inserts() {
-            for &source in &zones[insert.input].sources {
-                let fates = facts
-                    .sources
-                    .get(&source)
-                    .and_then(|known| known.fates.get(&number));
-                *sources.entry(source).or_insert_with(Fates::default) +=
-                    fates.copied().unwrap_or_default();
-            }
-            let (groups, open) = open_windows(pipeline, insert, &held);
-            waiting += groups;
-            on_close |= comes_on_close(pipeline, insert);
-            windows += open.map_or(0, |open| open.count);
-            next = match (next, open) {
-                (None, other) | (other, None) => other,
-                (Some(a), Some(b)) => Some(if a.next_end <= b.next_end { a } else { b }),
-            };
-        }
-        let place = |&table: &TableId| {
-            facts
-                .sources
-                .get(&table)
-                .map(|known| place(pipeline, table, known))
-        };
+        let kept = |known: &DestinationFacts| known.tables.iter().position(|t| t.table == id);
+        let mut known = facts.destinations.iter();
+        let kept = known.find_map(|known| Some((known, &known.tables[kept(known)?])));
+        let all = gather(pipeline, (id, &zones), facts, &held);
+        let place = |table: &TableId| Some(place(pipeline, *table, facts.sources.get(table)?));
         let sight = Sight {
             stage,
             now,
-            destination,
-            sources: sources.keys().filter_map(place).collect(),
-            next,
-            on_close,
-            fates: sources.values().fold(Fates::default(), |mut all, &fates| {
-                all += fates;
-                all
-            }),
-            is_letters: inserts().next().is_none(),
+            destination: kept.map(|(destination, _)| destination),
+            sources: all.sources.keys().filter_map(place).collect(),
+            next: all.next,
+            on_close: all.on_close,
+            fates: all.sources.values().fold(Fates::default(), plus),
+            is_letters: all.sources.is_empty(),
         };
+        let waits_for = waits_for(&sight);
+        let fates = all.sources.iter();
         SinkStatus {
             name: table.name.clone(),
-            destination: destination.map_or_else(String::new, |known| known.name.clone()),
-            waits_for: waits_for(&sight),
-            sources: sources
-                .into_iter()
-                .map(|(source, fates)| fate_status(pipeline, source, fates))
+            destination: kept.map_or_else(String::new, |(known, _)| known.name.clone()),
+            sources: fates
+                .map(|(&source, &fates)| fate_status(pipeline, source, fates))
                 .collect(),
-            waiting,
-            windows,
-            upserts: rows.map_or(0, |rows| rows.upserts),
-            deletes: rows.map_or(0, |rows| rows.deletes),
+            waiting: all.waiting,
+            windows: all.windows,
+            upserts: kept.map_or(0, |(_, rows)| rows.upserts),
+            deletes: kept.map_or(0, |(_, rows)| rows.deletes),
+            waits_for,
         }
     };
-    pipeline
-        .tables
-        .iter()
-        .enumerate()
-        .filter(is_sink)
-        .map(status)
-        .collect()
+    let tables = pipeline.tables.iter().enumerate();
+    let sinks = tables.filter(|(_, table)| table.role == Role::Sink);
+    sinks.map(status).collect()
+}
+
+fn plus(mut all: Fates, more: &Fates) -> Fates {
+    all += *more;
+    all
+}
+
+/// What all INSERTs into one table come to.
+#[derive(Default)]
+struct Gathered {
+    /// What became of the records, by source.
+    sources: BTreeMap<TableId, Fates>,
+    /// Groups in open windows, and how many windows.
+    waiting: usize,
+    windows: usize,
+    /// The window that closes next.
+    next: Option<OpenWindows>,
+    /// Rows come when a window closes, and not before.
+    on_close: bool,
+}
+
+fn gather(
+    pipeline: &Pipeline,
+    (sink, zones): (TableId, &[Zone]),
+    facts: &Facts,
+    held: &BTreeMap<String, (usize, usize, Option<OpenWindows>)>,
+) -> Gathered {
+    let mut all = Gathered::default();
+    let inserts = pipeline.inserts.iter().enumerate();
+    for (number, insert) in inserts.filter(|(_, insert)| insert.table == sink) {
+        for &source in &zones[insert.input].sources {
+            let known = facts.sources.get(&source);
+            let fates = known.and_then(|known| known.fates.get(&number));
+            let sum = all.sources.entry(source).or_default();
+            *sum = plus(*sum, fates.unwrap_or(&Fates::default()));
+        }
+        let (groups, open) = open_windows(pipeline, insert, held);
+        all.waiting += groups;
+        all.on_close |= comes_on_close(pipeline, insert);
+        all.windows += open.map_or(0, |open| open.count);
+        all.next = match (all.next, open) {
+            (None, other) | (other, None) => other,
+            (Some(a), Some(b)) => Some(if a.next_end <= b.next_end { a } else { b }),
+        };
+    }
+    all
 }
 
 /// Whether an INSERT's rows come when a window closes, and not before.
