@@ -11,6 +11,7 @@ mod databases;
 mod docs;
 mod eyes;
 mod fuzz;
+mod launch;
 mod oracle;
 mod pipelines;
 mod produce;

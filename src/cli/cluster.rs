@@ -34,7 +34,7 @@ pub struct ClusterArgs {
     #[arg(long, value_name = "N", default_value_t = 5, requires = "processes")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub failed_starts: u32,
-    /// Be process I of those in --hosts, counted from 0
+    /// Be process I, counted from 0, of those in --hosts
     #[arg(
         long,
         value_name = "I",
@@ -45,7 +45,7 @@ pub struct ClusterArgs {
     /// Where the processes listen: a host:port per line, the first for process 0
     #[arg(long, value_name = "FILE", requires = "process")]
     pub hosts: Option<PathBuf>,
-    /// Listen here [default: this process' line in --hosts]
+    /// Listen here, if not where this process' line of --hosts says
     #[arg(long, value_name = "HOST:PORT", requires = "hosts")]
     pub bind: Option<String>,
     /// Read the secret that all processes share from a file [default: TIDEMARK_CLUSTER_SECRET]

@@ -139,6 +139,7 @@ fn plan(arguments: &DemoArgs, database: &Path) -> crate::plan::Pipeline {
         variables,
         settings: Vec::new(),
         pipeline_name: "demo".to_owned(),
+        only: Vec::new(),
     };
     let source = SourceText {
         path: "demo.sql",

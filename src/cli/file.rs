@@ -35,6 +35,7 @@ pub fn plan(arguments: &FileArgs) -> Result<Planned, u8> {
             .map(|setting| split(setting))
             .collect::<Result<_, _>>()?,
         pipeline_name: stem(&arguments.file),
+        only: arguments.only.clone(),
     };
     let source = SourceText {
         path: &path,

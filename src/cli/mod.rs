@@ -70,6 +70,9 @@ struct FileArgs {
     /// Override a SET of the file
     #[arg(long = "set", value_name = "NAME=VALUE")]
     settings: Vec<String>,
+    /// Only the INSERTs into these tables, as a pipeline of their own
+    #[arg(long, value_name = "TABLE,..", value_delimiter = ',')]
+    only: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -127,6 +130,9 @@ struct WhyArgs {
     /// Override a SET of the file
     #[arg(long = "set", value_name = "NAME=VALUE")]
     settings: Vec<String>,
+    /// The run that was started with the same
+    #[arg(long, value_name = "TABLE,..", value_delimiter = ',')]
+    only: Vec<String>,
     /// Where snapshots are kept [default: .tidemark]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,

@@ -155,6 +155,7 @@ fn table(path: &Path, names: &[String]) -> Result<Table, u8> {
         variables: std::env::vars().collect(),
         settings: Vec::new(),
         pipeline_name: "produce".to_owned(),
+        only: Vec::new(),
     };
     let (tables, problems) = match crate::sql::plan(&source, &given) {
         Ok(pipeline) => (pipeline.tables, Vec::new()),

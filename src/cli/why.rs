@@ -41,6 +41,7 @@ fn by_file(arguments: &WhyArgs) -> Result<Status, u8> {
     let planned = file::plan(&FileArgs {
         file: arguments.target.clone().into(),
         settings: arguments.settings.clone(),
+        only: arguments.only.clone(),
     })?;
     let state = arguments.state.as_deref();
     if let Some(found) = eyes::find(&planned.pipeline, &planned.base, state) {

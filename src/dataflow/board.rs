@@ -31,8 +31,12 @@ pub struct Board {
 pub struct Facts {
     /// How often the process has begun.
     pub run: u64,
-    /// The clock of the run: all times here are by it. `None` before the run has begun.
+    /// The clock of the run: all times here are by it.
     pub clock: Option<Clock>,
+    /// What there is has been opened and taken over.
+    pub begun: bool,
+    /// What is away and waited for, by name: since when, and why.
+    pub away: BTreeMap<String, (Duration, String)>,
     /// The sources, by table.
     pub sources: BTreeMap<TableId, SourceFacts>,
     /// The destinations.
@@ -152,10 +156,28 @@ impl Board {
         }
     }
 
+    /// `what` is away since then, by `clock`: a source, a destination or a reference table.
+    pub fn is_away(&self, what: &str, (since, cause): (Duration, &str), clock: &Clock) {
+        let mut facts = self.lock();
+        facts.clock = Some(clock.clone());
+        facts
+            .away
+            .insert(what.to_owned(), (since, cause.to_owned()));
+    }
+
+    /// It is there again.
+    pub fn is_back(&self, what: &str) {
+        self.lock().away.remove(what);
+    }
+
     /// All that stands on it.
     #[must_use]
     pub fn facts(&self) -> Facts {
-        self.lock().clone()
+        let mut facts = self.lock().clone();
+        for destination in &mut facts.destinations {
+            destination.away = facts.away.get(&destination.name).cloned();
+        }
+        facts
     }
 
     fn lock(&self) -> MutexGuard<'_, Facts> {

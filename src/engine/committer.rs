@@ -3,23 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
 
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 use super::meter::Tally;
+use super::patience::patiently;
 use crate::connector::{ConnectorError, Destination};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::publish::{Job, Receipt};
 use crate::types::{Clock, Epoch};
-
-/// How long to wait before a destination that is away is tried again: a quarter of the time that
-/// it has been away, within these.
-const PAUSE_MIN: Duration = Duration::from_millis(20);
-const PAUSE_MAX: Duration = Duration::from_secs(1);
-
-/// How long a run that is asked to stop still waits for a destination that is away.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// Ends the process at the n-th durable step, a commit or a piece of a snapshot: just before it if
 /// n is odd, just after it if n is even. For tests of what survives.
@@ -74,12 +66,12 @@ pub fn commit(
         tally.begin(job.mark.epoch);
         let mut outcome = Ok(());
         crash.pass(|| {
-            outcome = patiently(name, shared, &tally, clock, || {
+            outcome = patiently(name, (shared, clock), || {
                 destination.publish(&job.mark, &job.changes)
             });
         });
         if outcome.is_ok() && job.cut {
-            outcome = patiently(name, shared, &tally, clock, || destination.make_durable());
+            outcome = patiently(name, (shared, clock), || destination.make_durable());
             if outcome.is_ok() {
                 durable(job.mark.epoch);
             }
@@ -105,42 +97,6 @@ pub fn commit(
     receipt.wake();
 }
 
-/// Does `publish` again while a destination is away, which is said once, and again when it is
-/// back. A run that is asked to stop waits a little longer, and then no more.
-fn patiently(
-    name: &str,
-    shared: &Shared,
-    tally: &Tally<'_>,
-    clock: &Clock,
-    mut publish: impl FnMut() -> Result<(), ConnectorError>,
-) -> Result<(), ConnectorError> {
-    let mut away: Option<Duration> = None;
-    let mut stopping: Option<Duration> = None;
-    loop {
-        let outcome = publish();
-        let now = clock.elapsed();
-        let Err(ConnectorError::Transient(cause)) = outcome else {
-            if let (Some(since), Ok(())) = (away, &outcome) {
-                let after = now.saturating_sub(since);
-                tally.back();
-                info!(destination = name, ?after, "it is back; nothing is lost");
-            }
-            return outcome;
-        };
-        if away.is_none() {
-            tally.away(&cause);
-            warn!(destination = name, cause, "it is away: waiting for it");
-        }
-        let since = *away.get_or_insert(now);
-        if shared.is_stopping() && now > *stopping.get_or_insert(now) + GRACE || shared.has_failed()
-        {
-            return Err(ConnectorError::Transient(cause));
-        }
-        let pause = (now.saturating_sub(since) / 4).clamp(PAUSE_MIN, PAUSE_MAX);
-        clock.wait_until(now + pause);
-    }
-}
-
 /// A connector's error as the end of a run.
 #[must_use]
 pub fn failed(message: &str, error: ConnectorError) -> Failure {
@@ -157,6 +113,7 @@ pub fn failed(message: &str, error: ConnectorError) -> Failure {
             .because(error)
             .hint("its machine crashed, or a backup was restored; start the pipeline again")
             .again(),
-        ConnectorError::Permanent { .. } | ConnectorError::Transient(_) => failure.because(error),
+        ConnectorError::Transient(_) => failure.because(error).again(),
+        ConnectorError::Permanent { .. } => failure.because(error),
     }
 }

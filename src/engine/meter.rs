@@ -149,17 +149,6 @@ impl<'a> Tally<'a> {
         self.write(|known| known.busy = busy);
     }
 
-    /// The destination is away.
-    pub fn away(&self, cause: &str) {
-        let away = Some((self.clock.elapsed(), cause.to_owned()));
-        self.write(|known| known.away = away);
-    }
-
-    /// It is there again.
-    pub fn back(&self) {
-        self.write(|known| known.away = None);
-    }
-
     fn write(&self, write: impl FnOnce(&mut DestinationFacts)) {
         self.shared.board.destination(self.name, write);
     }
@@ -257,6 +246,7 @@ pub fn announce(
         *facts = Facts {
             run,
             clock: Some(clock.clone()),
+            begun: true,
             sources: sources.iter().zip(placed).map(source).collect(),
             destinations: sinks.iter().zip(&decision.marks).map(destination).collect(),
             replay_to: replay.map_or(Epoch(0), |mark| mark.epoch),

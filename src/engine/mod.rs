@@ -9,6 +9,7 @@
 //! | `worker` | a worker's part of the dataflow |
 //! | `destinations`, `committer` | the threads that write an epoch's rows and mark |
 //! | `keeper` | the thread that keeps snapshots |
+//! | `patience` | waiting for what is away |
 //! | `reference` | tables that are looked up |
 //! | `meter` | what people may see of all this while it runs |
 //! | `status`, `waits`, `measure`, `rest` | the same as a status, in sentences, as metrics, and from marks |
@@ -27,6 +28,7 @@ mod measure;
 pub mod mesh;
 mod meter;
 mod open;
+mod patience;
 mod reference;
 mod rest;
 mod run;

@@ -9,6 +9,7 @@ use super::crew::Crew;
 use super::feed::{Feed, Reading};
 use super::intake::Intake;
 use super::live_feed::LiveFeed;
+use super::patience::patiently;
 use super::worker::PlacedSource;
 use crate::connector::{OpenDestination, Source, open_destinations, open_source};
 use crate::dataflow::outcome::{Failure, Shared};
@@ -43,12 +44,13 @@ pub struct Sink {
 pub fn open_sources(
     pipeline: &Pipeline,
     base: &Path,
-    clock: &Clock,
+    (shared, clock): (&Shared, &Clock),
 ) -> Result<Vec<OpenedSource>, Failure> {
     let open = |(id, columns): (TableId, &[usize])| {
         let table = &pipeline.tables[id];
         let intake = Intake::new(table, columns);
-        let source = open_source(table, &intake.decoded, base, clock)
+        let open = || open_source(table, &intake.decoded, base, clock);
+        let source = patiently(&table.name, (shared, clock), open)
             .map_err(|error| failed(&format!("cannot read `{}`", table.name), error))?;
         let names = source
             .partitions()
@@ -82,7 +84,11 @@ pub fn open_sinks(pipeline: &Pipeline, base: &Path) -> Result<Vec<Sink>, Failure
 
 /// Where the sources begin, and what their partitions are: a source that goes on began where its
 /// first run said.
-pub fn beginnings(sources: &[OpenedSource], marks: &[Mark]) -> Result<Beginning, Failure> {
+pub fn beginnings(
+    sources: &[OpenedSource],
+    marks: &[Mark],
+    world: (&Shared, &Clock),
+) -> Result<Beginning, Failure> {
     let mut beginnings = Beginning::default();
     for source in sources {
         let Some(live) = source.source.live() else {
@@ -95,7 +101,8 @@ pub fn beginnings(sources: &[OpenedSource], marks: &[Mark]) -> Result<Beginning,
             Some(known) => known,
             None => {
                 let message = format!("cannot find where `{}` begins", source.name);
-                let offsets = live.beginning().map_err(|error| failed(&message, error))?;
+                let offsets = patiently(&source.name, world, || live.beginning())
+                    .map_err(|error| failed(&message, error))?;
                 let marks = offsets.into_iter().map(PartitionMark::beginning);
                 SourceMark {
                     partitions: source.partitions.iter().cloned().zip(marks).collect(),
@@ -124,12 +131,16 @@ pub fn beginning(source: &dyn Source) -> SourceMark {
 }
 
 /// Where the sources end now, those that go on.
-pub fn ends(sources: &[OpenedSource]) -> Result<BTreeMap<String, Vec<Offset>>, Failure> {
+pub fn ends(
+    sources: &[OpenedSource],
+    world: (&Shared, &Clock),
+) -> Result<BTreeMap<String, Vec<Offset>>, Failure> {
     let mut ends = BTreeMap::new();
     for source in sources {
         if let Some(live) = source.source.live() {
             let message = format!("cannot find where `{}` ends", source.name);
-            let now = live.ends().map_err(|error| failed(&message, error))?;
+            let now = patiently(&source.name, world, || live.ends())
+                .map_err(|error| failed(&message, error))?;
             ends.insert(source.name.clone(), now);
         }
     }

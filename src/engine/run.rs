@@ -39,6 +39,10 @@ use crate::durability::Snapshots;
 use crate::plan::{Pipeline, TableId};
 use crate::types::{Clock, Fates, SourceMark};
 
+/// How long to wait before a run that failed begins again, at first and at most.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
 /// How to run.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
@@ -88,10 +92,15 @@ pub fn run(
     shared: &Arc<Shared>,
 ) -> Result<Summary, Failure> {
     let mut options = options.clone();
+    let clock = Clock::machine();
+    let mut pause = PAUSE_MIN;
     loop {
         match once(pipeline, &options, None, || (), shared) {
             Err(failure) if failure.again && !shared.is_stopping() => {
                 warn!(cause = failure.message, "begins again from what is durable");
+                // What fails at once would otherwise fail as fast as it can.
+                clock.wait_until(clock.elapsed() + pause);
+                pause = (pause * 2).min(PAUSE_MAX);
                 shared.begin_again();
                 options.fresh = false;
             }
@@ -123,10 +132,10 @@ fn once(
     let mut opened = open(pipeline, options, shared, &clock)?;
     let heartbeat = member.as_ref().map(|member| member.heartbeat);
     let (decision, joined) = match member {
-        None => (opened.decide(pipeline, options)?, None),
+        None => (opened.decide(pipeline, options, (shared, &clock))?, None),
         Some(member) => {
             let told = || {
-                let decision = opened.decide(pipeline, options)?;
+                let decision = opened.decide(pipeline, options, (shared, &clock))?;
                 Ok(serde_json::to_vec(&decision).expect("a decision is plain data"))
             };
             let joined = mesh::meet(member, told)?;
@@ -185,7 +194,7 @@ fn open(
     shared: &Shared,
     clock: &Clock,
 ) -> Result<Opened, Failure> {
-    let sources = open_sources(pipeline, &options.base, clock)?;
+    let sources = open_sources(pipeline, &options.base, (shared, clock))?;
     let (indexes, references) = reference::load(pipeline, &options.base, clock)?;
     let sinks = open_sinks(pipeline, &options.base)?;
     for source in &sources {
@@ -201,7 +210,12 @@ fn open(
 }
 
 impl Opened {
-    fn decide(&mut self, pipeline: &Pipeline, options: &RunOptions) -> Result<Decision, Failure> {
+    fn decide(
+        &mut self,
+        pipeline: &Pipeline,
+        options: &RunOptions,
+        world: (&Shared, &Clock),
+    ) -> Result<Decision, Failure> {
         let read = (self.sources.as_slice(), &self.references);
         decide(
             pipeline,
@@ -209,6 +223,7 @@ impl Opened {
             &mut self.sinks,
             read,
             self.snapshots.as_ref(),
+            world,
         )
     }
 }

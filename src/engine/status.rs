@@ -211,8 +211,19 @@ fn stage(facts: &Facts, shared: &Shared) -> Stage {
     if shared.is_stopping() {
         return Stage::Stopping;
     }
-    if facts.clock.is_none() {
-        return Stage::Starting;
+    if !facts.begun {
+        let now = facts
+            .clock
+            .as_ref()
+            .map_or(Duration::ZERO, |clock| clock.elapsed());
+        return match facts.away.first_key_value() {
+            None => Stage::Starting,
+            Some((what, (since, cause))) => Stage::Waiting {
+                what: what.clone(),
+                length: now.saturating_sub(*since),
+                cause: cause.clone(),
+            },
+        };
     }
     if facts.complete < facts.replay_to {
         return Stage::Replaying {

@@ -18,6 +18,15 @@ const SLOW: Duration = Duration::from_secs(2);
 pub enum Stage {
     /// It takes its destinations over.
     Starting,
+    /// It cannot start because something is away.
+    Waiting {
+        /// What.
+        what: String,
+        /// For how long.
+        length: Duration,
+        /// Why.
+        cause: String,
+    },
     /// It reads again what it read before.
     Replaying {
         /// The epoch that it reads up to.
@@ -42,7 +51,7 @@ impl Stage {
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
-            Self::Starting => "starting",
+            Self::Starting | Self::Waiting { .. } => "starting",
             Self::Replaying { .. } => "replaying",
             Self::Live => "live",
             Self::Stopping => "stopping",
@@ -59,6 +68,14 @@ impl Stage {
             Self::Starting => {
                 "starting: it opens its sources and takes its destinations over".to_owned()
             }
+            Self::Waiting {
+                what,
+                length: since,
+                cause,
+            } => format!(
+                "starting: waiting for `{what}` since {}: {cause}",
+                length(*since)
+            ),
             Self::Replaying { to, percent } => format!(
                 "replaying to epoch {to}, {percent} % done: it reads again what its tables hold, to have its state back"
             ),
@@ -114,6 +131,9 @@ pub fn waits_for(sight: &Sight<'_>) -> String {
         .destination
         .and_then(|known| known.away.as_ref().map(|away| (known, away)));
     match (sight.stage, away) {
+        (Stage::Waiting { what, .. }, _) => {
+            format!("waits for the start, which waits for `{what}`")
+        }
         (Stage::Starting, _) => "waits for the start".to_owned(),
         (Stage::Failed(why), _) => format!("gets nothing any more: {why}"),
         (Stage::Ended, _) => "done".to_owned(),

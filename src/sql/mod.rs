@@ -21,6 +21,7 @@ mod grouped_windows;
 mod insert;
 mod lateral;
 mod lower;
+mod only;
 mod problem;
 mod query;
 mod refusals;
@@ -65,6 +66,8 @@ pub struct Given {
     pub settings: Vec<(String, String)>,
     /// The pipeline's name unless `pipeline.name` is set: the file's stem.
     pub pipeline_name: String,
+    /// The sinks whose INSERTs are wanted; empty means all.
+    pub only: Vec<String>,
 }
 
 /// Why a file is refused.
@@ -99,6 +102,7 @@ fn plan_here(file: &SourceText, given: &Given) -> Result<Pipeline, Refused> {
     let statements = statement::parse(file.text, &given.variables, &mut problems);
     let settings = settings(&statements, given, &mut problems);
     let mut declared = declare(statements, &settings, &mut problems);
+    only::keep(&mut declared, &given.only, &mut problems);
     let (mut prepared, mut unplanned) = (Vec::new(), Vec::new());
     for written in std::mem::take(&mut declared.inserts) {
         let names = Names::of(&written, &declared.catalog);
@@ -123,7 +127,10 @@ fn plan_here(file: &SourceText, given: &Given) -> Result<Pipeline, Refused> {
     }
     let (graph, inserts) = graph;
     let mut pipeline = Pipeline {
-        name: settings.name.unwrap_or_else(|| given.pipeline_name.clone()),
+        name: only::name(
+            settings.name.unwrap_or_else(|| given.pipeline_name.clone()),
+            &given.only,
+        ),
         settings: settings.settings,
         tables: declared.tables,
         nodes: graph.nodes,

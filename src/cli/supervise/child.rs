@@ -9,6 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::SyncSender;
+use std::thread::JoinHandle;
 
 use super::Event;
 use super::restart::Exit;
@@ -32,6 +33,7 @@ pub struct Child {
     line: UnixStream,
     child: std::process::Child,
     killed: bool,
+    log: Option<JoinHandle<()>>,
     exit: Option<Exit>,
 }
 
@@ -55,12 +57,12 @@ impl Child {
         let mut child = command.spawn()?;
         // It holds our copy of the process' end: the process' death would not be seen.
         drop(command);
-        if let Some(log) = child.stderr.take() {
-            let json = program.json;
+        let json = program.json;
+        let log = child.stderr.take().map(|log| {
             spawn_named(&format!("log-{process}"), move || {
                 pass_on(log, process, json);
-            });
-        }
+            })
+        });
         let (reading, events) = (line.try_clone()?, events.clone());
         spawn_named(&format!("hear-{process}"), move || {
             hear(reading, (attempt, process), &events);
@@ -70,6 +72,7 @@ impl Child {
             line,
             child,
             killed: false,
+            log,
             exit: None,
         })
     }
@@ -113,12 +116,16 @@ impl Child {
     }
 }
 
-/// A process whose supervisor goes away in a panic is ended with it.
+/// A process that is not waited for any more is ended; then its log is whole.
 impl Drop for Child {
     fn drop(&mut self) {
         if self.exit().is_none() {
             self.kill();
             let _ = self.child.wait();
+        }
+        if let Some(log) = self.log.take() {
+            // Its last lines say why it ended. A panic there has been said already.
+            let _ = log.join();
         }
     }
 }

@@ -10,8 +10,29 @@ use crate::dataflow::report::Positions;
 use crate::dataflow::schedule::Stop;
 use crate::dataflow::zones::zones;
 use crate::format::Positions as Places;
-use crate::plan::{Insert, Node, Operator, Pipeline, Place as FilePlace, Settings};
+use crate::plan::{
+    Column, Insert, Node, Operator, Pipeline, Place as FilePlace, Role, Settings, Table,
+};
 use crate::types::{Floor, Offset};
+
+fn table(name: &str) -> Table {
+    let column = Column {
+        field: Arc::new(Field::new("n", DataType::Int64, true)),
+        computed: None,
+        place: FilePlace::default(),
+    };
+    Table {
+        name: name.to_owned(),
+        role: Role::Source,
+        columns: vec![column],
+        primary_key: Vec::new(),
+        checks: Vec::new(),
+        watermark: None,
+        connector: "discard".to_owned(),
+        options: BTreeMap::new(),
+        place: FilePlace::default(),
+    }
+}
 
 /// One source whose rows go straight to one INSERT.
 fn pipeline() -> Pipeline {
@@ -29,7 +50,7 @@ fn pipeline() -> Pipeline {
     Pipeline {
         name: "test".to_owned(),
         settings: Settings::default(),
-        tables: Vec::new(),
+        tables: vec![table("numbers"), table("t")],
         nodes: vec![node],
         inserts: vec![Insert {
             table: 1,

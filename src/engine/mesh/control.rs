@@ -12,7 +12,7 @@
 //!   finish   summaries to process 0; then "bye", after which a closed connection is a clean end
 //! ```
 
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::net::Shutdown;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use timely::communication::allocator::zero_copy::stream::Stream;
 
-use super::frame::{Failed, Frame, Gone};
+use super::frame::{Failed, Frame, Gone, why};
 use super::link::Link;
 use super::pulse::{Pulse, Steps};
 use super::{FAILED, PEER_LOST, panics};
@@ -219,12 +219,10 @@ impl Inner {
                     drop(state);
                     self.changed.notify_all();
                     if !expected {
-                        let ended = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset];
-                        let why = match ended.contains(&error.kind()) {
-                            true => "it ended".to_owned(),
-                            false => error.to_string(),
-                        };
-                        self.lost(Gone { process: peer, why });
+                        self.lost(Gone {
+                            process: peer,
+                            why: why(&error),
+                        });
                     }
                     return;
                 }
@@ -240,8 +238,9 @@ impl Inner {
             }
             Frame::Stop => self.duty.shared.stop(),
             Frame::Failed(failed) => {
+                // First: what `Shared` learns is passed on, and by then it is known whose words it is.
+                self.note(failed.clone());
                 self.duty.shared.fail(failed.told());
-                self.note(failed);
             }
             Frame::Gone(gone) => self.lost(gone),
             Frame::Summary(summary) => {
@@ -343,20 +342,24 @@ impl Inner {
         if self.duty.shared.is_stopping() && !std::mem::replace(&mut self.lock().stop_told, true) {
             self.tell_all(&Frame::Stop);
         }
-        let Some(failure) = self.duty.shared.failure() else {
-            return;
-        };
         if self.lock().gone.is_some() {
             return;
         }
-        // If it came from another process, that is noted already, in its words.
-        let code = if failure.again { PEER_LOST } else { FAILED };
-        self.note(Failed::of(self.me, code, &failure));
+        if let Some(failure) = self.duty.shared.failure() {
+            // If it came from another process, that is noted already, in its words.
+            let code = if failure.again { PEER_LOST } else { FAILED };
+            self.note(Failed::of(self.me, code, &failure));
+        }
+        // What another process said may be noted and not yet be in `Shared`: it is told all the same,
+        // or a process that leaves just then would leave without a word.
         let mut state = self.lock();
-        let told = std::mem::replace(&mut state.failure_told, true);
-        let failed = state.failed.clone();
+        let untold = match state.failure_told {
+            true => None,
+            false => state.failed.clone(),
+        };
+        state.failure_told |= untold.is_some();
         drop(state);
-        if let (Some((failed, _)), false) = (failed, told) {
+        if let Some((failed, _)) = untold {
             self.tell_all(&Frame::Failed(failed));
         }
     }

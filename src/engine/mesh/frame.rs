@@ -176,6 +176,20 @@ pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> io::Result<T> {
     serde_json::from_slice(bytes).map_err(|error| malformed(&error.to_string()))
 }
 
+/// What an error of a connection says of the process at its other end.
+pub fn why(error: &io::Error) -> String {
+    let ended = [
+        io::ErrorKind::UnexpectedEof,
+        io::ErrorKind::ConnectionReset,
+        io::ErrorKind::BrokenPipe,
+    ];
+    if ended.contains(&error.kind()) {
+        "it ended".to_owned()
+    } else {
+        error.to_string()
+    }
+}
+
 /// What was read cannot be understood.
 pub fn malformed(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
@@ -184,4 +198,70 @@ pub fn malformed(what: &str) -> io::Error {
 /// Writes plain data as JSON.
 pub fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("what is said is plain data")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_frame() -> impl Strategy<Value = Frame> {
+        let bytes = || proptest::collection::vec(any::<u8>(), 0..200);
+        let failed = (any::<usize>(), any::<u8>(), ".*").prop_map(|(process, code, message)| {
+            let failure = Failure::new(message).because("cause").hint("hint");
+            Frame::Failed(Failed::of(process, code, &failure))
+        });
+        prop_oneof![
+            Just(Frame::Connected),
+            Just(Frame::Ready),
+            Just(Frame::Go),
+            Just(Frame::Stop),
+            Just(Frame::Bye),
+            bytes().prop_map(Frame::Orders),
+            bytes().prop_map(Frame::Summary),
+            proptest::collection::vec(any::<u64>(), 0..9).prop_map(Frame::Beat),
+            (any::<usize>(), ".*").prop_map(|(process, why)| Frame::Gone(Gone { process, why })),
+            failed,
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_frame_is_read_as_it_was_written_and_not_from_half_of_it(
+            frame in any_frame(),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut bytes = Vec::new();
+            frame.write(&mut bytes).unwrap();
+
+            prop_assert_eq!(Frame::read(&mut bytes.as_slice()).unwrap(), frame);
+            let half = &bytes[..cut.index(bytes.len())];
+            prop_assert!(Frame::read(&mut &half[..]).is_err());
+        }
+
+        #[test]
+        fn whatever_bytes_come_are_a_frame_or_an_error(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300),
+            kind in 0_u8..12,
+        ) {
+            let _ = Frame::read(&mut bytes.as_slice());
+            // With a length that is right, so that the inside is reached.
+            let mut framed = Vec::new();
+            write_block(&mut framed, &[&[kind], bytes.as_slice()].concat(), 400).unwrap();
+            let _ = Frame::read(&mut framed.as_slice());
+        }
+    }
+
+    #[test]
+    fn a_long_announcement_is_refused_before_anything_is_read() {
+        let mut bytes = u32::MAX.to_be_bytes().to_vec();
+        bytes.extend([0; 10]);
+        let mut rest = bytes.as_slice();
+
+        let error = read_block(&mut rest, HELLO_BYTES_MAX).unwrap_err();
+
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert_eq!(rest.len(), 10);
+    }
 }

@@ -247,3 +247,81 @@ fn transcript(side: Side, connects: &[u8], accepts: &[u8]) -> Vec<u8> {
     let length = (connects.len() as u64).to_be_bytes();
     [word, &length, connects, accepts].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &[u8] = b"between us";
+
+    fn hello(process: usize, to: usize) -> Hello {
+        Hello {
+            version: "1".to_owned(),
+            process,
+            to,
+            processes: 4,
+            purpose: Purpose::Data,
+            fingerprint: "f1".to_owned(),
+            attempt: None,
+            nonce: nonce(),
+        }
+    }
+
+    #[test]
+    fn a_proof_holds_for_one_conversation_one_side_and_one_secret() {
+        let (connects, accepts) = (b"hello 1".as_slice(), b"hello 0".as_slice());
+
+        let proof = prove(SECRET, Side::Connects, connects, accepts);
+
+        assert!(holds(SECRET, &proof, Side::Connects, connects, accepts));
+        // Overheard, and said again to someone who has drawn another number.
+        assert!(!holds(SECRET, &proof, Side::Connects, connects, b"hello 2"));
+        // Sent back to whoever made it.
+        assert!(!holds(SECRET, &proof, Side::Accepts, connects, accepts));
+        // The same bytes, cut elsewhere.
+        assert!(!holds(
+            SECRET,
+            &proof,
+            Side::Connects,
+            b"hello 1h",
+            b"ello 0"
+        ));
+        assert!(!holds(
+            b"guessed",
+            &proof,
+            Side::Connects,
+            connects,
+            accepts
+        ));
+        assert!(!holds(SECRET, b"", Side::Connects, connects, accepts));
+    }
+
+    #[test]
+    fn no_number_is_drawn_twice() {
+        assert_ne!(nonce(), nonce());
+    }
+
+    #[test]
+    fn both_sides_find_the_same_difference() {
+        let (connects, accepts) = (hello(3, 1), hello(0, 0));
+
+        let expected = Some(Difference::Place { meant: 1, is: 0 });
+
+        assert_eq!(difference(&connects, &accepts), expected);
+        assert_eq!(difference(&accepts, &connects), expected);
+        assert_eq!(difference(&hello(3, 0), &accepts), None);
+    }
+
+    #[test]
+    fn another_version_is_said_before_anything_else() {
+        let there = Hello {
+            version: "2".to_owned(),
+            fingerprint: "f2".to_owned(),
+            ..hello(3, 0)
+        };
+
+        let difference = difference(&hello(0, 0), &there).unwrap();
+
+        assert_eq!(difference.sentence(3), "process 3 is version 2, this is 1");
+    }
+}

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
+use super::frame::why;
 use super::handshake::{Apart, Identity};
 use super::hello::Purpose;
 use super::link::{Link, Until, harden};
@@ -202,7 +203,10 @@ fn dial(identity: &Identity, roll: &Roll, seat: Seat, address: &str, until: &Unt
                 return roll.fail(Unmet::Failed(failure));
             }
             Err(Apart::Broken(error)) => {
-                roll.trouble(peer, format!("process {peer} at {address}: {error}"));
+                roll.trouble(
+                    peer,
+                    format!("process {peer} at {address}: {}", why(&error)),
+                );
             }
         }
         std::thread::sleep(pause.min(until.left()));
@@ -285,7 +289,10 @@ fn greet(
             roll.trouble(peer, why);
         }
         Err(Apart::Stranger(why)) => roll.stranger(from, &why),
-        Err(Apart::Broken(error)) => roll.stranger(from, &error.to_string()),
+        Err(Apart::Broken(error)) => {
+            let why = why(&error);
+            roll.stranger(from, &format!("{why} before it was known who it is"));
+        }
     }
     if let Some(seat) = claimed.get() {
         roll.release(seat);

@@ -21,7 +21,7 @@ use std::time::Duration;
 use timely::communication::allocator::zero_copy::stream::Stream;
 
 use super::Unmet;
-use super::frame::{Frame, Gone};
+use super::frame::{Frame, Gone, why};
 use super::link::{Link, Timed, Until};
 use crate::dataflow::outcome::Failure;
 use crate::engine::threads::spawn_named;
@@ -81,7 +81,7 @@ fn hear_from_all(
             return Err(Unmet::Told(failed));
         }
         if heard != *expected {
-            return Err(lost(peer, &"it said something else than was expected"));
+            return Err(strange(peer));
         }
         link.set_timeouts(None)
             .map_err(|error| lost(peer, &error))?;
@@ -94,11 +94,19 @@ fn present(control: &mut [Option<Link>]) -> impl Iterator<Item = (usize, &mut Li
     links.filter_map(|(peer, link)| link.as_mut().map(|link| (peer, link)))
 }
 
-fn lost(process: usize, why: &dyn std::fmt::Display) -> Unmet {
-    Unmet::Lost(Gone {
+fn lost(process: usize, error: &io::Error) -> Unmet {
+    gone(process, why(error))
+}
+
+fn strange(process: usize) -> Unmet {
+    gone(
         process,
-        why: why.to_string(),
-    })
+        "it said something else than was expected".to_owned(),
+    )
+}
+
+fn gone(process: usize, why: String) -> Unmet {
+    Unmet::Lost(Gone { process, why })
 }
 
 /// Says to all that process 0 is alive, while it decides.
@@ -151,7 +159,9 @@ pub fn follow(
 ) -> Result<Vec<u8>, Unmet> {
     let Some(link) = control else {
         // Without a connection to process 0 there is nobody to tell.
-        return Err(met.err().unwrap_or_else(|| lost(0, &"it is not there")));
+        return Err(met
+            .err()
+            .unwrap_or_else(|| gone(0, "it is not there".to_owned())));
     };
     if let Err(unmet) = met {
         // If it cannot be told, process 0 will miss us.
@@ -191,7 +201,7 @@ pub fn follow(
                 | Frame::Bye
                 | Frame::Word(_),
                 _,
-            ) => return Err(lost(0, &"it said something else than was expected")),
+            ) => return Err(strange(0)),
         }
     }
 }
