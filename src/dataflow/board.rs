@@ -66,6 +66,8 @@ pub struct SourceFacts {
     pub replay_to: Vec<Option<Offset>>,
     /// Where each ends, as far as is known now.
     pub ends: Vec<Option<Offset>>,
+    /// Up to where each was read when it held no more.
+    pub caught_up: BTreeMap<usize, Offset>,
     /// Where each is.
     pub marks: BTreeMap<usize, PartitionMark>,
     /// Its watermark.
@@ -251,7 +253,10 @@ impl SourceFacts {
     #[must_use]
     pub fn lag(&self, index: usize) -> Option<u64> {
         let end = self.ends.get(index).copied().flatten()?;
-        let distance = end.0.saturating_sub(self.offset(index).0);
+        // What is behind the last record of a topic may be no record.
+        let caught_up = self.caught_up.get(&index).copied();
+        let read = caught_up.unwrap_or_default().max(self.offset(index));
+        let distance = end.0.saturating_sub(read.0);
         Some(distance.div_ceil(self.stride.max(1)))
     }
 

@@ -41,6 +41,12 @@ pub trait Reading: Send + Sync {
 
     /// How many bytes are decoded and wait for their workers.
     fn queued_bytes(&self) -> usize;
+
+    /// Up to where partitions hold no more records than were read: beyond the last record of a
+    /// topic there may be marks of transactions.
+    fn caught_up(&self) -> Vec<(usize, Offset)> {
+        Vec::new()
+    }
 }
 
 /// A source that ends, with its partitions dealt out to workers.

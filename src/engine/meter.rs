@@ -100,6 +100,7 @@ impl<'a> Meter<'a> {
             for (table, feed) in &self.feeds {
                 if let Some(source) = facts.sources.get_mut(table) {
                     source.queued = feed.queued_bytes();
+                    source.caught_up.extend(feed.caught_up());
                 }
             }
         });
