@@ -72,7 +72,7 @@ const HOMES: [(&str, &[&str]); 27] = [
     ("signal_hook", &["cli/", "engine/"]),
     ("tracing_subscriber", &["cli/", "main.rs"]),
     ("mimalloc", &["main.rs"]),
-    ("ring", &["engine/mesh"]),
+    ("ring", &["connector/postgres", "engine/mesh"]),
     ("rustls", &["connector/", "engine/mesh"]),
     ("socket2", &["engine/mesh"]),
 ];
@@ -93,7 +93,7 @@ const CHANCE: [(&str, &str, &str); 3] = [
         "paces commits, shows progress",
     ),
     (
-        "engine/run.rs",
+        "engine/start.rs",
         "RandomState",
         "tells one start from another",
     ),

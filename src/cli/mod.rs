@@ -86,7 +86,7 @@ struct RunArgs {
     /// for the next run
     #[arg(long)]
     until_caught_up: bool,
-    /// With --until-caught-up: close every window at the end. Event time has ended then, for good
+    /// Close every window when all is read: event time has ended then, for good
     #[arg(long, requires = "until_caught_up")]
     close_windows: bool,
     /// Where snapshots are kept, a folder per pipeline [default: .tidemark]

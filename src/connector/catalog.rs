@@ -9,7 +9,7 @@ use arrow::datatypes::Field;
 use super::open::{OpenSink, OpenSource};
 use super::option::{Absent, ConnectorOption, Side, ValueKind, length};
 use super::refused::RefusedValues;
-use super::{discard, file, generator, kafka, postgres, sqlite, stdout};
+use super::{discard, file, generator, kafka, sqlite, stdout};
 use crate::plan::Table;
 
 /// One connector and what it can be.
@@ -53,6 +53,8 @@ pub struct SinkEntry {
     pub takes_format: bool,
     /// Which rows of a column it cannot hold.
     pub(super) refused: fn(&Field, &ArrayRef) -> Option<RefusedValues>,
+    /// Formats that it knows besides those of all connectors.
+    pub own_formats: &'static [&'static str],
     /// Opens it.
     pub(super) open: OpenSink,
 }
@@ -80,7 +82,7 @@ pub const CONNECTORS: &[Connector] = &[
     file::CONNECTOR,
     generator::CONNECTOR,
     kafka::CONNECTOR,
-    postgres::CONNECTOR,
+    super::postgres::CONNECTOR,
     sqlite::CONNECTOR,
     stdout::CONNECTOR,
     discard::CONNECTOR,

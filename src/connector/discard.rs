@@ -19,6 +19,7 @@ pub(super) const CONNECTOR: Connector = Connector {
         keyed: true,
         takes_format: false,
         refused: super::refused::none,
+        own_formats: &[],
         open: OpenSink {
             database: |table, _| format!("discard {}", table.name),
             open: |_| Ok(Box::new(Discard::default())),

@@ -390,6 +390,14 @@ impl Check<'_> {
             let names: Vec<&str> = FORMATS.iter().map(|format| format.name).collect();
             return self.missing("format", &names.join(" or "));
         };
+        let own = self
+            .connector
+            .sink
+            .as_ref()
+            .map_or(&[][..], |s| s.own_formats);
+        if self.side() != Side::Source && own.contains(&name) {
+            return;
+        }
         if format(name).is_none() {
             let names = FORMATS.iter().map(|format| format.name);
             let hint = match nearest(name, names.clone()) {

@@ -51,6 +51,7 @@ const SYNONYMS: &[(&str, &str)] = &[
         "partition.discovery",
     ),
     ("value.format", "format"),
+    ("key.fields", "key"),
     ("table-name", "table"),
     ("dbtable", "table"),
 ];

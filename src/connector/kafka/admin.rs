@@ -36,7 +36,13 @@ pub(super) fn make_topic(cluster: &Cluster, wish: &Wish<'_>) -> Result<(), Conne
     let replication = TopicReplication::Fixed(wish.replication.map_or(-1, signed));
     let mut new = NewTopic::new(topic, signed(wish.partitions), replication);
     if wish.compacted {
-        new = new.set("cleanup.policy", "compact");
+        // Only segments that are closed are compacted, and a writer reads the topic at its start:
+        // they are small, so that it stays short however often marks are written.
+        new = new
+            .set("cleanup.policy", "compact")
+            .set("segment.bytes", "4194304")
+            .set("segment.ms", "600000")
+            .set("min.cleanable.dirty.ratio", "0.1");
     }
     let made = ask(cluster, |admin, options| {
         admin.create_topics([&new], options)

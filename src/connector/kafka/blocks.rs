@@ -66,8 +66,8 @@ pub(super) struct Draft {
     tombstones: Vec<u32>,
     keys: Option<BinaryBuilder>,
     headers: Option<StringBuilder>,
-    /// How much the last block held: the next will be about as large.
-    usual: usize,
+    /// How many bytes and records the last block held: the next will be about as large.
+    usual: (usize, usize),
 }
 
 impl Draft {
@@ -82,7 +82,7 @@ impl Draft {
             tombstones: Vec::new(),
             keys: layout.wants(Metadata::Key).then(BinaryBuilder::new),
             headers: layout.wants(Metadata::Headers).then(StringBuilder::new),
-            usual: 0,
+            usual: (0, 0),
         }
     }
 
@@ -98,7 +98,11 @@ impl Draft {
     #[inline]
     pub fn push(&mut self, message: Message<'_>, offset: u64) {
         if self.offsets.is_empty() {
-            self.bytes.reserve(self.usual);
+            let (bytes, records) = self.usual;
+            self.bytes.reserve(bytes);
+            self.places.reserve(records + 1);
+            self.offsets.reserve(records);
+            self.timestamps.reserve(records);
         }
         let place = u32::try_from(self.bytes.len()).expect("a block is far smaller than 4 GiB");
         match message.payload() {
@@ -127,7 +131,10 @@ impl Draft {
             .offsets
             .last()
             .expect("a block of no records is not finished");
-        self.usual = self.bytes.len().min(BYTES_MAX + BYTES_MAX / 8);
+        self.usual = (
+            self.bytes.len().min(BYTES_MAX + BYTES_MAX / 8),
+            self.offsets.len(),
+        );
         let end = u32::try_from(self.bytes.len()).expect("a block is far smaller than 4 GiB");
         self.places.push(end);
         let metadata = self.metadata();

@@ -33,6 +33,8 @@ pub(super) struct KafkaConsumer {
     lanes: BTreeMap<i32, Lane>,
     contact: Contact,
     clock: Clock,
+    /// What could not be dealt with because nobody answered: librdkafka does not say it again.
+    pending: Vec<Event>,
 }
 
 /// One partition.
@@ -74,6 +76,7 @@ impl KafkaConsumer {
             lanes: BTreeMap::new(),
             contact: Contact::default(),
             clock,
+            pending: Vec::new(),
         };
         consumer.begin(from)?;
         Ok(consumer)
@@ -357,8 +360,17 @@ impl Consumer for KafkaConsumer {
             .iter()
             .map(|(partition, _)| number(*partition))
             .collect();
-        for event in events {
-            self.meet(&event, &mut out)?;
+        let pending = std::mem::take(&mut self.pending);
+        for event in pending.into_iter().chain(events) {
+            match self.meet(&event, &mut out) {
+                Ok(()) => {}
+                Err(ConnectorError::Transient(reason)) => {
+                    tracing::debug!(reason, "asks again later");
+                    self.lose(&[event.partition], &mut out);
+                    self.pending.push(event);
+                }
+                Err(other) => return Err(other),
+            }
         }
         let reports = self.batch.reports();
         self.hear_reports(&reports, &mut out)?;

@@ -48,7 +48,7 @@ pub(super) fn make(cluster: &Cluster) -> Result<(), ConnectorError> {
 }
 
 fn count_partitions(cluster: &Cluster) -> Result<Option<usize>, ConnectorError> {
-    Asker::new(&cluster.asking("read_uncommitted", GROUP), TOPIC)?.count_partitions()
+    Asker::new(&cluster.asking("read_uncommitted"), TOPIC)?.count_partitions()
 }
 
 /// The last value of each key that begins with `prefix`; none if there is no such topic.
@@ -58,7 +58,7 @@ pub(super) fn read(
     until: Until,
 ) -> Result<BTreeMap<String, Vec<u8>>, ConnectorError> {
     let mut found = BTreeMap::new();
-    let asker = Asker::new(&cluster.asking("read_uncommitted", GROUP), TOPIC)?;
+    let asker = Asker::new(&cluster.asking("read_uncommitted"), TOPIC)?;
     match asker.count_partitions()? {
         None => return Ok(found),
         Some(1) => {}
@@ -72,7 +72,9 @@ pub(super) fn read(
         }
     }
     let (first, end) = asker.bounds(0)?;
-    let config = cluster.reading(GROUP);
+    let mut config = cluster.reading(GROUP);
+    // The end is said by an answer that had nothing to bring, and that waits so long.
+    config.set("fetch.wait.max.ms", "10");
     let native = config.create_native_config().map_err(|e| refused(&e))?;
     let mut consumer = BatchConsumer::new(&config, native, TOPIC).map_err(|e| refused(&e))?;
     let signed = |offset: u64| i64::try_from(offset).unwrap_or(i64::MAX);

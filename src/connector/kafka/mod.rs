@@ -1,4 +1,4 @@
-//! `connector = 'kafka'`: the partitions of a topic.
+//! `connector = 'kafka'`: the partitions of a topic; topics to write to.
 //!
 //! ```text
 //!   settings ──▶ ask (one client: partitions, where they begin and end)
@@ -18,6 +18,7 @@ mod contact;
 mod marks;
 mod produce;
 mod settings;
+mod sink;
 mod source;
 mod start;
 #[cfg(test)]
@@ -26,13 +27,29 @@ mod transaction;
 
 use std::sync::Arc;
 
-use super::catalog::{Connector, SourceEntry};
-use super::open::OpenSource;
+use super::catalog::{Connector, Guarantee, SinkEntry, SourceEntry};
+use super::open::{OpenSink, OpenSource};
 use super::option::{Absent, ConnectorOption, Side, ValueKind};
 use settings::text;
 
 pub use self::produce::{ProduceInput, ProduceJob, ProduceProgress, produce};
+use self::sink::KafkaSink;
 use self::source::KafkaSource;
+
+const fn sink(
+    name: &'static str,
+    help: &'static str,
+    default: &'static str,
+    kind: ValueKind,
+) -> ConnectorOption {
+    ConnectorOption {
+        name,
+        help,
+        default: Absent::Means(default),
+        side: Side::Sink,
+        kind,
+    }
+}
 
 const fn source(
     name: &'static str,
@@ -49,10 +66,10 @@ const fn source(
     }
 }
 
-/// Reads topics.
+/// Reads topics and writes to them.
 pub(super) const CONNECTOR: Connector = Connector {
     name: "kafka",
-    help: "the records of a topic, read as they come",
+    help: "topics: read as they come; written in transactions, with keys and tombstones",
     options: &[
         ConnectorOption {
             name: "topic",
@@ -104,6 +121,30 @@ pub(super) const CONNECTOR: Connector = Connector {
             "`tidemark-` and the table's name",
             ValueKind::Text,
         ),
+        sink(
+            "key",
+            "the columns that are the key of a record, with commas between",
+            "the PRIMARY KEY, or no key",
+            ValueKind::Text,
+        ),
+        sink(
+            "key.format",
+            "what the key is: the one column's text, or an object",
+            "`raw` of one column, `json` of several",
+            ValueKind::OneOf(&["raw", "json"]),
+        ),
+        sink(
+            "partitions",
+            "create the topic with so many partitions, if it is not there",
+            "it must be there",
+            ValueKind::Positive,
+        ),
+        sink(
+            "replication",
+            "create it with so many copies",
+            "the broker's",
+            ValueKind::Positive,
+        ),
         text(
             "security.protocol",
             "how to connect: plaintext, ssl, sasl_plaintext or sasl_ssl",
@@ -130,5 +171,15 @@ pub(super) const CONNECTOR: Connector = Connector {
             open: |origin| Ok(Arc::new(KafkaSource::open(&origin)?)),
         },
     }),
-    sink: None,
+    sink: Some(SinkEntry {
+        guarantee: Guarantee::ExactlyOnce,
+        keyed: true,
+        takes_format: true,
+        refused: super::refused::none,
+        own_formats: &[sink::RAW],
+        open: OpenSink {
+            database: |table, _| sink::database(table),
+            open: |origin| Ok(Box::new(KafkaSink::from_origin(&origin)?)),
+        },
+    }),
 };

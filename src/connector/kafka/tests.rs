@@ -5,3 +5,4 @@ mod contact;
 mod kit;
 mod reading;
 mod refused;
+mod writing;

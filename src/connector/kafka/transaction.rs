@@ -12,7 +12,7 @@ use std::time::Duration;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::DeliveryResult;
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 
 use super::settings::{Cluster, refused};
@@ -20,6 +20,9 @@ use crate::connector::ConnectorError;
 
 /// How long the cluster may take to begin or to end a transaction.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the cluster may take to drop one: who takes the name next drops it in any case.
+const PATIENCE_TO_ABORT: Duration = Duration::from_secs(3);
 
 /// How often a commit that takes too long is waited for again.
 const COMMIT_WAITS: usize = 3;
@@ -49,6 +52,7 @@ pub(super) struct Outgoing<'a> {
     /// None is a tombstone.
     pub value: Option<&'a [u8]>,
     pub partition: Option<i32>,
+    pub headers: &'a [(String, Option<String>)],
 }
 
 #[derive(Default)]
@@ -144,6 +148,14 @@ impl Transactions {
         record.key = outgoing.key;
         record.payload = outgoing.value;
         record.partition = outgoing.partition;
+        if !outgoing.headers.is_empty() {
+            let mut headers = OwnedHeaders::new_with_capacity(outgoing.headers.len());
+            for (key, value) in outgoing.headers {
+                let value = value.as_deref();
+                headers = headers.insert(Header { key, value });
+            }
+            record.headers = Some(headers);
+        }
         loop {
             let Err((error, back)) = self.producer.send(record) else {
                 return Ok(());
@@ -204,7 +216,7 @@ impl Transactions {
             (At::Commit, _) => false,
         };
         let aborts = is_lost && fatal.is_none();
-        if aborts && self.producer.abort_transaction(PATIENCE).is_ok() {
+        if aborts && self.producer.abort_transaction(PATIENCE_TO_ABORT).is_ok() {
             Failed::Aborted(message)
         } else {
             Failed::Unknown(message)

@@ -130,6 +130,7 @@ pub(super) const CONNECTOR: Connector = Connector {
         keyed: true,
         takes_format: false,
         refused,
+        own_formats: &[],
         open: OpenSink {
             database: |table, _| options::database(table),
             open: |origin| Ok(Box::new(Postgres::from_origin(&origin)?)),

@@ -91,6 +91,7 @@ pub(super) const CONNECTOR: Connector = Connector {
         keyed: true,
         takes_format: false,
         refused: super::refused::none,
+        own_formats: &[],
         open: OpenSink {
             database: |table, base| {
                 let path = table.option("path").unwrap_or_default();

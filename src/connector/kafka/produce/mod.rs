@@ -126,7 +126,7 @@ fn name(job: &ProduceJob, index: usize) -> String {
 }
 
 fn find_topic(job: &ProduceJob, cluster: &Cluster) -> Result<(), ConnectorError> {
-    let config = cluster.asking("read_uncommitted", "tidemark-produce");
+    let config = cluster.asking("read_uncommitted");
     let asker = Asker::new(&config, &job.topic)?;
     match (asker.count_partitions()?, job.partitions) {
         (Some(count), Some(wanted)) if count != wanted as usize => Err(ConnectorError::hinted(

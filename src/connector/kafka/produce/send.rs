@@ -131,7 +131,7 @@ impl<'a> Sender<'a> {
             topic: self.topic,
             key: message.key.map(str::as_bytes),
             value: Some(message.value),
-            partition: None,
+            ..Outgoing::default()
         };
         self.producer
             .send(outgoing)
@@ -175,6 +175,7 @@ impl<'a> Sender<'a> {
             key: Some(self.name.as_bytes()),
             value: Some(&mark),
             partition: Some(0),
+            ..Outgoing::default()
         };
         let committed = self
             .producer

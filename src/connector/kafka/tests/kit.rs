@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
@@ -50,6 +51,9 @@ fn variable(name: &str) -> Option<String> {
     let value = text.lines().find_map(|line| line.strip_prefix(&start));
     value.map(str::to_owned)
 }
+
+/// Key, value and headers of a record.
+pub type Kept = (Option<String>, Option<String>, String);
 
 /// A topic of the test's own.
 pub struct Topic {
@@ -198,6 +202,31 @@ impl Topic {
 
     pub fn open(&self, options: &[(&str, &str)]) -> SharedSource {
         open(&self.table(&[], options)).unwrap()
+    }
+
+    /// Everything that is committed in partition 0, as (key, value, headers).
+    pub fn committed(&self) -> Vec<Kept> {
+        let options = [("format", "csv")];
+        let mut kept = Vec::new();
+        let types = metadata_types();
+        let wanted = [types[0].clone(), types[4].clone()];
+        let source = open(&self.table(&wanted, &options)).unwrap();
+        let all = Reading::new(&source, &[(0, 0)]).read_to_end(&[0]);
+        for block in blocks(&all, 0) {
+            let records = block.records.as_ref().unwrap();
+            let keys = records.metadata.column(0).as_binary::<i32>();
+            let headers = records.metadata.column(1).as_string::<i32>();
+            for at in 0..records.len() {
+                let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                let value = text(&block.bytes[records.bytes(at)]);
+                kept.push((
+                    keys.is_valid(at).then(|| text(keys.value(at))),
+                    (!records.is_tombstone(at)).then_some(value),
+                    headers.value(at).to_owned(),
+                ));
+            }
+        }
+        kept
     }
 
     /// What `tidemark check` says.

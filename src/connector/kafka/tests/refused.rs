@@ -3,7 +3,7 @@
 use arrow::datatypes::DataType;
 
 use super::kit::{Topic, open, refusal};
-use crate::connector::{fixtures, validate};
+use crate::connector::{ConnectorError, fixtures, validate};
 use crate::plan::Role;
 
 #[test]
