@@ -9,6 +9,8 @@ pub mod dataflow;
 pub mod durability;
 pub mod engine;
 pub mod format;
+pub mod metrics;
 pub mod plan;
 pub mod sql;
 pub mod types;
+pub mod web;

@@ -9,6 +9,7 @@ mod architecture;
 mod crash;
 mod databases;
 mod docs;
+mod eyes;
 mod fuzz;
 mod launch;
 mod oracle;

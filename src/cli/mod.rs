@@ -7,6 +7,7 @@
 mod check;
 mod cluster;
 mod demo;
+mod eyes;
 mod file;
 mod hosts;
 mod init;
@@ -16,6 +17,7 @@ mod run;
 mod say;
 mod snapshots;
 mod supervise;
+mod why;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -44,6 +46,8 @@ enum Command {
     Check(FileArgs),
     /// Print the plan of a pipeline
     Explain(FileArgs),
+    /// Say what a pipeline is doing and what each of its tables waits for
+    Why(WhyArgs),
     /// List the snapshots of a pipeline's state
     Snapshots(SnapshotsArgs),
     /// List the connectors, formats and their options
@@ -100,11 +104,41 @@ struct RunArgs {
     /// How to log
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log: LogFormat,
+    /// Serve the page, /metrics, /healthz and /readyz on this port; 0 picks a free one
+    #[arg(long, value_name = "PORT")]
+    metrics_port: Option<u16>,
+    /// The address to serve them on; nobody is asked for a password
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1",
+        requires = "metrics_port"
+    )]
+    metrics_bind: std::net::IpAddr,
     /// Write the summary of the run as JSON to this file
     #[arg(long, value_name = "PATH")]
     summary: Option<PathBuf>,
     #[command(flatten)]
     cluster: cluster::ClusterArgs,
+}
+
+#[derive(Debug, Args)]
+struct WhyArgs {
+    /// The pipeline's file, or where its process serves its metrics: host:port
+    #[arg(value_name = "FILE|ADDRESS")]
+    target: String,
+    /// Override a SET of the file
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    settings: Vec<String>,
+    /// The run that was started with the same
+    #[arg(long, value_name = "TABLE,..", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Where snapshots are kept [default: .tidemark]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Print all that is known, as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -224,6 +258,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Explain(arguments) => check::explain(&arguments),
+        Command::Why(arguments) => why::why(&arguments),
         Command::Snapshots(arguments) => snapshots::snapshots(&arguments),
         Command::List => check::list(),
         Command::Demo(arguments) => demo::demo(&arguments),

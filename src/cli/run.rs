@@ -11,9 +11,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing_subscriber::EnvFilter;
 
 use super::cluster::Membership;
+use super::eyes::Eyes;
 use super::progress::Watch;
 use super::supervise::{Program, Supervision};
-use super::{FAILED, LogFormat, RunArgs, WRONG, file, say, supervise};
+use super::{FAILED, LogFormat, RunArgs, WRONG, eyes, file, say, supervise};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::source::{AtEnd, Pace};
 use crate::engine::{RunOptions, Summary, check_world, mesh};
@@ -60,14 +61,14 @@ pub fn run(arguments: &RunArgs) -> u8 {
         }
     };
     let pipeline = &planned.pipeline;
-    let leads = membership
-        .as_ref()
-        .is_none_or(|membership| membership.member.process == 0);
+    let process = membership.as_ref().map_or(0, |it| it.member.process);
+    let leads = process == 0;
     let watch = (!arguments.quiet && leads).then(|| Watch::start(pipeline, &shared));
-    let outcome = match membership {
+    let run = || match membership {
         None => crate::engine::run(pipeline, &options, &shared),
         Some(membership) => one_of_several(membership, pipeline, options, &shared),
     };
+    let outcome = seen((arguments, process), pipeline, &shared, run);
     if let Some(watch) = watch {
         watch.end();
     }
@@ -91,6 +92,30 @@ pub fn run(arguments: &RunArgs) -> u8 {
             }
         }
     }
+}
+
+/// Runs, and with `--metrics-port` is seen meanwhile: each of several processes at a port of its
+/// own, which follow each other.
+fn seen(
+    (arguments, process): (&RunArgs, usize),
+    pipeline: &Arc<Pipeline>,
+    shared: &Arc<Shared>,
+    run: impl FnOnce() -> Result<Summary, Failure>,
+) -> Result<Summary, Failure> {
+    let Some(first) = arguments.metrics_port else {
+        return run();
+    };
+    let port = match (first, u16::try_from(process)) {
+        (0, _) => 0,
+        (first, Ok(process)) => first.saturating_add(process),
+        (first, Err(_)) => first,
+    };
+    let state = arguments.state.as_deref();
+    let file = (process == 0).then(|| eyes::file(pipeline, Path::new(""), state));
+    let eyes = Eyes::open((arguments.metrics_bind, port), pipeline, shared, file)?;
+    let outcome = run();
+    eyes.end();
+    outcome
 }
 
 /// Runs the pipeline together with the other processes.

@@ -46,6 +46,17 @@ pub struct ArrivedRows {
     pub end: Offset,
 }
 
+impl Arrival {
+    /// How much memory it takes, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Rows(rows) => rows.rows.get_array_memory_size() + rows.bytes.len(),
+            Self::CaughtUp(_) | Self::Away | Self::Found(_) | Self::End => 0,
+        }
+    }
+}
+
 impl ArrivedRows {
     /// Cuts in two at a record boundary, so that the second part begins at `offset`.
     #[must_use]

@@ -14,11 +14,13 @@
 //! | `seal`, `publish` | an epoch's changes, consolidated and handed to a destination |
 //! | `state` | the one door to what operators remember |
 //! | `outcome` | what the threads of a run share: counts, the first failure, the wish to stop |
+//! | `board`, `written` | what people may see of a run, and how old its records are |
 //! | `shell`, `render` | the timely operators, and the dataflow they make |
 
 pub mod aggregate;
 pub mod arrival;
 pub mod assign;
+pub mod board;
 pub mod chain;
 pub mod compute;
 pub mod credit;
@@ -43,4 +45,5 @@ pub mod state;
 pub mod step;
 pub mod tide;
 pub mod withheld;
+pub mod written;
 pub mod zones;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::board::Board;
+use crate::metrics::Metrics;
 use crate::plan::TableId;
 use crate::types::{Fates, Offset, SourceMark, Watermark};
 
@@ -25,6 +27,10 @@ pub struct Shared {
     /// Rows that cannot be computed now.
     left_out: AtomicUsize,
     epochs_published: AtomicU64,
+    /// What people may see of the run.
+    pub board: Board,
+    /// What is counted and measured for people.
+    pub metrics: Metrics,
 }
 
 /// How far a source has come, for people.

@@ -23,6 +23,7 @@ use super::outcome::{Failure, Shared};
 use super::report::{Positions, Report};
 use super::seal::Lane;
 use super::step::plain;
+use super::written::Written;
 use crate::connector::TableChanges;
 use crate::plan::TableId;
 use crate::types::{Epoch, Mark, SourceMark};
@@ -34,6 +35,8 @@ pub struct Job {
     pub mark: Mark,
     /// The rows.
     pub changes: Vec<TableChanges>,
+    /// When the records of the epoch were written.
+    pub written: Written,
     /// A snapshot is cut here: it may be used once this survives a crash of the destination.
     pub cut: bool,
 }
@@ -122,6 +125,7 @@ pub struct Publish {
 
 #[derive(Default)]
 struct Stashed {
+    written: Written,
     rows: Vec<(usize, RecordBatch)>,
     capability: Option<Capability<u64>>,
 }
@@ -167,8 +171,9 @@ impl Publish {
 
     /// A source's word for an epoch.
     pub fn hear(&mut self, epoch: Epoch, report: Report) {
+        let stashed = self.stash.entry(epoch).or_default();
+        stashed.written.extend(&report.written);
         self.positions.hear(epoch, report);
-        self.stash.entry(epoch).or_default();
     }
 
     /// Everything before `frontier` is complete (`None`: everything). Returns whether the
@@ -215,14 +220,14 @@ impl Publish {
             }
         }
         if cut || !changes.is_empty() {
-            self.send(epoch, (changes, cut), stashed.capability);
+            self.send(epoch, (changes, stashed.written, cut), stashed.capability);
         }
     }
 
     fn send(
         &mut self,
         epoch: Epoch,
-        (changes, cut): (Vec<TableChanges>, bool),
+        (changes, written, cut): (Vec<TableChanges>, Written, bool),
         held: Option<Capability<u64>>,
     ) {
         let sources = self
@@ -241,14 +246,19 @@ impl Publish {
             ..self.spec.mark.clone()
         };
         self.sent = epoch;
-        self.outbox.push_back(Job { mark, changes, cut });
+        self.outbox.push_back(Job {
+            mark,
+            changes,
+            written,
+            cut,
+        });
         self.awaiting.push_back((epoch, held));
     }
 
     fn write_last_mark(&mut self) {
         match self.sealed {
             Some(epoch) if epoch > self.sent && self.shared.may_publish() => {
-                self.send(epoch, (Vec::new(), false), None);
+                self.send(epoch, (Vec::new(), Written::default(), false), None);
             }
             _ => {}
         }

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::written::Written;
 use crate::plan::TableId;
 use crate::types::{Epoch, Fates, PartitionMark, SourceMark, Watermark};
 
@@ -28,6 +29,8 @@ pub struct Report {
     pub reached: Watermark,
     /// What became of the records of this epoch, by INSERT.
     pub fates: Vec<(usize, Fates)>,
+    /// When the records of this epoch were written, some of them for many: for people.
+    pub written: Written,
     /// A snapshot is to be cut at the end of this epoch.
     pub cut: bool,
 }
@@ -154,6 +157,12 @@ impl Positions {
     #[must_use]
     pub fn fates(&self, table: TableId) -> &BTreeMap<usize, Fates> {
         &self.sources[&table].fates
+    }
+
+    /// Where those of `table`'s partitions are that were heard of.
+    pub fn marks(&self, table: TableId) -> impl Iterator<Item = (usize, &PartitionMark)> {
+        let known = self.sources[&table].partitions.iter().enumerate();
+        known.filter_map(|(index, mark)| Some((index, mark.as_ref()?)))
     }
 
     /// Where `table`'s partitions are, by the names given; one without a name has its number.

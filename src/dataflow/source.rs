@@ -32,7 +32,8 @@ use super::report::Report;
 use super::schedule::Schedule;
 use super::step::{Turned, plain};
 use super::tide::Tide;
-use crate::format::RejectedRecord;
+use super::written::Written;
+use crate::format::{Positions, RejectedRecord};
 use crate::plan::{NodeId, TableId};
 use crate::types::{Clock, Epoch, Fates, PartitionMark, Reason, Span, Watermark};
 
@@ -100,6 +101,8 @@ pub struct SourceTask<I> {
     reached: Watermark,
     /// What became of the records since the last epoch closed.
     fates: BTreeMap<usize, Fates>,
+    /// When those were written.
+    written: Written,
     /// It has been said that records are rejected.
     warned: bool,
 }
@@ -157,6 +160,7 @@ impl<I: Inbox> SourceTask<I> {
             ready: VecDeque::new(),
             spent: false,
             fates: BTreeMap::new(),
+            written: Written::default(),
             cuts: Cuts::new(spec.pace),
             warned: false,
             spec,
@@ -305,6 +309,7 @@ impl<I: Inbox> SourceTask<I> {
             partitions: reports.collect(),
             reached: self.reached,
             fates: std::mem::take(&mut self.fates).into_iter().collect(),
+            written: std::mem::take(&mut self.written),
             cut: live && self.shared.take_cut(),
         }
     }
@@ -464,6 +469,10 @@ impl<I: Inbox> SourceTask<I> {
             }
         }
         let records = arrived.rows.num_rows() as u64 + rejected;
+        match &arrived.positions {
+            Positions::Records(of) => self.written.block(of.written(arrived.from, arrived.end)),
+            Positions::Bytes { .. } => self.written.at(self.clock.wall(), records),
+        }
         self.shared
             .read(self.spec.table, records, arrived.end.0 - arrived.from.0);
         if self.spec.letters.is_none() {

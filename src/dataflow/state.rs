@@ -19,7 +19,7 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::UInt64Type;
 
-use crate::types::Epoch;
+use crate::types::{Epoch, EventTime};
 
 /// Why state could not be saved or restored.
 pub type StateError = Box<dyn std::error::Error + Send + Sync>;
@@ -38,6 +38,22 @@ pub trait Stateful {
 
     /// Takes a batch of `save` as something that has been there before.
     fn restore(&mut self, saved: &RecordBatch) -> Result<(), StateError>;
+
+    /// The windows that it keeps until event time has passed them, where it keeps any.
+    fn windows(&self) -> Option<OpenWindows> {
+        None
+    }
+}
+
+/// Windows that have not closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenWindows {
+    /// How many.
+    pub count: usize,
+    /// The end of the one that closes next.
+    pub next_end: EventTime,
+    /// How long after its end it takes rows still, in microseconds.
+    pub lateness_us: i64,
 }
 
 /// Where saved state goes, and where it comes from.
@@ -85,6 +101,8 @@ pub struct Size {
     pub rows: usize,
     /// Bytes, about.
     pub bytes: usize,
+    /// Windows that have not closed; `None` where there are none.
+    pub windows: Option<OpenWindows>,
 }
 
 /// An operator's end of the door.
@@ -175,6 +193,7 @@ impl State {
                 operator: name.clone(),
                 rows: state.rows(),
                 bytes: state.bytes(),
+                windows: state.windows(),
             }
         });
         sizes.collect()

@@ -84,6 +84,12 @@ impl Tide {
         known.heard
     }
 
+    /// What is known: the positions, and the last complete epoch.
+    pub fn look(&self, look: impl FnOnce(&Positions, Epoch)) {
+        let known = self.0.borrow();
+        look(&known.positions, known.complete);
+    }
+
     /// The watermark of `table`, once `epoch` is complete. It may be that of a later epoch.
     #[must_use]
     pub fn watermark(&self, table: TableId, epoch: Epoch) -> Option<Watermark> {

@@ -6,8 +6,8 @@ use std::sync::mpsc::Receiver;
 
 use tracing::debug;
 
+use super::meter::Tally;
 use super::patience::patiently;
-
 use crate::connector::{ConnectorError, Destination};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::publish::{Job, Receipt};
@@ -57,11 +57,13 @@ pub fn commit(
     clock: &Clock,
     (mut last, durable): (Epoch, impl Fn(Epoch)),
 ) {
+    let mut tally = Tally::new(shared, clock, name);
     while let Ok(job) = jobs.recv() {
         // Whatever made the run fail may be why this epoch looks complete.
         if shared.has_failed() {
             break;
         }
+        tally.begin(job.mark.epoch);
         let mut outcome = Ok(());
         crash.pass(|| {
             outcome = patiently(name, (shared, clock), || {
@@ -78,6 +80,7 @@ pub fn commit(
             Ok(()) => {
                 debug!(epoch = %job.mark.epoch, destination = name, "published");
                 shared.published();
+                tally.done(&job);
                 receipt.committed(job.mark.epoch);
                 last = job.mark.epoch;
             }

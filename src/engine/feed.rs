@@ -38,6 +38,15 @@ pub trait Reading: Send + Sync {
 
     /// No more will be taken: the reading threads end.
     fn close(&self);
+
+    /// How many bytes are decoded and wait for their workers.
+    fn queued_bytes(&self) -> usize;
+
+    /// Up to where partitions hold no more records than were read: beyond the last record of a
+    /// topic there may be marks of transactions.
+    fn caught_up(&self) -> Vec<(usize, Offset)> {
+        Vec::new()
+    }
 }
 
 /// A source that ends, with its partitions dealt out to workers.
@@ -260,6 +269,12 @@ impl Reading for Feed {
 
     fn set_waker(&self, thread: usize, waker: SyncActivator) {
         self.lock().wakers[thread] = Some(waker);
+    }
+
+    fn queued_bytes(&self) -> usize {
+        let state = self.lock();
+        let waiting = state.inboxes.iter().flatten();
+        waiting.map(|(_, arrival)| arrival.bytes()).sum()
     }
 
     fn close(&self) {

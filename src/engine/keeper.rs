@@ -310,6 +310,8 @@ impl Thread {
             .pass(|| published = self.snapshots.publish(&manifest));
         published?;
         debug!(%epoch, rows = manifest.rows(), bytes = manifest.bytes(), took_ms, "snapshot");
+        let (bytes, now) = (manifest.bytes() as u64, self.clock.elapsed());
+        self.shared.metrics.snapshot(epoch.0, bytes, took, now);
         // The one before is kept too.
         let before = std::mem::replace(&mut self.last, manifest.facts.sources);
         self.shared.keeps(before);

@@ -10,7 +10,7 @@
 //! the brokers' sending, not the memory. With an end (`--until-caught-up`), a partition ends
 //! exactly there.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -64,6 +64,8 @@ struct LaneState {
     from: Vec<(usize, Offset)>,
     queue: VecDeque<(usize, Arrival, usize)>,
     bytes: usize,
+    /// Where partitions were last read to their ends.
+    caught_up: BTreeMap<usize, Offset>,
     wants: Vec<Want>,
     waker: Option<SyncActivator>,
     /// The consumer is not polled, for want of room.
@@ -154,6 +156,7 @@ impl LiveFeed {
                     from: own.collect(),
                     queue: VecDeque::new(),
                     bytes: 0,
+                    caught_up: BTreeMap::new(),
                     wants: Vec::new(),
                     waker: None,
                     stalled: false,
@@ -232,6 +235,7 @@ impl Reader<'_> {
         let unreadable = |error| failed(&format!("could not read `{}`", feed.name), error);
         let end = match fetched {
             Fetched::CaughtUp(end) => {
+                self.lane.lock().caught_up.insert(partition, end);
                 self.lane.put(partition, Arrival::CaughtUp(end), 0);
                 end
             }
@@ -329,6 +333,15 @@ impl Reading for LiveFeed {
 
     fn set_waker(&self, thread: usize, waker: SyncActivator) {
         self.lanes[thread].lock().waker = Some(waker);
+    }
+
+    fn caught_up(&self) -> Vec<(usize, Offset)> {
+        let of = |lane: &Lane| lane.lock().caught_up.clone().into_iter();
+        self.lanes.iter().flat_map(of).collect()
+    }
+
+    fn queued_bytes(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.lock().bytes).sum()
     }
 
     fn close(&self) {

@@ -11,6 +11,8 @@
 //! | `keeper` | the thread that keeps snapshots |
 //! | `patience` | waiting for what is away |
 //! | `reference` | tables that are looked up |
+//! | `meter` | what people may see of all this while it runs |
+//! | `status`, `waits`, `measure`, `rest` | the same as a status, in sentences, as metrics, and from marks |
 //! | `mesh` | several processes that run as one |
 //! | `check` | what would go wrong, found before anything is written |
 
@@ -22,16 +24,28 @@ mod feed;
 mod intake;
 mod keeper;
 mod live_feed;
+mod measure;
 pub mod mesh;
+mod meter;
 mod open;
 mod patience;
 mod reference;
+mod rest;
 mod run;
 mod start;
+mod status;
 mod threads;
+mod waits;
 mod worker;
 
 pub use check::{check_options, check_tables, check_world, guarantee};
+pub use measure::measure;
+pub use rest::at_rest;
 pub use run::{RunOptions, Summary, run, run_as};
 pub use start::state_folder;
+pub use status::{
+    DestinationStatus, FateStatus, OperatorStatus, PartitionStatus, SinkStatus, SourceStatus,
+    Status, status,
+};
 pub use threads::spawn_named;
+pub use waits::length;

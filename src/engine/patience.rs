@@ -31,6 +31,7 @@ pub fn patiently<T>(
         let Err(ConnectorError::Transient(cause)) = outcome else {
             if let (Some(since), Ok(_)) = (away, &outcome) {
                 let after = now.saturating_sub(since);
+                shared.board.is_back(what);
                 info!(what, ?after, "it is back; nothing is lost");
             }
             return outcome;
@@ -39,6 +40,7 @@ pub fn patiently<T>(
             warn!(what, cause, "it is away: waiting for it");
         }
         let since = *away.get_or_insert(now);
+        shared.board.is_away(what, (since, &cause), clock);
         let has_waited = shared.is_stopping() && now > *stopping.get_or_insert(now) + GRACE;
         if has_waited || shared.has_failed() {
             return Err(ConnectorError::Transient(cause));

@@ -25,6 +25,7 @@ use super::destinations::{committers, placed, specs};
 use super::feed::Reading;
 use super::keeper::{Keeper, KeeperSpec, Word};
 use super::mesh::{self, Control, Duty, Link, Member, Steps, end_process};
+use super::meter::announce;
 use super::open::{OpenedSource, Sink, default_workers, open_sinks, open_sources, stops};
 use super::reference;
 use super::start::{Decision, decide, open_snapshots};
@@ -302,6 +303,12 @@ impl Team {
         let placed = placed(pipeline, &sinks);
         // Only process 0 writes; what others opened was never touched.
         let sinks = if self.leads() { sinks } else { Vec::new() };
+        announce(
+            pipeline,
+            (&sources, &known, &sinks),
+            (&decision, &fates),
+            (shared, clock),
+        );
         let (lines, committers) = committers(
             sinks,
             &decision.marks,
@@ -347,6 +354,7 @@ impl Team {
             keeper.close();
         }
         join(keeping, shared);
+        shared.board.write(|facts| facts.ended = true);
         outcome?;
         self.finish(shared, clock)
     }

@@ -12,6 +12,7 @@ use super::crew::Crew;
 use super::feed::Reading;
 use super::keeper::{Keeper, Word};
 use super::mesh::Steps;
+use super::meter::Meter;
 use crate::connector::idle_timeout;
 use crate::dataflow::arrival::Inbox;
 use crate::dataflow::chain::{Chain, Indexes};
@@ -137,11 +138,14 @@ pub fn work(plan: &Arc<WorkerPlan>, worker: &mut Worker) {
     if let Some(keeper) = &plan.keeper {
         keeper.restored(plan.crew.threads);
     }
+    let mut meter = plan.meter(index, &state, &last);
     while !probe.done() && !plan.shared.has_failed() {
         worker.step_or_park(Some(LOOK_UP));
         plan.steps.turned(thread);
+        meter.turn();
     }
     plan.steps.ended(thread);
+    meter.end();
     if plan.shared.may_publish() && plan.cuts_at_the_end() {
         let epoch = last.cut_last();
         if let Err(error) = state.cut(epoch) {
@@ -172,6 +176,13 @@ impl WorkerPlan {
         let goes_on = self.sources.iter().any(|source| source.is_live);
         self.keeper.is_some()
             && (goes_on || self.clock.elapsed() > self.pipeline.settings.snapshot_interval)
+    }
+
+    fn meter(&self, worker: usize, state: &State, tide: &Tide) -> Meter<'_> {
+        let feeds = self.sources.iter().map(|source| source.table);
+        let feeds = feeds.zip(self.feeds.iter().cloned()).collect();
+        let known = (state.clone(), tide.clone());
+        Meter::new((&self.shared, &self.clock), worker, known, feeds)
     }
 
     /// Where everything stands at the end of an epoch.

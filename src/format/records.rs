@@ -45,6 +45,13 @@ impl Records {
         self.places[record] as usize..self.places[record + 1] as usize - 1
     }
 
+    /// When those at positions from `from` to before `end` were written.
+    #[must_use]
+    pub fn written(&self, from: Offset, end: Offset) -> &[i64] {
+        let before = |position: Offset| self.offsets.partition_point(|&at| at < position.0);
+        &self.timestamps[before(from)..before(end)]
+    }
+
     /// Whether a record has no value.
     #[must_use]
     pub fn is_tombstone(&self, record: usize) -> bool {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Time since the clock was made. Clones tell the same time.
 #[derive(Clone, Debug)]
@@ -43,6 +43,23 @@ impl Clock {
             Kind::Machine { start } => start.elapsed(),
             Kind::Manual(micros) => Duration::from_micros(micros.load(Ordering::Relaxed)),
         }
+    }
+
+    /// What time of day it is: microseconds since 1970, to say how old a record is. A manual clock
+    /// was started then.
+    #[must_use]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the `Clock` that others use instead"
+    )]
+    pub fn wall(&self) -> i64 {
+        let since = match &self.0 {
+            Kind::Machine { .. } => SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default(),
+            Kind::Manual(_) => self.elapsed(),
+        };
+        i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
     }
 
     /// Returns when the clock shows `time` or later. A manual clock is set to it.

@@ -7,11 +7,12 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, TimestampM
 use arrow::compute::{cast, concat, concat_batches};
 use arrow::datatypes::SchemaRef;
 
-use super::buckets::{Bucket, is_closed, windows};
+use super::buckets::{Bucket, is_closed, open_windows, windows};
 use super::error::AggregateError;
 use super::plan::Plan;
 use super::table::{Table, Tracking};
 use super::tables::Tables;
+use crate::dataflow::state::OpenWindows;
 use crate::dataflow::withheld::row_text;
 use crate::plan::{AggregateWindow, Assign, Emit};
 use crate::types::Watermark;
@@ -138,6 +139,12 @@ impl Aggregates {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.tables.bytes() + self.news.bytes()
+    }
+
+    /// The windows that are held.
+    #[must_use]
+    pub fn open_windows(&self) -> Option<OpenWindows> {
+        open_windows(self.plan.window?, self.tables.by_bucket.keys().copied())
     }
 
     /// Where rows go first.

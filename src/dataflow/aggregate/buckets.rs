@@ -9,11 +9,12 @@
 //! (pane, first window that takes it): a window is made of its panes' buckets whose first window
 //! is not after it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 
+use crate::dataflow::state::OpenWindows;
 use crate::plan::{AggregateWindow, Assign, WindowKind};
 use crate::types::{EventTime, Watermark};
 
@@ -129,5 +130,19 @@ pub(super) fn windows(window: AggregateWindow, bucket: Bucket) -> impl Iterator<
             (Assign::Panes, WindowKind::Cumulate { size_us, .. }) => last - size_us,
         };
         Bucket { start, end }
+    })
+}
+
+/// The windows that the rows of `buckets` are in.
+pub(super) fn open_windows(
+    window: AggregateWindow,
+    buckets: impl Iterator<Item = Bucket>,
+) -> Option<OpenWindows> {
+    let ends: BTreeSet<Bucket> = buckets.flat_map(|bucket| windows(window, bucket)).collect();
+    let next_end = ends.iter().map(|window| window.end).min()?;
+    Some(OpenWindows {
+        count: ends.len(),
+        next_end: EventTime(next_end),
+        lateness_us: window.lateness_us,
     })
 }

@@ -5,7 +5,7 @@ use arrow::array::RecordBatch;
 use super::{Aggregates, Partials};
 use crate::dataflow::group::{Changes, GroupError, Groups, PreGroups};
 use crate::dataflow::outcome::Failure;
-use crate::dataflow::state::{StateError, Stateful};
+use crate::dataflow::state::{OpenWindows, StateError, Stateful};
 use crate::dataflow::withheld::left_over;
 use crate::types::Watermark;
 
@@ -16,6 +16,10 @@ impl Stateful for Aggregates {
 
     fn bytes(&self) -> usize {
         self.bytes()
+    }
+
+    fn windows(&self) -> Option<OpenWindows> {
+        self.open_windows()
     }
 
     fn save(&self) -> Result<Vec<RecordBatch>, StateError> {

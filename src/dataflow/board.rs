@@ -1,0 +1,271 @@
+//! What people may see of a run while it lasts: the board that its threads write on.
+//!
+//! ```text
+//!   start ──▶ who there is      workers, now and then ──▶ how far, what is held
+//!   committing threads ──▶ what is under way, what is away
+//! ```
+//!
+//! Nothing here is read back into the run. It is looked at only when somebody asks, so workers
+//! write it a few times a second and not per epoch; and only if somebody watches.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::report::Positions;
+use super::state::Size;
+use super::tide::Tide;
+use crate::plan::TableId;
+use crate::types::{Clock, Epoch, Fates, Offset, PartitionMark, Watermark};
+
+/// The board.
+#[derive(Debug, Default)]
+pub struct Board {
+    watched: AtomicBool,
+    facts: Mutex<Facts>,
+}
+
+/// What stands on it.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// How often the process has begun.
+    pub run: u64,
+    /// The clock of the run: all times here are by it.
+    pub clock: Option<Clock>,
+    /// What there is has been opened and taken over.
+    pub begun: bool,
+    /// What is away and waited for, by name: since when, and why.
+    pub away: BTreeMap<String, (Duration, String)>,
+    /// The sources, by table.
+    pub sources: BTreeMap<TableId, SourceFacts>,
+    /// The destinations.
+    pub destinations: Vec<DestinationFacts>,
+    /// The workers of this process, by their number among all.
+    pub workers: BTreeMap<usize, WorkerFacts>,
+    /// The input is read again up to this epoch, if at all.
+    pub replay_to: Epoch,
+    /// How many starts have taken the destinations over.
+    pub generation: u64,
+    /// The last epoch known to be complete on all workers.
+    pub complete: Epoch,
+    /// The run is over.
+    pub ended: bool,
+}
+
+/// A source.
+#[derive(Clone, Debug, Default)]
+pub struct SourceFacts {
+    /// The names of its partitions.
+    pub names: Arc<Vec<String>>,
+    /// Where each partition began in this run.
+    pub from: Vec<Offset>,
+    /// How far apart the positions of a partition's records are; 0 and 1: next to each other.
+    pub stride: u64,
+    /// How far the replay goes in each.
+    pub replay_to: Vec<Option<Offset>>,
+    /// Where each ends, as far as is known now.
+    pub ends: Vec<Option<Offset>>,
+    /// Up to where each was read when it held no more.
+    pub caught_up: BTreeMap<usize, Offset>,
+    /// Where each is.
+    pub marks: BTreeMap<usize, PartitionMark>,
+    /// Its watermark.
+    pub watermark: Watermark,
+    /// What became of its records, by INSERT, over all processes.
+    pub fates: BTreeMap<usize, Fates>,
+    /// The same of those that are not read again: they are in the snapshot that this run began with.
+    pub before: BTreeMap<usize, Fates>,
+    /// Decoded bytes that wait for a worker.
+    pub queued: usize,
+    /// When a record last came.
+    pub moved: Duration,
+}
+
+/// A destination.
+#[derive(Clone, Debug, Default)]
+pub struct DestinationFacts {
+    /// What messages call it.
+    pub name: String,
+    /// Its tables, in the order of its lanes.
+    pub tables: Vec<TableFacts>,
+    /// The last epoch that it holds.
+    pub committed: Epoch,
+    /// Transactions of this run.
+    pub commits: u64,
+    /// The commit that is under way, and since when.
+    pub busy: Option<(Epoch, Duration)>,
+    /// Since when it is away, and why.
+    pub away: Option<(Duration, String)>,
+    /// When it was last committed to.
+    pub last: Option<Duration>,
+}
+
+/// A table of a destination.
+#[derive(Clone, Debug, Default)]
+pub struct TableFacts {
+    /// The table.
+    pub table: TableId,
+    /// Its name.
+    pub name: String,
+    /// Rows inserted or replaced in this run.
+    pub upserts: u64,
+    /// Rows deleted in this run.
+    pub deletes: u64,
+}
+
+/// A worker.
+#[derive(Clone, Debug, Default)]
+pub struct WorkerFacts {
+    /// When it last turned.
+    pub turned: Duration,
+    /// What its operators hold.
+    pub held: Vec<Size>,
+    /// It has left its dataflow.
+    pub done: bool,
+}
+
+impl Board {
+    /// Somebody watches from now on.
+    pub fn watch(&self) {
+        self.watched.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody watches.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Relaxed)
+    }
+
+    /// Whether this run, of those that the process began, is not over.
+    #[must_use]
+    pub fn runs(&self, run: u64) -> bool {
+        let facts = self.lock();
+        facts.run == run && !facts.ended
+    }
+
+    /// Writes on it.
+    pub fn write(&self, write: impl FnOnce(&mut Facts)) {
+        write(&mut self.lock());
+    }
+
+    /// Writes what is known of a destination.
+    pub fn destination(&self, name: &str, write: impl FnOnce(&mut DestinationFacts)) {
+        let mut facts = self.lock();
+        let known = facts.destinations.iter_mut();
+        if let Some(destination) = known.into_iter().find(|known| known.name == name) {
+            write(destination);
+        }
+    }
+
+    /// `what` is away since then, by `clock`: a source, a destination or a reference table.
+    pub fn is_away(&self, what: &str, (since, cause): (Duration, &str), clock: &Clock) {
+        let mut facts = self.lock();
+        facts.clock = Some(clock.clone());
+        facts
+            .away
+            .insert(what.to_owned(), (since, cause.to_owned()));
+    }
+
+    /// It is there again.
+    pub fn is_back(&self, what: &str) {
+        self.lock().away.remove(what);
+    }
+
+    /// All that stands on it.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        let mut facts = self.lock().clone();
+        for destination in &mut facts.destinations {
+            destination.away = facts.away.get(&destination.name).cloned();
+        }
+        facts
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Facts> {
+        // What a thread that panicked has written is still so.
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Facts {
+    /// Takes over how far a worker knows the sources to be.
+    pub fn reached(&mut self, tide: &Tide, now: Duration) {
+        tide.look(|positions, complete| {
+            // Once all is complete there is no last epoch to name.
+            if complete.0 < u64::MAX - 1 && complete > self.complete {
+                self.complete = complete;
+            }
+            for (&table, source) in &mut self.sources {
+                source.reached(table, positions, now);
+            }
+        });
+    }
+}
+
+impl SourceFacts {
+    fn reached(&mut self, table: TableId, positions: &Positions, now: Duration) {
+        let watermark = positions.watermark_of(table);
+        // Another worker may have looked later.
+        self.watermark = self.watermark.max(watermark);
+        for (index, mark) in positions.marks(table) {
+            let known = self.marks.get(&index);
+            if known.is_some_and(|known| known.offset > mark.offset) {
+                continue;
+            }
+            if known.is_none_or(|known| known.offset < mark.offset) {
+                self.moved = now;
+            }
+            self.marks.insert(index, mark.clone());
+        }
+        for (&insert, &fates) in positions.fates(table) {
+            let mut all = self.before.get(&insert).copied().unwrap_or_default();
+            all += fates;
+            let known = self.fates.entry(insert).or_default();
+            if all.read() >= known.read() {
+                *known = all;
+            }
+        }
+    }
+
+    /// The name of a partition; one found since the start has its number for a name.
+    #[must_use]
+    pub fn name(&self, index: usize) -> String {
+        let known = self.names.get(index).cloned();
+        known.unwrap_or_else(|| index.to_string())
+    }
+
+    /// How many partitions there are.
+    #[must_use]
+    pub fn partitions(&self) -> usize {
+        let found = self.marks.keys().next_back().map_or(0, |last| last + 1);
+        found.max(self.names.len())
+    }
+
+    /// Where a partition is.
+    #[must_use]
+    pub fn offset(&self, index: usize) -> Offset {
+        let began = self.from.get(index).copied().unwrap_or(Offset(0));
+        self.marks.get(&index).map_or(began, |mark| mark.offset)
+    }
+
+    /// How far its end is away, where that is known: records, or bytes of a file.
+    #[must_use]
+    pub fn lag(&self, index: usize) -> Option<u64> {
+        let end = self.ends.get(index).copied().flatten()?;
+        // What is behind the last record of a topic may be no record.
+        let caught_up = self.caught_up.get(&index).copied();
+        let read = caught_up.unwrap_or_default().max(self.offset(index));
+        let distance = end.0.saturating_sub(read.0);
+        Some(distance.div_ceil(self.stride.max(1)))
+    }
+
+    /// Where event time is in a partition that it waits for; `None` if it does not wait.
+    #[must_use]
+    pub fn waited_for(&self, index: usize) -> Option<Watermark> {
+        match self.marks.get(&index) {
+            None => Some(Watermark::START),
+            Some(mark) => (!mark.idle).then_some(mark.watermark),
+        }
+    }
+}

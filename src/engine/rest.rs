@@ -1,0 +1,89 @@
+//! How a pipeline is that no process runs: what the marks in its destinations say.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::committer::failed;
+use super::status::{DestinationStatus, SinkStatus, Status, blank, source_status};
+use super::waits::Stage;
+use crate::connector::open_destinations;
+use crate::dataflow::board::SourceFacts;
+use crate::dataflow::outcome::Failure;
+use crate::plan::{Pipeline, Role, TableId};
+use crate::types::{Epoch, Mark};
+
+/// A destination: its name, its tables, and its mark if it has one.
+type Known = (String, Vec<TableId>, Option<Mark>);
+
+/// Looks at the marks; takes nothing over and changes nothing.
+pub fn at_rest(pipeline: &Pipeline, base: &Path) -> Result<Status, Failure> {
+    let is_sink = |&table: &TableId| pipeline.tables[table].role == Role::Sink;
+    let ids: Vec<TableId> = (0..pipeline.tables.len()).filter(is_sink).collect();
+    let tables: Vec<_> = ids.iter().map(|&id| &pipeline.tables[id]).collect();
+    let opened = open_destinations(&pipeline.name, &tables, base)
+        .map_err(|error| failed("cannot open the sinks", error))?;
+    let mut known = Vec::new();
+    for open in opened {
+        let message = format!("could not read the mark of `{}`", open.name);
+        let mark = open.destination.peek();
+        let mark = mark.map_err(|error| failed(&message, error))?;
+        let tables = open.tables.iter().map(|&position| ids[position]).collect();
+        known.push((open.name, tables, mark));
+    }
+    Ok(from_marks(pipeline, &known))
+}
+
+fn from_marks(pipeline: &Pipeline, known: &[Known]) -> Status {
+    let marks = known.iter().filter_map(|(_, _, mark)| mark.as_ref());
+    let newest = marks.max_by_key(|mark| mark.epoch);
+    let source = |(table, _): (TableId, &[usize])| {
+        let mark = newest.and_then(|mark| mark.sources.get(&pipeline.tables[table].name));
+        let facts = mark.map_or_else(SourceFacts::default, |mark| SourceFacts {
+            watermark: mark.watermark,
+            names: Arc::new(mark.partitions.keys().cloned().collect()),
+            marks: mark.partitions.values().cloned().enumerate().collect(),
+            ..SourceFacts::default()
+        });
+        source_status(pipeline, table, &facts)
+    };
+    let destination = |(name, _, mark): &Known| DestinationStatus {
+        name: name.clone(),
+        epoch: mark.as_ref().map_or(0, |mark| mark.epoch.0),
+        ..DestinationStatus::default()
+    };
+    Status {
+        stage: Stage::Resting.word().to_owned(),
+        says: Stage::Resting.sentence(Duration::ZERO),
+        epoch: newest.map_or(0, |mark| mark.epoch.0),
+        sources: pipeline.sources().map(source).collect(),
+        sinks: known
+            .iter()
+            .flat_map(|known| sinks(pipeline, known))
+            .collect(),
+        destinations: known.iter().map(destination).collect(),
+        ..blank(pipeline)
+    }
+}
+
+fn sinks(pipeline: &Pipeline, (name, tables, mark): &Known) -> Vec<SinkStatus> {
+    let waits_for = match mark {
+        None => "has no mark: it was never run, or keeps none".to_owned(),
+        Some(mark) if mark.fingerprint != pipeline.fingerprint => format!(
+            "holds everything up to epoch {}, computed by another version of this file: a run would be refused",
+            mark.epoch
+        ),
+        Some(mark) if mark.epoch == Epoch(0) => "was started and holds nothing yet".to_owned(),
+        Some(mark) => format!(
+            "holds everything up to epoch {}; the next run goes on from there",
+            mark.epoch
+        ),
+    };
+    let sink = |&table: &TableId| SinkStatus {
+        name: pipeline.tables[table].name.clone(),
+        destination: name.clone(),
+        waits_for: waits_for.clone(),
+        ..SinkStatus::default()
+    };
+    tables.iter().map(sink).collect()
+}
