@@ -12,6 +12,7 @@ mod docs;
 mod fuzz;
 mod oracle;
 mod pipelines;
+mod produce;
 mod services;
 #[allow(dead_code, reason = "the stories use the rest")]
 mod support;

@@ -28,6 +28,20 @@ pub fn postgres_with_url(test: &str) -> Option<(Client, String)> {
     Some((client, url))
 }
 
+/// The address of the broker, or None where none was started.
+pub fn kafka(test: &str) -> Option<String> {
+    let found = variable("TIDEMARK_TEST_KAFKA");
+    if found.is_none() {
+        let required = std::env::var_os("TIDEMARK_TEST_SERVICES").is_some();
+        assert!(!required, "{test} needs Kafka, which is not up");
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: {test} needs Kafka; `scripts/services up kafka` starts it"
+        );
+    }
+    found
+}
+
 /// A variable of the environment, or of what `scripts/services` wrote.
 fn variable(name: &str) -> Option<String> {
     if let Ok(value) = std::env::var(name) {

@@ -10,6 +10,7 @@ mod demo;
 mod file;
 mod hosts;
 mod init;
+mod produce;
 mod progress;
 mod run;
 mod say;
@@ -50,6 +51,8 @@ enum Command {
     Init(InitArgs),
     /// Print a CREATE TABLE for a CSV or JSON file
     Infer(InferArgs),
+    /// Send files, or rows that are made up, to a Kafka topic; goes on where it stopped
+    Produce(ProduceArgs),
 }
 
 /// A pipeline file and what it is read with.
@@ -124,6 +127,61 @@ struct InferArgs {
     file: PathBuf,
 }
 
+/// Each record is sent once: how far it got is kept in the topic `tidemark_marks`, in the same
+/// transaction, and a second run goes on behind it.
+#[derive(Debug, Args)]
+struct ProduceArgs {
+    /// Files, folders or patterns (CSV, JSON lines; .gz and .zst are unpacked); with --from, the
+    /// name of a table
+    #[arg(required = true, value_name = "FILES")]
+    files: Vec<String>,
+    /// Send the rows of a table that this pipeline file declares
+    #[arg(long, value_name = "FILE.sql")]
+    from: Option<PathBuf>,
+    /// The topic
+    #[arg(long)]
+    topic: String,
+    /// Brokers to ask first, as host:port [default: $KAFKA, or localhost:9092]
+    #[arg(long, value_name = "SERVERS")]
+    bootstrap_servers: Option<String>,
+    /// An option of the connection, as in WITH: sasl.username=me, kafka.linger.ms=50
+    #[arg(long = "option", short = 'o', value_name = "NAME=VALUE")]
+    options: Vec<String>,
+    /// The format of the files [default: by their names and content]
+    #[arg(long, value_name = "FORMAT", value_parser = ["csv", "json"])]
+    format: Option<String>,
+    /// What rows become: JSON objects, or CSV; JSON lines stay as they are
+    #[arg(long = "as", value_name = "FORMAT", value_parser = ["json", "csv"], default_value = "json")]
+    as_format: String,
+    /// The field or column that is the key: records of one key stay in order
+    #[arg(long, value_name = "COLUMN")]
+    key: Option<String>,
+    /// Records per second [default: as fast as possible]
+    #[arg(long, value_name = "N")]
+    rate: Option<String>,
+    /// How many send side by side, each its own files
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    producers: u16,
+    /// Create the topic with so many partitions, if it is not there
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    partitions: Option<u32>,
+    /// Create it with so many copies [default: as the broker says]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    replication: Option<u32>,
+    /// How batches are packed: none, lz4, zstd, gzip or snappy
+    #[arg(long, value_name = "CODEC", default_value = "lz4", value_parser = ["none", "lz4", "zstd", "gzip", "snappy"])]
+    compression: String,
+    /// Which job this is: it goes on where the last one of this name and topic stopped
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    job: String,
+    /// Send everything again
+    #[arg(long)]
+    fresh_job: bool,
+    /// Say nothing but errors
+    #[arg(long, short)]
+    quiet: bool,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum LogFormat {
     /// For people
@@ -152,6 +210,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Init(arguments) => init::init(&arguments),
         Command::Infer(arguments) => init::infer_table(&arguments),
+        Command::Produce(arguments) => produce::produce(&arguments),
     };
     ExitCode::from(code)
 }

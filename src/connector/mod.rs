@@ -34,6 +34,7 @@ pub use catalog::{
 pub use discard::Discard;
 pub use file::{FileSink, FileSource};
 pub use generator::Generator;
+pub use kafka::{ProduceInput, ProduceJob, ProduceProgress, produce};
 pub use list::list;
 pub use live::{Consumer, Fetched, Live};
 pub use open::{OpenDestination, inspect_source, open_destinations, open_source};

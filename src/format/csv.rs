@@ -278,6 +278,57 @@ impl CsvDecoder {
     }
 }
 
+/// Takes single records apart, without columns to put their fields in.
+#[derive(Debug)]
+pub(super) struct Csv {
+    options: CsvOptions,
+    fields: Vec<Field>,
+}
+
+impl Csv {
+    pub fn new(options: &CsvOptions) -> Self {
+        Self {
+            options: options.clone(),
+            fields: Vec::new(),
+        }
+    }
+
+    /// Hands the fields of a record to `each`: its place, its text, and whether that means NULL.
+    /// Returns whether the record is whole and has `expected` of them; if not, there were none.
+    pub fn fields(
+        &mut self,
+        record: &[u8],
+        expected: usize,
+        mut each: impl FnMut(usize, &str, bool),
+    ) -> bool {
+        let Ok(text) = std::str::from_utf8(record) else {
+            return false;
+        };
+        let CsvOptions {
+            delimiter, quote, ..
+        } = self.options;
+        let mut stops = Stops::new(record, CsvStops { delimiter });
+        split(record, 0, quote, &mut stops, &mut self.fields);
+        if check_shape(&self.fields, expected).is_err() {
+            return false;
+        }
+        for (at, field) in self.fields.iter().enumerate() {
+            let text = &text[field.start..field.end];
+            let is_null = field.quotes == Quotes::None && text == self.options.null;
+            each(at, &unquoted(text, field.quotes, quote), is_null);
+        }
+        true
+    }
+}
+
+/// Adds a member to an object being written; the closing brace comes last.
+pub(super) fn as_object(out: &mut String, name: &str, value: impl FnOnce(&mut String)) {
+    out.push(if out.is_empty() { '{' } else { ',' });
+    write_json_string(out, name);
+    out.push(':');
+    value(out);
+}
+
 /// Whether the fields are whole and as many as there are names.
 #[inline]
 fn check_shape(fields: &[Field], expected: usize) -> Result<(), Reject> {

@@ -43,21 +43,26 @@ impl Encoder {
 
     /// Writes every row as one record with its line end.
     pub fn encode(&self, rows: &RecordBatch, out: &mut String) {
-        let schema = rows.schema_ref();
         for row in 0..rows.num_rows() {
-            match self.kind {
-                FormatKind::Json => {
-                    write_object(out, schema.fields(), rows.columns(), row);
-                }
-                FormatKind::Csv => {
-                    for (at, column) in rows.columns().iter().enumerate() {
-                        self.separate(at, out);
-                        let alone = rows.num_columns() == 1;
-                        self.write_value(schema.field(at), column, row, alone, out);
-                    }
+            self.encode_row(rows, row, out);
+            out.push('\n');
+        }
+    }
+
+    /// Writes one row as a record without a line end.
+    pub fn encode_row(&self, rows: &RecordBatch, row: usize, out: &mut String) {
+        let schema = rows.schema_ref();
+        match self.kind {
+            FormatKind::Json => {
+                write_object(out, schema.fields(), rows.columns(), row);
+            }
+            FormatKind::Csv => {
+                for (at, column) in rows.columns().iter().enumerate() {
+                    self.separate(at, out);
+                    let alone = rows.num_columns() == 1;
+                    self.write_value(schema.field(at), column, row, alone, out);
                 }
             }
-            out.push('\n');
         }
     }
 

@@ -25,6 +25,7 @@ mod rows;
 mod scan;
 mod text;
 mod time;
+mod transcode;
 
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ pub use options::{
 };
 pub use records::{Positions, Records};
 pub use text::value_text;
+pub use transcode::{Message, Transcoder};
 
 use crate::types::{Offset, Reject, Span};
 

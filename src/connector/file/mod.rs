@@ -11,7 +11,7 @@ mod sink;
 #[cfg(test)]
 mod tests;
 
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -164,6 +164,21 @@ impl FileSource {
             format,
             wanted,
         })
+    }
+
+    /// The first file's name and the start of what is in it.
+    pub(super) fn sample(
+        pattern: &str,
+        base: &Path,
+        bytes: u64,
+    ) -> Result<(String, Vec<u8>), ConnectorError> {
+        let found = find::find(pattern, base)?;
+        let first = &found[0];
+        let mut sample = Vec::new();
+        let read = Compression::of(&first.path).open(&first.path, u64::MAX);
+        read.and_then(|file| io::Read::take(file, bytes).read_to_end(&mut sample))
+            .map_err(|error| unreadable(&first.name, &error))?;
+        Ok((first.name.clone(), sample))
     }
 
     /// Whether `open` would find files with the columns that are wanted. Reads no more than

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
@@ -10,7 +11,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 use rdkafka::topic_partition_list::{Offset as Place, TopicPartitionList};
 
-use super::settings::{Settings, refused};
+use super::settings::refused;
 use crate::connector::ConnectorError;
 use crate::types::{Offset, nearest};
 
@@ -73,12 +74,15 @@ pub(super) enum When {
 
 impl Asker {
     /// Asks nothing yet.
-    pub fn new(settings: &Settings) -> Result<Self, ConnectorError> {
-        let consumer = settings.asking().create_with_context(Trouble::default());
+    pub fn new(config: &ClientConfig, topic: &str) -> Result<Self, ConnectorError> {
+        let consumer = config.create_with_context(Trouble::default());
         Ok(Self {
             consumer: consumer.map_err(|error| refused(&error))?,
-            topic: settings.topic.clone(),
-            servers: settings.servers.clone(),
+            topic: topic.to_owned(),
+            servers: config
+                .get("bootstrap.servers")
+                .unwrap_or_default()
+                .to_owned(),
         })
     }
 

@@ -208,7 +208,7 @@ impl KafkaConsumer {
     }
 
     fn tell(&mut self) {
-        let (topic, servers) = (&self.settings.topic, &self.settings.servers);
+        let (topic, servers) = (&self.settings.topic, &self.settings.cluster.servers);
         match self.contact.news(self.clock.elapsed()) {
             Some(News::Lost(partitions)) => {
                 tracing::warn!(

@@ -9,16 +9,20 @@
 //! broker's. Only committed records are read. A position that retention has removed is an error,
 //! or said and skipped, never passed over in silence.
 
+mod admin;
 mod ask;
 mod batch;
 mod blocks;
 mod consumer;
 mod contact;
+mod marks;
+mod produce;
 mod settings;
 mod source;
 mod start;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 use std::sync::Arc;
 
@@ -27,6 +31,7 @@ use super::open::OpenSource;
 use super::option::{Absent, ConnectorOption, Side, ValueKind};
 use settings::text;
 
+pub use self::produce::{ProduceInput, ProduceJob, ProduceProgress, produce};
 use self::source::KafkaSource;
 
 const fn source(

@@ -51,48 +51,77 @@ pub(super) const fn text(name: &'static str, help: &'static str) -> ConnectorOpt
     }
 }
 
-/// A topic and how to reach it.
+/// A topic to read, and how.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
+    pub cluster: Cluster,
     pub topic: String,
-    pub servers: String,
     pub group: String,
     pub start: Start,
     pub discovery: Duration,
     /// Whether records that retention has removed are skipped.
     pub skips_lost: bool,
-    /// What the table says of the connection.
-    config: ClientConfig,
 }
 
 impl Settings {
     pub fn new(table: &Table) -> Result<Self, ConnectorError> {
-        let mut config = ClientConfig::new();
-        for name in PASSED_ON {
-            if let Some(value) = table.option(name) {
-                config.set(*name, value);
-            }
-        }
-        for (name, value) in &table.options {
-            if let Some(name) = name.strip_prefix("kafka.") {
-                config.set(name, &value.text);
-            }
-        }
         let group = table.option("group.id").map(str::to_owned);
         let discovery = table.option("partition.discovery").unwrap_or(DISCOVERY);
         Ok(Self {
+            cluster: Cluster::of(table)?,
             topic: required(table, "topic")?.to_owned(),
-            servers: required(table, "bootstrap.servers")?.to_owned(),
             group: group.unwrap_or_else(|| format!("tidemark-{}", table.name)),
             start: Start::of(table).map_err(|(_, message)| ConnectorError::permanent(message))?,
             discovery: option::length(discovery).unwrap_or(Duration::from_secs(10)),
             skips_lost: table.option("offset.lost") == Some("skip"),
-            config,
         })
     }
 
-    /// With settings that the table's own go before.
-    fn with(&self, settings: &[(&str, &str)]) -> ClientConfig {
+    /// For asking about it.
+    pub fn asking(&self) -> ClientConfig {
+        self.cluster.asking("read_committed", &self.group)
+    }
+
+    /// For reading it, as measured to be fastest.
+    pub fn reading(&self) -> ClientConfig {
+        self.cluster.reading(&self.group)
+    }
+}
+
+/// A cluster and how to reach it.
+#[derive(Clone, Debug)]
+pub(super) struct Cluster {
+    pub servers: String,
+    given: ClientConfig,
+}
+
+impl Cluster {
+    /// By a table's options.
+    pub fn of(table: &Table) -> Result<Self, ConnectorError> {
+        let options = table.options.iter();
+        let options = options.map(|(name, value)| (name.as_str(), value.text.as_str()));
+        Ok(Self::new(required(table, "bootstrap.servers")?, options))
+    }
+
+    /// By options, of which others than those of connections are left aside.
+    pub fn new<'a>(servers: &str, options: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut given = ClientConfig::new();
+        for (name, value) in options {
+            if PASSED_ON.contains(&name) {
+                given.set(name, value);
+            } else if let Some(name) = name.strip_prefix("kafka.") {
+                given.set(name, value);
+            }
+        }
+        given.set("bootstrap.servers", servers);
+        Self {
+            servers: servers.to_owned(),
+            given,
+        }
+    }
+
+    /// Settings that those given go before.
+    pub fn with(&self, settings: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("client.id", "tidemark");
         // A broker that comes back is found within a second, and one that hangs is given up
@@ -103,23 +132,24 @@ impl Settings {
         for (name, value) in settings {
             config.set(*name, *value);
         }
-        for (name, value) in self.config.config_map() {
+        for (name, value) in self.given.config_map() {
             config.set(name, value);
         }
         config.set_log_level(RDKafkaLogLevel::Critical);
         config
     }
 
-    /// For asking about the topic.
-    pub fn asking(&self) -> ClientConfig {
-        let mut config = self.with(&[("isolation.level", "read_committed")]);
+    /// For asking about topics.
+    pub fn asking(&self, isolation: &str, group: &str) -> ClientConfig {
+        let mut config = self.with(&[]);
+        config.set("isolation.level", isolation);
         config.set("enable.auto.commit", "false");
-        config.set("group.id", &self.group);
+        config.set("group.id", group);
         config
     }
 
-    /// For reading it, as measured to be fastest.
-    pub fn reading(&self) -> ClientConfig {
+    /// For reading committed records.
+    pub fn reading(&self, group: &str) -> ClientConfig {
         let mut config = self.with(&[
             ("fetch.queue.backoff.ms", "5"),
             ("fetch.message.max.bytes", "1048576"),
@@ -131,7 +161,7 @@ impl Settings {
         config.set("enable.auto.commit", "false");
         config.set("enable.auto.offset.store", "false");
         config.set("enable.partition.eof", "true");
-        config.set("group.id", &self.group);
+        config.set("group.id", group);
         config
     }
 }

@@ -31,7 +31,7 @@ impl KafkaSource {
         let format = origin.format()?;
         decoder(&format, &origin.wanted)
             .map_err(|error| ConnectorError::permanent(error.to_string()))?;
-        let asker = Arc::new(Asker::new(&settings)?);
+        let asker = Arc::new(Asker::new(&settings.asking(), &settings.topic)?);
         let partition = |index: usize| Partition {
             name: index.to_string(),
             identity: None,

@@ -1,0 +1,117 @@
+//! The compacted topic `tidemark_marks`: the last record of a key says how far its writer got.
+//! It is written in the transaction of the records that it counts.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::admin::{Wish, make_topic};
+use super::ask::Asker;
+use super::batch::{BatchConsumer, Taken};
+use super::settings::{Cluster, refused};
+use crate::connector::ConnectorError;
+use crate::types::Clock;
+
+/// The topic.
+pub(super) const TOPIC: &str = "tidemark_marks";
+
+/// The consumer group that librdkafka wants to be named; nothing is committed in it.
+const GROUP: &str = "tidemark-marks";
+
+/// How long a transaction of someone else's may stand in the way of the last mark: as long as it
+/// may be open, and a little more.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How far to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// Up to the first transaction that is still open: a look that waits for nobody.
+    Settled,
+    /// Up to everything that is there now. A mark of ours may stand behind an open transaction
+    /// of someone else's, which hides it for as long.
+    End,
+}
+
+/// Makes the topic, unless it is there.
+pub(super) fn make(cluster: &Cluster) -> Result<(), ConnectorError> {
+    let wish = Wish {
+        topic: TOPIC,
+        partitions: 1,
+        replication: None,
+        compacted: true,
+    };
+    if count_partitions(cluster)?.is_none() {
+        make_topic(cluster, &wish)?;
+    }
+    Ok(())
+}
+
+fn count_partitions(cluster: &Cluster) -> Result<Option<usize>, ConnectorError> {
+    Asker::new(&cluster.asking("read_uncommitted", GROUP), TOPIC)?.count_partitions()
+}
+
+/// The last value of each key that begins with `prefix`; none if there is no such topic.
+pub(super) fn read(
+    cluster: &Cluster,
+    prefix: &str,
+    until: Until,
+) -> Result<BTreeMap<String, Vec<u8>>, ConnectorError> {
+    let mut found = BTreeMap::new();
+    let asker = Asker::new(&cluster.asking("read_uncommitted", GROUP), TOPIC)?;
+    match asker.count_partitions()? {
+        None => return Ok(found),
+        Some(1) => {}
+        Some(count) => {
+            return Err(ConnectorError::hinted(
+                format!(
+                    "topic `{TOPIC}` has {count} partitions, but marks are in the order of one"
+                ),
+                "was it made by something else? delete it, or name another cluster",
+            ));
+        }
+    }
+    let (first, end) = asker.bounds(0)?;
+    let config = cluster.reading(GROUP);
+    let native = config.create_native_config().map_err(|e| refused(&e))?;
+    let mut consumer = BatchConsumer::new(&config, native, TOPIC).map_err(|e| refused(&e))?;
+    let signed = |offset: u64| i64::try_from(offset).unwrap_or(i64::MAX);
+    let failed =
+        |message| ConnectorError::Transient(format!("could not read `{TOPIC}`: {message}"));
+    consumer.assign(&[(0, signed(first))]).map_err(failed)?;
+    let clock = Clock::machine();
+    let (mut position, mut settled, mut trouble) = (signed(first), false, None);
+    while position < signed(end) && !(settled && until == Until::Settled) {
+        if clock.elapsed() > PATIENCE {
+            return Err(failed(
+                "a transaction of another program stays open".to_owned(),
+            ));
+        }
+        consumer.take(Duration::from_millis(100), |_, _, taken| match taken {
+            Taken::Message(message) => {
+                position = message.offset() + 1;
+                let key = message.key().and_then(|key| std::str::from_utf8(key).ok());
+                let Some(key) = key.filter(|key| key.starts_with(prefix)) else {
+                    return;
+                };
+                match message.payload() {
+                    Some(value) => found.insert(key.to_owned(), value.to_vec()),
+                    None => found.remove(key),
+                };
+            }
+            Taken::Event {
+                code: RDKafkaErrorCode::PartitionEOF,
+                offset,
+                ..
+            } => {
+                position = position.max(offset);
+                settled = true;
+            }
+            Taken::Event { text, .. } => trouble = Some(text),
+        });
+        if let Some(text) = trouble.take() {
+            return Err(failed(text));
+        }
+    }
+    Ok(found)
+}

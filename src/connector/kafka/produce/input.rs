@@ -1,0 +1,275 @@
+//! What is sent: files or the rows of a table, as parts that are each read in order.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema};
+
+use super::{ProduceInput, ProduceJob};
+use crate::connector::file::FileSource;
+use crate::connector::{ConnectorError, Source, open_source};
+use crate::format::{
+    Block, Decoded, Decoder, Encoder, FormatOptions, Message, Transcoder, Wanted, infer, value_text,
+};
+use crate::plan::{OptionValue, Place, Table};
+use crate::types::{Clock, Offset};
+
+/// How much of a file its columns are guessed from.
+const SAMPLE_BYTES: u64 = 1 << 20;
+
+/// A file, or a partition of a table.
+pub(super) struct Part {
+    /// The same in every run: where the file is.
+    pub name: String,
+    pub identity: Option<String>,
+    pub length: Option<u64>,
+    pub source: Arc<dyn Source>,
+    pub index: usize,
+    /// Which of the inputs it belongs to.
+    input: usize,
+}
+
+/// The input, opened.
+pub(super) struct Opened {
+    pub parts: Vec<Part>,
+    inputs: Vec<Maker>,
+}
+
+/// How records of one input become messages.
+enum Maker {
+    Files {
+        options: FormatOptions,
+        objects: bool,
+        key: Option<String>,
+        literal: Vec<String>,
+    },
+    Table {
+        encoder: Encoder,
+        key: Option<usize>,
+    },
+}
+
+/// Makes messages of the blocks of one part.
+pub(super) enum Messages {
+    Files(Box<Transcoder>),
+    Table {
+        decoder: Box<dyn Decoder>,
+        encoder: Encoder,
+        key: Option<usize>,
+        text: String,
+    },
+}
+
+impl Opened {
+    pub fn new(job: &ProduceJob, base: &Path, clock: &Clock) -> Result<Self, ConnectorError> {
+        let mut opened = Self {
+            parts: Vec::new(),
+            inputs: Vec::new(),
+        };
+        match &job.input {
+            ProduceInput::Files { patterns, format } => {
+                for pattern in patterns {
+                    opened.add_files(job, pattern, format.as_deref(), base)?;
+                }
+            }
+            ProduceInput::Table(table) => opened.add_table(job, table, base, clock)?,
+        }
+        let mut names: Vec<&str> = opened.parts.iter().map(|part| part.name.as_str()).collect();
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(ConnectorError::hinted(
+                format!("`{}` is named twice", twice[0]),
+                "each file is sent once",
+            ));
+        }
+        Ok(opened)
+    }
+
+    fn add_files(
+        &mut self,
+        job: &ProduceJob,
+        pattern: &str,
+        format: Option<&str>,
+        base: &Path,
+    ) -> Result<(), ConnectorError> {
+        let (first, sample) = FileSource::sample(pattern, base, SAMPLE_BYTES)?;
+        let said = |error: &dyn std::fmt::Display| {
+            ConnectorError::permanent(format!("cannot read `{first}`: {error}"))
+        };
+        let guessed = infer(&first, &sample);
+        let options = match (format, &guessed) {
+            (Some(format), Ok(table)) if format_name(&table.options) == format => {
+                table.options.clone()
+            }
+            (Some(format), _) => {
+                FormatOptions::parse(format, &BTreeMap::<String, OptionValue>::new())
+                    .map_err(|error| said(&error))?
+            }
+            (None, Ok(table)) => table.options.clone(),
+            (None, Err(error)) => return Err(said(error)),
+        };
+        let literal = guessed.iter().flat_map(|table| &table.columns);
+        let literal = literal.filter(|column| is_literal(&column.sql_type));
+        let literal = literal.map(|column| column.name.clone()).collect();
+        // A key has to be in the header line, which is found out before anything is sent.
+        let key = job
+            .key
+            .iter()
+            .map(|key| Field::new(key, DataType::Utf8, true));
+        let wanted = Wanted {
+            schema: Arc::new(Schema::new(key.collect::<Vec<_>>())),
+            declared: Vec::new(),
+        };
+        let source: Arc<dyn Source> =
+            Arc::new(FileSource::open(pattern, base, options.clone(), wanted)?);
+        self.add_parts(&source, |partition| {
+            let path = base.join(partition);
+            let whole = path.canonicalize().unwrap_or(path);
+            whole.display().to_string()
+        });
+        self.inputs.push(Maker::Files {
+            options,
+            objects: job.objects,
+            key: job.key.clone(),
+            literal,
+        });
+        Ok(())
+    }
+
+    fn add_table(
+        &mut self,
+        job: &ProduceJob,
+        table: &Table,
+        base: &Path,
+        clock: &Clock,
+    ) -> Result<(), ConnectorError> {
+        let columns = table.columns.iter().enumerate();
+        let columns = columns.filter(|(_, column)| column.computed.is_none());
+        let (columns, names): (Vec<usize>, Vec<&str>) = columns
+            .map(|(at, column)| (at, column.field.name().as_str()))
+            .unzip();
+        let key = match &job.key {
+            None => None,
+            Some(key) => Some(names.iter().position(|name| name == key).ok_or_else(|| {
+                ConnectorError::hinted(
+                    format!(
+                        "table `{}` has no column `{key}` to make keys of",
+                        table.name
+                    ),
+                    format!("it has {}", names.join(", ")),
+                )
+            })?),
+        };
+        let source = open_source(table, &columns, base, clock)?;
+        if source.live().is_some() {
+            return Err(ConnectorError::hinted(
+                format!("table `{}` is a topic itself", table.name),
+                "name a table of connector `generator` or `file`",
+            ));
+        }
+        self.add_parts(&source, |partition| format!("{}/{partition}", table.name));
+        let given = OptionValue {
+            text: "false".to_owned(),
+            place: Place::default(),
+        };
+        let (format, options) = if job.objects {
+            ("json", BTreeMap::new())
+        } else {
+            ("csv", BTreeMap::from([("csv.header".to_owned(), given)]))
+        };
+        let options = FormatOptions::parse(format, &options)
+            .map_err(|error| ConnectorError::permanent(error.to_string()))?;
+        self.inputs.push(Maker::Table {
+            encoder: Encoder::new(&options),
+            key,
+        });
+        Ok(())
+    }
+
+    fn add_parts(&mut self, source: &Arc<dyn Source>, name: impl Fn(&str) -> String) {
+        for (index, partition) in source.partitions().iter().enumerate() {
+            self.parts.push(Part {
+                name: name(&partition.name),
+                identity: partition.identity.clone(),
+                length: partition.length,
+                source: Arc::clone(source),
+                index,
+                input: self.inputs.len(),
+            });
+        }
+    }
+
+    pub fn messages(&self, part: &Part) -> Result<Messages, ConnectorError> {
+        Ok(match &self.inputs[part.input] {
+            Maker::Files {
+                options,
+                objects,
+                key,
+                literal,
+            } => Messages::Files(Box::new(Transcoder::new(
+                options,
+                *objects,
+                key.as_deref(),
+                literal.clone(),
+            ))),
+            Maker::Table { encoder, key } => Messages::Table {
+                decoder: part.source.decoder(),
+                encoder: encoder.clone(),
+                key: *key,
+                text: String::new(),
+            },
+        })
+    }
+}
+
+impl Messages {
+    /// Hands each record of a block to `each`, with the position behind it.
+    pub fn each(
+        &mut self,
+        block: &Block,
+        mut each: impl FnMut(Message<'_>, Offset) -> Result<(), ConnectorError>,
+    ) -> Result<(), ConnectorError> {
+        match self {
+            Self::Files(transcoder) => transcoder.messages(block, |message, end| {
+                each(message, Offset(block.start.0 + end as u64))
+            }),
+            Self::Table {
+                decoder,
+                encoder,
+                key,
+                text,
+            } => {
+                let Decoded { rows, spans, .. } = decoder.decode(block);
+                for (row, span) in spans.iter().enumerate() {
+                    text.clear();
+                    encoder.encode_row(&rows, row, text);
+                    let key = key.and_then(|key| value_text(rows.column(key), row));
+                    let message = Message {
+                        key: key.as_deref(),
+                        value: text.as_bytes(),
+                        fits: true,
+                    };
+                    each(message, block.start.plus(span.start).plus(span.len.max(1)))?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn format_name(options: &FormatOptions) -> &'static str {
+    match options.kind {
+        crate::format::FormatKind::Json => "json",
+        crate::format::FormatKind::Csv => "csv",
+    }
+}
+
+/// Whether values of a type stand in JSON without quotes.
+fn is_literal(sql_type: &str) -> bool {
+    [
+        "BIGINT", "INT", "DECIMAL", "DOUBLE", "FLOAT", "REAL", "NUMERIC", "BOOLEAN",
+    ]
+    .iter()
+    .any(|kind| sql_type.starts_with(kind))
+}

@@ -1,0 +1,198 @@
+//! One producer's transactions: records until there are enough or it is time, then how far it got.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::input::{Messages, Part};
+use super::position::{Position, Positions};
+use super::{ProduceProgress, stopped};
+use crate::connector::ConnectorError;
+use crate::connector::kafka::marks::TOPIC;
+use crate::connector::kafka::transaction::{Outgoing, Transactions};
+use crate::format::Message;
+use crate::types::{Clock, Offset};
+
+/// A transaction is committed after so long, so that readers see records come,
+const TRANSACTION: Duration = Duration::from_secs(1);
+/// or with so many records.
+const RECORDS_MAX: u64 = 500_000;
+/// How many records may pass between two looks at the clock.
+const UNSEEN: u64 = 256;
+/// How often a paced sender waits.
+const WAITS_PER_SECOND: f64 = 20.0;
+
+/// Sends parts, one after the other.
+pub(super) struct Sender<'a> {
+    producer: &'a Transactions,
+    topic: &'a str,
+    /// The key of its mark.
+    name: String,
+    /// Where its parts are; goes into the mark.
+    positions: Positions,
+    pace: Option<Pace>,
+    clock: Clock,
+    progress: &'a ProduceProgress,
+    /// When the open transaction began, if one is open.
+    since: Option<Duration>,
+    /// Records in it.
+    records: u64,
+}
+
+/// Keeps to a number of records per second.
+struct Pace {
+    rate: f64,
+    step: u64,
+    start: Duration,
+    sent: u64,
+}
+
+impl<'a> Sender<'a> {
+    pub fn new(
+        producer: &'a Transactions,
+        topic: &'a str,
+        name: String,
+        rate: Option<f64>,
+        progress: &'a ProduceProgress,
+    ) -> Self {
+        let clock = Clock::machine();
+        let pace = rate.map(|rate| Pace {
+            rate,
+            step: ((rate / WAITS_PER_SECOND) as u64).max(1),
+            start: clock.elapsed(),
+            sent: 0,
+        });
+        Self {
+            producer,
+            topic,
+            name,
+            positions: Positions::default(),
+            pace,
+            clock,
+            progress,
+            since: None,
+            records: 0,
+        }
+    }
+
+    /// Sends what of a part has not been sent.
+    pub fn send_part(
+        &mut self,
+        part: &Part,
+        mut messages: Messages,
+        from: Position,
+    ) -> Result<(), ConnectorError> {
+        let (mut offset, ended) = (from.offset, from.ended);
+        self.positions.0.insert(part.name.clone(), from);
+        if ended {
+            return Ok(());
+        }
+        let mut reader = part.source.open(part.index, offset)?;
+        while let Some(block) = reader.next()? {
+            messages.each(&block, |message, next| {
+                self.send(message)?;
+                self.advance(part, &mut offset, next);
+                let waited = self.keep_pace();
+                if waited || self.records.is_multiple_of(UNSEEN) {
+                    self.commit_when_due()?;
+                }
+                Ok(())
+            })?;
+            self.advance(part, &mut offset, block.end);
+            self.producer.serve();
+            self.commit_when_due()?;
+        }
+        self.begin()?;
+        let position = self.positions.0.get_mut(&part.name);
+        position.expect("it was put there above").ended = true;
+        Ok(())
+    }
+
+    fn advance(&mut self, part: &Part, offset: &mut Offset, next: Offset) {
+        let distance = next.0.saturating_sub(offset.0);
+        self.progress
+            .distance
+            .fetch_add(distance, Ordering::Relaxed);
+        *offset = next;
+        let position = self.positions.0.get_mut(&part.name);
+        position.expect("a part is there while it is sent").offset = next;
+    }
+
+    fn begin(&mut self) -> Result<(), ConnectorError> {
+        if self.since.is_none() {
+            self.producer.begin().map_err(|failed| stopped(&failed))?;
+            self.since = Some(self.clock.elapsed());
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, message: Message<'_>) -> Result<(), ConnectorError> {
+        self.begin()?;
+        let outgoing = Outgoing {
+            topic: self.topic,
+            key: message.key.map(str::as_bytes),
+            value: Some(message.value),
+            partition: None,
+        };
+        self.producer
+            .send(outgoing)
+            .map_err(|failed| stopped(&failed))?;
+        self.records += 1;
+        self.progress.sent.fetch_add(1, Ordering::Relaxed);
+        if !message.fits {
+            self.progress.as_they_were.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Waits as the pace says; returns whether it did.
+    fn keep_pace(&mut self) -> bool {
+        let Some(pace) = &mut self.pace else {
+            return false;
+        };
+        pace.sent += 1;
+        let waits = pace.sent.is_multiple_of(pace.step);
+        if waits {
+            let due = Duration::try_from_secs_f64(pace.sent as f64 / pace.rate);
+            self.clock.wait_until(pace.start + due.unwrap_or_default());
+            self.producer.serve();
+        }
+        waits
+    }
+
+    fn commit_when_due(&mut self) -> Result<(), ConnectorError> {
+        let now = self.clock.elapsed();
+        let is_due = self.since.is_some_and(|since| now >= since + TRANSACTION);
+        if is_due || self.records >= RECORDS_MAX {
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), ConnectorError> {
+        let mark = serde_json::to_vec(&self.positions).expect("positions are plain data");
+        let mark = Outgoing {
+            topic: TOPIC,
+            key: Some(self.name.as_bytes()),
+            value: Some(&mark),
+            partition: Some(0),
+        };
+        let committed = self
+            .producer
+            .send(mark)
+            .and_then(|()| self.producer.commit());
+        committed.map_err(|failed| stopped(&failed))?;
+        self.progress
+            .committed
+            .fetch_add(self.records, Ordering::Relaxed);
+        (self.since, self.records) = (None, 0);
+        Ok(())
+    }
+
+    /// Commits what is left.
+    pub fn finish(&mut self) -> Result<(), ConnectorError> {
+        match self.since {
+            Some(_) => self.commit(),
+            None => Ok(()),
+        }
+    }
+}

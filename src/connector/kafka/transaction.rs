@@ -1,0 +1,240 @@
+//! A producer whose records become visible together, or not at all.
+//!
+//! ```text
+//!   open (fences whoever had the name) ──▶ begin ─▶ send .. ─▶ commit
+//!                                             ▲       (fails: aborted, or not known)
+//!                                             └───────────────────┘
+//! ```
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+
+use super::settings::{Cluster, refused};
+use crate::connector::ConnectorError;
+
+/// How long the cluster may take to begin or to end a transaction.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often a commit that takes too long is waited for again.
+const COMMIT_WAITS: usize = 3;
+
+/// A producer with a name that one process at a time can have.
+pub(super) struct Transactions {
+    producer: BaseProducer<Reports>,
+    servers: String,
+}
+
+/// Why a transaction was not committed.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// Another process has taken the name.
+    Fenced,
+    /// Nothing of it is there; it may be tried again.
+    Aborted(String),
+    /// It may be there or not, and this producer is done.
+    Unknown(String),
+}
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Outgoing<'a> {
+    pub topic: &'a str,
+    pub key: Option<&'a [u8]>,
+    /// None is a tombstone.
+    pub value: Option<&'a [u8]>,
+    pub partition: Option<i32>,
+}
+
+#[derive(Default)]
+struct Reports {
+    undelivered: Mutex<Option<String>>,
+    trouble: Mutex<Option<(RDKafkaErrorCode, String)>>,
+}
+
+impl ClientContext for Reports {
+    fn log(&self, _level: RDKafkaLogLevel, kind: &str, line: &str) {
+        tracing::debug!(target: "librdkafka", kind, "{line}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(reason, "report of a broker");
+        if let Some(code) = error.rdkafka_error_code() {
+            let mut last = lock(&self.trouble);
+            if last.is_none() || code != RDKafkaErrorCode::AllBrokersDown {
+                *last = Some((code, reason.to_owned()));
+            }
+        }
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            let mut first = lock(&self.undelivered);
+            first.get_or_insert_with(|| error.to_string());
+        }
+    }
+}
+
+impl Transactions {
+    /// Takes the name: whoever had it cannot commit any more, and what it left open is aborted.
+    pub fn open(
+        cluster: &Cluster,
+        name: &str,
+        settings: &[(&str, &str)],
+    ) -> Result<Self, ConnectorError> {
+        let mut config = cluster.with(&[
+            // As Java does, so that a key is in the partition where others would put it.
+            ("partitioner", "murmur2_random"),
+            ("linger.ms", "5"),
+            ("queue.buffering.max.messages", "1000000"),
+            ("queue.buffering.max.kbytes", "131072"),
+        ]);
+        for (name, value) in settings {
+            config.set(*name, *value);
+        }
+        config.set("transactional.id", name);
+        let producer = config.create_with_context(Reports::default());
+        let transactions = Self {
+            producer: producer.map_err(|error| refused(&error))?,
+            servers: cluster.servers.clone(),
+        };
+        let opened = transactions.producer.init_transactions(PATIENCE);
+        opened.map_err(|error| transactions.not_opened(name, &error))?;
+        Ok(transactions)
+    }
+
+    fn not_opened(&self, name: &str, error: &KafkaError) -> ConnectorError {
+        let servers = &self.servers;
+        let message = format!(
+            "cannot begin transactions as `{name}` at `{servers}`: {}",
+            text(error)
+        );
+        match code(error) {
+            Some(RDKafkaErrorCode::InvalidTransactionTimeout) => ConnectorError::hinted(
+                message,
+                "the broker's transaction.max.timeout.ms is less than our transaction.timeout.ms: set 'kafka.transaction.timeout.ms' lower",
+            ),
+            Some(RDKafkaErrorCode::TransactionalIdAuthorizationFailed) => ConnectorError::hinted(
+                message,
+                format!("let this user WRITE with transactional ids that begin with `{name}`"),
+            ),
+            Some(_) | None => ConnectorError::Transient(message),
+        }
+    }
+
+    pub fn begin(&self) -> Result<(), Failed> {
+        *lock(&self.producer.context().undelivered) = None;
+        self.producer
+            .begin_transaction()
+            .map_err(|error| self.failed(&error, At::Before))
+    }
+
+    /// Adds a record. Waits where too many are under way.
+    pub fn send(&self, outgoing: Outgoing<'_>) -> Result<(), Failed> {
+        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(outgoing.topic);
+        record.key = outgoing.key;
+        record.payload = outgoing.value;
+        record.partition = outgoing.partition;
+        loop {
+            let Err((error, back)) = self.producer.send(record) else {
+                return Ok(());
+            };
+            if code(&error) != Some(RDKafkaErrorCode::QueueFull) {
+                return Err(self.failed(&error, At::Before));
+            }
+            record = back;
+            self.producer.poll(Duration::from_millis(1));
+        }
+    }
+
+    /// Takes what has been said of records that were sent.
+    pub fn serve(&self) {
+        self.producer.poll(Duration::ZERO);
+    }
+
+    /// Makes everything since `begin` visible.
+    pub fn commit(&self) -> Result<(), Failed> {
+        // `flush` waits in steps of a tenth of a second, which is longer than all the rest. What
+        // cannot be delivered is given up by librdkafka within the transaction's time limit.
+        while self.producer.in_flight_count() > 0 {
+            self.producer.poll(Duration::from_millis(1));
+        }
+        let mut waits = 0;
+        loop {
+            let Err(error) = self.producer.commit_transaction(PATIENCE) else {
+                return Ok(());
+            };
+            let is_late = matches!(&error, KafkaError::Transaction(error) if error.is_retriable());
+            waits += 1;
+            if !is_late || waits == COMMIT_WAITS {
+                return Err(self.failed(&error, At::Commit));
+            }
+        }
+    }
+
+    /// What an error means for the transaction. One that was not to be committed yet, and one that
+    /// cannot be, is aborted.
+    fn failed(&self, error: &KafkaError, at: At) -> Failed {
+        const FENCED: [RDKafkaErrorCode; 3] = [
+            RDKafkaErrorCode::Fenced,
+            RDKafkaErrorCode::ProducerFenced,
+            RDKafkaErrorCode::InvalidProducerEpoch,
+        ];
+        let undelivered = lock(&self.producer.context().undelivered).clone();
+        let message = undelivered.unwrap_or_else(|| text(error));
+        let fatal = self.producer.client().fatal_error();
+        let code = fatal
+            .as_ref()
+            .map_or_else(|| code(error), |(code, _)| Some(*code));
+        if code.is_some_and(|code| FENCED.contains(&code)) {
+            return Failed::Fenced;
+        }
+        let is_lost = match (at, error) {
+            (At::Before, _) => true,
+            (At::Commit, KafkaError::Transaction(error)) => error.txn_requires_abort(),
+            (At::Commit, _) => false,
+        };
+        let aborts = is_lost && fatal.is_none();
+        if aborts && self.producer.abort_transaction(PATIENCE).is_ok() {
+            Failed::Aborted(message)
+        } else {
+            Failed::Unknown(message)
+        }
+    }
+}
+
+/// What was being done when something failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// Nothing was to be visible yet.
+    Before,
+    /// Everything was.
+    Commit,
+}
+
+fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
+    if let KafkaError::Transaction(error) = error {
+        return Some(error.code());
+    }
+    error.rdkafka_error_code()
+}
+
+fn text(error: &KafkaError) -> String {
+    if let KafkaError::Transaction(error) = error {
+        return error.string();
+    }
+    error.to_string()
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}

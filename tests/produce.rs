@@ -1,0 +1,243 @@
+//! `tidemark produce` against a real broker: killed in the middle, run again, nothing twice.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use crate::services::kafka;
+
+/// Nothing here takes longer, or the test fails.
+const LIMIT: Duration = Duration::from_secs(60);
+
+struct Topic {
+    servers: String,
+    name: String,
+    started: Instant,
+}
+
+/// Key and value.
+type Record = (Option<String>, String);
+
+impl Topic {
+    fn new(test: &str) -> Option<Self> {
+        let servers = kafka(test)?;
+        let unique = tempfile::tempdir().unwrap();
+        let unique = unique
+            .path()
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
+        #[allow(clippy::disallowed_methods, reason = "a test's own time limit")]
+        let started = Instant::now();
+        Some(Self {
+            servers,
+            name: format!("produce-{}", unique.trim_start_matches('.')),
+            started,
+        })
+    }
+
+    fn command(&self, folder: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidemark"));
+        command.current_dir(folder).env("KAFKA", &self.servers);
+        command.args(["produce", "--topic", &self.name, "--partitions", "3"]);
+        command
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn produce(&self, folder: &Path, arguments: &[&str]) -> String {
+        let output: Output = self.command(folder, arguments).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        said
+    }
+
+    fn consumer(&self) -> BaseConsumer {
+        ClientConfig::new()
+            .set("bootstrap.servers", &self.servers)
+            .set("group.id", "produce-test")
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
+            .create()
+            .unwrap()
+    }
+
+    /// Waits until so many positions of partition 0 are committed.
+    fn wait_for(&self, committed: i64) {
+        let consumer = self.consumer();
+        loop {
+            assert!(self.started.elapsed() < LIMIT, "nothing is committed");
+            let bounds = consumer.fetch_watermarks(&self.name, 0, LIMIT);
+            // The topic may not be there yet.
+            if bounds.is_ok_and(|(_, end)| end > committed) {
+                return;
+            }
+        }
+    }
+
+    /// What is committed, in the order of each partition.
+    fn records(&self) -> Vec<Vec<Record>> {
+        let consumer = self.consumer();
+        let mut list = TopicPartitionList::new();
+        for partition in 0..3 {
+            list.add_partition_offset(&self.name, partition, Offset::Beginning)
+                .unwrap();
+        }
+        consumer.assign(&list).unwrap();
+        let (mut records, mut ended) = (vec![Vec::new(); 3], 0);
+        while ended < 3 {
+            assert!(self.started.elapsed() < LIMIT, "the topic has no end");
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                    let key = message.key().map(text);
+                    let value = text(message.payload().unwrap());
+                    records[usize::try_from(message.partition()).unwrap()].push((key, value));
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
+                Some(Err(error)) => panic!("{error}"),
+                None => {}
+            }
+        }
+        records
+    }
+}
+
+/// Files of numbered rows, each with one of a hundred keys.
+fn write_files(folder: &Path, files: usize, rows: usize) {
+    for file in 0..files {
+        let mut text = "n,key\n".to_owned();
+        for row in 0..rows {
+            writeln!(text, "{},f{file}k{}", file * rows + row, row % 100).unwrap();
+        }
+        std::fs::write(folder.join(format!("{file}.csv")), text).unwrap();
+    }
+}
+
+fn kill(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_producer_that_is_killed_goes_on_where_it_stopped_and_doubles_nothing() {
+    let Some(topic) = Topic::new("this test") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    write_files(folder.path(), 3, 40_000);
+    let slow = [
+        "--key",
+        "key",
+        "--producers",
+        "2",
+        "--rate",
+        "30000",
+        "*.csv",
+    ];
+
+    for committed in [0, 15_000] {
+        let child = topic.command(folder.path(), &slow).spawn().unwrap();
+        topic.wait_for(committed);
+        kill(child);
+    }
+    let said = topic.produce(
+        folder.path(),
+        &["--key", "key", "--producers", "3", "*.csv"],
+    );
+    let again = topic.produce(folder.path(), &["--key", "key", "*.csv"]);
+
+    assert!(said.contains("behind what was there already"), "{said}");
+    assert!(again.starts_with("everything is in"), "{again}");
+    let mut last: BTreeMap<String, (usize, i64)> = BTreeMap::new();
+    let mut seen = vec![0; 120_000];
+    for (partition, records) in topic.records().into_iter().enumerate() {
+        for (key, value) in records {
+            let key = key.unwrap();
+            let value: serde_json::Value = serde_json::from_str(&value).unwrap();
+            assert_eq!(value["key"], key.as_str());
+            let number = value["n"].as_i64().unwrap();
+            seen[usize::try_from(number).unwrap()] += 1;
+            let before = last.insert(key, (partition, number));
+            assert!(before.is_none_or(|(same, n)| same == partition && n < number));
+        }
+    }
+    assert!(
+        seen.iter().all(|times| *times == 1),
+        "some are missing or twice"
+    );
+}
+
+#[test]
+fn a_file_that_changed_is_refused_and_another_job_sends_it() {
+    let Some(topic) = Topic::new("this test") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.json");
+    std::fs::write(&file, "{\"n\": 1}\nnonsense\n").unwrap();
+    topic.produce(folder.path(), &["a.json"]);
+
+    std::fs::write(&file, "{\"n\": 2}\n").unwrap();
+    let refused = topic.command(folder.path(), &["a.json"]).output().unwrap();
+    topic.produce(folder.path(), &["a.json", "--job", "other"]);
+    topic.produce(folder.path(), &["a.json", "--fresh-job"]);
+
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        said.contains("has changed since job `default` began to send it"),
+        "{said}"
+    );
+    assert!(said.contains("--fresh-job"), "{said}");
+    let mut values: Vec<String> = topic
+        .records()
+        .concat()
+        .into_iter()
+        .map(|(_, v)| v)
+        .collect();
+    values.sort();
+    assert_eq!(
+        values,
+        ["nonsense", "{\"n\": 1}", "{\"n\": 2}", "{\"n\": 2}"]
+    );
+}
+
+#[test]
+fn the_rows_of_a_table_are_sent_as_objects_or_as_csv() {
+    let Some(topic) = Topic::new("this test") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let table = "CREATE TABLE made (id BIGINT, name TEXT) WITH (
+        connector = 'generator', rows = '4', partitions = '2', 'fields.id.kind' = 'sequence',
+        'fields.name.kind' = 'choice', 'fields.name.values' = 'a');";
+    std::fs::write(folder.path().join("made.sql"), table).unwrap();
+    let from = ["--from", "made.sql", "made", "--key", "id"];
+
+    topic.produce(folder.path(), &from);
+    let csv = [&from[..], &["--as", "csv", "--job", "csv"]].concat();
+    topic.produce(folder.path(), &csv);
+
+    let mut all = topic.records().concat();
+    all.sort();
+    let expected = (0..4).flat_map(|n| {
+        let key = Some(n.to_string());
+        [
+            (key.clone(), format!("{n},a")),
+            (key, format!("{{\"id\":{n},\"name\":\"a\"}}")),
+        ]
+    });
+    assert_eq!(all, expected.collect::<Vec<_>>());
+}
