@@ -6,13 +6,14 @@
 -- The same number of rows gives the same rows.
 
 CREATE TABLE drawn (
-  vendor INT, second INT, ride INT, passengers INT, miles DECIMAL(10, 2), rate INT, flag TEXT,
+  vendor INT, moment TIMESTAMP, ride INT, passengers INT, miles DECIMAL(10, 2), rate INT, flag TEXT,
   from_zone INT, to_zone INT, paid INT, tip DECIMAL(10, 2), tolls DECIMAL(10, 2), odd INT,
   at TIMESTAMP, WATERMARK FOR at AS at - INTERVAL '0' SECOND
 ) WITH (
   connector = 'generator', seed = '2019', rows = '${TAXI_ROWS:-1000}', partitions = '1',
   'fields.vendor.min' = '1', 'fields.vendor.max' = '2',
-  'fields.second.min' = '0', 'fields.second.max' = '2678399',     -- anywhere in January
+  'fields.moment.kind' = 'uniform',
+  'fields.moment.min' = '2019-01-01 00:00:00', 'fields.moment.max' = '2019-01-31 23:59:59',
   'fields.ride.kind' = 'normal', 'fields.ride.min' = '61', 'fields.ride.max' = '7200',
   'fields.ride.mean' = '800', 'fields.ride.deviation' = '500',
   'fields.passengers.min' = '0', 'fields.passengers.max' = '6', 'fields.passengers.nulls' = '0.01',
@@ -39,11 +40,11 @@ CREATE TABLE trips (
 CREATE VIEW timed AS
 SELECT *,
   -- One in a thousand is of another age; a few of another year, which is no reason to refuse them.
-  CASE WHEN odd = 0 THEN TIMESTAMP '2001-01-01 00:00:00'
-       WHEN odd = 1 THEN TIMESTAMP '2088-01-24 00:00:00'
-       WHEN odd = 2 THEN TIMESTAMP '2009-01-01 00:00:00'
-       WHEN odd = 3 THEN TIMESTAMP '2021-06-01 00:00:00'
-       ELSE TIMESTAMP '2019-01-01 00:00:00' END + second * INTERVAL '1 second' AS pickup,
+  date_trunc('second', CASE WHEN odd = 0 THEN moment - INTERVAL '6574' DAY
+                            WHEN odd = 1 THEN moment + INTERVAL '25225' DAY
+                            WHEN odd = 2 THEN moment - INTERVAL '3652' DAY
+                            WHEN odd = 3 THEN moment + INTERVAL '882' DAY
+                            ELSE moment END) AS pickup,
   CASE WHEN odd BETWEEN 10 AND 29 THEN ride % 60
        WHEN odd BETWEEN 30 AND 39 THEN 86000 + ride % 400
        WHEN odd = 40 THEN -ride
@@ -56,7 +57,7 @@ SELECT *,
 FROM drawn;
 
 INSERT INTO trips
-SELECT vendor, pickup, pickup + seconds * INTERVAL '1 second', passengers, miles, rate, flag,
+SELECT vendor, pickup, pickup + CAST(seconds || ' seconds' AS INTERVAL), passengers, miles, rate, flag,
        from_zone, to_zone, paid, CAST(fare AS DECIMAL(10, 2)), CAST(extra AS DECIMAL(10, 2)), 0.50,
        tip, tolls, 0.30,
        CAST(fare + extra + 0.50 + tip + tolls + 0.30 + coalesce(congestion, 0) + error AS DECIMAL(10, 2)),
