@@ -23,7 +23,16 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 const TYPES: [&str; 6] = ["view", "click", "search", "cart", "purchase", "refund"];
 const LOCATIONS: [&str; 10] = [
-    "Amsterdam", "Berlin", "Chicago", "Dakar", "Edinburgh", "Fukuoka", "Geneva", "Hanoi", "Istanbul", "Jakarta",
+    "Amsterdam",
+    "Berlin",
+    "Chicago",
+    "Dakar",
+    "Edinburgh",
+    "Fukuoka",
+    "Geneva",
+    "Hanoi",
+    "Istanbul",
+    "Jakarta",
 ];
 /// 2024-05-01 12:00:00.
 const START_MS: u64 = 1_714_564_800_000;
@@ -33,8 +42,12 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["fill", servers, topic, partitions, events] => fill(servers, topic, number(partitions), number(events)),
-        ["feed", servers, topic, rate, seconds] => feed(servers, topic, number(rate), number(seconds)),
+        ["fill", servers, topic, partitions, events] => {
+            fill(servers, topic, number(partitions), number(events))
+        }
+        ["feed", servers, topic, rate, seconds] => {
+            feed(servers, topic, number(rate), number(seconds))
+        }
         ["drain", servers, topic, partitions] => drain(servers, topic, number(partitions)),
         _ => panic!("bare fill|feed|drain: see the first lines of main.rs"),
     }
@@ -71,7 +84,11 @@ fn event(chance: &mut Chance, ms: u64, out: &mut String) {
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     let kind = TYPES[chance.below(6) as usize];
     let location = LOCATIONS[chance.below(10) as usize];
-    let device = if chance.below(3) > 0 { "mobile" } else { "desktop" };
+    let device = if chance.below(3) > 0 {
+        "mobile"
+    } else {
+        "desktop"
+    };
     write!(
         out,
         "{{\"event_id\":\"{:08x}-{:04x}-{:04x}-{:04x}-{:012x}\",\"event_type\":\"{kind}\",\"user_id\":\"user_{:06}\",\
@@ -91,7 +108,11 @@ fn date(days: u64) -> (u64, u64, u64) {
     let day = day - (365 * year + year / 4 - year / 100);
     let month = (5 * day + 2) / 153;
     let of_year = if month < 10 { month + 3 } else { month - 9 };
-    (year + era * 400 + u64::from(of_year <= 2), of_year, day - (153 * month + 2) / 5 + 1)
+    (
+        year + era * 400 + u64::from(of_year <= 2),
+        of_year,
+        day - (153 * month + 2) / 5 + 1,
+    )
 }
 
 fn producer(servers: &str, linger: &str) -> BaseProducer {
@@ -107,7 +128,9 @@ fn producer(servers: &str, linger: &str) -> BaseProducer {
 }
 
 fn send(producer: &BaseProducer, topic: &str, partition: u64, value: &str) {
-    let mut record = BaseRecord::<(), str>::to(topic).partition(partition as i32).payload(value);
+    let mut record = BaseRecord::<(), str>::to(topic)
+        .partition(partition as i32)
+        .payload(value);
     while let Err((error, back)) = producer.send(record) {
         let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
         assert_eq!(error, full, "a record was refused");
@@ -124,8 +147,10 @@ fn finish(producer: &BaseProducer) {
 
 /// Makes the topic anew.
 fn create(servers: &str, topic: &str, partitions: u64) {
-    let client: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", servers).create().expect("an admin client");
+    let client: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", servers)
+        .create()
+        .expect("an admin client");
     let new = NewTopic::new(topic, partitions as i32, TopicReplication::Fixed(1));
     let made = wait(client.create_topics([&new], &AdminOptions::new()));
     let made = made.expect("an answer").remove(0);
@@ -169,7 +194,9 @@ fn feed(servers: &str, topic: &str, rate: u64, seconds: u64) {
     let (start, mut sent) = (Instant::now(), 0);
     while sent < rate * seconds {
         let due = (start.elapsed().as_secs_f64() * rate as f64) as u64;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("after 1970");
         while sent < due.min(rate * seconds) {
             event(&mut chance, now.as_millis() as u64, &mut text);
             send(&producer, topic, sent % 10, &text);
@@ -199,7 +226,8 @@ fn drain(servers: &str, topic: &str, partitions: u64) {
         .expect("a consumer");
     let mut list = TopicPartitionList::new();
     for partition in 0..partitions {
-        list.add_partition_offset(topic, partition as i32, Offset::Beginning).expect("a partition");
+        list.add_partition_offset(topic, partition as i32, Offset::Beginning)
+            .expect("a partition");
     }
     let start = Instant::now();
     consumer.assign(&list).expect("an assignment");
@@ -209,13 +237,17 @@ fn drain(servers: &str, topic: &str, partitions: u64) {
     unsafe {
         let queue = c::rd_kafka_queue_get_consumer(consumer.client().native_ptr());
         while ended < partitions {
-            let count = c::rd_kafka_consume_batch_queue(queue, 100, taken.as_mut_ptr(), taken.len());
+            let count =
+                c::rd_kafka_consume_batch_queue(queue, 100, taken.as_mut_ptr(), taken.len());
             for &message in &taken[..usize::try_from(count).expect("no error")] {
                 if (*message).err as i32 == 0 {
                     records += 1;
                     bytes += (*message).len;
                 } else {
-                    assert_eq!((*message).err as i32, c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF as i32);
+                    assert_eq!(
+                        (*message).err as i32,
+                        c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF as i32
+                    );
                     ended += 1;
                 }
                 c::rd_kafka_message_destroy(message);
