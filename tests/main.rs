@@ -18,3 +18,4 @@ mod produce;
 mod services;
 #[allow(dead_code, reason = "the stories use the rest")]
 mod support;
+mod taxi;

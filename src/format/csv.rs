@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use memchr::{memchr, memchr_iter};
 
-use super::column::{self, Column, Unfit};
+use super::column::{self, Column, Unfit, names_of};
 use super::options::{CsvOptions, FormatError, FormatOptions};
 use super::records::Records;
 use super::rows::{Record, Rows};
@@ -89,7 +89,8 @@ impl CsvDecoder {
             if self.rows.records.contains(&at) {
                 return Place::Record;
             }
-            let field = self.names.iter().position(|name| name == column.name());
+            let mut names = column.names();
+            let field = names.find_map(|wanted| self.names.iter().position(|n| n == wanted));
             field.map_or(Place::Nowhere, Place::Field)
         };
         self.places = self.rows.columns.iter().enumerate().map(place).collect();
@@ -496,13 +497,15 @@ pub fn check_header(header: &[String], wanted: &Wanted) -> Result<(), String> {
         .fields()
         .iter()
         .filter(|field| !column::is_record(field));
-    let wanted: Vec<&str> = wanted.map(|field| field.name().as_str()).collect();
+    let wanted: Vec<Vec<&str>> = wanted.map(|field| names_of(field).collect()).collect();
     for name in header {
-        if !seen.insert(name.as_str()) && wanted.contains(&name.as_str()) {
+        let is_wanted = || wanted.iter().flatten().any(|wanted| wanted == name);
+        if !seen.insert(name.as_str()) && is_wanted() {
             return Err(format!("column `{name}` is in the header line twice"));
         }
     }
-    let Some(missing) = wanted.into_iter().find(|name| !seen.contains(name)) else {
+    let is_missing = |names: &&Vec<&str>| !names.iter().any(|name| seen.contains(name));
+    let Some(missing) = wanted.iter().find(is_missing).map(|names| names[0]) else {
         return Ok(());
     };
     let mut message = format!("column `{missing}` is not in the header line");

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
-pub use column::{EXTENSION, JSON, RECORD, UUID, is_record};
+pub use column::{EXTENSION, JSON, RECORD, UUID, WRITTEN, is_record};
 pub use csv::{Preamble, check_header, read_preamble};
 pub use encode::{Encoder, json_text};
 pub use framing::{Framing, RecordEnds, count_lines, last_record_end};

@@ -26,6 +26,9 @@ const WHOLE_RECORD: (&str, &str) = ("tidemark.record", "true");
 /// Field metadata of a column that comes with the record and not out of it; the value says what.
 const WITH_RECORD: &str = "tidemark.metadata";
 
+/// Field metadata of a column whose name has another spelling in the file: that one.
+const AS_WRITTEN: &str = "tidemark.written";
+
 /// What can come with a record, and the type to declare it with.
 const METADATA: &[(&str, &str)] = &[
     ("record", "JSON"),
@@ -150,7 +153,7 @@ fn field_of_column(
         .with_name(name)
         .with_nullable(!column.not_null);
     let Some((what, place)) = &column.metadata else {
-        return field;
+        return with_written_name(field, &column.name);
     };
     let what = if what == "value" {
         "record"
@@ -184,6 +187,17 @@ fn field_of_column(
         "record" => metadata.insert(WHOLE_RECORD.0.to_owned(), WHOLE_RECORD.1.to_owned()),
         _ => metadata.insert(WITH_RECORD.to_owned(), what.to_owned()),
     };
+    field.with_metadata(metadata)
+}
+
+/// Records are not SQL: `VendorID` without quotes is `vendorid` in a query, and a header line or a
+/// JSON object that people copied the name from has it as they wrote it.
+fn with_written_name(field: Field, name: &Ident) -> Field {
+    if name.quote_style.is_some() || name.value == *field.name() {
+        return field;
+    }
+    let mut metadata = field.metadata().clone();
+    metadata.insert(AS_WRITTEN.to_owned(), name.value.clone());
     field.with_metadata(metadata)
 }
 

@@ -29,12 +29,25 @@ pub enum Exit {
 /// # Panics
 /// If it ran into the time limit or was ended by a signal that nobody sent.
 pub fn tidemark(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
+    tidemark_within(LIMIT, folder, arguments, variables)
+}
+
+/// As `tidemark`, for runs whose length depends on how much is asked of them.
+///
+/// # Panics
+/// As `tidemark`.
+pub fn tidemark_within(
+    limit: Duration,
+    folder: &Path,
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+) -> Ended {
     let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_tidemark"));
     command
         .current_dir(folder)
         .args(arguments)
         .env("RUST_BACKTRACE", "0")
-        .timeout(LIMIT);
+        .timeout(limit);
     for (name, value) in variables {
         command.env(name, value);
     }

@@ -26,6 +26,16 @@ pub const UUID: &str = "arrow.uuid";
 /// Metadata key, with value `true`, of a column that holds the whole record.
 pub const RECORD: &str = "tidemark.record";
 
+/// Metadata key of a column whose name was written without quotes and not all in small letters:
+/// the name as it was written. In records the column may have either.
+pub const WRITTEN: &str = "tidemark.written";
+
+/// The names that a column may have in records: as SQL has it, and as it was written.
+pub(super) fn names_of(field: &Field) -> impl Iterator<Item = &str> {
+    let written = field.metadata().get(WRITTEN).map(String::as_str);
+    std::iter::once(field.name().as_str()).chain(written)
+}
+
 /// Whether a column holds the whole record instead of one field of it.
 #[must_use]
 pub fn is_record(field: &Field) -> bool {
@@ -106,6 +116,11 @@ impl Column {
 
     pub fn name(&self) -> &str {
         self.field.name()
+    }
+
+    /// The names that it may have in records.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        names_of(&self.field)
     }
 
     /// Whether values go here as raw JSON.

@@ -12,6 +12,7 @@ mod flat;
 
 use memchr::memchr;
 
+use super::column::names_of;
 use super::object::{self, Names};
 use super::options::{FormatError, FormatOptions};
 use super::records::Records;
@@ -41,7 +42,7 @@ impl JsonDecoder {
         let fields = wanted.schema.fields().iter().enumerate();
         let keys = fields
             .filter(|(at, _)| !rows.records.contains(at))
-            .map(|(at, field)| (Box::from(field.name().as_str()), at));
+            .flat_map(|(at, field)| names_of(field).map(move |name| (Box::from(name), at)));
         Ok(Self {
             keys: Keys(Names::at(keys)),
             rows,

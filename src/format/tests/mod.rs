@@ -68,6 +68,29 @@ fn tagged(name: &str, key: &str, value: &str) -> Field {
     field(name, DataType::Utf8).with_metadata(metadata)
 }
 
+/// A column that was written in mixed case and without quotes.
+fn written(name: &str, kind: DataType) -> Field {
+    let metadata = HashMap::from([(WRITTEN.to_owned(), name.to_owned())]);
+    field(&name.to_lowercase(), kind).with_metadata(metadata)
+}
+
+#[test]
+fn a_name_without_quotes_is_found_as_it_was_written_and_in_small_letters() {
+    let fields = || vec![written("VendorID", DataType::Utf8)];
+    let one = vec![vec![Some("1".to_owned())]];
+
+    assert_eq!(texts(&json(fields(), "{\"VendorID\":1}\n")), one);
+    assert_eq!(texts(&json(fields(), "{\"vendorid\": \"1\"}\n")), one);
+    assert_eq!(
+        texts(&json(fields(), "{\"VENDORID\":1}\n")),
+        vec![vec![None]]
+    );
+    let header = |name: &str| check_header(&[name.to_owned()], &wanted(fields()));
+    assert_eq!(header("VendorID"), Ok(()));
+    assert_eq!(header("vendorid"), Ok(()));
+    assert!(header("VENDORID").is_err());
+}
+
 fn texts(decoded: &Decoded) -> Vec<Vec<Option<String>>> {
     let columns = decoded.rows.columns();
     let row = |row| {
