@@ -83,7 +83,7 @@ pub fn first_positions(source: &str, marks: &[Mark]) -> Option<SourceMark> {
         .map(|(name, mark)| (name.clone(), PartitionMark::beginning(mark.first)))
         .collect();
     let is_known = marks.iter().any(|mark| mark.sources.contains_key(source));
-    is_known.then(|| SourceMark {
+    is_known.then_some(SourceMark {
         partitions: first,
         watermark: Watermark::START,
     })

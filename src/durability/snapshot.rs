@@ -140,6 +140,9 @@ impl Manifest {
     }
 }
 
+/// A snapshot that has a manifest, by its epoch, or why the manifest is no good.
+pub type Listed = (Epoch, Result<Manifest, Unusable>);
+
 /// The snapshots of one pipeline.
 pub struct Snapshots {
     store: Store,
@@ -158,8 +161,8 @@ impl Snapshots {
         self.store.place().display().to_string()
     }
 
-    /// Every snapshot that has a manifest, the newest first, or why its manifest is no good.
-    pub fn list(&self) -> Result<Vec<(Epoch, Result<Manifest, Unusable>)>, StoreError> {
+    /// Every snapshot, the newest first.
+    pub fn list(&self) -> Result<Vec<Listed>, StoreError> {
         let mut epochs: Vec<Epoch> = self
             .store
             .list()?
@@ -286,8 +289,7 @@ impl Snapshots {
     /// Deletes what was superseded: good snapshots of this life beyond the newest, and parts
     /// without a manifest that are older than `newest`.
     fn forget(&self, newest: &Manifest) -> Result<(), StoreError> {
-        let good =
-            |(epoch, manifest): (Epoch, Result<Manifest, Unusable>)| Some((epoch, manifest.ok()?));
+        let good = |(epoch, manifest): Listed| Some((epoch, manifest.ok()?));
         let own = self.list()?.into_iter().filter_map(good);
         let own: Vec<Epoch> = own
             .filter(|(epoch, manifest)| {

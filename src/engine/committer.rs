@@ -45,18 +45,33 @@ impl CrashPoint {
     }
 }
 
-/// Commits every job until the line is closed or a commit fails. It begins at an epoch, and says
-/// up to where nothing can be lost any more.
-pub fn commit(
-    name: &str,
-    mut destination: Box<dyn Destination>,
-    jobs: &Receiver<Job>,
-    receipt: &Receipt,
-    shared: &Arc<Shared>,
-    crash: &CrashPoint,
-    clock: &Clock,
-    (mut last, durable): (Epoch, impl Fn(Epoch)),
-) {
+/// A thread that commits to one destination, before it starts.
+pub struct Commits {
+    /// What messages call the destination.
+    pub name: String,
+    /// The destination.
+    pub destination: Box<dyn Destination>,
+    /// What to commit.
+    pub jobs: Receiver<Job>,
+    /// Where it is said that it is.
+    pub receipt: Arc<Receipt>,
+    /// The epoch that the destination holds.
+    pub held: Epoch,
+    /// Takes up to where nothing can be lost any more.
+    pub durable: Box<dyn Fn(Epoch) + Send>,
+}
+
+/// Commits every job until the line is closed or a commit fails.
+pub fn commit(commits: Commits, (shared, clock): (&Arc<Shared>, &Clock), crash: &CrashPoint) {
+    let Commits {
+        name,
+        mut destination,
+        jobs,
+        receipt,
+        held: mut last,
+        durable,
+    } = commits;
+    let name = name.as_str();
     let mut tally = Tally::new(shared, clock, name);
     while let Ok(job) = jobs.recv() {
         // Whatever made the run fail may be why this epoch looks complete.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 
-use super::committer::{CrashPoint, commit};
+use super::committer::{Commits, CrashPoint, commit};
 use super::keeper::{Keeper, Word};
 use super::open::Sink;
 use super::threads::spawn_named;
@@ -31,24 +31,21 @@ pub fn committers(
         let (sender, jobs) = sync_channel(COMMITS_AHEAD);
         let (line, receipt) = Line::new(sender);
         let (shared, crash, clock) = (Arc::clone(shared), Arc::clone(crash), clock.clone());
-        let (held, keeper) = (marks[destination].epoch, keeper.cloned());
+        let keeper = keeper.cloned();
         let durable = move |epoch| {
             if let Some(keeper) = &keeper {
                 keeper.tell(Word::Durable { destination, epoch });
             }
         };
-        let thread = spawn_named("commit", move || {
-            commit(
-                &open.name,
-                open.destination,
-                &jobs,
-                &receipt,
-                &shared,
-                &crash,
-                &clock,
-                (held, durable),
-            );
-        });
+        let commits = Commits {
+            name: open.name,
+            destination: open.destination,
+            jobs,
+            receipt,
+            held: marks[destination].epoch,
+            durable: Box::new(durable),
+        };
+        let thread = spawn_named("commit", move || commit(commits, (&shared, &clock), &crash));
         (line, thread)
     };
     sinks.into_iter().enumerate().map(start).unzip()

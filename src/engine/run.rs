@@ -185,7 +185,7 @@ fn once(
         control,
         heard,
     };
-    team.run(pipeline, options, opened, decision, (shared, &clock))
+    team.run((pipeline, options), opened, decision, (shared, &clock))
 }
 
 fn open(
@@ -253,80 +253,101 @@ impl Team {
 
     fn run(
         mut self,
-        pipeline: &Arc<Pipeline>,
-        options: &RunOptions,
+        (pipeline, options): (&Arc<Pipeline>, &RunOptions),
+        mut opened: Opened,
+        decision: Decision,
+        world: (&Arc<Shared>, &Clock),
+    ) -> Result<Summary, Failure> {
+        let (shared, clock) = world;
+        let crash = Arc::new(CrashPoint::new(options.crash_at));
+        let (keeper, keeping) = self.keeper(pipeline, &mut opened, &decision, &crash, world);
+        let durable = (keeper.as_ref(), &crash);
+        let (plan, threads) = self.plan((pipeline, options), opened, decision, durable, world);
+        let outcome = self.execute(&plan);
+        plan.feeds.iter().for_each(|feed| feed.close());
+        // The committing threads end when the last line to them is gone.
+        plan.lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        join(threads, shared);
+        if let Some(keeper) = &keeper {
+            keeper.close();
+        }
+        join(keeping, shared);
+        shared.board.write(|facts| facts.ended = true);
+        outcome?;
+        self.finish(shared, clock)
+    }
+
+    /// Starts the thread that keeps snapshots, if there are any to keep.
+    fn keeper(
+        &self,
+        pipeline: &Pipeline,
+        opened: &mut Opened,
+        decision: &Decision,
+        crash: &Arc<CrashPoint>,
+        world: (&Arc<Shared>, &Clock),
+    ) -> (Option<Arc<Keeper>>, Option<JoinHandle<()>>) {
+        let spec = self.keeper_spec(pipeline, decision, opened.sinks.len());
+        let Some(snapshots) = opened.snapshots.take() else {
+            return (None, None);
+        };
+        let begin = decision.begin.clone();
+        let (keeper, thread) = Keeper::start(snapshots, begin, spec, crash, world);
+        // Nothing was heard before: parts come from workers, who have not begun.
+        let _ = self.heard.set(Arc::clone(&keeper));
+        (Some(keeper), Some(thread))
+    }
+
+    /// What the workers are built from, and the threads that read and commit for them.
+    fn plan(
+        &self,
+        (pipeline, options): (&Arc<Pipeline>, &RunOptions),
         opened: Opened,
         decision: Decision,
-        (shared, clock): (&Arc<Shared>, &Clock),
-    ) -> Result<Summary, Failure> {
-        let Opened {
-            sources,
-            indexes,
-            references,
-            sinks,
-            snapshots,
-        } = opened;
+        (keeper, crash): (Option<&Arc<Keeper>>, &Arc<CrashPoint>),
+        world: (&Arc<Shared>, &Clock),
+    ) -> (Arc<WorkerPlan>, Vec<JoinHandle<()>>) {
+        let Opened { sources, sinks, .. } = opened;
+        let (shared, clock) = world;
+        let start = &decision.start;
         let fates = known_fates(pipeline, &decision);
+        let feeds = self.feeds(pipeline, &sources, &decision, world);
+        let known = |source: &OpenedSource| source.placed(start, decision.ends.is_some());
+        let known: Vec<_> = sources.iter().map(known).collect();
+        let specs = specs(
+            pipeline,
+            (&known, &opened.references),
+            &sinks,
+            &decision.marks,
+        );
+        let placed = placed(pipeline, &sinks);
+        // Only process 0 writes and counts what was before; what others opened was never touched.
+        let sinks = if self.leads() { sinks } else { Vec::new() };
         if self.leads() {
             for &(insert, table, fates) in &fates {
                 shared.count(insert, table, fates);
             }
         }
-        let crash = Arc::new(CrashPoint::new(options.crash_at));
-        let spec = self.keeper_spec(pipeline, &decision, sinks.len());
-        let (keeper, keeping) = snapshots
-            .map(|snapshots| {
-                let begin = decision.begin.clone();
-                Keeper::start(snapshots, begin, spec, &crash, (shared, clock))
-            })
-            .unzip();
-        if let Some(keeper) = &keeper {
-            // Nothing was heard before: parts come from workers, who have not begun.
-            let _ = self.heard.set(Arc::clone(keeper));
-        }
-        let start = &decision.start;
-        let queue_bytes = pipeline.settings.queue_bytes / sources.len().max(1);
-        let feed = |source: &OpenedSource| {
-            let ends = decision
-                .ends
-                .as_ref()
-                .and_then(|ends| ends.get(&source.name));
-            source.feed(start, ends, self.crew, queue_bytes, (shared, clock))
-        };
-        let feeds: Vec<Arc<dyn Reading>> = sources.iter().map(feed).collect();
-        let readers = readers(&feeds, self.crew.threads);
-        let known = sources
-            .iter()
-            .map(|source| source.placed(start, decision.ends.is_some()));
-        let known: Vec<_> = known.collect();
-        let specs = specs(pipeline, (&known, &references), &sinks, &decision.marks);
-        let placed = placed(pipeline, &sinks);
-        // Only process 0 writes; what others opened was never touched.
-        let sinks = if self.leads() { sinks } else { Vec::new() };
         announce(
             pipeline,
             (&sources, &known, &sinks),
             (&decision, &fates),
-            (shared, clock),
+            world,
         );
-        let (lines, committers) = committers(
-            sinks,
-            &decision.marks,
-            &crash,
-            keeper.as_ref(),
-            (shared, clock),
-        );
-        let plan = Arc::new(WorkerPlan {
+        let mut threads = readers(&feeds, self.crew.threads);
+        let (lines, committers) = committers(sinks, &decision.marks, crash, keeper, world);
+        threads.extend(committers);
+        let begin = |source: &OpenedSource| start[&source.name].clone();
+        let plan = WorkerPlan {
             zones: zones(pipeline),
-            indexes,
+            indexes: opened.indexes,
             feeds,
             crew: self.crew,
             steps: Arc::clone(&self.steps),
             stops: stops(&sources, &decision.resume, start),
-            start: sources
-                .iter()
-                .map(|source| start[&source.name].clone())
-                .collect(),
+            start: sources.iter().map(begin).collect(),
             sources: known,
             pace: options
                 .pace
@@ -336,27 +357,29 @@ impl Team {
             lines: Mutex::new(lines.into_iter().map(Some).collect()),
             placed,
             resume: decision.resume,
-            keeper: keeper.clone(),
+            keeper: keeper.cloned(),
             fates,
             clock: clock.clone(),
             shared: Arc::clone(shared),
             pipeline: Arc::clone(pipeline),
-        });
-        let outcome = self.execute(&plan);
-        plan.feeds.iter().for_each(|feed| feed.close());
-        // The committing threads end when the last line to them is gone.
-        plan.lines
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
-        join(readers.into_iter().chain(committers), shared);
-        if let Some(keeper) = &keeper {
-            keeper.close();
-        }
-        join(keeping, shared);
-        shared.board.write(|facts| facts.ended = true);
-        outcome?;
-        self.finish(shared, clock)
+        };
+        (Arc::new(plan), threads)
+    }
+
+    fn feeds(
+        &self,
+        pipeline: &Pipeline,
+        sources: &[OpenedSource],
+        decision: &Decision,
+        world: (&Arc<Shared>, &Clock),
+    ) -> Vec<Arc<dyn Reading>> {
+        let queue_bytes = pipeline.settings.queue_bytes / sources.len().max(1);
+        let feed = |source: &OpenedSource| {
+            let ends = decision.ends.as_ref();
+            let ends = ends.and_then(|ends| ends.get(&source.name));
+            source.feed(&decision.start, ends, self.crew, queue_bytes, world)
+        };
+        sources.iter().map(feed).collect()
     }
 
     fn keeper_spec(&self, pipeline: &Pipeline, decision: &Decision, sinks: usize) -> KeeperSpec {
