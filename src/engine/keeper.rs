@@ -70,6 +70,8 @@ pub struct KeeperSpec {
     pub destinations: usize,
     /// How often a snapshot is taken.
     pub interval: Duration,
+    /// Takes how far the sources are, for good.
+    pub show: Box<dyn Fn(&BTreeMap<String, SourceMark>) + Send>,
     /// Where this process says what it wrote, if another one leads.
     pub leader: Option<Teller>,
 }
@@ -312,6 +314,7 @@ impl Thread {
         debug!(%epoch, rows = manifest.rows(), bytes = manifest.bytes(), took_ms, "snapshot");
         let (bytes, now) = (manifest.bytes() as u64, self.clock.elapsed());
         self.shared.metrics.snapshot(epoch.0, bytes, took, now);
+        (self.spec.show)(&manifest.facts.sources);
         // The one before is kept too.
         let before = std::mem::replace(&mut self.last, manifest.facts.sources);
         self.shared.keeps(before);

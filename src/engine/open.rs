@@ -147,6 +147,30 @@ pub fn ends(
     Ok(ends)
 }
 
+/// Tells the sources that go on how far they are, for people's eyes.
+pub fn show_progress(
+    sources: &[OpenedSource],
+) -> Box<dyn Fn(&BTreeMap<String, SourceMark>) + Send> {
+    let live = sources
+        .iter()
+        .filter(|source| source.source.live().is_some());
+    let live: Vec<(String, Arc<dyn Source>)> = live
+        .map(|source| (source.name.clone(), Arc::clone(&source.source)))
+        .collect();
+    Box::new(move |marks| {
+        for (name, source) in &live {
+            let (Some(live), Some(mark)) = (source.live(), marks.get(name)) else {
+                continue;
+            };
+            let offset = |(partition, mark): (&String, &PartitionMark)| {
+                Some((partition.parse().ok()?, mark.offset))
+            };
+            let offsets: Vec<(usize, Offset)> = mark.partitions.iter().filter_map(offset).collect();
+            live.show_progress(&offsets);
+        }
+    })
+}
+
 /// As many workers as partitions or cores, whichever is fewer.
 pub fn default_workers(sources: &[OpenedSource]) -> usize {
     let partitions: usize = sources.iter().map(|source| source.partitions.len()).sum();

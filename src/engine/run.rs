@@ -26,7 +26,9 @@ use super::feed::Reading;
 use super::keeper::{Keeper, KeeperSpec, Word};
 use super::mesh::{self, Control, Duty, Link, Member, Steps, end_process};
 use super::meter::announce;
-use super::open::{OpenedSource, Sink, default_workers, open_sinks, open_sources, stops};
+use super::open::{
+    OpenedSource, Sink, default_workers, open_sinks, open_sources, show_progress, stops,
+};
 use super::reference;
 use super::start::{Decision, decide, open_snapshots};
 use super::threads::spawn_named;
@@ -289,7 +291,7 @@ impl Team {
         crash: &Arc<CrashPoint>,
         world: (&Arc<Shared>, &Clock),
     ) -> (Option<Arc<Keeper>>, Option<JoinHandle<()>>) {
-        let spec = self.keeper_spec(pipeline, decision, opened.sinks.len());
+        let spec = self.keeper_spec(pipeline, decision, opened);
         let Some(snapshots) = opened.snapshots.take() else {
             return (None, None);
         };
@@ -382,12 +384,13 @@ impl Team {
         sources.iter().map(feed).collect()
     }
 
-    fn keeper_spec(&self, pipeline: &Pipeline, decision: &Decision, sinks: usize) -> KeeperSpec {
+    fn keeper_spec(&self, pipeline: &Pipeline, decision: &Decision, opened: &Opened) -> KeeperSpec {
         KeeperSpec {
             fingerprint: pipeline.fingerprint.clone(),
             life: decision.life,
             parts: stateful(pipeline) * self.crew.workers(),
-            destinations: sinks,
+            destinations: opened.sinks.len(),
+            show: show_progress(&opened.sources),
             interval: pipeline.settings.snapshot_interval,
             leader: match &self.control {
                 Some(control) if !self.leads() => Some(control.teller()),
