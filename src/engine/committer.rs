@@ -70,6 +70,7 @@ pub fn commit(
             break;
         }
         let mut outcome = Ok(());
+        debug!(epoch = %job.mark.epoch, destination = name, "publishes");
         crash.pass(|| {
             outcome = patiently(name, shared, clock, || {
                 destination.publish(&job.mark, &job.changes)

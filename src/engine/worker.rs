@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use timely::dataflow::operators::probe::Handle;
 use timely::worker::Worker;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::crew::Crew;
 use super::feed::Reading;
@@ -115,6 +115,7 @@ pub fn work(plan: &Arc<WorkerPlan>, worker: &mut Worker) {
         tide = tide.with(Box::new(tell));
     }
     let last = tide.clone();
+    debug!(worker = index, "restores");
     worker.dataflow_named::<u64, _, _>("pipeline", |scope| {
         let partitions = plan
             .sources
@@ -137,6 +138,7 @@ pub fn work(plan: &Arc<WorkerPlan>, worker: &mut Worker) {
     if let Some(keeper) = &plan.keeper {
         keeper.restored(plan.crew.threads);
     }
+    debug!(worker = index, "restored");
     while !probe.done() && !plan.shared.has_failed() {
         worker.step_or_park(Some(LOOK_UP));
         plan.steps.turned(thread);
