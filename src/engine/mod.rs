@@ -8,6 +8,7 @@
 //! | `feed`, `live_feed`, `intake` | reading threads: partitions to decoded, checked arrivals |
 //! | `worker` | a worker's part of the dataflow |
 //! | `destinations`, `committer` | the threads that write an epoch's rows and mark |
+//! | `patience` | waiting for what is away |
 //! | `keeper` | the thread that keeps snapshots |
 //! | `reference` | tables that are looked up |
 //! | `mesh` | several processes that run as one |
@@ -23,6 +24,7 @@ mod keeper;
 mod live_feed;
 pub mod mesh;
 mod open;
+mod patience;
 mod reference;
 mod run;
 mod start;

@@ -9,6 +9,7 @@ use super::crew::Crew;
 use super::feed::{Feed, Reading};
 use super::intake::Intake;
 use super::live_feed::LiveFeed;
+use super::patience::Patience;
 use super::worker::PlacedSource;
 use crate::connector::{OpenDestination, Source, open_destinations, open_source};
 use crate::dataflow::outcome::{Failure, Shared};
@@ -43,12 +44,14 @@ pub struct Sink {
 pub fn open_sources(
     pipeline: &Pipeline,
     base: &Path,
-    clock: &Clock,
+    patience: Patience<'_>,
 ) -> Result<Vec<OpenedSource>, Failure> {
     let open = |(id, columns): (TableId, &[usize])| {
         let table = &pipeline.tables[id];
         let intake = Intake::new(table, columns);
-        let source = open_source(table, &intake.decoded, base, clock)
+        let open = || open_source(table, &intake.decoded, base, patience.clock);
+        let source = patience
+            .wait(&table.name, open)
             .map_err(|error| failed(&format!("cannot read `{}`", table.name), error))?;
         let names = source
             .partitions()
@@ -82,7 +85,11 @@ pub fn open_sinks(pipeline: &Pipeline, base: &Path) -> Result<Vec<Sink>, Failure
 
 /// Where the sources begin, and what their partitions are: a source that goes on began where its
 /// first run said.
-pub fn beginnings(sources: &[OpenedSource], marks: &[Mark]) -> Result<Beginning, Failure> {
+pub fn beginnings(
+    sources: &[OpenedSource],
+    marks: &[Mark],
+    patience: Patience<'_>,
+) -> Result<Beginning, Failure> {
     let mut beginnings = Beginning::default();
     for source in sources {
         let Some(live) = source.source.live() else {
@@ -95,7 +102,8 @@ pub fn beginnings(sources: &[OpenedSource], marks: &[Mark]) -> Result<Beginning,
             Some(known) => known,
             None => {
                 let message = format!("cannot find where `{}` begins", source.name);
-                let offsets = live.beginning().map_err(|error| failed(&message, error))?;
+                let offsets = patience.wait(&source.name, || live.beginning());
+                let offsets = offsets.map_err(|error| failed(&message, error))?;
                 let marks = offsets.into_iter().map(PartitionMark::beginning);
                 SourceMark {
                     partitions: source.partitions.iter().cloned().zip(marks).collect(),
@@ -124,12 +132,16 @@ pub fn beginning(source: &dyn Source) -> SourceMark {
 }
 
 /// Where the sources end now, those that go on.
-pub fn ends(sources: &[OpenedSource]) -> Result<BTreeMap<String, Vec<Offset>>, Failure> {
+pub fn ends(
+    sources: &[OpenedSource],
+    patience: Patience<'_>,
+) -> Result<BTreeMap<String, Vec<Offset>>, Failure> {
     let mut ends = BTreeMap::new();
     for source in sources {
         if let Some(live) = source.source.live() {
             let message = format!("cannot find where `{}` ends", source.name);
-            let now = live.ends().map_err(|error| failed(&message, error))?;
+            let now = patience.wait(&source.name, || live.ends());
+            let now = now.map_err(|error| failed(&message, error))?;
             ends.insert(source.name.clone(), now);
         }
     }

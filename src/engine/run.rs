@@ -26,6 +26,7 @@ use super::feed::Reading;
 use super::keeper::{Keeper, KeeperSpec, Word};
 use super::mesh::{self, Control, Duty, Link, Member, Steps, end_process};
 use super::open::{OpenedSource, Sink, default_workers, open_sinks, open_sources, stops};
+use super::patience::Patience;
 use super::reference;
 use super::start::{Decision, decide, open_snapshots};
 use super::threads::spawn_named;
@@ -119,13 +120,19 @@ fn once(
     shared: &Arc<Shared>,
 ) -> Result<Summary, Failure> {
     let clock = Clock::machine();
-    let mut opened = open(pipeline, options, shared, &clock)?;
+    let patience = Patience {
+        shared,
+        clock: &clock,
+        // With --fresh nobody has looked yet whether the addresses are right.
+        waits: !options.fresh,
+    };
+    let mut opened = open(pipeline, options, patience)?;
     let heartbeat = member.as_ref().map(|member| member.heartbeat);
     let (decision, joined) = match member {
-        None => (opened.decide(pipeline, options)?, None),
+        None => (opened.decide(pipeline, options, patience)?, None),
         Some(member) => {
             let told = || {
-                let decision = opened.decide(pipeline, options)?;
+                let decision = opened.decide(pipeline, options, patience)?;
                 Ok(serde_json::to_vec(&decision).expect("a decision is plain data"))
             };
             debug!("meets the others");
@@ -182,14 +189,13 @@ fn once(
 fn open(
     pipeline: &Pipeline,
     options: &RunOptions,
-    shared: &Shared,
-    clock: &Clock,
+    patience: Patience<'_>,
 ) -> Result<Opened, Failure> {
-    let sources = open_sources(pipeline, &options.base, clock)?;
-    let (indexes, references) = reference::load(pipeline, &options.base, clock)?;
+    let sources = open_sources(pipeline, &options.base, patience)?;
+    let (indexes, references) = reference::load(pipeline, &options.base, patience.clock)?;
     let sinks = open_sinks(pipeline, &options.base)?;
     for source in &sources {
-        shared.has_length(source.table, source.length());
+        patience.shared.has_length(source.table, source.length());
     }
     Ok(Opened {
         snapshots: open_snapshots(pipeline, options, &sinks),
@@ -201,7 +207,12 @@ fn open(
 }
 
 impl Opened {
-    fn decide(&mut self, pipeline: &Pipeline, options: &RunOptions) -> Result<Decision, Failure> {
+    fn decide(
+        &mut self,
+        pipeline: &Pipeline,
+        options: &RunOptions,
+        patience: Patience<'_>,
+    ) -> Result<Decision, Failure> {
         let read = (self.sources.as_slice(), &self.references);
         decide(
             pipeline,
@@ -209,6 +220,7 @@ impl Opened {
             &mut self.sinks,
             read,
             self.snapshots.as_ref(),
+            patience,
         )
     }
 }

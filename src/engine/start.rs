@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use super::committer::failed;
 use super::open::{OpenedSource, Sink, beginnings, ends};
+use super::patience::Patience;
 use super::run::RunOptions;
 use crate::connector::{Guarantee, OpenDestination};
 use crate::dataflow::outcome::Failure;
@@ -42,13 +43,14 @@ pub fn decide(
     sinks: &mut [Sink],
     (sources, references): (&[OpenedSource], &BTreeMap<String, SourceMark>),
     snapshots: Option<&Snapshots>,
+    patience: Patience<'_>,
 ) -> Result<Decision, Failure> {
     let marks = if options.fresh {
         Vec::new()
     } else {
-        peek(sinks)?
+        peek(sinks, patience)?
     };
-    let mut beginning = beginnings(sources, &marks)?;
+    let mut beginning = beginnings(sources, &marks, patience)?;
     beginning.sources.extend(references.clone());
     let resumed = |done, marks: &[Mark]| {
         resume(&pipeline.fingerprint, &beginning, done, marks)
@@ -60,7 +62,7 @@ pub fn decide(
         resumed(Epoch(0), std::slice::from_ref(mark))?;
     }
     let incarnation = random();
-    let found = take_over_all(sinks, incarnation, options.fresh)?;
+    let found = take_over_all(sinks, incarnation, options.fresh, patience)?;
     if let Some(snapshots) = snapshots.filter(|_| options.fresh) {
         let message = "could not delete the snapshots of an earlier life";
         snapshots
@@ -85,7 +87,7 @@ pub fn decide(
     };
     let mut marks = Vec::new();
     for (Sink { open, .. }, mark) in sinks.iter_mut().zip(found) {
-        marks.push(first_mark(open, mark, &first, done)?);
+        marks.push(first_mark(open, mark, (&first, done), patience)?);
     }
     let mut start = first.sources;
     for (name, source) in begin.iter().flat_map(|begin| &begin.facts.sources) {
@@ -98,7 +100,10 @@ pub fn decide(
         life: first.life,
         resume,
         start,
-        ends: options.until_caught_up.then(|| ends(sources)).transpose()?,
+        ends: options
+            .until_caught_up
+            .then(|| ends(sources, patience))
+            .transpose()?,
         begin,
     })
 }
@@ -107,6 +112,7 @@ fn take_over_all(
     sinks: &mut [Sink],
     incarnation: u64,
     fresh: bool,
+    patience: Patience<'_>,
 ) -> Result<Vec<Option<Mark>>, Failure> {
     let take_over = |Sink { open, .. }: &mut Sink| {
         let emptied = if fresh {
@@ -114,7 +120,8 @@ fn take_over_all(
         } else {
             Ok(())
         };
-        let mark = emptied.and_then(|()| open.destination.take_over(incarnation));
+        let take_over = || open.destination.take_over(incarnation);
+        let mark = emptied.and_then(|()| patience.wait(&open.name, take_over));
         mark.map_err(|error| failed(&format!("cannot take over `{}`", open.name), error))
     };
     sinks.iter_mut().map(take_over).collect()
@@ -156,8 +163,8 @@ fn newest(
 fn first_mark(
     open: &mut OpenDestination,
     found: Option<Mark>,
-    first: &Mark,
-    done: Epoch,
+    (first, done): (&Mark, Epoch),
+    patience: Patience<'_>,
 ) -> Result<Mark, Failure> {
     let Some(mark) = found else {
         // What keeps no mark goes on where the state does.
@@ -169,7 +176,7 @@ fn first_mark(
             ..first.clone()
         };
         let message = format!("could not write the first mark to `{}`", open.name);
-        let written = open.destination.publish(first, &[]);
+        let written = patience.wait(&open.name, || open.destination.publish(first, &[]));
         written.map_err(|error| failed(&message, error))?;
         return Ok(first.clone());
     };
@@ -180,10 +187,10 @@ fn first_mark(
 }
 
 /// The marks that are there, nothing being taken over.
-fn peek(sinks: &[Sink]) -> Result<Vec<Mark>, Failure> {
+fn peek(sinks: &[Sink], patience: Patience<'_>) -> Result<Vec<Mark>, Failure> {
     let mut marks = Vec::new();
     for Sink { open, .. } in sinks {
-        let mark = open.destination.peek();
+        let mark = patience.wait(&open.name, || open.destination.peek());
         let message = format!("cannot read the mark of `{}`", open.name);
         marks.extend(mark.map_err(|error| failed(&message, error))?);
     }
