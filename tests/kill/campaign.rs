@@ -272,12 +272,14 @@ impl Campaign {
         say(&format!(
             "{seconds:>4} s  kill {number:>3}: {victim:?} in {phase:?}"
         ));
-        self.after(victim);
-        Ok(())
+        if matches!(victim, Postgres | Kafka) {
+            gone(&processes, &self.clock);
+        }
+        self.after(victim)
     }
 
     /// Whoever is not started again by the pipeline is started again by us.
-    fn after(&mut self, victim: Victim) {
+    fn after(&mut self, victim: Victim) -> Result<(), String> {
         match victim {
             Leader | Worker => {}
             Supervisor => {
@@ -285,15 +287,21 @@ impl Campaign {
                 let shape = self.dice.roll(SHAPES.len() as u64);
                 self.pipeline.start(SHAPES[usize::try_from(shape).unwrap()]);
             }
-            Postgres => {
-                self.wait_ms(1500);
-                self.servers.restart(Server::Postgres);
-            }
-            Kafka => {
-                self.wait_ms(1500);
-                self.servers.restart(Server::Kafka);
-            }
+            Postgres => self.restart(Server::Postgres)?,
+            Kafka => self.restart(Server::Kafka)?,
         }
+        Ok(())
+    }
+
+    /// Starts a server again, after a while; every other time the pipeline has to start meanwhile.
+    fn restart(&mut self, server: Server) -> Result<(), String> {
+        self.wait_ms(1500);
+        if self.dice.roll(2) == 0 {
+            self.kill(Leader)?;
+            self.wait_ms(3000);
+        }
+        self.servers.restart(server);
+        Ok(())
     }
 
     fn wait_ms(&mut self, most: u64) {
@@ -402,6 +410,19 @@ impl Campaign {
             failures,
             folder: kept,
         }
+    }
+}
+
+/// Waits until processes that were killed are no more: a server does not start beside its own ghost.
+fn gone(processes: &[u32], clock: &Clock) {
+    let limit = clock.elapsed() + PHASE_MAX;
+    let lives = |pid: &u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
+    while processes.iter().any(lives) {
+        assert!(
+            clock.elapsed() < limit,
+            "{processes:?} were killed and live"
+        );
+        clock.wait_until(clock.elapsed() + Duration::from_millis(5));
     }
 }
 
