@@ -332,7 +332,6 @@ impl<I: Inbox> SourceTask<I> {
                 state.end_stretch(mark);
             }
         }
-        self.reached = stop.watermark;
         self.check_watermarks();
         let open = self.schedule.open();
         let last = self.schedule.reached();
@@ -341,6 +340,9 @@ impl<I: Inbox> SourceTask<I> {
             // publish any epoch of this stretch.
             outlet.close(self.report(false), Some(last));
         }
+        // Not before: other workers may have rows of this stretch in every epoch up to the last,
+        // and windows that these belong to must not close.
+        self.reached = stop.watermark;
         let next = match self.schedule.stop() {
             Some(_) => last.next(),
             None => self.schedule.due(0).max(last.next()),
