@@ -39,8 +39,9 @@ use Victim::{Kafka, Leader, Postgres, Supervisor, Worker};
 const VICTIMS: [Victim; 9] = [
     Leader, Leader, Leader, Worker, Worker, Supervisor, Supervisor, Postgres, Kafka,
 ];
-const MOMENTS: [Phase; 6] = [
+const MOMENTS: [Phase; 7] = [
     Phase::Commit,
+    Phase::Snapshot,
     Phase::Commit,
     Phase::Snapshot,
     Phase::Handshake,
@@ -217,8 +218,9 @@ impl Campaign {
         let moment = self.dice.draw(&mut self.moments, &MOMENTS);
         match moment {
             Phase::Handshake | Phase::Restore => {
-                let phase = self.pipeline.phases.lock().phase();
-                if matches!(phase, Phase::Commit | Phase::Snapshot | Phase::Between) {
+                let phases = self.pipeline.phases.lock().phases();
+                let runs = [Phase::Commit, Phase::Snapshot, Phase::Between];
+                if phases.iter().all(|phase| runs.contains(phase)) {
                     self.kill(Leader)?;
                 }
             }
@@ -228,7 +230,7 @@ impl Campaign {
             }
         }
         let phases = std::sync::Arc::clone(&self.pipeline.phases);
-        phases.wait(PHASE_MAX, |known| known.phase() == moment);
+        phases.wait(PHASE_MAX, |known| known.phases().contains(&moment));
         // Within the phase, too, no moment is like another.
         let within = match moment {
             Phase::Handshake => 200_000,
@@ -263,14 +265,16 @@ impl Campaign {
             // All are between two starts.
             return Ok(());
         }
-        let phase = self.pipeline.phases.lock().phase();
+        let phases = self.pipeline.phases.lock().phases();
         self.killer.kill(&processes);
         self.report.kills += 1;
         *self.report.victims.entry(victim).or_default() += 1;
-        *self.report.phases.entry(phase).or_default() += 1;
+        for phase in &phases {
+            *self.report.phases.entry(*phase).or_default() += 1;
+        }
         let (number, seconds) = (self.report.kills, self.clock.elapsed().as_secs());
         say(&format!(
-            "{seconds:>4} s  kill {number:>3}: {victim:?} in {phase:?}"
+            "{seconds:>4} s  kill {number:>3}: {victim:?} in {phases:?}"
         ));
         if matches!(victim, Postgres | Kafka) {
             gone(&processes, &self.clock);
@@ -328,7 +332,7 @@ impl Campaign {
             self.is_running()?;
             let phases = &self.pipeline.phases;
             let published = phases.wait(Duration::from_millis(200), |known| {
-                known.published > before + 1 && known.phase() != Phase::Down
+                known.published > before + 1 && known.phases() != [Phase::Down]
             });
             if published && self.reader.epoch() != seen {
                 return Ok(());

@@ -232,7 +232,7 @@ impl Producing {
     fn last_goes_on(&mut self) -> bool {
         let last = self.next.len() - 1;
         let Some(since) = self.stopped_at else {
-            if self.next[last] % RUN == 0 && self.next[last] > 0 {
+            if self.next[last].is_multiple_of(RUN) && self.next[last] > 0 {
                 self.stopped_at = Some(self.clock.elapsed());
                 self.idle.store(false, Ordering::SeqCst);
                 return false;

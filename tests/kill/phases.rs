@@ -45,21 +45,26 @@ pub struct Known {
 }
 
 impl Known {
-    pub fn phase(&self) -> Phase {
+    /// All that is so now: a snapshot is written while epochs are committed.
+    pub fn phases(&self) -> Vec<Phase> {
         if self.down {
-            Phase::Down
-        } else if self.meeting {
-            Phase::Handshake
-        } else if self.restoring {
-            Phase::Restore
-        } else if self.publishing > 0 {
-            Phase::Commit
-        } else if self.snapshot {
-            Phase::Snapshot
-        } else if self.live {
-            Phase::Between
-        } else {
-            Phase::Down
+            return vec![Phase::Down];
+        }
+        let busy = [
+            (self.meeting, Phase::Handshake),
+            (self.restoring, Phase::Restore),
+            (self.publishing > 0, Phase::Commit),
+            (self.snapshot, Phase::Snapshot),
+        ];
+        let busy: Vec<Phase> = busy
+            .iter()
+            .filter(|(so, _)| *so)
+            .map(|(_, what)| *what)
+            .collect();
+        match (busy.is_empty(), self.live) {
+            (false, _) => busy,
+            (true, true) => vec![Phase::Between],
+            (true, false) => vec![Phase::Down],
         }
     }
 
