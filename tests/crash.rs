@@ -134,7 +134,8 @@ fn crash_at_every_step(snapshots: &str) -> (u32, usize) {
 
         // Killed once more while it catches up, and cut into other epochs than before.
         let again = run(folder.path(), ("2", snapshots), Some(1 + step % 3));
-        let last = run(folder.path(), ("3", snapshots), None);
+        let workers = ["1", "3", "4", "10"][crashes as usize % 4];
+        let last = run(folder.path(), (workers, snapshots), None);
         used += usize::from(again.1) + usize::from(last.1);
 
         let found = left(folder.path());

@@ -63,6 +63,7 @@ pub fn produce(arguments: &ProduceArgs) -> u8 {
 fn refuse(error: &ConnectorError) {
     let hint = match error {
         ConnectorError::Permanent { hint, .. } => hint.as_deref(),
+        ConnectorError::Away { hint, .. } => Some(hint.as_str()),
         ConnectorError::Transient(_) => Some("run it again: it goes on where it stopped"),
         ConnectorError::Fenced { .. } | ConnectorError::Rewound { .. } => None,
     };

@@ -143,6 +143,14 @@ pub enum ConnectorError {
     /// It may work next time.
     #[error("{0}")]
     Transient(String),
+    /// Nobody answers there: it may be back later, or the address is wrong.
+    #[error("{message}")]
+    Away {
+        /// One sentence.
+        message: String,
+        /// What to look at.
+        hint: String,
+    },
     /// Another process has taken this destination over.
     #[error("another process took over `{destination}` at epoch {epoch}")]
     Fenced {

@@ -230,6 +230,7 @@ fn check_sinks(pipeline: &Pipeline, sinks: &[TableId], base: &Path) -> Vec<Probl
 fn from_world(place: Place, error: ConnectorError) -> Problem {
     match error {
         ConnectorError::Permanent { message, hint } => Problem::at(place, message).maybe_hint(hint),
+        ConnectorError::Away { message, hint } => Problem::at(place, message).hint(hint),
         ConnectorError::Transient(_)
         | ConnectorError::Fenced { .. }
         | ConnectorError::Rewound { .. } => Problem::at(place, error.to_string()),

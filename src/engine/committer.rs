@@ -80,6 +80,7 @@ pub fn commit(commits: Commits, (shared, clock): (&Arc<Shared>, &Clock), crash: 
         }
         tally.begin(job.mark.epoch);
         let mut outcome = Ok(());
+        debug!(epoch = %job.mark.epoch, destination = name, "publishes");
         crash.pass(|| {
             outcome = patiently(name, (shared, clock), || {
                 destination.publish(&job.mark, &job.changes)
@@ -128,6 +129,7 @@ pub fn failed(message: &str, error: ConnectorError) -> Failure {
             .because(error)
             .hint("its machine crashed, or a backup was restored; start the pipeline again")
             .again(),
+        ConnectorError::Away { message, hint } => failure.because(message).hint(hint).again(),
         ConnectorError::Transient(_) => failure.because(error).again(),
         ConnectorError::Permanent { .. } => failure.because(error),
     }

@@ -277,12 +277,15 @@ impl Thread {
 
     fn pending(&mut self, epoch: Epoch) -> &mut Pending {
         let begun = self.clock.elapsed();
-        self.pending.entry(epoch).or_insert_with(|| Pending {
-            begun,
-            parts: Vec::new(),
-            seen: BTreeSet::new(),
-            facts: None,
-            incomplete: false,
+        self.pending.entry(epoch).or_insert_with(|| {
+            debug!(%epoch, "writes a snapshot");
+            Pending {
+                begun,
+                parts: Vec::new(),
+                seen: BTreeSet::new(),
+                facts: None,
+                incomplete: false,
+            }
         })
     }
 

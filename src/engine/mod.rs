@@ -8,6 +8,7 @@
 //! | `feed`, `live_feed`, `intake` | reading threads: partitions to decoded, checked arrivals |
 //! | `worker` | a worker's part of the dataflow |
 //! | `destinations`, `committer` | the threads that write an epoch's rows and mark |
+//! | `patience` | waiting for what is away |
 //! | `keeper` | the thread that keeps snapshots |
 //! | `patience` | waiting for what is away |
 //! | `reference` | tables that are looked up |

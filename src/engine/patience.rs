@@ -28,7 +28,8 @@ pub fn patiently<T>(
     loop {
         let outcome = work();
         let now = clock.elapsed();
-        let Err(ConnectorError::Transient(cause)) = outcome else {
+        let Err(error @ (ConnectorError::Transient(_) | ConnectorError::Away { .. })) = outcome
+        else {
             if let (Some(since), Ok(_)) = (away, &outcome) {
                 let after = now.saturating_sub(since);
                 shared.board.is_back(what);
@@ -37,13 +38,15 @@ pub fn patiently<T>(
             return outcome;
         };
         if away.is_none() {
-            warn!(what, cause, "it is away: waiting for it");
+            warn!(what, cause = %error, "it is away: waiting for it");
         }
         let since = *away.get_or_insert(now);
-        shared.board.is_away(what, (since, &cause), clock);
+        shared
+            .board
+            .is_away(what, (since, &error.to_string()), clock);
         let has_waited = shared.is_stopping() && now > *stopping.get_or_insert(now) + GRACE;
         if has_waited || shared.has_failed() {
-            return Err(ConnectorError::Transient(cause));
+            return Err(error);
         }
         let pause = (now.saturating_sub(since) / 4).clamp(PAUSE_MIN, PAUSE_MAX);
         clock.wait_until(now + pause);

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::committer::CrashPoint;
 use super::crew::Crew;
@@ -140,6 +140,7 @@ fn once(
                 let decision = opened.decide(pipeline, options, (shared, &clock))?;
                 Ok(serde_json::to_vec(&decision).expect("a decision is plain data"))
             };
+            debug!("meets the others");
             let joined = mesh::meet(member, told)?;
             let decision = serde_json::from_slice(&joined.orders)
                 .map_err(|error| Failure::new("cannot read the decision").because(error))?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use timely::dataflow::operators::probe::Handle;
 use timely::worker::Worker;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::crew::Crew;
 use super::feed::Reading;
@@ -116,6 +116,7 @@ pub fn work(plan: &Arc<WorkerPlan>, worker: &mut Worker) {
         tide = tide.with(Box::new(tell));
     }
     let last = tide.clone();
+    debug!(worker = index, "restores");
     worker.dataflow_named::<u64, _, _>("pipeline", |scope| {
         let partitions = plan
             .sources
@@ -135,6 +136,7 @@ pub fn work(plan: &Arc<WorkerPlan>, worker: &mut Worker) {
         };
         render(scope, parts, &probe, queue_bytes);
     });
+    debug!(worker = index, "restored");
     if let Some(keeper) = &plan.keeper {
         keeper.restored(plan.crew.threads);
     }

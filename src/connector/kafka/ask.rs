@@ -161,10 +161,12 @@ impl Asker {
     fn unreachable(&self) -> ConnectorError {
         let servers = &self.servers;
         let Some((code, reason)) = self.trouble() else {
-            return ConnectorError::Transient(format!(
-                "Kafka at `{servers}` does not answer: is it up, and is 'bootstrap.servers' right? \
-                 if it wants TLS or a login, say so with 'security.protocol'"
-            ));
+            return ConnectorError::Away {
+                message: format!("Kafka at `{servers}` does not answer"),
+                hint: "is it up, and is 'bootstrap.servers' right? if it wants TLS or a login, \
+                       say so with 'security.protocol'"
+                    .to_owned(),
+            };
         };
         if code == RDKafkaErrorCode::Authentication {
             return ConnectorError::hinted(
@@ -178,10 +180,12 @@ impl Asker {
                 "look at 'ssl.ca.location' and 'security.protocol'",
             );
         }
-        ConnectorError::Transient(format!(
-            "cannot reach Kafka at `{servers}`: {reason}: is it up, and is 'bootstrap.servers' right? \
-             it is host:port of one broker or more"
-        ))
+        ConnectorError::Away {
+            message: format!("cannot reach Kafka at `{servers}`: {reason}"),
+            hint:
+                "is it up, and is 'bootstrap.servers' right? it is host:port of one broker or more"
+                    .to_owned(),
+        }
     }
 
     /// Where `when` is in each of the first `count` partitions; none where no record is so young.

@@ -517,6 +517,11 @@ fn unreachable_finding(error: ConnectorError) -> Finding {
             message,
             hint,
         },
+        ConnectorError::Away { message, hint } => Finding {
+            table: 0,
+            message,
+            hint: Some(hint),
+        },
         other @ (ConnectorError::Transient(_)
         | ConnectorError::Fenced { .. }
         | ConnectorError::Rewound { .. }) => Finding {

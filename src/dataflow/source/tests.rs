@@ -292,6 +292,29 @@ fn a_partition_that_is_at_its_stop_waits_for_the_others() {
 }
 
 #[test]
+fn event_time_is_where_the_mark_says_in_the_epoch_of_the_mark_and_not_before() {
+    // Another worker's rows of this stretch may come in any epoch up to the last. What closed
+    // before them would close again with them.
+    let event_time = Watermark::behind(crate::types::EventTime(9), 0);
+    let stop = Stop {
+        epoch: Epoch(7),
+        partitions: vec![Some(mark(2, false))],
+        watermark: event_time,
+    };
+    let schedule = Schedule::new(Epoch(0), vec![stop], Epoch(7));
+    let (mut task, mut log) = task(AtEnd::Close, vec![(0, rows(0..5))], 1, schedule);
+
+    while task.step(true, &mut log) == Progress::Worked {}
+
+    let reached: Vec<_> = log
+        .reports
+        .iter()
+        .map(|(epoch, report)| (epoch.0, report.reached))
+        .collect();
+    assert_eq!(reached, [(1, Watermark::START), (7, event_time)]);
+}
+
+#[test]
 fn rows_and_the_position_that_covers_them_are_in_one_epoch() {
     // A destination that stands before the stretch publishes its first epoch as it is: the
     // mark it writes then must cover the rows.

@@ -193,6 +193,7 @@ impl KafkaSink {
         self.reconnect(session, epoch).map_err(|error| match error {
             ConnectorError::Permanent { message, .. } => ConnectorError::Transient(message),
             other @ (ConnectorError::Transient(_)
+            | ConnectorError::Away { .. }
             | ConnectorError::Fenced { .. }
             | ConnectorError::Rewound { .. }) => other,
         })
@@ -253,6 +254,7 @@ fn with_partitions(error: ConnectorError) -> ConnectorError {
             format!("partitions = '6' creates it; {}", hint.unwrap_or_default()),
         ),
         other @ (ConnectorError::Transient(_)
+        | ConnectorError::Away { .. }
         | ConnectorError::Fenced { .. }
         | ConnectorError::Rewound { .. }) => other,
     }

@@ -365,6 +365,7 @@ pub fn decode(source: &SharedSource, block: &Block) -> Decoded {
 pub fn refusal<T>(outcome: Result<T, ConnectorError>) -> (String, String) {
     match outcome {
         Err(ConnectorError::Permanent { message, hint }) => (message, hint.unwrap_or_default()),
+        Err(ConnectorError::Away { message, hint }) => (message, hint),
         Err(other) => panic!("not permanent: {other}"),
         Ok(_) => panic!("nothing was refused"),
     }

@@ -1,0 +1,169 @@
+//! What becomes of a process that is there and should not be: one that stands still, and one that
+//! another start has replaced.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tidemark::engine::spawn_named;
+
+/// Nothing here takes longer, or the test fails.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Never ends; every row counts.
+const PIPELINE: &str = "
+SET 'commit.interval' = '20ms';
+CREATE TABLE made (n BIGINT, at TIMESTAMP)
+  WITH (connector = 'generator', rate = '2000', partitions = '3', 'fields.n.kind' = 'sequence');
+CREATE TABLE kept (n BIGINT) WITH (connector = 'sqlite', path = 'out.db');
+INSERT INTO kept SELECT n FROM made;
+";
+
+/// A run, and what it says.
+struct Run {
+    process: Child,
+    lines: Receiver<String>,
+}
+
+impl Run {
+    fn start(folder: &Path, options: &[&str]) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_tidemark"))
+            .current_dir(folder)
+            .args(["run", "pipeline.sql", "--quiet"])
+            .args(options)
+            .env("TIDEMARK_LOG", "debug")
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(process.stderr.take().unwrap());
+        let (sender, lines) = sync_channel(1 << 20);
+        spawn_named("log", move || {
+            for line in log.lines().map_while(Result::ok) {
+                // Nobody may be listening any more.
+                let _ = sender.send(line);
+            }
+        });
+        Self { process, lines }
+    }
+
+    /// Reads on until a line that has `text` in it.
+    fn until(&self, text: &str) -> String {
+        let mut said = Vec::new();
+        loop {
+            match self.lines.recv_timeout(LIMIT) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(line) => said.push(line),
+                Err(_) => panic!("it never said `{text}`, but:\n{}", said.join("\n")),
+            }
+        }
+    }
+
+    /// How it ended, and what it said until then.
+    fn end(mut self) -> (ExitStatus, String) {
+        let mut said = Vec::new();
+        // The lines end with the process; a process that says nothing for long hangs.
+        loop {
+            match self.lines.recv_timeout(LIMIT) {
+                Ok(line) => said.push(line),
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(error) => panic!("it does not end: {error}"),
+            }
+        }
+        (self.process.wait().unwrap(), said.join("\n"))
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn signal(signal: &str, process: u32) {
+    let status = Command::new("kill")
+        .args([signal, &process.to_string()])
+        .status();
+    assert!(status.unwrap().success());
+}
+
+/// The processes that one has started, the first first.
+fn children(parent: u32) -> Vec<u32> {
+    let file = format!("/proc/{parent}/task/{parent}/children");
+    let text = std::fs::read_to_string(file).unwrap();
+    let mut all: Vec<u32> = text
+        .split_whitespace()
+        .map(|pid| pid.parse().unwrap())
+        .collect();
+    all.sort_unstable();
+    all
+}
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("pipeline.sql"), PIPELINE).unwrap();
+    folder
+}
+
+/// Every number of each partition (row n is in partition n mod 3) is there once, up to some.
+fn assert_whole(folder: &Path) {
+    let database = Connection::open(folder.join("out.db")).unwrap();
+    let sql = "select n % 3, count(*), count(distinct n), max(n) / 3 + 1 from kept group by 1";
+    let mut query = database.prepare(sql).unwrap();
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, [row.get(1)?, row.get(2)?, row.get(3)?]));
+    let partitions: Vec<(i64, [i64; 3])> = query
+        .query_map([], row)
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(partitions.len(), 3);
+    for (partition, [rows, different, expected]) in partitions {
+        assert_eq!(
+            (rows, different),
+            (expected, expected),
+            "partition {partition}"
+        );
+    }
+}
+
+#[test]
+fn a_process_that_stands_still_is_noticed_and_all_start_again() {
+    let folder = folder();
+    let run = Run::start(folder.path(), &["--processes", "3", "--heartbeat", "2"]);
+    run.until("published");
+    let stopped = children(run.process.id())[1];
+
+    signal("-STOP", stopped);
+
+    let reason = run.until("all start again");
+    assert!(reason.contains("did not end and was killed"), "{reason}");
+    run.until("all processes run");
+    run.until("published");
+    signal("-TERM", run.process.id());
+    let (status, said) = run.end();
+    assert!(status.success(), "{said}");
+    assert_whole(folder.path());
+}
+
+#[test]
+fn of_two_copies_of_a_pipeline_the_older_is_refused_its_commit_and_ends() {
+    let folder = folder();
+    let older = Run::start(folder.path(), &[]);
+    older.until("published");
+
+    let newer = Run::start(folder.path(), &[]);
+    newer.until("published");
+
+    let (status, said) = older.end();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("another process took over"), "{said}");
+    newer.until("published");
+    signal("-TERM", newer.process.id());
+    let (status, said) = newer.end();
+    assert!(status.success(), "{said}");
+    assert_whole(folder.path());
+}
