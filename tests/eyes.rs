@@ -91,6 +91,7 @@ fn the_metrics_at_the_end_of_a_run_are_the_counts_of_its_summary() {
         until_caught_up: false,
         at_end: AtEnd::Close,
         state: None,
+        several_machines: false,
         fresh: false,
     };
 

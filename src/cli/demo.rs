@@ -56,6 +56,7 @@ fn show(arguments: &DemoArgs, database: &Path) -> Result<(), u8> {
         until_caught_up: false,
         at_end: AtEnd::Close,
         state: None,
+        several_machines: false,
         // Every demo starts from nothing.
         fresh: true,
     };

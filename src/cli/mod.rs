@@ -89,7 +89,8 @@ struct RunArgs {
     /// Close every window when all is read: event time has ended then, for good
     #[arg(long, requires = "until_caught_up")]
     close_windows: bool,
-    /// Where snapshots are kept, a folder per pipeline [default: .tidemark]
+    /// Where snapshots are kept, a folder per pipeline [default: .tidemark]. With --hosts it must be
+    /// on a volume that all machines share, and without it there are no snapshots
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// Empty this pipeline's tables and start over; asks first

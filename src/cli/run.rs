@@ -147,6 +147,7 @@ fn options(arguments: &RunArgs, base: PathBuf) -> RunOptions {
             AtEnd::Close
         },
         state: arguments.state.clone(),
+        several_machines: arguments.cluster.hosts.is_some(),
         fresh: arguments.fresh,
     }
 }

@@ -7,7 +7,7 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::Field;
 
 use super::open::{OpenSink, OpenSource};
-use super::option::{Absent, ConnectorOption, Side, ValueKind, length};
+use super::option::{Absent, ConnectorOption, Side, ValueKind, length, number};
 use super::refused::RefusedValues;
 use super::{discard, file, generator, kafka, sqlite, stdout};
 use crate::plan::Table;
@@ -98,6 +98,14 @@ pub const GENERAL_OPTIONS: &[ConnectorOption] = &[
         kind: ValueKind::Text,
     },
     ConnectorOption {
+        name: "reject.limit",
+        help: "the share of records that may be rejected, once a thousand were read: more stops \
+               the run",
+        default: Absent::Means(REJECT_LIMIT),
+        side: Side::Source,
+        kind: ValueKind::Share,
+    },
+    ConnectorOption {
         name: "watermark.idle-timeout",
         help: "event time waits no longer than this for a partition of a topic that has been \
                read to its end; `0s` waits for ever",
@@ -122,8 +130,16 @@ pub const GENERAL_OPTIONS: &[ConnectorOption] = &[
     },
 ];
 
+const REJECT_LIMIT: &str = "1";
 const IDLE_TIMEOUT: &str = "15s";
 const MAX_AHEAD: &str = "1 day";
+
+/// `reject.limit` of a source.
+#[must_use]
+pub fn reject_limit(table: &Table) -> f64 {
+    let text = table.option("reject.limit").unwrap_or(REJECT_LIMIT);
+    number(text).expect("checked with the other options")
+}
 
 /// `watermark.idle-timeout` of a source.
 #[must_use]

@@ -29,7 +29,7 @@ mod validate;
 pub use self::postgres::Postgres;
 pub use catalog::{
     CONNECTORS, Connector, GENERAL_OPTIONS, Guarantee, SinkEntry, SourceEntry, connector,
-    idle_timeout, max_ahead,
+    idle_timeout, max_ahead, reject_limit,
 };
 pub use discard::Discard;
 pub use file::{FileSink, FileSource};

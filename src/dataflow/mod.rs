@@ -6,7 +6,7 @@
 //! | `step`, `assign`, `lookup`, `guard`, `chain` | the stateless operators of a source, on one batch |
 //! | `source`, `partition`, `arrival` | arrivals in, rows and watermarks out |
 //! | `schedule`, `pace`, `credit` | epochs closed, bytes on their way bounded |
-//! | `letters` | the rows of a dead-letter table |
+//! | `letters`, `rejects` | the rows of a dead-letter table; when rejects are too many |
 //! | `report`, `tide` | how an epoch's watermark becomes exact, and what sources see of it |
 //! | `packet`, `roles` | what flows along an edge, and the columns it carries besides a node's own |
 //! | `group`, `aggregate`, `latest` | what keeps a row per group |
@@ -34,6 +34,7 @@ pub mod pace;
 pub mod packet;
 mod partition;
 pub mod publish;
+mod rejects;
 pub mod render;
 pub mod report;
 pub mod roles;

@@ -18,7 +18,6 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion_common::Result;
-use tracing::warn;
 
 use super::arrival::{Arrival, ArrivedRows, Inbox};
 use super::assign::Passed;
@@ -28,6 +27,7 @@ use super::outcome::{Failure, Shared};
 use super::pace::Cuts;
 pub use super::pace::Pace;
 use super::partition::PartitionState;
+use super::rejects::Rejects;
 use super::report::Report;
 use super::schedule::Schedule;
 use super::step::{Turned, plain};
@@ -79,6 +79,8 @@ pub struct SourceSpec {
     pub at_end: AtEnd,
     /// Event time waits no longer than this for a partition that has been read to its end.
     pub idle_after: Option<Duration>,
+    /// The share of records that may be rejected.
+    pub reject_limit: f64,
     /// It has no end: more partitions may come when all are read.
     pub goes_on: bool,
 }
@@ -103,8 +105,7 @@ pub struct SourceTask<I> {
     fates: BTreeMap<usize, Fates>,
     /// When those were written.
     written: Written,
-    /// It has been said that records are rejected.
-    warned: bool,
+    rejects: Rejects,
 }
 
 impl SourceSpec {
@@ -162,7 +163,7 @@ impl<I: Inbox> SourceTask<I> {
             fates: BTreeMap::new(),
             written: Written::default(),
             cuts: Cuts::new(spec.pace),
-            warned: false,
+            rejects: Rejects::new(&spec.name, spec.reject_limit, spec.letters.is_some()),
             spec,
             inbox,
             shared,
@@ -475,8 +476,9 @@ impl<I: Inbox> SourceTask<I> {
         }
         self.shared
             .read(self.spec.table, records, arrived.end.0 - arrived.from.0);
-        if self.spec.letters.is_none() {
-            self.warn_of_rejects(partition, arrived);
+        let name = self.spec.partition(partition);
+        if let Some(failure) = self.rejects.count(arrived, &name) {
+            self.shared.fail(failure);
         }
         if let Some(schema) = &self.spec.letters {
             let letters = self.letters(arrived, &outcome.turned);
@@ -486,23 +488,6 @@ impl<I: Inbox> SourceTask<I> {
             }
         }
         Ok(())
-    }
-
-    /// Where nobody keeps dead letters, the first reject is said once: a wrong type would
-    /// otherwise look like an empty input.
-    fn warn_of_rejects(&mut self, partition: usize, arrived: &ArrivedRows) {
-        let Some(first) = arrived.rejects.first().filter(|_| !self.warned) else {
-            return;
-        };
-        self.warned = true;
-        warn!(
-            source = self.spec.name,
-            partition = &*self.spec.partition(partition),
-            line = first.line,
-            column = first.reject.column,
-            reason = first.reject.message,
-            "records are rejected, and no 'dead.letter' keeps them; this is the first"
-        );
     }
 
     fn letters(&self, arrived: &ArrivedRows, turned: &[(usize, Turned)]) -> Vec<Letter> {

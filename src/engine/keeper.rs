@@ -58,6 +58,9 @@ pub struct Written {
     incomplete: bool,
 }
 
+/// Takes how far the sources are.
+pub type Show = Box<dyn Fn(&BTreeMap<String, SourceMark>) + Send>;
+
 /// What a run's snapshots are made of.
 pub struct KeeperSpec {
     /// The plan.
@@ -71,7 +74,7 @@ pub struct KeeperSpec {
     /// How often a snapshot is taken.
     pub interval: Duration,
     /// Takes how far the sources are, for good.
-    pub show: Box<dyn Fn(&BTreeMap<String, SourceMark>) + Send>,
+    pub show: Show,
     /// Where this process says what it wrote, if another one leads.
     pub leader: Option<Teller>,
 }

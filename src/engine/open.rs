@@ -8,6 +8,7 @@ use super::committer::failed;
 use super::crew::Crew;
 use super::feed::{Feed, Reading};
 use super::intake::Intake;
+use super::keeper::Show;
 use super::live_feed::LiveFeed;
 use super::patience::patiently;
 use super::worker::PlacedSource;
@@ -148,9 +149,7 @@ pub fn ends(
 }
 
 /// Tells the sources that go on how far they are, for people's eyes.
-pub fn show_progress(
-    sources: &[OpenedSource],
-) -> Box<dyn Fn(&BTreeMap<String, SourceMark>) + Send> {
+pub fn show_progress(sources: &[OpenedSource]) -> Show {
     let live = sources
         .iter()
         .filter(|source| source.source.live().is_some());

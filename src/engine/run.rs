@@ -60,8 +60,10 @@ pub struct RunOptions {
     pub until_caught_up: bool,
     /// What the end of the input means.
     pub at_end: AtEnd,
-    /// Where snapshots are kept, if not beside the pipeline.
+    /// Where snapshots are kept, if not in `.tidemark`.
     pub state: Option<PathBuf>,
+    /// Whether this run is on several machines: a folder of one of them is no place for snapshots.
+    pub several_machines: bool,
     /// Empties this pipeline's tables and marks first.
     pub fresh: bool,
 }

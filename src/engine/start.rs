@@ -223,6 +223,10 @@ pub fn open_snapshots(
     if !sinks.iter().any(keeps_mark) {
         return None;
     }
+    if options.several_machines && options.state.is_none() {
+        warn!("no snapshots: name a folder that all machines share with --state");
+        return None;
+    }
     let folder = state_folder(pipeline, &options.base, options.state.as_deref());
     Some(Snapshots::new(Store::at(&folder)))
 }

@@ -13,7 +13,7 @@ use super::feed::Reading;
 use super::keeper::{Keeper, Word};
 use super::mesh::Steps;
 use super::meter::Meter;
-use crate::connector::idle_timeout;
+use crate::connector::{idle_timeout, reject_limit};
 use crate::dataflow::arrival::Inbox;
 use crate::dataflow::chain::{Chain, Indexes};
 use crate::dataflow::outcome::Shared;
@@ -236,6 +236,7 @@ impl WorkerPlan {
                 pace: self.pace,
                 at_end: self.at_end,
                 idle_after: idle_timeout(table),
+                reject_limit: reject_limit(table),
                 goes_on: source.goes_on,
                 chain: chain.clone(),
             };

@@ -24,6 +24,9 @@ use super::settings::{Settings, refused};
 use crate::connector::{ConnectorError, Consumer, Fetched};
 use crate::types::{Clock, Offset};
 
+/// How long contact is lost before a client is suspected of not noticing that it is back.
+const RENEW: Duration = Duration::from_secs(5);
+
 /// Reads some partitions of a topic.
 pub(super) struct KafkaConsumer {
     batch: BatchConsumer,
@@ -33,6 +36,8 @@ pub(super) struct KafkaConsumer {
     lanes: BTreeMap<i32, Lane>,
     contact: Contact,
     clock: Clock,
+    /// When the connection was last made anew.
+    renewed: Duration,
     /// What could not be dealt with because nobody answered: librdkafka does not say it again.
     pending: Vec<Event>,
 }
@@ -65,17 +70,15 @@ impl KafkaConsumer {
         clock: Clock,
         from: &[(usize, Offset)],
     ) -> Result<Self, ConnectorError> {
-        let config = settings.reading();
-        let native = config.create_native_config().map_err(|e| refused(&e))?;
-        let batch = BatchConsumer::new(&config, native, &settings.topic);
         let mut consumer = Self {
-            batch: batch.map_err(|error| refused(&error))?,
+            batch: connect(&settings)?,
             settings,
             asker,
             layout,
             lanes: BTreeMap::new(),
             contact: Contact::default(),
             clock,
+            renewed: Duration::ZERO,
             pending: Vec::new(),
         };
         consumer.begin(from)?;
@@ -98,6 +101,37 @@ impl KafkaConsumer {
         }
         let outcome = self.batch.assign(&places);
         outcome.map_err(|message| self.failed("read", &message))
+    }
+
+    /// A client of librdkafka's whose broker died just as it began may never read again, although
+    /// the broker is back. If somebody else reaches it and this one does not, it is made anew.
+    fn renew(&mut self) -> Result<(), ConnectorError> {
+        let now = self.clock.elapsed();
+        let lost = self.contact.lost_for(now);
+        let waited = lost.is_some_and(|lost| lost >= RENEW);
+        if !waited || now.saturating_sub(self.renewed) < RENEW {
+            return Ok(());
+        }
+        self.renewed = now;
+        if !matches!(self.asker.count_partitions(), Ok(Some(_))) {
+            return Ok(());
+        }
+        let topic = &self.settings.topic;
+        tracing::debug!(
+            topic,
+            "Kafka is back, and a client did not notice: makes it anew"
+        );
+        self.batch = connect(&self.settings)?;
+        let lanes = self.lanes.iter();
+        let places: Vec<(i32, i64)> = lanes
+            .map(|(&partition, lane)| lane.place(partition))
+            .collect();
+        let outcome = self.batch.assign(&places);
+        outcome.map_err(|message| self.failed("read on in", &message))?;
+        for (partition, _) in places {
+            self.hold_paused(partition)?;
+        }
+        Ok(())
     }
 
     fn failed(&self, what: &str, message: &str) -> ConnectorError {
@@ -194,7 +228,10 @@ impl KafkaConsumer {
                 Some(broker) => lane.leader == Some(broker),
                 None => report.code == RDKafkaErrorCode::AllBrokersDown,
             };
-            let lost = self.lanes.iter().filter(|(_, lane)| is_lost(lane));
+            // Said once a second while it lasts: one question is enough.
+            let is_new = |partition: i32| !self.contact.is_lost(partition);
+            let lost = self.lanes.iter();
+            let lost = lost.filter(|&(&partition, lane)| is_lost(lane) && is_new(partition));
             let lost: Vec<i32> = lost.map(|(&partition, _)| partition).collect();
             if !lost.is_empty() {
                 self.lose(&lost, out);
@@ -323,6 +360,12 @@ impl KafkaConsumer {
     }
 }
 
+fn connect(settings: &Settings) -> Result<BatchConsumer, ConnectorError> {
+    let config = settings.reading();
+    let native = config.create_native_config().map_err(|e| refused(&e))?;
+    BatchConsumer::new(&config, native, &settings.topic).map_err(|error| refused(&error))
+}
+
 impl Lane {
     fn place(&self, partition: i32) -> (i32, i64) {
         (partition, i64::try_from(self.position).unwrap_or(i64::MAX))
@@ -375,6 +418,7 @@ impl Consumer for KafkaConsumer {
         let reports = self.batch.reports();
         self.hear_reports(&reports, &mut out)?;
         self.tell();
+        self.renew()?;
         // Assigning partitions may have made a queue flow again that was held.
         for partition in came {
             self.hold_paused(partition)?;

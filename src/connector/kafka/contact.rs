@@ -43,6 +43,16 @@ impl Contact {
         }
     }
 
+    /// Whether nobody answers for the partition.
+    pub fn is_lost(&self, partition: i32) -> bool {
+        self.lost.contains(&partition)
+    }
+
+    /// How long some partition has been without contact.
+    pub fn lost_for(&self, now: Duration) -> Option<Duration> {
+        (!self.lost.is_empty()).then(|| now.saturating_sub(self.since))
+    }
+
     /// What there is to say now.
     pub fn news(&mut self, now: Duration) -> Option<News> {
         let lasted = now.saturating_sub(self.since);

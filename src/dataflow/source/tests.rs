@@ -194,6 +194,7 @@ fn task(
         at_end,
         idle_after: Some(Duration::from_secs(15)),
         goes_on: false,
+        reject_limit: 1.0,
     };
     let inbox = List {
         arrivals: arrivals.into(),
