@@ -31,9 +31,6 @@ use crate::types::{Clock, Offset};
 /// How long a consumer waits for records before it looks whether something else is wanted.
 const POLL: Duration = Duration::from_millis(20);
 
-/// How often new partitions are looked for.
-const DISCOVERY: Duration = Duration::from_secs(10);
-
 /// A source that goes on, with its partitions dealt out to the workers of this process.
 pub struct LiveFeed {
     name: String,
@@ -282,7 +279,7 @@ impl Reader<'_> {
             return Ok(());
         }
         self.look_at = match &self.feed.ends {
-            None => now + DISCOVERY,
+            None => now + self.live.discovery(),
             // What comes after the beginning is not for this run.
             Some(_) => Duration::MAX,
         };
