@@ -123,6 +123,8 @@ impl PartitionState {
         let limit = stop.map_or(Offset(0), |mark| mark.offset);
         match arrival {
             _ if !self.held.is_empty() => self.hold(arrival),
+            // Nothing goes idle in a replay. Held, it would keep back the records after it.
+            Arrival::Away => (None, None),
             Arrival::End if stop.is_some_and(|mark| mark.ended) => (Some(arrival), None),
             Arrival::Rows(rows) if rows.from < limit => {
                 self.apply_floors(rows.from);
@@ -140,12 +142,11 @@ impl PartitionState {
                 self.moved = true;
                 (None, None)
             }
-            // Nothing goes idle in a replay; what is known of its end is known again after it.
-            Arrival::CaughtUp(_)
-            | Arrival::Away
-            | Arrival::Rows(_)
-            | Arrival::End
-            | Arrival::Found(_) => self.hold(arrival),
+            Arrival::CaughtUp(_) if self.mark.offset < limit => (None, None),
+            // What lies beyond; and that its end is here, which is not said again.
+            Arrival::CaughtUp(_) | Arrival::Rows(_) | Arrival::End | Arrival::Found(_) => {
+                self.hold(arrival)
+            }
         }
     }
 

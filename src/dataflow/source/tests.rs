@@ -597,3 +597,25 @@ fn how_far_event_time_was_at_a_stop_is_said_in_its_last_epoch_and_not_before() {
     let reached = reached.map(|(epoch, report)| (epoch.0, report.reached.is_start()));
     assert_eq!(reached.collect::<Vec<_>>(), [(1, true), (7, false)]);
 }
+
+#[test]
+fn contact_that_is_lost_in_a_replay_keeps_no_record_back() {
+    let stop = Stop {
+        epoch: Epoch(7),
+        partitions: vec![Some(mark(4, false))],
+        watermark: Watermark::START,
+    };
+    let schedule = Schedule::new(Epoch(0), vec![stop], Epoch(7));
+    let arrivals = vec![
+        (0, Arrival::Away),
+        (0, rows(0..2)),
+        (0, Arrival::Away),
+        (0, rows(2..5)),
+        (0, Arrival::End),
+    ];
+
+    let log = run(arrivals, 1, schedule);
+
+    assert_eq!(log[..2], ["1: [0, 1]", "1: [2, 3]"]);
+    assert_eq!(log.last().unwrap(), "8 closes: 0@5 end");
+}
