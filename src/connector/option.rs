@@ -17,6 +17,24 @@ pub struct ConnectorOption {
     pub kind: ValueKind,
 }
 
+impl ConnectorOption {
+    /// An option of a source that means `default` when it is not given.
+    pub(super) const fn source(
+        name: &'static str,
+        help: &'static str,
+        default: &'static str,
+        kind: ValueKind,
+    ) -> Self {
+        Self {
+            name,
+            help,
+            default: Absent::Means(default),
+            side: Side::Source,
+            kind,
+        }
+    }
+}
+
 /// What holds when an option is not given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Absent {

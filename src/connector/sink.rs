@@ -38,6 +38,34 @@ pub struct Finding {
     pub hint: Option<String>,
 }
 
+/// Why a table that is there cannot be used, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) message: String,
+    pub(super) hint: String,
+}
+
+impl Refusal {
+    pub(super) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+
+    pub(super) fn into_finding(self, table: usize) -> Finding {
+        Finding {
+            table,
+            message: self.message,
+            hint: Some(self.hint),
+        }
+    }
+
+    pub(super) fn into_error(self) -> ConnectorError {
+        ConnectorError::hinted(self.message, self.hint)
+    }
+}
+
 impl ConnectorError {
     /// It will not work however often it is tried.
     pub(crate) fn permanent(message: impl Into<String>) -> Self {

@@ -22,7 +22,7 @@ use self::field::{EventTimes, Maker};
 use self::given::FieldProblem;
 use super::catalog::{Connector, SourceEntry};
 use super::open::{OpenSource, SourceOrigin};
-use super::option::{self, Absent, ConnectorOption, Side, ValueKind};
+use super::option::{self, ConnectorOption, ValueKind};
 use super::{ConnectorError, Partition, Reader, Source};
 use crate::format::{Block, Decoded, Decoder, RejectedRecord, Wanted};
 use crate::plan::{Role, Table};
@@ -40,64 +40,49 @@ const BLOCKS_PER_SECOND: f64 = 20.0;
 const DEFAULT_START: &str = "2026-01-01";
 const DEFAULT_ROWS_PER_SECOND: &str = "1000";
 
-const fn option(
-    name: &'static str,
-    help: &'static str,
-    default: &'static str,
-    kind: ValueKind,
-) -> ConnectorOption {
-    ConnectorOption {
-        name,
-        help,
-        default: Absent::Means(default),
-        side: Side::Source,
-        kind,
-    }
-}
-
 /// Makes rows up.
 pub(super) const CONNECTOR: Connector = Connector {
     name: "generator",
     help: "rows made up from a seed: the same seed gives the same rows",
     options: &[
-        option("seed", "which rows", "0", ValueKind::Count),
-        option(
+        ConnectorOption::source("seed", "which rows", "0", ValueKind::Count),
+        ConnectorOption::source(
             "rows",
             "how many; without it, it never ends",
             "unbounded",
             ValueKind::Count,
         ),
-        option(
+        ConnectorOption::source(
             "rate",
             "rows per second of real time",
             "as fast as possible",
             ValueKind::Rate,
         ),
-        option(
+        ConnectorOption::source(
             "partitions",
             "how many partitions share the rows",
             "1",
             ValueKind::Positive,
         ),
-        option(
+        ConnectorOption::source(
             "start",
             "the event time of the first row",
             DEFAULT_START,
             ValueKind::Timestamp,
         ),
-        option(
+        ConnectorOption::source(
             "rows.per.second",
             "rows per second of event time",
             "`rate`, or 1000",
             ValueKind::Rate,
         ),
-        option(
+        ConnectorOption::source(
             "lateness",
             "how far a row's event time may be behind",
             "0s",
             ValueKind::Length,
         ),
-        option(
+        ConnectorOption::source(
             "fields.*.kind",
             "how a column's values are distributed",
             "by type: `uniform`, `random_text` or `time`",
@@ -111,61 +96,61 @@ pub(super) const CONNECTOR: Connector = Connector {
                 "time",
             ]),
         ),
-        option(
+        ConnectorOption::source(
             "fields.*.min",
             "the smallest value",
             "by type",
             ValueKind::Text,
         ),
-        option(
+        ConnectorOption::source(
             "fields.*.max",
             "the largest value",
             "by type",
             ValueKind::Text,
         ),
-        option(
+        ConnectorOption::source(
             "fields.*.values",
             "what to choose from, with commas between",
             "none",
             ValueKind::Text,
         ),
-        option(
+        ConnectorOption::source(
             "fields.*.weights",
             "how often each of the values, with commas between",
             "equally",
             ValueKind::Text,
         ),
-        option(
+        ConnectorOption::source(
             "fields.*.exponent",
             "how steep a zipf distribution is",
             "1",
             ValueKind::Rate,
         ),
-        option(
+        ConnectorOption::source(
             "fields.*.mean",
             "the mean of a normal distribution",
             "between min and max",
             ValueKind::Number,
         ),
-        option(
+        ConnectorOption::source(
             "fields.*.deviation",
             "the deviation of a normal distribution",
             "a sixth of the range",
             ValueKind::Rate,
         ),
-        option(
+        ConnectorOption::source(
             "fields.*.length",
             "letters of a random text",
             "8",
             ValueKind::Positive,
         ),
-        option(
+        ConnectorOption::source(
             "fields.*.prefix",
             "what stands before the number in a text column",
             "nothing",
             ValueKind::Text,
         ),
-        option(
+        ConnectorOption::source(
             "fields.*.nulls",
             "which share of the values is NULL",
             "0",

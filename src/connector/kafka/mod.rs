@@ -51,21 +51,6 @@ const fn sink(
     }
 }
 
-const fn source(
-    name: &'static str,
-    help: &'static str,
-    default: &'static str,
-    kind: ValueKind,
-) -> ConnectorOption {
-    ConnectorOption {
-        name,
-        help,
-        default: Absent::Means(default),
-        side: Side::Source,
-        kind,
-    }
-}
-
 /// Reads topics and writes to them.
 pub(super) const CONNECTOR: Connector = Connector {
     name: "kafka",
@@ -85,37 +70,37 @@ pub(super) const CONNECTOR: Connector = Connector {
             side: Side::Both,
             kind: ValueKind::Text,
         },
-        source(
+        ConnectorOption::source(
             "scan.startup.mode",
             "where the first run begins",
             "earliest",
             ValueKind::OneOf(start::MODES),
         ),
-        source(
+        ConnectorOption::source(
             "scan.startup.timestamp",
             "with mode `timestamp`: a time in UTC, or milliseconds since 1970",
             "none",
             ValueKind::Text,
         ),
-        source(
+        ConnectorOption::source(
             "scan.startup.offsets",
             "with mode `offsets`: partition:offset, with commas between; others from their beginning",
             "none",
             ValueKind::Text,
         ),
-        source(
+        ConnectorOption::source(
             "offset.lost",
             "what to do when retention has removed the next record",
             "error",
             ValueKind::OneOf(&["error", "skip"]),
         ),
-        source(
+        ConnectorOption::source(
             "partition.discovery",
             "how often to look for new partitions",
             settings::DISCOVERY,
             ValueKind::Length,
         ),
-        source(
+        ConnectorOption::source(
             "group.id",
             "the consumer group that shows the progress to people; nothing is read from it",
             "`tidemark-` and the table's name",

@@ -8,7 +8,7 @@ use super::kind::{Fit, Kind};
 use super::marks::Lacking;
 use super::plan::Spec;
 use super::quoted;
-use crate::connector::{ConnectorError, Finding};
+use crate::connector::sink::Refusal;
 
 /// The names that start with this are ours.
 const OWN_PREFIX: &str = "tidemark_";
@@ -18,34 +18,6 @@ const OWN_PREFIX: &str = "tidemark_";
 pub(super) enum Admission {
     Keep,
     Create,
-}
-
-/// Why a table cannot be kept, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) message: String,
-    pub(super) hint: String,
-}
-
-impl Refusal {
-    fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            hint: hint.into(),
-        }
-    }
-
-    pub(super) fn into_finding(self, table: usize) -> Finding {
-        Finding {
-            table,
-            message: self.message,
-            hint: Some(self.hint),
-        }
-    }
-
-    pub(super) fn into_error(self) -> ConnectorError {
-        ConnectorError::hinted(self.message, self.hint)
-    }
 }
 
 /// Whether the role may keep a mark.

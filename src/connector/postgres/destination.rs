@@ -4,7 +4,7 @@ use postgres::{Client, Error};
 use tracing::{info, warn};
 
 use super::address::Address;
-use super::admit::{self, Admission, Refusal};
+use super::admit::{self, Admission};
 use super::empty;
 use super::error::{self, Class};
 use super::facts::{Existing, Facts};
@@ -14,6 +14,7 @@ use super::plan::{Plan, Spec};
 use super::rows::Ready;
 use super::session::{self, Connected, Limits};
 use super::write::{self, Prepared};
+use crate::connector::sink::Refusal;
 use crate::connector::{ConnectorError, Destination, Finding, TableChanges};
 use crate::types::{Epoch, Mark};
 

@@ -36,11 +36,12 @@ use rusqlite::{
     Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
 };
 
-use self::schema::{Admission, Facts, Refusal};
+use self::schema::{Admission, Facts};
 use self::write::TableWriter;
 use super::catalog::{Connector, Guarantee, SinkEntry};
 use super::open::{OpenSink, SinkOrigin, missing_folder, required, resolve, sink_table};
 use super::option::{Absent, ConnectorOption, Side, ValueKind};
+use super::sink::Refusal;
 use super::{ConnectorError, Destination, Finding, SinkTable, TableChanges};
 use crate::types::{Epoch, Mark};
 

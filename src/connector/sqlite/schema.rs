@@ -6,7 +6,8 @@
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::{MarkRow, OWN_PREFIX, value};
-use crate::connector::{ConnectorError, Finding, SinkTable};
+use crate::connector::SinkTable;
+use crate::connector::sink::Refusal;
 
 /// What is known about one table before this start writes to it.
 #[derive(Debug, Default)]
@@ -55,34 +56,6 @@ struct ExistingColumn {
 pub(super) enum Admission {
     Keep,
     Create,
-}
-
-/// Why a table cannot be kept, and what to do.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    message: String,
-    hint: String,
-}
-
-impl Refusal {
-    fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            hint: hint.into(),
-        }
-    }
-
-    pub(super) fn into_finding(self, table: usize) -> Finding {
-        Finding {
-            table,
-            message: self.message,
-            hint: Some(self.hint),
-        }
-    }
-
-    pub(super) fn into_error(self) -> ConnectorError {
-        ConnectorError::hinted(self.message, self.hint)
-    }
 }
 
 /// Whether this pipeline may keep `table`, given what is there.
