@@ -124,6 +124,24 @@ fn postgresql_comes_to_the_same_results_over_the_same_rows() {
     client.batch_execute(&sql).unwrap();
 }
 
+#[test]
+fn the_benchmark_measures_the_queries_that_it_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = "bench nexmark --queries q2,q13 --events 1000 --threads 2 --repeat 1 --json";
+    let arguments: Vec<&str> = arguments.split(' ').collect();
+
+    let ended = tidemark(folder.path(), &arguments, &[]);
+
+    assert_eq!(ended.how, Exit::Code(0), "{}", ended.stderr);
+    let measured: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    for (index, query) in ["q2", "q13"].iter().enumerate() {
+        assert_eq!(measured[index]["query"], *query);
+        assert_eq!(measured[index]["runs"][0]["records"], 920);
+        assert_eq!(measured[index]["runs"].as_array().unwrap().len(), 1);
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
 fn file(query: usize) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("benchmarks/nexmark/q{query}.sql"))
 }
