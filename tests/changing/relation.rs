@@ -244,10 +244,13 @@ impl Relation {
             named(selected.into_iter()),
             input.sql
         );
-        if !keys.is_empty() {
+        if keys.is_empty() {
+            // A group of no rows is a row in PostgreSQL, and not yet here.
+            sql.push_str(" HAVING count(*) > 0");
+        } else {
             let _ = write!(sql, " GROUP BY {}", keys.join(", "));
         }
-        if random.chance(25) {
+        if !keys.is_empty() && random.chance(25) {
             sql.push_str(random.pick::<&str>(&[
                 " HAVING count(*) > 1",
                 " HAVING count(*) < 4",
