@@ -20,6 +20,9 @@ mod reader;
 mod rows;
 mod wanted;
 
+#[cfg(test)]
+mod tests;
+
 pub use codec::Codec;
 pub use index::NullKeys;
 pub use join::{Join, JoinPlan};
