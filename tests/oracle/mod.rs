@@ -20,7 +20,7 @@ mod compare;
 mod data;
 mod model;
 mod query;
-mod random;
+pub mod random;
 mod reference;
 
 use std::path::{Path, PathBuf};
