@@ -410,11 +410,21 @@ impl Team {
         let guards = match self.sockets.take() {
             Some(sockets) => {
                 let (builders, guard) = mesh::workers(sockets, self.crew.process, threads)?;
-                let config = timely::WorkerConfig::default();
-                timely::execute::execute_from(builders, guard, config, body)
+                timely::execute::execute_from(builders, guard, workers(), body)
             }
-            None if threads == 1 => timely::execute(timely::Config::thread(), body),
-            None => timely::execute(timely::Config::process(threads), body),
+            None => {
+                let config = match threads {
+                    1 => timely::Config::thread(),
+                    threads => timely::Config::process(threads),
+                };
+                timely::execute(
+                    timely::Config {
+                        worker: workers(),
+                        ..config
+                    },
+                    body,
+                )
+            }
         };
         for result in guards.map_err(unstarted)?.join() {
             result.map_err(|error| Failure::new("a worker panicked").because(error))?;
@@ -486,4 +496,11 @@ fn known_fates(pipeline: &Pipeline, decision: &Decision) -> Vec<(usize, TableId,
         Some((*insert, table?, *fates))
     });
     known.collect()
+}
+
+/// How workers go about their work: arrangements are merged while there is nothing else to do.
+fn workers() -> timely::WorkerConfig {
+    let mut config = timely::WorkerConfig::default();
+    crate::dataflow::changing::merge_when_idle(&mut config);
+    config
 }
