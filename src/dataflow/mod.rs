@@ -9,7 +9,7 @@
 //! | `letters`, `rejects` | the rows of a dead-letter table; when rejects are too many |
 //! | `report`, `tide` | how an epoch's watermark becomes exact, and what sources see of it |
 //! | `packet`, `roles` | what flows along an edge, and the columns it carries besides a node's own |
-//! | `group`, `aggregate`, `latest` | what keeps a row per group |
+//! | `group`, `aggregate`, `latest`, `spread` | what keeps a row per group, and how rows come to it |
 //! | `compute`, `withheld` | the stateless operators behind state, and the rows that fail there |
 //! | `seal`, `publish` | an epoch's changes, consolidated and handed to a destination |
 //! | `state` | the one door to what operators remember |
@@ -42,6 +42,7 @@ pub mod schedule;
 pub mod seal;
 pub mod shell;
 pub mod source;
+mod spread;
 pub mod state;
 pub mod step;
 pub mod tide;

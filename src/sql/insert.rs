@@ -307,6 +307,7 @@ pub fn lower(
     };
     let ask = Ask {
         finality,
+        windows_close: false,
         assign: Assign::Windows,
         window: false,
         time: false,

@@ -33,12 +33,18 @@ impl Lowering<'_> {
                 .hint("write one INSERT per set of columns"));
         }
         let below = Ask {
-            finality: Some(Finality::Above("an aggregate")),
+            finality: ask.finality,
+            windows_close: true,
             assign: assign(aggregate),
             window: true,
             time: aggregate.aggr_expr.iter().any(needs_order),
         };
         let rows = self.rows(&aggregate.input, below)?;
+        let rows = Rows {
+            // Windows of what keeps changing never close: their columns are keys like others.
+            window: rows.window.filter(|_| !self.is_changing(&rows)),
+            ..rows
+        };
         let over = self.positional(&rows)?;
         let schema = aggregate.input.schema();
         let group: Vec<Expr> = aggregate
@@ -151,12 +157,13 @@ impl Lowering<'_> {
     /// When the aggregate says something; a group that is never final is refused where only
     /// final rows can go.
     fn emit(&self, window: Option<WindowColumns>, ask: Ask) -> Result<Emit> {
+        let final_rows = ask.windows_close || ask.finality.is_some();
+        if window.is_some() && final_rows {
+            return Ok(Emit::OnClose);
+        }
         let Some(finality) = ask.finality else {
             return Ok(Emit::Changes);
         };
-        if window.is_some() {
-            return Ok(Emit::OnClose);
-        }
         let sink = self.sink;
         Err(match finality {
             Finality::AppendOnly => Problem::at(
@@ -195,6 +202,10 @@ impl Lowering<'_> {
         Ok(())
     }
 
+    fn is_changing(&self, rows: &Rows) -> bool {
+        self.graph.nodes[rows.node].changing
+    }
+
     /// One aggregate call. `expr` is over the columns of the input node.
     fn call(&self, expr: &Expr, over: &Positional, rows: &Rows) -> Result<AggregateCall> {
         let Expr::AggregateFunction(call) = unaliased(expr) else {
@@ -203,6 +214,12 @@ impl Lowering<'_> {
         let Some(function) = function_of(call.func.name()) else {
             return Err(self.cannot(&format!("compute {}", call.func.name())));
         };
+        let is_estimate = matches!(function, AggregateFunction::ApproxDistinct);
+        if is_estimate && self.is_changing(rows) {
+            let message = "approx_distinct cannot take rows back, and these keep changing";
+            let hint = format!("write count(DISTINCT {})", texts(&call.params.args));
+            return Err(Problem::at(self.place, message).hint(hint));
+        }
         let params = &call.params;
         let mut arguments = Vec::new();
         // count(*) arrives as count(1).

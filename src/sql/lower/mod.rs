@@ -73,6 +73,9 @@ struct WindowColumns {
 pub struct Ask {
     /// Why every row must be final, if it must; else groups may come out whenever they change.
     pub finality: Option<Finality>,
+    /// Whether groups of a window come once, when it closes, though groups may come whenever they
+    /// change: what is above keeps state, and has less of it then.
+    pub windows_close: bool,
     /// How windows are to be assigned.
     pub assign: Assign,
     /// Whether the window columns are to be kept: an aggregate above needs both.

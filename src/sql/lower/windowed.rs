@@ -16,6 +16,7 @@ impl Lowering<'_> {
     pub(super) fn window(&mut self, window: &WindowAssign, ask: Ask) -> Result<Rows> {
         let below = Ask {
             finality: Some(Finality::Above("windows")),
+            windows_close: true,
             assign: Assign::Windows,
             window: true,
             time: ask.time,
