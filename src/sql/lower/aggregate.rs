@@ -184,11 +184,7 @@ impl Lowering<'_> {
                 "'upsert.by' is for rows of a stream; these are groups that keep changing",
             )
             .hint("leave 'upsert.by' out: a group replaces its row by itself"),
-            Finality::Above(what) => Problem::at(
-                self.place,
-                format!("a pipeline cannot compute {what} over groups that keep changing yet"),
-            )
-            .hint("GROUP BY the window_start of a TUMBLE(..) in the inner query"),
+            Finality::Above(what) => self.too_changing(what),
         })
     }
 
@@ -202,7 +198,14 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    fn is_changing(&self, rows: &Rows) -> bool {
+    /// What only takes rows that stay is over rows that may not.
+    pub(super) fn too_changing(&self, what: &str) -> Problem {
+        let message = format!("a pipeline cannot compute {what} over rows that keep changing");
+        Problem::at(self.place, message)
+            .hint("read FROM TUMBLE(..) of the table itself, and aggregate by its window")
+    }
+
+    pub(super) fn is_changing(&self, rows: &Rows) -> bool {
         self.graph.nodes[rows.node].changing
     }
 
@@ -217,8 +220,7 @@ impl Lowering<'_> {
         let is_estimate = matches!(function, AggregateFunction::ApproxDistinct);
         if is_estimate && self.is_changing(rows) {
             let message = "approx_distinct cannot take rows back, and these keep changing";
-            let hint = format!("write count(DISTINCT {})", texts(&call.params.args));
-            return Err(Problem::at(self.place, message).hint(hint));
+            return Err(Problem::at(self.place, message).hint("write count(DISTINCT ..) instead"));
         }
         let params = &call.params;
         let mut arguments = Vec::new();

@@ -22,6 +22,9 @@ impl Lowering<'_> {
             time: ask.time,
         };
         let rows = self.rows(&window.input, below)?;
+        if self.is_changing(&rows) {
+            return Err(self.too_changing("windows"));
+        }
         let rows = self.narrow(rows)?;
         if rows.window.is_some() {
             return Err(
