@@ -144,6 +144,11 @@ impl Lowering<'_> {
         if enough {
             return Ok(Some(window));
         }
+        // A record may be in several windows, so to count it in all of them together would be a
+        // mistake; what a window came to is there once.
+        if window.of_groups {
+            return Ok(None);
+        }
         let message = match window.kind {
             WindowKind::Cumulate { .. } => "rows in windows are grouped without window_end",
             WindowKind::Tumble { .. } | WindowKind::Hop { .. } => {
@@ -374,6 +379,7 @@ impl Lowering<'_> {
                 assign: Assign::Windows,
                 start,
                 end: start + 1,
+                of_groups: true,
                 ..window
             }),
             time: None,

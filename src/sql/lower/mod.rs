@@ -66,6 +66,8 @@ struct WindowColumns {
     assign: Assign,
     start: usize,
     end: usize,
+    /// Whether the rows are groups of the windows: each is one row, whatever reads it.
+    of_groups: bool,
 }
 
 /// What the plan above wants of the rows.

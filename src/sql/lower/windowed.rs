@@ -81,6 +81,7 @@ impl Lowering<'_> {
                 assign,
                 start,
                 end: start + 1,
+                of_groups: false,
             }),
             time: rows.time,
         })
