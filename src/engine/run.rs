@@ -34,6 +34,7 @@ use super::start::{Decision, decide, open_snapshots};
 use super::threads::spawn_named;
 use super::worker::{WorkerPlan, work};
 use crate::dataflow::chain::Indexes;
+use crate::dataflow::named::held;
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::source::{AtEnd, Pace};
 use crate::dataflow::zones::zones;
@@ -391,7 +392,7 @@ impl Team {
         KeeperSpec {
             fingerprint: pipeline.fingerprint.clone(),
             life: decision.life,
-            parts: stateful(pipeline) * self.crew.workers(),
+            parts: held(pipeline).len() * self.crew.workers(),
             destinations: opened.sinks.len(),
             show: show_progress(&opened.sources),
             interval: pipeline.settings.snapshot_interval,
@@ -477,15 +478,6 @@ fn readers(feeds: &[Arc<dyn Reading>], threads: usize) -> Vec<JoinHandle<()>> {
         spawn_named(&format!("read-{thread}"), move || feed.read(thread))
     };
     all.map(spawn).collect()
-}
-
-/// How many operators keep state.
-fn stateful(pipeline: &Pipeline) -> usize {
-    let zones = zones(pipeline);
-    let keeps = |(id, node): &(usize, &crate::plan::Node)| {
-        !zones[*id].at_source && node.operator.is_stateful()
-    };
-    pipeline.nodes.iter().enumerate().filter(keeps).count()
 }
 
 /// The fates that a snapshot knows, by the tables of this plan.
