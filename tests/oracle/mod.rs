@@ -19,6 +19,7 @@ mod case;
 mod compare;
 mod data;
 mod model;
+mod outer;
 mod query;
 pub mod random;
 mod reference;
