@@ -367,6 +367,9 @@ impl<I: Inbox> SourceTask<I> {
     fn begin_stretch(&mut self) {
         let Some(stop) = self.schedule.stop() else {
             debug!(source = self.spec.name, epoch = %self.schedule.open(), "goes live");
+            for state in self.partitions.values_mut() {
+                state.go_live(self.reached);
+            }
             return;
         };
         for (&index, state) in &mut self.partitions {
