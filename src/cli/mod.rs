@@ -6,6 +6,7 @@
 
 mod check;
 mod cluster;
+mod dead_letters;
 mod demo;
 mod eyes;
 mod file;
@@ -60,6 +61,8 @@ enum Command {
     Infer(InferArgs),
     /// Send files, or rows that are made up, to a Kafka topic; goes on where it stopped
     Produce(ProduceArgs),
+    /// Count and list late and rejected records, or send them again
+    DeadLetters(Box<dead_letters::DeadLettersArgs>),
 }
 
 /// A pipeline file and what it is read with.
@@ -266,6 +269,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Init(arguments) => init::init(&arguments),
         Command::Infer(arguments) => init::infer_table(&arguments),
         Command::Produce(arguments) => produce::produce(&arguments),
+        Command::DeadLetters(arguments) => dead_letters::dead_letters(&arguments),
     };
     ExitCode::from(code)
 }
