@@ -310,6 +310,8 @@ pub fn lower(
         assign: Assign::Windows,
         window: false,
         time: false,
+        windows_close: false,
+        first: None,
     };
     let rows = lowering.rows(&prepared.plan, ask)?;
     let key_text = lowering.graph.facts(rows.node).key_text.clone();

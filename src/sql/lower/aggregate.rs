@@ -37,6 +37,8 @@ impl Lowering<'_> {
             assign: assign(aggregate),
             window: true,
             time: aggregate.aggr_expr.iter().any(needs_order),
+            windows_close: true,
+            first: None,
         };
         let rows = self.rows(&aggregate.input, below)?;
         let over = self.positional(&rows)?;
@@ -152,7 +154,10 @@ impl Lowering<'_> {
     /// final rows can go.
     fn emit(&self, window: Option<WindowColumns>, ask: Ask) -> Result<Emit> {
         let Some(finality) = ask.finality else {
-            return Ok(Emit::Changes);
+            return Ok(match window.is_some() && ask.windows_close {
+                true => Emit::OnClose,
+                false => Emit::Changes,
+            });
         };
         if window.is_some() {
             return Ok(Emit::OnClose);

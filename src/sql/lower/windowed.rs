@@ -19,6 +19,8 @@ impl Lowering<'_> {
             assign: Assign::Windows,
             window: true,
             time: ask.time,
+            windows_close: true,
+            first: None,
         };
         let rows = self.rows(&window.input, below)?;
         let rows = self.narrow(rows)?;
