@@ -76,7 +76,11 @@ pub(super) fn read(table: &Table, each: &mut EachLetter<'_>) -> Result<(), Conne
                     }
                     message.offset() + 1
                 }
-                Taken::Event { code, offset, .. } if code == RDKafkaErrorCode::PartitionEOF => {
+                Taken::Event {
+                    code: RDKafkaErrorCode::PartitionEOF,
+                    offset,
+                    ..
+                } => {
                     // Committed records only: what is behind an open transaction is not there yet.
                     offset.max(signed(*end))
                 }
