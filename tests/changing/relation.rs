@@ -247,13 +247,10 @@ impl Relation {
             named(selected.into_iter()),
             input.sql
         );
-        if keys.is_empty() {
-            // A group of no rows is a row in PostgreSQL, and not yet here.
-            sql.push_str(" HAVING count(*) > 0");
-        } else {
+        if !keys.is_empty() {
             let _ = write!(sql, " GROUP BY {}", keys.join(", "));
         }
-        if !keys.is_empty() && random.chance(25) {
+        if random.chance(25) {
             sql.push_str(random.pick::<&str>(&[
                 " HAVING count(*) > 1",
                 " HAVING count(*) < 4",
