@@ -127,7 +127,7 @@ fn act(folder: &Path, section: &Section) -> Result<Option<String>, Failed> {
             std::fs::write(folder.join(file), bytes)?;
             Ok(None)
         }
-        ["run", rest @ ..] => Ok(Some(run(folder, rest)?)),
+        [command @ ("run" | "replay"), rest @ ..] => Ok(Some(run(folder, command, rest)?)),
         [command @ ("check" | "explain"), rest @ ..] => {
             let mut arguments = vec![*command, "story.sql"];
             arguments.extend(rest);
@@ -143,12 +143,12 @@ fn act(folder: &Path, section: &Section) -> Result<Option<String>, Failed> {
 }
 
 /// Runs the pipeline and shows what it left.
-fn run(folder: &Path, words: &[&str]) -> Result<String, Failed> {
+fn run(folder: &Path, command: &str, words: &[&str]) -> Result<String, Failed> {
     let (variables, options): (Vec<&str>, Vec<&str>) = words
         .iter()
         .partition(|word| word.contains('=') && word.starts_with(|c: char| c.is_uppercase()));
     let variables: Vec<(&str, &str)> = variables.iter().filter_map(|v| v.split_once('=')).collect();
-    let mut arguments = vec!["run", "story.sql", "--quiet", "--summary", "summary.json"];
+    let mut arguments = vec![command, "story.sql", "--quiet", "--summary", "summary.json"];
     arguments.extend(options);
     let summary = folder.join("summary.json");
     if summary.exists() {

@@ -14,6 +14,7 @@ mod file;
 #[cfg(test)]
 mod fixtures;
 mod generator;
+mod history;
 mod kafka;
 mod list;
 mod live;
@@ -34,6 +35,7 @@ pub use catalog::{
 pub use discard::Discard;
 pub use file::{FileSink, FileSource};
 pub use generator::Generator;
+pub use history::{NoHistory, can_follow, history_table, moment};
 pub use kafka::{ProduceInput, ProduceJob, ProduceProgress, produce};
 pub use list::list;
 pub use live::{Consumer, Fetched, Live};

@@ -193,6 +193,7 @@ fn task(
         pace: Pace::Interval(Duration::from_secs(1)),
         at_end,
         idle_after: Some(Duration::from_secs(15)),
+        history: None,
         goes_on: false,
         reject_limit: 1.0,
     };
