@@ -16,6 +16,7 @@ mod launch;
 mod oracle;
 mod pipelines;
 mod produce;
+mod replay;
 mod services;
 #[allow(dead_code, reason = "the stories use the rest")]
 mod support;

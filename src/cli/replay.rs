@@ -42,7 +42,9 @@ impl Given {
     fn parse(arguments: &ReplayArgs) -> Result<Self, Vec<Problem>> {
         let pairs = |what: &str, of: &[String]| -> Result<Vec<(String, String)>, Vec<Problem>> {
             let pairs = of.iter().map(|text| pair(what, text));
-            pairs.collect::<Result<_, _>>().map_err(|problem| vec![problem])
+            pairs
+                .collect::<Result<_, _>>()
+                .map_err(|problem| vec![problem])
         };
         if arguments.run.until_caught_up && !arguments.then_follow {
             let message = "--until-caught-up is about a topic, and files have an end";
@@ -111,7 +113,9 @@ impl Given {
         let named = |(id, _): &(TableId, &[usize])| pipeline.tables[*id].name == name;
         let Some(source) = pipeline.sources().find(named) else {
             let names = pipeline.sources();
-            let names: Vec<&str> = names.map(|(id, _)| pipeline.tables[id].name.as_str()).collect();
+            let names: Vec<&str> = names
+                .map(|(id, _)| pipeline.tables[id].name.as_str())
+                .collect();
             let hint = did_you_mean(name, names.iter().copied());
             let hint = hint.unwrap_or_else(|| format!("there is {}", names.join(", ")));
             let message = format!("--source names `{name}`, which is no stream of this pipeline");

@@ -114,7 +114,10 @@ fn guessed(guess: &InferredTable) -> BTreeMap<&'static str, String> {
         FormatKind::Json => BTreeMap::new(),
         FormatKind::Csv => BTreeMap::from([
             ("csv.header", guess.options.csv.header.to_string()),
-            ("csv.delimiter", char::from(guess.options.csv.delimiter).to_string()),
+            (
+                "csv.delimiter",
+                char::from(guess.options.csv.delimiter).to_string(),
+            ),
         ]),
     }
 }
@@ -182,7 +185,9 @@ mod tests {
 
     fn options(table: &Table) -> Vec<(&str, &str)> {
         let options = table.options.iter();
-        options.map(|(name, value)| (name.as_str(), value.text.as_str())).collect()
+        options
+            .map(|(name, value)| (name.as_str(), value.text.as_str()))
+            .collect()
     }
 
     #[test]
@@ -234,7 +239,10 @@ mod tests {
 
     #[test]
     fn a_moment_is_a_time_or_milliseconds() {
-        assert_eq!(moment("1700000000000"), Some(EventTime(1_700_000_000_000_000)));
+        assert_eq!(
+            moment("1700000000000"),
+            Some(EventTime(1_700_000_000_000_000))
+        );
         assert_eq!(moment("1970-01-02"), Some(EventTime(86_400_000_000)));
         assert_eq!(moment("1970-01-01T00:00:01Z"), Some(EventTime(1_000_000)));
         assert_eq!(moment("soon"), None);

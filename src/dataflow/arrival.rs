@@ -95,7 +95,11 @@ impl ArrivedRows {
 
     /// Leaves out the rows that are not read here; says how many these are.
     pub fn keep(self, side: Side) -> Result<(Self, u64), ArrowError> {
-        let keep: BooleanArray = self.times.iter().map(|&time| Some(side.takes(time))).collect();
+        let keep: BooleanArray = self
+            .times
+            .iter()
+            .map(|&time| Some(side.takes(time)))
+            .collect();
         let others = (keep.len() - keep.true_count()) as u64;
         if others == 0 {
             return Ok((self, 0));
@@ -105,8 +109,12 @@ impl ArrivedRows {
         let spans = self.spans.iter().zip(kept());
         let rows = Self {
             rows: filter_record_batch(&self.rows, &keep)?,
-            times: times.filter_map(|(&time, kept)| kept.then_some(time)).collect(),
-            spans: spans.filter_map(|(&span, kept)| kept.then_some(span)).collect(),
+            times: times
+                .filter_map(|(&time, kept)| kept.then_some(time))
+                .collect(),
+            spans: spans
+                .filter_map(|(&span, kept)| kept.then_some(span))
+                .collect(),
             ..self
         };
         Ok((rows, others))

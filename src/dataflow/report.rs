@@ -187,7 +187,9 @@ impl Positions {
         SourceMark {
             watermark: known.reached,
             partitions: marks
-                .filter_map(|(index, mark)| Some((name_of(names, index).into_owned(), mark.clone()?)))
+                .filter_map(|(index, mark)| {
+                    Some((name_of(names, index).into_owned(), mark.clone()?))
+                })
                 .collect(),
         }
     }
@@ -237,7 +239,12 @@ mod tests {
 
     #[test]
     fn a_partition_found_since_the_start_goes_on_with_the_numbers() {
-        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect::<Vec<_>>()
+        };
 
         assert_eq!(name_of(&names(&["0", "1"]), 2), "2");
         assert_eq!(name_of(&names(&["a.csv", "b.csv", "0"]), 4), "2");

@@ -35,9 +35,7 @@ use super::tide::Tide;
 use super::written::Written;
 use crate::format::Positions;
 use crate::plan::{NodeId, TableId};
-use crate::types::{
-    Clock, Epoch, EventTime, Fates, PartitionMark, Side, Watermark,
-};
+use crate::types::{Clock, Epoch, EventTime, Fates, PartitionMark, Side, Watermark};
 
 /// What the end of a partition means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -347,7 +345,9 @@ impl<I: Inbox> SourceTask<I> {
         let Some(Followed { from, .. }) = self.spec.history.filter(|_| !self.follows) else {
             return;
         };
-        if self.tide.reached(self.spec.table).has_reached(from) {
+        // Where only arrivals close epochs, a worker without files would wait for ever.
+        let waits = self.cuts.ticks(self.clock.elapsed()).is_some();
+        if !waits || self.tide.reached(self.spec.table).has_reached(from) {
             self.follows = true;
             self.inbox.follow();
         }

@@ -73,7 +73,9 @@ pub enum Refusal {
         partition: String,
     },
     /// Files that were not read to their end are not there.
-    #[error("`{source_name}` is being filled from files, and `{partition}` was not read to its end")]
+    #[error(
+        "`{source_name}` is being filled from files, and `{partition}` was not read to its end"
+    )]
     InHistory {
         /// The source.
         source_name: String,
@@ -130,7 +132,10 @@ pub fn first_positions(source: &str, marks: &[Mark]) -> Option<SourceMark> {
 /// had been read to their ends then, and were left behind. `follows` is a mark of a later run.
 #[must_use]
 pub fn is_past_files(source: &str, follows: &Mark, done: Option<&SourceMark>) -> bool {
-    let follows = follows.sources.get(source).is_some_and(SourceMark::follows_files);
+    let follows = follows
+        .sources
+        .get(source)
+        .is_some_and(SourceMark::follows_files);
     !follows
         || done.is_some_and(|done| {
             let files = done.partitions.values().filter(|mark| mark.is_file());
@@ -227,7 +232,12 @@ fn same_partitions(
     let mut new = now.partitions.iter();
     let new = new.find(|(name, now)| {
         let is_new = !then.partitions.contains_key(*name);
-        is_new && if grows { now.is_file() && !is_first } else { true }
+        is_new
+            && if grows {
+                now.is_file() && !is_first
+            } else {
+                true
+            }
     });
     match new {
         None => Ok(()),
@@ -417,7 +427,11 @@ mod tests {
     #[test]
     fn files_that_were_left_behind_are_not_read_again() {
         let (with, mut without) = (history(true, Some(500)), history(true, Some(500)));
-        without.get_mut("clicks").unwrap().partitions.remove("a.csv");
+        without
+            .get_mut("clicks")
+            .unwrap()
+            .partitions
+            .remove("a.csv");
         let follows = mark_of(without.clone());
 
         let state = [&with, &without].map(|sources| &sources["clicks"]);

@@ -82,9 +82,7 @@ impl Inbox for BothInbox {
     fn take(&mut self) -> Option<(usize, Arrival)> {
         let count = self.both.count;
         let topic = |(partition, arrival)| (count + partition, arrival);
-        self.files
-            .take()
-            .or_else(|| self.topic.take().map(topic))
+        self.files.take().or_else(|| self.topic.take().map(topic))
     }
 
     fn park(&mut self, partition: usize) {

@@ -76,12 +76,17 @@ impl Files {
     ) -> Result<Self, Failure> {
         let table = &replayed.table;
         let intake = Intake::new(table, columns);
-        let source = open_source(table, &intake.decoded, base, clock)
-            .map_err(|error| failed(&format!("cannot read the files of `{}`", table.name), error))?;
+        let source = open_source(table, &intake.decoded, base, clock).map_err(|error| {
+            failed(&format!("cannot read the files of `{}`", table.name), error)
+        })?;
         let side = replayed.follow_from.map(Side::Before);
         let bound_us = table.watermark.as_ref().map(|it| it.bound_us);
         let mut files = Self {
-            names: source.partitions().iter().map(|file| name(&file.name)).collect(),
+            names: source
+                .partitions()
+                .iter()
+                .map(|file| name(&file.name))
+                .collect(),
             follow_from: replayed.follow_from,
             beginnings: Vec::new(),
             firsts: Vec::new(),
@@ -127,7 +132,10 @@ impl Files {
 
     /// Where a first run begins.
     pub fn beginning(&self) -> impl Iterator<Item = (String, PartitionMark)> {
-        self.names.iter().cloned().zip(self.beginnings.iter().cloned())
+        self.names
+            .iter()
+            .cloned()
+            .zip(self.beginnings.iter().cloned())
     }
 
     /// When what comes next of each file happened, about, where a run begins at `start`; nothing
@@ -152,7 +160,12 @@ impl Files {
         let reached = known.map(|mark| mark.watermark);
         let reached = reached.filter(|it| !it.is_start() && *it != Watermark::END);
         let reached = reached.map(|it| EventTime(it.micros().saturating_add(self.bound_us)));
-        self.firsts.iter().flatten().min().copied().max(reached.max())
+        self.firsts
+            .iter()
+            .flatten()
+            .min()
+            .copied()
+            .max(reached.max())
     }
 }
 
@@ -218,7 +231,10 @@ pub fn replayed(
 #[must_use]
 pub fn check_history(pipeline: &Pipeline, replay: &Replay, base: &Path) -> Vec<Problem> {
     let files = pipeline.sources().filter_map(|(id, columns)| {
-        let table = &replay.sources.get(&id)?.table;
+        // Those that are read alone are sources like others.
+        let replayed = replay.sources.get(&id)?;
+        replayed.follow_from?;
+        let table = &replayed.table;
         let intake = Intake::new(table, columns);
         let error = inspect_source(table, &intake.decoded, base).err()?;
         Some(from_world(table.place, error))

@@ -252,7 +252,10 @@ pub fn announce(
         opened.source.live().is_some() && decision.ends.is_none() && shared.board.is_watched()
     };
     for opened in sources.iter().filter(goes_on) {
-        let (table, source) = ((opened.table, opened.followed()), Arc::clone(&opened.source));
+        let (table, source) = (
+            (opened.table, opened.followed()),
+            Arc::clone(&opened.source),
+        );
         let (shared, clock) = (Arc::clone(shared), clock.clone());
         spawn_named("ends", move || {
             watch_ends(table, &*source, (&shared, &clock), run)

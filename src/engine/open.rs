@@ -252,7 +252,10 @@ impl OpenedSource {
         let message = format!("cannot find where `{}` begins", self.name);
         let offsets = patiently(&self.name, world, || live.beginning())
             .map_err(|error| failed(&message, error))?;
-        let marks = offsets.into_iter().map(PartitionMark::beginning).map(follow);
+        let marks = offsets
+            .into_iter()
+            .map(PartitionMark::beginning)
+            .map(follow);
         Ok(SourceMark {
             partitions: self.partitions.iter().cloned().zip(marks).collect(),
             watermark: Watermark::START,
@@ -267,8 +270,15 @@ impl OpenedSource {
             Some(_) => {
                 let marks = start[&self.name].partitions.values();
                 let count = marks.filter(|mark| !mark.is_file()).count();
-                let files = self.files.iter().flat_map(|files| files.names.iter().cloned());
-                Arc::new(files.chain((0..count).map(|index| index.to_string())).collect())
+                let files = self
+                    .files
+                    .iter()
+                    .flat_map(|files| files.names.iter().cloned());
+                Arc::new(
+                    files
+                        .chain((0..count).map(|index| index.to_string()))
+                        .collect(),
+                )
             }
         }
     }
@@ -289,7 +299,14 @@ impl OpenedSource {
         let files = self.files.as_ref().map(|files| {
             let from = &from[..files.names.len()];
             let source = (Arc::clone(&files.source), files.intake.clone());
-            let feed = Feed::new(&self.name, source.0, source.1, from, crew, Arc::clone(&shared));
+            let feed = Feed::new(
+                &self.name,
+                source.0,
+                source.1,
+                from,
+                crew,
+                Arc::clone(&shared),
+            );
             let ended = files.names.iter().enumerate();
             let ended = ended.filter(|(_, name)| start.partitions[*name].ended);
             let feed = feed.without(ended.map(|(index, _)| index));
@@ -361,7 +378,10 @@ impl OpenedSource {
 
     /// How long it is, where that is known: of a topic, the files before it.
     pub fn length(&self) -> Option<u64> {
-        let source = self.files.as_ref().map_or(&self.source, |files| &files.source);
+        let source = self
+            .files
+            .as_ref()
+            .map_or(&self.source, |files| &files.source);
         source
             .partitions()
             .iter()

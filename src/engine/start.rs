@@ -14,9 +14,7 @@ use super::patience::patiently;
 use super::run::RunOptions;
 use crate::connector::{Guarantee, OpenDestination};
 use crate::dataflow::outcome::{Failure, Shared};
-use crate::durability::{
-    Manifest, Refusal, Resume, Snapshots, Store, is_past_files, resume,
-};
+use crate::durability::{Manifest, Refusal, Resume, Snapshots, Store, is_past_files, resume};
 use crate::plan::Pipeline;
 use crate::types::{Clock, Epoch, Mark, Offset, SourceMark};
 
@@ -63,7 +61,9 @@ pub fn decide(
     for mark in &marks {
         resumed(Epoch(0), std::slice::from_ref(mark))?;
     }
-    if let Some(snapshots) = snapshots.filter(|_| !marks.is_empty() && leaves_files(sources, &marks)) {
+    if let Some(snapshots) =
+        snapshots.filter(|_| !marks.is_empty() && leaves_files(sources, &marks))
+    {
         let held: Vec<Option<Mark>> = marks.iter().cloned().map(Some).collect();
         let begin = newest(snapshots, &pipeline.fingerprint, held)?;
         needs_no_files(pipeline, sources, &marks, begin.as_ref())?;
@@ -148,7 +148,9 @@ fn take_over_all(
 /// Whether some source was filled from files that this run does not have.
 fn leaves_files(sources: &[OpenedSource], marks: &[Mark]) -> bool {
     let follows = |source: &OpenedSource| {
-        let marks = marks.iter().filter_map(|mark| mark.sources.get(&source.name));
+        let marks = marks
+            .iter()
+            .filter_map(|mark| mark.sources.get(&source.name));
         source.files().is_none() && marks.into_iter().any(SourceMark::follows_files)
     };
     sources.iter().any(follows)
@@ -163,7 +165,10 @@ fn needs_no_files(
 ) -> Result<(), Failure> {
     for source in sources.iter().filter(|source| source.files().is_none()) {
         let done = begin.and_then(|begin| begin.facts.sources.get(&source.name));
-        if !marks.iter().all(|mark| is_past_files(&source.name, mark, done)) {
+        if !marks
+            .iter()
+            .all(|mark| is_past_files(&source.name, mark, done))
+        {
             let cause = format!(
                 "`{}` was filled from files, and no snapshot from after them is here",
                 source.name
