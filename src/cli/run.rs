@@ -37,30 +37,15 @@ pub fn run_with(
         Ok(planned) => planned,
         Err(code) => return code,
     };
-    let path = arguments.file.file.display().to_string();
-    let replay = match replay(&mut planned) {
+    let replay = replay(&mut planned).and_then(|replay| look(arguments, &planned, replay));
+    let replay = match replay {
         Ok(replay) => replay,
         Err(problems) => {
-            let text = &planned.text;
+            let (path, text) = (arguments.file.file.display().to_string(), &planned.text);
             return file::refuse(&problems, &SourceText { path: &path, text });
         }
     };
     let cluster = &arguments.cluster;
-    if !arguments.fresh && !cluster.member {
-        // With --fresh the tables that do not fit are about to be emptied. A supervisor has looked
-        // before: its processes start again while the world may be away, which is no refusal.
-        let mut problems = check_world(&planned.pipeline, &planned.base);
-        problems.extend(check_history(&planned.pipeline, &replay, &planned.base));
-        if !problems.is_empty() {
-            return file::refuse(
-                &problems,
-                &SourceText {
-                    path: &path,
-                    text: &planned.text,
-                },
-            );
-        }
-    }
     if arguments.fresh && !arguments.yes && !cluster.member && !confirmed(&planned.pipeline) {
         return WRONG;
     }
@@ -108,6 +93,22 @@ pub fn run_with(
                 FAILED
             }
         }
+    }
+}
+
+/// Looks whether the world is as the pipeline says. With --fresh the tables that do not fit are about
+/// to be emptied. A supervisor has looked before: its processes start again while the world may be
+/// away, which is no refusal.
+fn look(arguments: &RunArgs, planned: &Planned, replay: Replay) -> Result<Replay, Vec<Problem>> {
+    if arguments.fresh || arguments.cluster.member {
+        return Ok(replay);
+    }
+    let mut problems = check_world(&planned.pipeline, &planned.base);
+    problems.extend(check_history(&planned.pipeline, &replay, &planned.base));
+    if problems.is_empty() {
+        Ok(replay)
+    } else {
+        Err(problems)
     }
 }
 

@@ -359,7 +359,8 @@ mod tests {
     fn a_source_that_goes_on_begins_where_its_first_run_did_and_may_grow() {
         let mut later = mark(3, 40);
         let known = later.sources.get_mut("clicks").unwrap();
-        known.partitions.get_mut("a.csv").unwrap().first = Offset(17);
+        let partition = known.partitions.get_mut("a.csv").unwrap();
+        (partition.first, partition.identity) = (Offset(17), None);
 
         let first = first_positions("clicks", std::slice::from_ref(&later)).unwrap();
         assert_eq!(first.partitions["a.csv"].offset, Offset(17));

@@ -507,3 +507,6 @@ impl Inbox for WorkerInbox {
         false
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -298,6 +298,8 @@ impl OpenedSource {
         let shared = Arc::clone(world.0);
         let files = self.files.as_ref().map(|files| {
             let from = &from[..files.names.len()];
+            // What is not read again is no way still to go.
+            shared.read(self.table, 0, from.iter().map(|offset| offset.0).sum());
             let source = (Arc::clone(&files.source), files.intake.clone());
             let feed = Feed::new(
                 &self.name,

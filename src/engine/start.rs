@@ -61,10 +61,8 @@ pub fn decide(
     for mark in &marks {
         resumed(Epoch(0), std::slice::from_ref(mark))?;
     }
-    if let Some(snapshots) =
-        snapshots.filter(|_| !marks.is_empty() && leaves_files(sources, &marks))
-    {
-        let held: Vec<Option<Mark>> = marks.iter().cloned().map(Some).collect();
+    if let Some(snapshots) = snapshots.filter(|_| leaves_files(sources, &marks)) {
+        let held = marks.iter().cloned().map(Some).collect();
         let begin = newest(snapshots, &pipeline.fingerprint, held)?;
         needs_no_files(pipeline, sources, &marks, begin.as_ref())?;
     }
@@ -77,16 +75,14 @@ pub fn decide(
             .map_err(|error| Failure::new(message).because(error))?;
     }
     let known: Vec<Mark> = found.iter().flatten().cloned().collect();
-    let begin = snapshots
-        .map(|snapshots| {
-            let keeps_mark = |sink: &&Sink| sink.open.guarantee == Guarantee::ExactlyOnce;
-            let held = sinks.iter().zip(&found);
-            let held = held.filter(|(sink, _)| keeps_mark(sink));
-            let held = held.map(|(_, mark)| mark.clone()).collect();
-            newest(snapshots, &pipeline.fingerprint, held)
-        })
-        .transpose()?
-        .flatten();
+    let held = || {
+        let keeps_mark = |sink: &Sink| sink.open.guarantee == Guarantee::ExactlyOnce;
+        let held = sinks.iter().zip(&found);
+        let held = held.filter(|(sink, _)| keeps_mark(sink));
+        held.map(|(_, mark)| mark.clone()).collect()
+    };
+    let begin = snapshots.map(|snapshots| newest(snapshots, &pipeline.fingerprint, held()));
+    let begin = begin.transpose()?.flatten();
     needs_no_files(pipeline, sources, &known, begin.as_ref())?;
     let done = begin.as_ref().map_or(Epoch(0), |begin| begin.facts.epoch);
     let resume = resumed(done, &known)?;
@@ -103,7 +99,25 @@ pub fn decide(
     for (Sink { open, .. }, mark) in sinks.iter_mut().zip(found) {
         marks.push(first_mark(open, mark, (&first, done), world)?);
     }
-    let mut start = first.sources;
+    Ok(Decision {
+        marks,
+        life: first.life,
+        resume,
+        start: start(first.sources, begin.as_ref()),
+        ends: options
+            .until_caught_up
+            .then(|| ends(sources, world))
+            .transpose()?,
+        begin,
+    })
+}
+
+/// Where the sources begin: where a snapshot has them, or else at their beginning.
+fn start(
+    beginning: BTreeMap<String, SourceMark>,
+    begin: Option<&Manifest>,
+) -> BTreeMap<String, SourceMark> {
+    let mut start = beginning;
     for (name, source) in begin.iter().flat_map(|begin| &begin.facts.sources) {
         let known = start.entry(name.clone()).or_default();
         for (partition, mark) in &source.partitions {
@@ -114,17 +128,7 @@ pub fn decide(
         }
         known.watermark = source.watermark;
     }
-    Ok(Decision {
-        marks,
-        life: first.life,
-        resume,
-        start,
-        ends: options
-            .until_caught_up
-            .then(|| ends(sources, world))
-            .transpose()?,
-        begin,
-    })
+    start
 }
 
 fn take_over_all(
