@@ -207,7 +207,8 @@ pub fn announce(
         let before = fates.iter().filter(|(_, of, _)| *of == opened.table);
         let from = offsets(decision.start.get(&opened.name), names);
         // A generator deals its row numbers out to its partitions.
-        let is_dealt = pipeline.tables[opened.table].connector == "generator";
+        let connector = pipeline.tables[opened.table].connector.as_str();
+        let is_dealt = ["generator", "nexmark"].contains(&connector);
         let facts = SourceFacts {
             stride: if is_dealt { names.len() as u64 } else { 1 },
             names: Arc::clone(names),
