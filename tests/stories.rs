@@ -17,9 +17,9 @@
 //! ```
 //!
 //! A story happens in an empty folder of its own. `sql` writes `story.sql`; `feed FILE` writes a
-//! file (`\xFF` is a byte, and `\\` a backslash); `append FILE` adds to one; `run` runs the binary, with variables before
-//! options (`run TIDEMARK_CRASH_AT=1 --threads 2`), and its answer shows every table of every
-//! `*.db` file in the folder, rows in order, and the fate of every record. `check` and `explain`
+//! file (`\xFF` is a byte, and `\\` a backslash); `append FILE` adds to one; `run` and `replay` run
+//! the binary, with variables before options (`run TIDEMARK_CRASH_AT=1 --threads 2`), and the answer
+//! shows every table of every `*.db` file in the folder, rows in order, and the fate of every record. `check` and `explain`
 //! show what the command prints. A blank line ends a section.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where it fails")]

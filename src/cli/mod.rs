@@ -44,7 +44,7 @@ struct Cli {
 enum Command {
     /// Run a pipeline until its input ends
     Run(Box<RunArgs>),
-    /// Run a pipeline over the history of a source: files in the place of its topic, or before it
+    /// Run a pipeline over files in the place of its topics, then on with them
     Replay(Box<ReplayArgs>),
     /// Say what is wrong with a pipeline, without running it
     Check(FileArgs),
