@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
 
 mod architecture;
+mod changing;
 mod cluster;
 mod crash;
 mod databases;
@@ -14,6 +15,7 @@ mod eyes;
 mod fuzz;
 mod launch;
 mod letters;
+mod nexmark;
 mod oracle;
 mod pipelines;
 mod produce;

@@ -4,6 +4,7 @@
 //! 1 it failed while running, 2 the file or the command line is wrong, 75 one of several processes
 //! lost another, 101 a thread panicked.
 
+mod bench;
 mod check;
 mod cluster;
 mod dead_letters;
@@ -63,6 +64,8 @@ enum Command {
     Produce(ProduceArgs),
     /// Count and list late and rejected records, or send them again
     DeadLetters(Box<dead_letters::DeadLettersArgs>),
+    /// Measure how fast this machine runs pipelines
+    Bench(bench::BenchArgs),
 }
 
 /// A pipeline file and what it is read with.
@@ -270,6 +273,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Infer(arguments) => init::infer_table(&arguments),
         Command::Produce(arguments) => produce::produce(&arguments),
         Command::DeadLetters(arguments) => dead_letters::dead_letters(&arguments),
+        Command::Bench(arguments) => bench::bench(&arguments),
     };
     ExitCode::from(code)
 }
