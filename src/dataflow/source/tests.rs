@@ -56,6 +56,7 @@ fn pipeline() -> Pipeline {
             table: 1,
             input: 0,
             place: FilePlace::default(),
+            views: Vec::new(),
         }],
         fingerprint: String::new(),
     }
