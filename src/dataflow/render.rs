@@ -216,6 +216,9 @@ impl<'scope> Built<'_, 'scope> {
             Operator::Aggregate { .. } => {
                 let plan = aggregation(node);
                 let name = format!("aggregate {id}");
+                if let (Some(groups), Some(before)) = (plan.sessions(), plan.session_partials()) {
+                    return self.grouped(id, &name, input, groups, || before);
+                }
                 self.grouped(id, &name, input, plan.aggregates(), || plan.partials())
             }
             Operator::Latest {

@@ -310,6 +310,7 @@ pub fn lower(
         assign: Assign::Windows,
         window: false,
         time: false,
+        session: false,
     };
     let rows = lowering.rows(&prepared.plan, ask)?;
     let key_text = lowering.graph.facts(rows.node).key_text.clone();

@@ -19,6 +19,8 @@
 //! and the new row of a window are read from one place. With `Emit::OnClose` the panes stay, and
 //! a window is put together once, when it closes.
 //!
+//! Sessions end where their rows say: they are held by key, not by bucket (see `sessions`).
+//!
 //! An aggregate without keys and without a window says nothing before its first row, where
 //! PostgreSQL would show one row over no input at all.
 
@@ -31,7 +33,9 @@ mod keys;
 mod partials;
 mod plan;
 mod recipe;
+mod sessions;
 mod shape;
+mod slots;
 mod table;
 mod tables;
 
@@ -40,6 +44,7 @@ pub use error::AggregateError;
 pub use keys::without_signs;
 pub use partials::Partials;
 pub use plan::Aggregation;
+pub use sessions::{SessionPartials, Sessions};
 
 #[cfg(test)]
 mod tests;

@@ -3,4 +3,5 @@
 mod functions;
 mod kit;
 mod multiset;
+mod sessions;
 mod windows;

@@ -4,6 +4,7 @@
     reason = "of DataFusion's expressions, those of interest are named"
 )]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, FieldRef};
@@ -22,6 +23,7 @@ use crate::sql::window::WINDOW_COLUMNS;
 
 use super::expression::{Positional, identity};
 use super::panes::assign;
+use super::session::Session;
 use super::text::{text, texts};
 use super::{Ask, Finality, Lowering, Result, Rows, WindowColumns, name_of, position};
 
@@ -37,6 +39,7 @@ impl Lowering<'_> {
             assign: assign(aggregate),
             window: true,
             time: aggregate.aggr_expr.iter().any(needs_order),
+            session: true,
         };
         let rows = self.rows(&aggregate.input, below)?;
         let over = self.positional(&rows)?;
@@ -55,20 +58,22 @@ impl Lowering<'_> {
         let emit = self.emit(window, ask)?;
         let (rows, group, aggregates) = self.computed_below(rows, &over, group, calls)?;
         let over = self.positional(&rows)?;
-        let window = window.and(rows.window);
+        let session = rows.session.clone();
+        let window = window.and(session.as_ref().map(Session::window).or(rows.window));
 
         let mut parts = Parts::new(&rows, window, emit);
-        let mut columns = Vec::new();
         let keys = group.iter().filter(|expr| !parts.is_window(expr)).count();
         let calls = aggregates.len();
-        for (at, expr) in group.iter().enumerate() {
-            columns.push(match parts.window_column(expr) {
+        let mut columns = vec![0; group.len()];
+        for at in partition_first(&group, session.as_ref()) {
+            let expr = &group[at];
+            columns[at] = match parts.window_column(expr) {
                 Some(column) => keys + calls + column,
                 None => {
                     self.key(expr, aggregate.schema.field(at).name(), &over, &mut parts)?;
                     parts.keys.len() - 1
                 }
-            });
+            };
         }
         for (at, expr) in aggregates.iter().enumerate() {
             let call = self.call(expr, &over, &rows)?;
@@ -76,10 +81,14 @@ impl Lowering<'_> {
             columns.push(keys + at);
         }
         let rows = self.grouped(rows, parts, columns);
-        Ok(Rows {
-            window: rows.window.filter(|_| ask.window),
+        let rows = Rows {
+            window: rows.window.filter(|_| ask.window && session.is_none()),
             ..rows
-        })
+        };
+        match session {
+            Some(session) => self.having_of_sessions(rows, &session),
+            None => Ok(rows),
+        }
     }
 
     /// Has a projection compute what the aggregate reads, unless that is columns only: a row that
@@ -124,12 +133,18 @@ impl Lowering<'_> {
 
     /// Which window columns the rows are grouped by.
     fn window_of(&self, group: &[Expr], rows: &Rows) -> Result<Option<WindowColumns>> {
+        let has = |at: usize| group.iter().any(|expr| at_position(expr) == Some(at));
+        if let Some(session) = &rows.session {
+            return match session.missing(has) {
+                Some(problem) => Err(problem),
+                None => Ok(Some(session.window())),
+            };
+        }
         let Some(window) = rows.window else {
             return Ok(None);
         };
-        let has = |at: usize| group.iter().any(|expr| at_position(expr) == Some(at));
         let enough = match window.kind {
-            WindowKind::Tumble { .. } | WindowKind::Hop { .. } => {
+            WindowKind::Tumble { .. } | WindowKind::Hop { .. } | WindowKind::Session { .. } => {
                 has(window.start) || has(window.end)
             }
             // Windows of CUMULATE start together.
@@ -140,7 +155,7 @@ impl Lowering<'_> {
         }
         let message = match window.kind {
             WindowKind::Cumulate { .. } => "rows in windows are grouped without window_end",
-            WindowKind::Tumble { .. } | WindowKind::Hop { .. } => {
+            WindowKind::Tumble { .. } | WindowKind::Hop { .. } | WindowKind::Session { .. } => {
                 "rows in windows are grouped by neither window_start nor window_end"
             }
         };
@@ -330,6 +345,10 @@ impl Lowering<'_> {
         let facts = Facts {
             signs: signs.collect(),
             event_time: vec![false; fields.len()],
+            lagging: match (window, emit) {
+                (Some(window), Emit::OnClose) => lagging(window, start),
+                (None, _) | (_, Emit::Changes) => BTreeMap::new(),
+            },
             not_null,
             key_text: Some(key_text(&fields[..keys.len()], window)),
             keys: group_keys(keys.len(), window, start),
@@ -344,7 +363,7 @@ impl Lowering<'_> {
                 assign: window.assign,
                 start: window.start,
                 end: window.end,
-                lateness_us: self.lateness_us,
+                lateness_us: window.open_us,
             }),
             emit,
         };
@@ -358,6 +377,7 @@ impl Lowering<'_> {
                 ..window
             }),
             time: None,
+            session: None,
         }
     }
 }
@@ -461,21 +481,55 @@ fn group_keys(keys: usize, window: Option<WindowColumns>, start: usize) -> Vec<K
     match window.map(|window| window.kind) {
         None => vec![group],
         Some(WindowKind::Cumulate { .. }) => vec![with(start + 1)],
-        Some(WindowKind::Tumble { .. } | WindowKind::Hop { .. }) => {
+        Some(WindowKind::Tumble { .. } | WindowKind::Hop { .. } | WindowKind::Session { .. }) => {
             vec![with(start), with(start + 1)]
         }
     }
 }
 
+/// How far behind the watermark windows come when they close. How long a session is, nobody knows.
+fn lagging(window: WindowColumns, start: usize) -> BTreeMap<usize, i64> {
+    let length = match window.kind {
+        WindowKind::Tumble { size_us }
+        | WindowKind::Hop { size_us, .. }
+        | WindowKind::Cumulate { size_us, .. } => Some(size_us),
+        WindowKind::Session { .. } => None,
+    };
+    let of_start = length.map(|length| (start, window.open_us.saturating_add(length)));
+    let lags = of_start.into_iter().chain([(start + 1, window.open_us)]);
+    lags.collect()
+}
+
 /// How the key of an aggregate's rows reads.
 fn key_text(keys: &[FieldRef], window: Option<WindowColumns>) -> String {
     let window = window.map(|window| match window.kind {
-        WindowKind::Tumble { .. } | WindowKind::Hop { .. } => "window_start",
+        WindowKind::Tumble { .. } | WindowKind::Hop { .. } | WindowKind::Session { .. } => {
+            "window_start"
+        }
         WindowKind::Cumulate { .. } => "window_end",
     });
     let names = keys.iter().map(|field| field.name().as_str());
     let names: Vec<&str> = window.into_iter().chain(names).collect();
     names.join(", ")
+}
+
+/// The places of a group's keys, those that sessions are partitioned by first and in their order.
+fn partition_first(group: &[Expr], session: Option<&Session>) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..group.len()).collect();
+    if let Some(session) = session {
+        // Of a key that is there twice, the first is the partition's.
+        let mut seen = std::collections::BTreeSet::new();
+        let ranks: Vec<usize> = group
+            .iter()
+            .map(|expr| {
+                let part = session.partition.iter();
+                let rank = part.clone().position(|at| at_position(expr) == Some(*at));
+                rank.filter(|rank| seen.insert(*rank)).unwrap_or(part.len())
+            })
+            .collect();
+        places.sort_by_key(|at| ranks[*at]);
+    }
+    places
 }
 
 fn at_position(expr: &Expr) -> Option<usize> {
