@@ -10,6 +10,7 @@
 //! | `report`, `tide` | how an epoch's watermark becomes exact, and what sources see of it |
 //! | `packet`, `roles` | what flows along an edge, and the columns it carries besides a node's own |
 //! | `group`, `aggregate`, `latest` | what keeps a row per group |
+//! | `changing` | joins, and functions over partitions, on differential's arrangements |
 //! | `compute`, `withheld` | the stateless operators behind state, and the rows that fail there |
 //! | `seal`, `publish` | an epoch's changes, consolidated and handed to a destination |
 //! | `state` | the one door to what operators remember |
@@ -22,6 +23,7 @@ pub mod arrival;
 pub mod assign;
 pub mod board;
 pub mod chain;
+pub mod changing;
 pub mod compute;
 pub mod credit;
 pub mod group;

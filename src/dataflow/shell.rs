@@ -448,7 +448,7 @@ pub fn publish<'scope>(
 }
 
 /// The earliest epoch that may still come by any input.
-fn frontier(frontiers: &[MutableAntichain<u64>]) -> Option<Epoch> {
+pub fn frontier(frontiers: &[MutableAntichain<u64>]) -> Option<Epoch> {
     let firsts = frontiers
         .iter()
         .filter_map(|input| input.frontier().first().copied());

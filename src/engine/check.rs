@@ -17,8 +17,8 @@ use crate::dataflow::render::positions_needed;
 use crate::dataflow::step::plain;
 use crate::dataflow::zones::zones;
 use crate::plan::{
-    AggregateCall, Column, Expression, Node, NodeId, Operator, Pipeline, Place, Role, Table,
-    TableId,
+    AggregateCall, Column, Expression, Node, NodeId, Operator, OverCall, Pipeline, Place, Role,
+    Table, TableId,
 };
 use crate::sql::Problem;
 
@@ -82,7 +82,17 @@ fn check_expressions(pipeline: &Pipeline, node: &Node) -> Option<Problem> {
             .chain(aggregates.iter().flat_map(read_by))
             .collect(),
         Operator::Latest { by, .. } => vec![by],
-        Operator::Source { .. } | Operator::Union { .. } | Operator::Unnest { .. } => return None,
+        Operator::Over { order, calls, .. } => {
+            let order = order.iter().map(|key| &key.expression);
+            order
+                .chain(calls.iter().filter_map(OverCall::reads))
+                .collect()
+        }
+        // Its further condition is over the columns of both inputs.
+        Operator::Join { .. }
+        | Operator::Source { .. }
+        | Operator::Union { .. }
+        | Operator::Unnest { .. } => return None,
     };
     let input = node.operator.inputs()[0];
     let rows = RecordBatch::new_empty(Arc::clone(&pipeline.nodes[input].schema));
@@ -191,7 +201,9 @@ pub fn check_world(pipeline: &Pipeline, base: &Path) -> Vec<Problem> {
             | Operator::Unnest { .. }
             | Operator::Window { .. }
             | Operator::Aggregate { .. }
-            | Operator::Latest { .. } => continue,
+            | Operator::Latest { .. }
+            | Operator::Join { .. }
+            | Operator::Over { .. } => continue,
         };
         let table = &pipeline.tables[table];
         let intake = Intake::new(table, &columns);

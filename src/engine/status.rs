@@ -4,13 +4,14 @@
 //! Every process of a pipeline knows how far all sources are, because every worker hears every
 //! report; what is held and committed is said by the process that does it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::waits::{Sight, Stage, Where, waits_for};
 use crate::dataflow::board::{DestinationFacts, Facts, SourceFacts};
+use crate::dataflow::changing::wanted;
 use crate::dataflow::outcome::Shared;
 use crate::dataflow::state::OpenWindows;
 use crate::dataflow::zones::{Zone, ancestry, zones};
@@ -312,26 +313,37 @@ fn held(facts: &Facts) -> BTreeMap<String, (usize, usize, Option<OpenWindows>)> 
     all
 }
 
-/// How the metrics and `explain` call a node that holds state.
-fn name_of(id: NodeId, operator: &Operator) -> Option<String> {
+/// How the metrics and snapshots call what a node holds.
+fn names_of(pipeline: &Pipeline, id: NodeId) -> Vec<String> {
+    let operator = &pipeline.nodes[id].operator;
     match operator {
-        Operator::Aggregate { .. } => Some(format!("aggregate {id}")),
-        Operator::Latest { .. } => Some(format!("latest {id}")),
+        Operator::Aggregate { .. } => vec![format!("aggregate {id}")],
+        Operator::Latest { .. } => vec![format!("latest {id}")],
+        Operator::Join { .. } | Operator::Over { .. } => {
+            let wanted = wanted(operator).into_iter();
+            wanted.map(|wanted| wanted.name(pipeline)).collect()
+        }
         Operator::Source { .. }
         | Operator::Filter { .. }
         | Operator::Project { .. }
         | Operator::Union { .. }
         | Operator::Unnest { .. }
         | Operator::Lookup { .. }
-        | Operator::Window { .. } => None,
+        | Operator::Window { .. } => Vec::new(),
     }
 }
 
 fn operators(pipeline: &Pipeline, facts: &Facts) -> Vec<OperatorStatus> {
     let held = held(facts);
+    let mut seen = BTreeSet::new();
     let nodes = pipeline.nodes.iter().enumerate();
-    let status = |(id, node): (NodeId, &crate::plan::Node)| {
-        let name = name_of(id, &node.operator)?;
+    let named = nodes.flat_map(|(id, node)| {
+        let names = names_of(pipeline, id).into_iter();
+        names.map(move |name| (id, node, name))
+    });
+    // Several operators may share what they hold.
+    let named = named.filter(|(_, _, name)| seen.insert(name.clone()));
+    let status = |(id, node, name): (NodeId, &crate::plan::Node, String)| {
         let &(rows, bytes, windows) = held.get(&name)?;
         let inserts = pipeline.inserts.iter();
         let reads = inserts.filter(|insert| ancestry(pipeline, insert.input).contains(&id));
@@ -353,7 +365,7 @@ fn operators(pipeline: &Pipeline, facts: &Facts) -> Vec<OperatorStatus> {
             next_end: windows.map(|windows| Watermark::behind(windows.next_end, 0).to_string()),
         })
     };
-    nodes.filter_map(status).collect()
+    named.filter_map(status).collect()
 }
 
 fn sinks(pipeline: &Pipeline, facts: &Facts, stage: &Stage, now: Duration) -> Vec<SinkStatus> {
@@ -454,6 +466,8 @@ fn comes_on_close(pipeline: &Pipeline, insert: &Insert) -> bool {
             | Operator::Unnest { .. }
             | Operator::Lookup { .. }
             | Operator::Window { .. }
+            | Operator::Join { .. }
+            | Operator::Over { .. }
             | Operator::Latest { .. } => false,
         })
 }
@@ -465,7 +479,7 @@ fn open_windows(
     held: &BTreeMap<String, (usize, usize, Option<OpenWindows>)>,
 ) -> (usize, Option<OpenWindows>) {
     let nodes = ancestry(pipeline, insert.input).into_iter();
-    let names = nodes.filter_map(|id| name_of(id, &pipeline.nodes[id].operator));
+    let names = nodes.flat_map(|id| names_of(pipeline, id));
     let mut found = (0, None);
     for &(rows, _, windows) in names.filter_map(|name| held.get(&name)) {
         if let Some(open) = windows {

@@ -311,6 +311,8 @@ pub fn lower(
         window: false,
         time: false,
         session: false,
+        windows_close: false,
+        first: None,
     };
     let rows = lowering.rows(&prepared.plan, ask)?;
     let key_text = lowering.graph.facts(rows.node).key_text.clone();

@@ -41,7 +41,7 @@ mod tables;
 
 pub use aggregates::Aggregates;
 pub use error::AggregateError;
-pub use keys::without_signs;
+pub use keys::{hashes, route, without_signs};
 pub use partials::Partials;
 pub use plan::Aggregation;
 pub use sessions::{SessionPartials, Sessions};

@@ -23,8 +23,9 @@ use crate::sql::window::WINDOW_COLUMNS;
 
 use super::expression::{Positional, identity};
 use super::panes::assign;
-use super::session::Session;
+use super::session::{Session, partition_first};
 use super::text::{text, texts};
+use super::windowed::lagging;
 use super::{Ask, Finality, Lowering, Result, Rows, WindowColumns, name_of, position};
 
 impl Lowering<'_> {
@@ -40,6 +41,8 @@ impl Lowering<'_> {
             window: true,
             time: aggregate.aggr_expr.iter().any(needs_order),
             session: true,
+            windows_close: true,
+            first: None,
         };
         let rows = self.rows(&aggregate.input, below)?;
         let over = self.positional(&rows)?;
@@ -167,7 +170,10 @@ impl Lowering<'_> {
     /// final rows can go.
     fn emit(&self, window: Option<WindowColumns>, ask: Ask) -> Result<Emit> {
         let Some(finality) = ask.finality else {
-            return Ok(Emit::Changes);
+            return Ok(match window.is_some() && ask.windows_close {
+                true => Emit::OnClose,
+                false => Emit::Changes,
+            });
         };
         if window.is_some() {
             return Ok(Emit::OnClose);
@@ -487,19 +493,6 @@ fn group_keys(keys: usize, window: Option<WindowColumns>, start: usize) -> Vec<K
     }
 }
 
-/// How far behind the watermark windows come when they close. How long a session is, nobody knows.
-fn lagging(window: WindowColumns, start: usize) -> BTreeMap<usize, i64> {
-    let length = match window.kind {
-        WindowKind::Tumble { size_us }
-        | WindowKind::Hop { size_us, .. }
-        | WindowKind::Cumulate { size_us, .. } => Some(size_us),
-        WindowKind::Session { .. } => None,
-    };
-    let of_start = length.map(|length| (start, window.open_us.saturating_add(length)));
-    let lags = of_start.into_iter().chain([(start + 1, window.open_us)]);
-    lags.collect()
-}
-
 /// How the key of an aggregate's rows reads.
 fn key_text(keys: &[FieldRef], window: Option<WindowColumns>) -> String {
     let window = window.map(|window| match window.kind {
@@ -513,26 +506,7 @@ fn key_text(keys: &[FieldRef], window: Option<WindowColumns>) -> String {
     names.join(", ")
 }
 
-/// The places of a group's keys, those that sessions are partitioned by first and in their order.
-fn partition_first(group: &[Expr], session: Option<&Session>) -> Vec<usize> {
-    let mut places: Vec<usize> = (0..group.len()).collect();
-    if let Some(session) = session {
-        // Of a key that is there twice, the first is the partition's.
-        let mut seen = std::collections::BTreeSet::new();
-        let ranks: Vec<usize> = group
-            .iter()
-            .map(|expr| {
-                let part = session.partition.iter();
-                let rank = part.clone().position(|at| at_position(expr) == Some(*at));
-                rank.filter(|rank| seen.insert(*rank)).unwrap_or(part.len())
-            })
-            .collect();
-        places.sort_by_key(|at| ranks[*at]);
-    }
-    places
-}
-
-fn at_position(expr: &Expr) -> Option<usize> {
+pub(super) fn at_position(expr: &Expr) -> Option<usize> {
     unaliased(expr)
         .try_as_col()
         .and_then(|column| position(&column.name))

@@ -5,6 +5,8 @@
 //! what the rows of a session share (its partition, `window_start`, `window_end`) is a condition
 //! on the session: it is held back and applied above the aggregate.
 
+use std::collections::BTreeSet;
+
 use datafusion_common::Column;
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_expr::Expr;
@@ -13,9 +15,10 @@ use datafusion_expr::utils::conjunction;
 use crate::plan::{Assign, Place, WindowKind};
 use crate::sql::problem::Problem;
 
+use super::aggregate::at_position;
 use super::expression::{conjuncts, plain_column};
 use super::text::text;
-use super::{Lowering, Result, Rows, WindowColumns, position};
+use super::{Ask, Lowering, Result, Rows, WindowColumns, position};
 use crate::sql::window::WindowAssign;
 
 /// What an aggregate must know to make sessions of rows.
@@ -41,10 +44,18 @@ impl Session {
         columns: &[usize],
         start: usize,
         open_us: i64,
+        ask: Ask,
     ) -> Option<Result<Self>> {
         let WindowKind::Session { gap_us, .. } = window.kind else {
             return None;
         };
+        if !ask.session {
+            let message = "rows of a SESSION are aggregated, and these are not";
+            return Some(Err(Problem::at(window.place, message).hint(
+                "write SELECT window_start, window_end, count(*) .. GROUP BY window_start, \
+                 window_end, and the columns of PARTITION BY",
+            )));
+        }
         let schema = window.input.schema();
         let mut session = Self {
             gap_us,
@@ -177,6 +188,25 @@ impl Session {
 
 fn session_column(number: usize) -> Expr {
     Expr::Column(Column::from_name(format!("session#{number}")))
+}
+
+/// The places of a group's keys, those that sessions are partitioned by first and in their order.
+pub fn partition_first(group: &[Expr], session: Option<&Session>) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..group.len()).collect();
+    if let Some(session) = session {
+        // Of a key that is there twice, the first is the partition's.
+        let mut seen = BTreeSet::new();
+        let ranks: Vec<usize> = group
+            .iter()
+            .map(|expr| {
+                let part = session.partition.iter();
+                let rank = part.clone().position(|at| at_position(expr) == Some(*at));
+                rank.filter(|rank| seen.insert(*rank)).unwrap_or(part.len())
+            })
+            .collect();
+        places.sort_by_key(|at| ranks[*at]);
+    }
+    places
 }
 
 impl Lowering<'_> {

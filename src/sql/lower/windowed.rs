@@ -1,5 +1,6 @@
 //! TUMBLE, HOP, CUMULATE and SESSION: the node that assigns windows, over a time that is event time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::Field;
@@ -21,26 +22,12 @@ impl Lowering<'_> {
             window: true,
             time: ask.time,
             session: false,
+            windows_close: true,
+            first: None,
         };
         let rows = self.rows(&window.input, below)?;
         let schema = window.input.schema();
-        let facts = self.graph.facts(rows.node);
-        let column = plain_column(&window.time, schema).map(|at| rows.columns[at]);
-        let lag = column.and_then(|at| facts.lag(at));
-        // Rows of the source may be late; those of closed windows come as late as they do.
-        let of_source = column.is_some_and(|at| facts.event_time[at]);
-        let open_us = match (lag, of_source) {
-            (Some(_), true) => self.lateness_us,
-            (Some(lag), false) => lag,
-            (None, _) => return Err(self.no_event_time(window, &rows)),
-        };
-        if rows.window.is_some() && of_source {
-            return Err(
-                Problem::at(window.place, "these rows are in windows already").hint(
-                    "aggregate by the window of the inner query only, or window the table itself",
-                ),
-            );
-        }
+        let open_us = self.open_us(window, &rows)?;
         let rows = self.narrow(Rows {
             window: None,
             ..rows
@@ -75,14 +62,7 @@ impl Lowering<'_> {
             kind: window.kind,
             assign,
         };
-        let session = Session::new(window, &rows.columns, start, open_us).transpose()?;
-        if session.is_some() && !ask.session {
-            let message = "rows of a SESSION are aggregated, and these are not";
-            return Err(Problem::at(window.place, message).hint(
-                "write SELECT window_start, window_end, count(*) .. GROUP BY window_start, \
-                 window_end, and the columns of PARTITION BY",
-            ));
-        }
+        let session = Session::new(window, &rows.columns, start, open_us, ask).transpose()?;
         let mut columns = rows.columns;
         columns.extend([start, start + 1]);
         let shown = ask.window && session.is_none();
@@ -101,6 +81,27 @@ impl Lowering<'_> {
             time: rows.time,
             session,
         })
+    }
+
+    /// How long after their end windows stay open: rows of the source may be late, those of closed
+    /// windows come as late as they do.
+    fn open_us(&self, window: &WindowAssign, rows: &Rows) -> Result<i64> {
+        let facts = self.graph.facts(rows.node);
+        let column = plain_column(&window.time, window.input.schema()).map(|at| rows.columns[at]);
+        let Some(lag) = column.and_then(|at| facts.lag(at)) else {
+            return Err(self.no_event_time(window, rows));
+        };
+        if !column.is_some_and(|at| facts.event_time[at]) {
+            return Ok(lag);
+        }
+        if rows.window.is_some() {
+            return Err(
+                Problem::at(window.place, "these rows are in windows already").hint(
+                    "aggregate by the window of the inner query only, or window the table itself",
+                ),
+            );
+        }
+        Ok(self.lateness_us)
     }
 
     fn no_event_time(&self, window: &WindowAssign, rows: &Rows) -> Problem {
@@ -129,4 +130,17 @@ impl Lowering<'_> {
         }
         Problem::at(window.place, message).hint(hint)
     }
+}
+
+/// How far behind the watermark windows come when they close. How long a session is, nobody knows.
+pub(super) fn lagging(window: WindowColumns, start: usize) -> BTreeMap<usize, i64> {
+    let length = match window.kind {
+        WindowKind::Tumble { size_us }
+        | WindowKind::Hop { size_us, .. }
+        | WindowKind::Cumulate { size_us, .. } => Some(size_us),
+        WindowKind::Session { .. } => None,
+    };
+    let of_start = length.map(|length| (start, window.open_us.saturating_add(length)));
+    let lags = of_start.into_iter().chain([(start + 1, window.open_us)]);
+    lags.collect()
 }

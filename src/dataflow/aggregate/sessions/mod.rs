@@ -78,6 +78,9 @@ pub struct Row {
     slot: u32,
 }
 
+/// Slots that become others.
+type Merges = Vec<(u32, u32)>;
+
 /// Rows, or states, that are to be put into sessions.
 struct Arriving<'a> {
     keys: &'a BinaryArray,
@@ -175,10 +178,7 @@ impl Sessions {
     }
 
     /// Puts rows into sessions: the slot of each, and which slots become one.
-    fn place(
-        &mut self,
-        arriving: &Arriving<'_>,
-    ) -> Result<(Vec<u32>, Vec<(u32, u32)>), AggregateError> {
+    fn place(&mut self, arriving: &Arriving<'_>) -> Result<(Vec<u32>, Merges), AggregateError> {
         let mut slots = Vec::with_capacity(arriving.starts.len());
         let (mut merges, mut found) = (Vec::new(), Vec::new());
         for row in 0..arriving.starts.len() {
@@ -223,7 +223,7 @@ impl Sessions {
     }
 
     /// Merges slots into others, which may go on into further ones.
-    fn merge_slots(&mut self, merges: Vec<(u32, u32)>) -> Result<(), AggregateError> {
+    fn merge_slots(&mut self, merges: Merges) -> Result<(), AggregateError> {
         if merges.is_empty() {
             return Ok(());
         }
@@ -331,7 +331,7 @@ impl Members {
     }
 
     /// Takes the groups of a session that has become this one.
-    fn join(&mut self, other: Self, merges: &mut Vec<(u32, u32)>) {
+    fn join(&mut self, other: Self, merges: &mut Merges) {
         match (self, other) {
             (Self::One(ours), Self::One(theirs)) => merges.push((theirs, *ours)),
             (Self::Many(ours), Self::Many(theirs)) => {
