@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
 
 mod architecture;
+mod changing;
 mod cluster;
 mod crash;
 mod databases;
@@ -13,6 +14,7 @@ mod docs;
 mod eyes;
 mod fuzz;
 mod launch;
+mod nexmark;
 mod oracle;
 mod pipelines;
 mod produce;

@@ -4,6 +4,7 @@
 //! 1 it failed while running, 2 the file or the command line is wrong, 75 one of several processes
 //! lost another, 101 a thread panicked.
 
+mod bench;
 mod check;
 mod cluster;
 mod demo;
@@ -60,6 +61,8 @@ enum Command {
     Infer(InferArgs),
     /// Send files, or rows that are made up, to a Kafka topic; goes on where it stopped
     Produce(ProduceArgs),
+    /// Measure how fast this machine runs pipelines
+    Bench(bench::BenchArgs),
 }
 
 /// A pipeline file and what it is read with.
@@ -266,6 +269,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Init(arguments) => init::init(&arguments),
         Command::Infer(arguments) => init::infer_table(&arguments),
         Command::Produce(arguments) => produce::produce(&arguments),
+        Command::Bench(arguments) => bench::bench(&arguments),
     };
     ExitCode::from(code)
 }

@@ -9,7 +9,7 @@ use arrow::datatypes::Field;
 use super::open::{OpenSink, OpenSource};
 use super::option::{Absent, ConnectorOption, Side, ValueKind, length, number};
 use super::refused::RefusedValues;
-use super::{discard, file, generator, kafka, sqlite, stdout};
+use super::{discard, file, generator, kafka, nexmark, sqlite, stdout};
 use crate::plan::Table;
 
 /// One connector and what it can be.
@@ -82,6 +82,7 @@ pub const CONNECTORS: &[Connector] = &[
     file::CONNECTOR,
     generator::CONNECTOR,
     kafka::CONNECTOR,
+    nexmark::CONNECTOR,
     super::postgres::CONNECTOR,
     sqlite::CONNECTOR,
     stdout::CONNECTOR,

@@ -9,6 +9,7 @@
 //! `CONNECTORS`, from which the option checks, `tidemark list` and the documentation follow.
 
 mod catalog;
+mod dealt;
 mod discard;
 mod file;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod generator;
 mod kafka;
 mod list;
 mod live;
+mod nexmark;
 mod open;
 mod option;
 mod postgres;

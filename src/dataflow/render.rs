@@ -16,7 +16,7 @@ use timely::dataflow::operators::core::Concatenate;
 use timely::dataflow::operators::probe::{Handle, Probe};
 use timely::scheduling::activate::SyncActivator;
 
-use super::aggregate::Aggregation;
+use super::aggregate::{AggregateError, Aggregation, Input};
 use super::arrival::Inbox;
 use super::chain::{Indexes, action};
 use super::changing::{self, Codec, Index, IndexParts, Join, JoinPlan, Over, Wanted, wanted};
@@ -29,10 +29,11 @@ use super::publish::Publish;
 use super::report::Positions;
 use super::shell::{self, Address, Edge, SourceShell};
 use super::source::SourceTask;
+use super::spread::{Hashes, Spread};
 use super::state::{State, StateError};
 use super::tide::Tide;
 use super::withheld::Withheld;
-use super::zones::Zone;
+use super::zones::{Zone, zones};
 use crate::plan::{Node, NodeId, Operator, Pipeline, TableId};
 
 /// How many groups a worker holds back before it sends them to their owners.
@@ -92,8 +93,12 @@ pub struct DestinationPart {
 /// order.
 #[must_use]
 pub fn positions_needed(pipeline: &Pipeline) -> BTreeSet<NodeId> {
+    let zones = zones(pipeline);
     let needs = |node: &Node| match &node.operator {
-        Operator::Aggregate { input, .. } => aggregation(node).positions_needed().then_some(*input),
+        Operator::Aggregate { input, .. } => aggregation(pipeline, &zones, node)
+            .expect(PLANNED)
+            .positions_needed()
+            .then_some(*input),
         Operator::Latest { input, .. } => Some(*input),
         Operator::Source { .. }
         | Operator::Filter { .. }
@@ -108,20 +113,26 @@ pub fn positions_needed(pipeline: &Pipeline) -> BTreeSet<NodeId> {
     pipeline.nodes.iter().filter_map(needs).collect()
 }
 
+const PLANNED: &str = "checked when the file was planned";
+
 /// How an `Operator::Aggregate` computes.
-fn aggregation(node: &Node) -> Aggregation {
+pub fn aggregation(
+    pipeline: &Pipeline,
+    zones: &[Zone],
+    node: &Node,
+) -> Result<Aggregation, AggregateError> {
     let Operator::Aggregate {
+        input,
         keys,
         aggregates,
         window,
         emit,
-        ..
     } = &node.operator
     else {
         panic!("only asked of aggregates")
     };
-    Aggregation::new(keys, aggregates, *window, *emit, Arc::clone(&node.schema))
-        .expect("checked when the file was planned")
+    let (input, output) = (Input::of(pipeline, zones, *input), Arc::clone(&node.schema));
+    Aggregation::new(input, keys, aggregates, *window, *emit, output)
 }
 
 /// Builds the dataflow; the probe's frontier says which epochs are committed everywhere. Each
@@ -232,14 +243,19 @@ impl<'scope> Built<'_, 'scope> {
         let inputs = node.operator.inputs().into_iter();
         match &node.operator {
             Operator::Join { .. } | Operator::Over { .. } => self.changing(id, node),
-            Operator::Aggregate { input, .. } => {
-                let input = self.rows_of(*input);
-                let plan = aggregation(node);
+            Operator::Aggregate { input: from, .. } => {
+                let input = self.rows_of(*from);
+                let plan = aggregation(self.pipeline, self.zones, node).expect(PLANNED);
                 let name = format!("aggregate {id}");
+                let aggregates = plan.aggregates();
+                if self.pipeline.nodes[*from].changing {
+                    let hashes: Hashes = Box::new(move |rows| Ok(plan.hashes(rows)?));
+                    return self.spread(id, &name, input, aggregates, hashes);
+                }
                 if let (Some(groups), Some(before)) = (plan.sessions(), plan.session_partials()) {
                     return self.grouped(id, &name, input, groups, || before);
                 }
-                self.grouped(id, &name, input, plan.aggregates(), || plan.partials())
+                self.grouped(id, &name, input, aggregates, || plan.partials())
             }
             Operator::Latest {
                 input: from,
@@ -248,10 +264,8 @@ impl<'scope> Built<'_, 'scope> {
             } => {
                 let input = self.rows_of(*from);
                 let schema = &self.pipeline.nodes[*from].schema;
-                let make = || {
-                    Latest::new(Arc::clone(schema), keys.clone(), by.clone())
-                        .expect("checked when the file was planned")
-                };
+                let make =
+                    || Latest::new(Arc::clone(schema), keys.clone(), by.clone()).expect(PLANNED);
                 self.grouped(id, &format!("latest {id}"), input, make(), make)
             }
             Operator::Source { .. } => panic!("a source is always at the source"),
@@ -361,6 +375,7 @@ impl<'scope> Built<'_, 'scope> {
         Positions::new(sources.map(|&table| (table, self.partitions[&table])))
     }
 
+    /// Groups of rows that are grouped where they were read before they are sent to their owner.
     fn grouped<G: Groups + 'static, P: PreGroups + 'static>(
         &self,
         id: NodeId,
@@ -369,25 +384,50 @@ impl<'scope> Built<'_, 'scope> {
         groups: G,
         before: impl FnOnce() -> P,
     ) -> Edge<'scope> {
+        let peers = input.scope().peers();
+        if peers == 1 {
+            return self.owned(id, name, (input, Incoming::Rows), groups);
+        }
+        let shared = Arc::clone(self.shared);
+        let core = Local::new(name.to_owned(), before(), LOCAL_GROUPS, peers, shared);
+        let rows = shell::local(input, &format!("{name}, before the exchange"), core);
+        self.owned(id, name, (rows, Incoming::Partials), groups)
+    }
+
+    /// Groups of rows that are sent to their owner as they are.
+    fn spread<G: Groups + 'static>(
+        &self,
+        id: NodeId,
+        name: &str,
+        input: Edge<'scope>,
+        groups: G,
+        hashes: Hashes,
+    ) -> Edge<'scope> {
+        let peers = input.scope().peers();
+        if peers == 1 {
+            return self.owned(id, name, (input, Incoming::Rows), groups);
+        }
+        let core = Spread::new(name.to_owned(), hashes, peers);
+        let rows = shell::spread(input, core, Arc::clone(self.shared));
+        self.owned(id, name, (rows, Incoming::Rows), groups)
+    }
+
+    /// The groups of this worker.
+    fn owned<G: Groups + 'static>(
+        &self,
+        id: NodeId,
+        name: &str,
+        (rows, incoming): (Edge<'scope>, Incoming),
+        groups: G,
+    ) -> Edge<'scope> {
         let groups = match self.state.hold(name, groups) {
             Ok(groups) => groups,
             Err(error) => {
                 let failure = Failure::new(format!("could not restore the state of {name}"));
                 self.shared.fail(failure.because(error));
                 // Whoever sees the failure takes this part of the dataflow down again.
-                return input;
+                return rows;
             }
-        };
-        let peers = input.scope().peers();
-        let (rows, incoming) = if peers == 1 {
-            (input, Incoming::Rows)
-        } else {
-            let shared = Arc::clone(self.shared);
-            let core = Local::new(name.to_owned(), before(), LOCAL_GROUPS, peers, shared);
-            (
-                shell::local(input, &format!("{name}, before the exchange"), core),
-                Incoming::Partials,
-            )
         };
         let positions = self.positions(id);
         let core = Grouped::new(

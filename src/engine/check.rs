@@ -11,9 +11,8 @@ use super::intake::Intake;
 use crate::connector::{
     ConnectorError, Guarantee, connector, inspect_source, open_destinations, validate,
 };
-use crate::dataflow::aggregate::Aggregation;
 use crate::dataflow::letters::LETTER_COLUMNS;
-use crate::dataflow::render::positions_needed;
+use crate::dataflow::render::{aggregation, positions_needed};
 use crate::dataflow::step::plain;
 use crate::dataflow::zones::zones;
 use crate::plan::{
@@ -29,7 +28,7 @@ pub fn check_options(pipeline: &Pipeline) -> Vec<Problem> {
     for table in &pipeline.tables {
         problems.extend(check_letters(pipeline, table));
     }
-    problems.extend(pipeline.nodes.iter().filter_map(check_aggregates));
+    problems.extend(check_aggregates(pipeline));
     problems.extend(
         pipeline
             .nodes
@@ -51,8 +50,8 @@ fn check_positions(pipeline: &Pipeline) -> Vec<Problem> {
         .filter(|&node| !zones[node].at_source);
     let problem = |node: NodeId| {
         let message = "rows of an aggregate have no place in the input to be put in order by";
-        let hint = "order the rows of a source: 'upsert.by', first_value, last_value, array_agg \
-                    and string_agg read a stream";
+        let hint = "'upsert.by' keeps rows of a source; GROUP BY the key and take last_value(.. \
+                    ORDER BY ..)";
         Problem::at(pipeline.nodes[node].place, message).hint(hint)
     };
     behind_state.map(problem).collect()
@@ -109,20 +108,15 @@ fn read_by(call: &AggregateCall) -> impl Iterator<Item = &Expression> {
 }
 
 /// Aggregates that the dataflow cannot compute.
-fn check_aggregates(node: &Node) -> Option<Problem> {
-    let Operator::Aggregate {
-        keys,
-        aggregates,
-        window,
-        emit,
-        ..
-    } = &node.operator
-    else {
-        return None;
-    };
-    let schema = Arc::clone(&node.schema);
-    let error = Aggregation::new(keys, aggregates, *window, *emit, schema).err()?;
-    Some(Problem::at(node.place, error.to_string()))
+fn check_aggregates(pipeline: &Pipeline) -> Vec<Problem> {
+    let zones = zones(pipeline);
+    let aggregates = pipeline.nodes.iter();
+    let aggregates = aggregates.filter(|node| matches!(node.operator, Operator::Aggregate { .. }));
+    let errors = aggregates.filter_map(|node| {
+        let error = aggregation(pipeline, &zones, node).err()?;
+        Some(Problem::at(node.place, error.to_string()))
+    });
+    errors.collect()
 }
 
 /// `'dead.letter'` names a table of the file whose columns a dead letter can fill.

@@ -212,7 +212,8 @@ pub fn announce(
             .as_ref()
             .and_then(|ends| ends.get(&opened.name));
         // A generator deals its row numbers out to its partitions.
-        let is_dealt = pipeline.tables[opened.table].connector == "generator";
+        let connector = pipeline.tables[opened.table].connector.as_str();
+        let is_dealt = ["generator", "nexmark"].contains(&connector);
         let facts = SourceFacts {
             stride: if is_dealt { names.len() as u64 } else { 1 },
             names: Arc::clone(names),

@@ -34,6 +34,7 @@ use super::start::{Decision, decide, open_snapshots};
 use super::threads::spawn_named;
 use super::worker::{WorkerPlan, work};
 use crate::dataflow::chain::Indexes;
+use crate::dataflow::named::held;
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::source::{AtEnd, Pace};
 use crate::dataflow::zones::zones;
@@ -391,7 +392,7 @@ impl Team {
         KeeperSpec {
             fingerprint: pipeline.fingerprint.clone(),
             life: decision.life,
-            parts: stateful(pipeline) * self.crew.workers(),
+            parts: held(pipeline).len() * self.crew.workers(),
             destinations: opened.sinks.len(),
             show: show_progress(&opened.sources),
             interval: pipeline.settings.snapshot_interval,
@@ -410,11 +411,21 @@ impl Team {
         let guards = match self.sockets.take() {
             Some(sockets) => {
                 let (builders, guard) = mesh::workers(sockets, self.crew.process, threads)?;
-                let config = timely::WorkerConfig::default();
-                timely::execute::execute_from(builders, guard, config, body)
+                timely::execute::execute_from(builders, guard, workers(), body)
             }
-            None if threads == 1 => timely::execute(timely::Config::thread(), body),
-            None => timely::execute(timely::Config::process(threads), body),
+            None => {
+                let config = match threads {
+                    1 => timely::Config::thread(),
+                    threads => timely::Config::process(threads),
+                };
+                timely::execute(
+                    timely::Config {
+                        worker: workers(),
+                        ..config
+                    },
+                    body,
+                )
+            }
         };
         for result in guards.map_err(unstarted)?.join() {
             result.map_err(|error| Failure::new("a worker panicked").because(error))?;
@@ -469,15 +480,6 @@ fn readers(feeds: &[Arc<dyn Reading>], threads: usize) -> Vec<JoinHandle<()>> {
     all.map(spawn).collect()
 }
 
-/// How many operators keep state.
-fn stateful(pipeline: &Pipeline) -> usize {
-    let zones = zones(pipeline);
-    let keeps = |(id, node): &(usize, &crate::plan::Node)| {
-        !zones[*id].at_source && node.operator.is_stateful()
-    };
-    pipeline.nodes.iter().enumerate().filter(keeps).count()
-}
-
 /// The fates that a snapshot knows, by the tables of this plan.
 fn known_fates(pipeline: &Pipeline, decision: &Decision) -> Vec<(usize, TableId, Fates)> {
     let fates = decision.begin.iter().flat_map(|begin| &begin.facts.fates);
@@ -486,4 +488,11 @@ fn known_fates(pipeline: &Pipeline, decision: &Decision) -> Vec<(usize, TableId,
         Some((*insert, table?, *fates))
     });
     known.collect()
+}
+
+/// How workers go about their work: arrangements are merged while there is nothing else to do.
+fn workers() -> timely::WorkerConfig {
+    let mut config = timely::WorkerConfig::default();
+    crate::dataflow::changing::merge_when_idle(&mut config);
+    config
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::waits::{Sight, Stage, Where, waits_for};
 use crate::dataflow::board::{DestinationFacts, Facts, SourceFacts};
-use crate::dataflow::changing::wanted;
+use crate::dataflow::named::held_by;
 use crate::dataflow::outcome::Shared;
 use crate::dataflow::state::OpenWindows;
 use crate::dataflow::zones::{Zone, ancestry, zones};
@@ -313,32 +313,12 @@ fn held(facts: &Facts) -> BTreeMap<String, (usize, usize, Option<OpenWindows>)> 
     all
 }
 
-/// How the metrics and snapshots call what a node holds.
-fn names_of(pipeline: &Pipeline, id: NodeId) -> Vec<String> {
-    let operator = &pipeline.nodes[id].operator;
-    match operator {
-        Operator::Aggregate { .. } => vec![format!("aggregate {id}")],
-        Operator::Latest { .. } => vec![format!("latest {id}")],
-        Operator::Join { .. } | Operator::Over { .. } => {
-            let wanted = wanted(operator).into_iter();
-            wanted.map(|wanted| wanted.name(pipeline)).collect()
-        }
-        Operator::Source { .. }
-        | Operator::Filter { .. }
-        | Operator::Project { .. }
-        | Operator::Union { .. }
-        | Operator::Unnest { .. }
-        | Operator::Lookup { .. }
-        | Operator::Window { .. } => Vec::new(),
-    }
-}
-
 fn operators(pipeline: &Pipeline, facts: &Facts) -> Vec<OperatorStatus> {
     let held = held(facts);
     let mut seen = BTreeSet::new();
     let nodes = pipeline.nodes.iter().enumerate();
     let named = nodes.flat_map(|(id, node)| {
-        let names = names_of(pipeline, id).into_iter();
+        let names = held_by(pipeline, id).into_iter();
         names.map(move |name| (id, node, name))
     });
     // Several operators may share what they hold.
@@ -479,7 +459,7 @@ fn open_windows(
     held: &BTreeMap<String, (usize, usize, Option<OpenWindows>)>,
 ) -> (usize, Option<OpenWindows>) {
     let nodes = ancestry(pipeline, insert.input).into_iter();
-    let names = nodes.flat_map(|id| names_of(pipeline, id));
+    let names = nodes.flat_map(|id| held_by(pipeline, id));
     let mut found = (0, None);
     for &(rows, _, windows) in names.filter_map(|name| held.get(&name)) {
         if let Some(open) = windows {

@@ -93,11 +93,12 @@ pub enum Operator {
     /// Groups and aggregates. Output: the key columns, then the aggregates, then, where `window`
     /// is given, `window_start` and `window_end`.
     Aggregate {
-        /// An append stream.
+        /// Any stream; with a window, an append stream.
         input: NodeId,
         /// The group key, without window columns. Empty groups everything of a window together.
         keys: Vec<Expression>,
-        /// What is computed per group; none is DISTINCT.
+        /// What is computed per group; over a changing stream, nothing that is an estimate of
+        /// how many values differ.
         aggregates: Vec<AggregateCall>,
         /// State by window, freed when the window closes; `None` keeps every group for ever.
         window: Option<AggregateWindow>,

@@ -307,11 +307,11 @@ pub fn lower(
     };
     let ask = Ask {
         finality,
+        windows_close: false,
         assign: Assign::Windows,
         window: false,
         time: false,
         session: false,
-        windows_close: false,
         first: None,
     };
     let rows = lowering.rows(&prepared.plan, ask)?;

@@ -21,12 +21,16 @@
 //!
 //! Sessions end where their rows say: they are held by key, not by bucket (see `sessions`).
 //!
+//! A changing input may take rows back. Sums and what is made of them subtract; everything else
+//! keeps its rows (see `replayed`). A group is there while it has rows.
+//!
 //! An aggregate without keys and without a window says nothing before its first row, where
 //! PostgreSQL would show one row over no input at all.
 
 mod accumulators;
 mod aggregates;
 mod buckets;
+mod changing;
 mod error;
 mod groups;
 mod keys;
@@ -43,7 +47,7 @@ pub use aggregates::Aggregates;
 pub use error::AggregateError;
 pub use keys::{hashes, route, without_signs};
 pub use partials::Partials;
-pub use plan::Aggregation;
+pub use plan::{Aggregation, Input};
 pub use sessions::{SessionPartials, Sessions};
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, new_null_array};
 use arrow::compute::concat;
 
 use super::accumulators::Accumulator;
+use super::changing::Step;
 use super::error::AggregateError;
-use super::plan::Plan;
+use super::plan::{Plan, Reading};
 
 /// Accumulators that have the same slots.
 pub(super) struct Slots(Vec<Box<dyn Accumulator>>);
@@ -33,10 +34,12 @@ impl Slots {
         }
     }
 
-    /// Takes one row per element of `slots`; `columns` are those that `Plan::aggregated` gave.
+    /// Takes one row per element of `slots`, or takes it back; `columns` are those that
+    /// `Plan::aggregated` gave.
     pub fn update(
         &mut self,
         plan: &Plan,
+        step: Step,
         columns: &[Option<ArrayRef>],
         slots: &[u32],
     ) -> Result<(), AggregateError> {
@@ -51,9 +54,11 @@ impl Slots {
             let arguments: Vec<ArrayRef> = recipe.arguments.iter().map(column).collect();
             let filter = recipe.filter.as_ref().map(column);
             let filter: Option<&BooleanArray> = filter.as_ref().map(|filter| filter.as_boolean());
-            accumulator
-                .update(&arguments, slots, filter)
-                .map_err(|cause| recipe.failed(cause))?;
+            let done = match step {
+                Step::Give => accumulator.update(&arguments, slots, filter),
+                Step::TakeBack => accumulator.retract(&arguments, slots, filter),
+            };
+            done.map_err(|cause| recipe.failed(cause))?;
         }
         Ok(())
     }
@@ -90,17 +95,19 @@ impl Slots {
         Ok(states)
     }
 
+    /// One reading of some slots.
+    pub fn read(&self, reading: &Reading, slots: &[u32]) -> Result<ArrayRef, AggregateError> {
+        let result = self.0[reading.accumulator].peek(&reading.output, slots);
+        result.map_err(|cause| AggregateError::Compute {
+            text: reading.text.clone(),
+            cause,
+        })
+    }
+
     /// The results of some slots.
     pub fn peek(&self, plan: &Plan, slots: &[u32]) -> Result<Vec<ArrayRef>, AggregateError> {
-        let results = plan.readings.iter().map(|reading| {
-            let accumulator = &self.0[reading.accumulator];
-            let result = accumulator.peek(&reading.output, slots);
-            result.map_err(|cause| AggregateError::Compute {
-                text: reading.text.clone(),
-                cause,
-            })
-        });
-        results.collect()
+        let readings = plan.readings.iter();
+        readings.map(|reading| self.read(reading, slots)).collect()
     }
 
     /// The same, where a slot that has a result beyond its type stands alone.

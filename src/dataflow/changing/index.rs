@@ -11,17 +11,20 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array, UInt64Array};
-use arrow::array::{BinaryArray, BinaryBuilder};
-use arrow::compute::take_record_batch;
+use arrow::array::{
+    ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Int64Array, RecordBatch,
+    UInt64Array,
+};
+use arrow::compute::{filter, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use differential_dataflow::trace::{BatchReader, Cursor as _, TraceReader};
 use timely::progress::Antichain;
 
-use super::codec::{Codec, CodecError};
+use super::codec::{Codec, CodecError, has_null};
 use super::rows::{Bytes, Trace, Update};
 use crate::dataflow::aggregate::{hashes, route};
-use crate::dataflow::state::{StateError, Stateful, owner};
+use crate::dataflow::spread::by_target;
+use crate::dataflow::state::{StateError, Stateful};
 use crate::types::Epoch;
 
 /// The epoch of restored rows.
@@ -56,26 +59,17 @@ impl Spread {
     /// The rows of a batch as bytes, by the worker they go to.
     pub fn run(&self, batch: &RecordBatch) -> Result<Vec<(usize, RecordBatch)>, CodecError> {
         let encoded = self.codec.encode(batch)?;
-        let mut parts: Vec<Vec<u32>> = vec![Vec::new(); self.peers];
-        let hashes = hashes(&encoded.keys);
-        for (row, hash) in (0u32..).zip(hashes) {
-            let key = encoded.keys.value(row as usize);
-            if self.nulls == NullKeys::Dropped && super::codec::has_null(key) {
-                continue;
+        let hashes = hashes(&encoded.keys).into_iter().map(route).collect();
+        match self.nulls {
+            NullKeys::Kept => by_target(&hashes, &encoded.into_batch(), self.peers),
+            NullKeys::Dropped => {
+                let keys = encoded.keys.iter().flatten();
+                let whole: BooleanArray = keys.map(|key| Some(!has_null(key))).collect();
+                let hashes = filter(&hashes, &whole)?;
+                let rows = filter_record_batch(&encoded.into_batch(), &whole)?;
+                by_target(hashes.as_primitive(), &rows, self.peers)
             }
-            parts[owner(route(hash), self.peers)].push(row);
         }
-        let all = encoded.into_batch();
-        let parts = parts.into_iter().enumerate();
-        let parts = parts.filter(|(_, rows)| !rows.is_empty());
-        let parts = parts.map(|(target, rows)| {
-            if rows.len() == all.num_rows() {
-                return Ok((target, all.clone()));
-            }
-            let rows = take_record_batch(&all, &UInt32Array::from(rows))?;
-            Ok((target, rows))
-        });
-        parts.collect()
     }
 }
 

@@ -26,3 +26,15 @@ pub use join::{Join, JoinPlan};
 pub use operators::{Index, IndexParts, index, join, over};
 pub use over::Over;
 pub use wanted::{Wanted, wanted};
+
+#[cfg(test)]
+mod tests;
+
+/// How many updates an idle worker merges at a time.
+const IDLE_EFFORT: isize = 10_000;
+
+/// Has workers merge what arrangements hold while there is nothing else to do.
+pub fn merge_when_idle(config: &mut timely::WorkerConfig) {
+    let effort = differential_dataflow::Config::default().idle_merge_effort(Some(IDLE_EFFORT));
+    differential_dataflow::configure(config, &effort);
+}

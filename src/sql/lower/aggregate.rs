@@ -17,7 +17,7 @@ use crate::plan::{
 };
 use crate::sql::functions::casts::guarded_by;
 use crate::sql::functions::{ORDER_DEPENDENT, function_of};
-use crate::sql::graph::{Facts, Key, Sign};
+use crate::sql::graph::{Facts, Sign};
 use crate::sql::problem::Problem;
 use crate::sql::window::WINDOW_COLUMNS;
 
@@ -25,7 +25,7 @@ use super::expression::{Positional, identity};
 use super::panes::assign;
 use super::session::{Session, partition_first};
 use super::text::{text, texts};
-use super::windowed::lagging;
+use super::windowed::{group_keys, key_text, lagging};
 use super::{Ask, Finality, Lowering, Result, Rows, WindowColumns, name_of, position};
 
 impl Lowering<'_> {
@@ -36,15 +36,20 @@ impl Lowering<'_> {
                 .hint("write one INSERT per set of columns"));
         }
         let below = Ask {
-            finality: Some(Finality::Above("an aggregate")),
+            finality: ask.finality,
+            windows_close: true,
             assign: assign(aggregate),
             window: true,
             time: aggregate.aggr_expr.iter().any(needs_order),
             session: true,
-            windows_close: true,
             first: None,
         };
         let rows = self.rows(&aggregate.input, below)?;
+        let rows = Rows {
+            // Windows of what keeps changing never close: their columns are keys like others.
+            window: rows.window.filter(|_| !self.is_changing(&rows)),
+            ..rows
+        };
         let over = self.positional(&rows)?;
         let schema = aggregate.input.schema();
         let group: Vec<Expr> = aggregate
@@ -156,6 +161,11 @@ impl Lowering<'_> {
         if enough {
             return Ok(Some(window));
         }
+        // A record may be in several windows, so to count it in all of them together would be a
+        // mistake; what a window came to is there once.
+        if window.of_groups {
+            return Ok(None);
+        }
         let message = match window.kind {
             WindowKind::Cumulate { .. } => "rows in windows are grouped without window_end",
             WindowKind::Tumble { .. } | WindowKind::Hop { .. } | WindowKind::Session { .. } => {
@@ -169,15 +179,13 @@ impl Lowering<'_> {
     /// When the aggregate says something; a group that is never final is refused where only
     /// final rows can go.
     fn emit(&self, window: Option<WindowColumns>, ask: Ask) -> Result<Emit> {
-        let Some(finality) = ask.finality else {
-            return Ok(match window.is_some() && ask.windows_close {
-                true => Emit::OnClose,
-                false => Emit::Changes,
-            });
-        };
-        if window.is_some() {
+        let final_rows = ask.windows_close || ask.finality.is_some();
+        if window.is_some() && final_rows {
             return Ok(Emit::OnClose);
         }
+        let Some(finality) = ask.finality else {
+            return Ok(Emit::Changes);
+        };
         let sink = self.sink;
         Err(match finality {
             Finality::AppendOnly => Problem::at(
@@ -198,11 +206,7 @@ impl Lowering<'_> {
                 "'upsert.by' is for rows of a stream; these are groups that keep changing",
             )
             .hint("leave 'upsert.by' out: a group replaces its row by itself"),
-            Finality::Above(what) => Problem::at(
-                self.place,
-                format!("a pipeline cannot compute {what} over groups that keep changing yet"),
-            )
-            .hint("GROUP BY the window_start of a TUMBLE(..) in the inner query"),
+            Finality::Above(what) => self.too_changing(what),
         })
     }
 
@@ -216,6 +220,17 @@ impl Lowering<'_> {
         Ok(())
     }
 
+    /// What only takes rows that stay is over rows that may not.
+    pub(super) fn too_changing(&self, what: &str) -> Problem {
+        let message = format!("a pipeline cannot compute {what} over rows that keep changing");
+        Problem::at(self.place, message)
+            .hint("read FROM TUMBLE(..) of the table itself, and aggregate by its window")
+    }
+
+    pub(super) fn is_changing(&self, rows: &Rows) -> bool {
+        self.graph.nodes[rows.node].changing
+    }
+
     /// One aggregate call. `expr` is over the columns of the input node.
     fn call(&self, expr: &Expr, over: &Positional, rows: &Rows) -> Result<AggregateCall> {
         let Expr::AggregateFunction(call) = unaliased(expr) else {
@@ -224,6 +239,11 @@ impl Lowering<'_> {
         let Some(function) = function_of(call.func.name()) else {
             return Err(self.cannot(&format!("compute {}", call.func.name())));
         };
+        let is_estimate = matches!(function, AggregateFunction::ApproxDistinct);
+        if is_estimate && self.is_changing(rows) {
+            let message = "approx_distinct cannot take rows back, and these keep changing";
+            return Err(Problem::at(self.place, message).hint("write count(DISTINCT ..) instead"));
+        }
         let params = &call.params;
         let mut arguments = Vec::new();
         // count(*) arrives as count(1).
@@ -380,6 +400,7 @@ impl Lowering<'_> {
                 assign: Assign::Windows,
                 start,
                 end: start + 1,
+                of_groups: true,
                 ..window
             }),
             time: None,
@@ -474,36 +495,6 @@ fn has_value(function: &AggregateFunction) -> bool {
         | AggregateFunction::Correlation
         | AggregateFunction::Library(_) => false,
     }
-}
-
-/// The keys of an aggregate's rows: its group key with what names the window.
-fn group_keys(keys: usize, window: Option<WindowColumns>, start: usize) -> Vec<Key> {
-    let group: Key = (0..keys).map(|at| vec![at]).collect();
-    let with = |at: usize| {
-        let mut key = group.clone();
-        key.push(vec![at]);
-        key
-    };
-    match window.map(|window| window.kind) {
-        None => vec![group],
-        Some(WindowKind::Cumulate { .. }) => vec![with(start + 1)],
-        Some(WindowKind::Tumble { .. } | WindowKind::Hop { .. } | WindowKind::Session { .. }) => {
-            vec![with(start), with(start + 1)]
-        }
-    }
-}
-
-/// How the key of an aggregate's rows reads.
-fn key_text(keys: &[FieldRef], window: Option<WindowColumns>) -> String {
-    let window = window.map(|window| match window.kind {
-        WindowKind::Tumble { .. } | WindowKind::Hop { .. } | WindowKind::Session { .. } => {
-            "window_start"
-        }
-        WindowKind::Cumulate { .. } => "window_end",
-    });
-    let names = keys.iter().map(|field| field.name().as_str());
-    let names: Vec<&str> = window.into_iter().chain(names).collect();
-    names.join(", ")
 }
 
 pub(super) fn at_position(expr: &Expr) -> Option<usize> {

@@ -107,9 +107,9 @@ impl Lowering<'_> {
         }
         let named = match kind {
             JoinType::Inner | JoinType::Semi => return Ok(()),
-            JoinType::Left => "LEFT JOIN",
-            JoinType::Right => "RIGHT JOIN",
-            JoinType::Full => "FULL JOIN",
+            JoinType::Left => "a LEFT JOIN",
+            JoinType::Right => "a RIGHT JOIN",
+            JoinType::Full => "a FULL JOIN",
             JoinType::Anti => "NOT EXISTS, NOT IN or EXCEPT",
         };
         let place = self.place_in(&join.right);

@@ -74,6 +74,8 @@ struct WindowColumns {
     end: usize,
     /// How long after its end a window stays open, in microseconds.
     open_us: i64,
+    /// Whether the rows are groups of the windows: each is one row, whatever reads it.
+    of_groups: bool,
 }
 
 /// What the plan above wants of the rows.
@@ -81,8 +83,8 @@ struct WindowColumns {
 pub struct Ask {
     /// Why every row must be final, if it must; else groups may come out whenever they change.
     pub finality: Option<Finality>,
-    /// Whether windows give their rows when they close, though others may change: a stateful
-    /// operator is above.
+    /// Whether groups of a window come once, when it closes, though groups may come whenever they
+    /// change: what is above keeps state, and has less of it then.
     pub windows_close: bool,
     /// A column of the logical plan of which no number above this is wanted.
     pub first: Option<(usize, u64)>,

@@ -93,6 +93,7 @@ impl Session {
             start: self.start,
             end: self.end,
             open_us: self.open_us,
+            of_groups: false,
         }
     }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::Field;
+use arrow::datatypes::{Field, FieldRef};
 
 use crate::plan::{Assign, Operator, WindowKind};
+use crate::sql::graph::Key;
 use crate::sql::problem::Problem;
 use crate::sql::window::{WINDOW_COLUMNS, WindowAssign};
 
@@ -18,14 +19,17 @@ impl Lowering<'_> {
     pub(super) fn window(&mut self, window: &WindowAssign, ask: Ask) -> Result<Rows> {
         let below = Ask {
             finality: Some(Finality::Above("windows")),
+            windows_close: true,
             assign: Assign::Windows,
             window: true,
             time: ask.time,
             session: false,
-            windows_close: true,
             first: None,
         };
         let rows = self.rows(&window.input, below)?;
+        if self.is_changing(&rows) {
+            return Err(self.too_changing("windows"));
+        }
         let schema = window.input.schema();
         let open_us = self.open_us(window, &rows)?;
         let rows = self.narrow(Rows {
@@ -77,6 +81,7 @@ impl Lowering<'_> {
                 start,
                 end: start + 1,
                 open_us,
+                of_groups: false,
             }),
             time: rows.time,
             session,
@@ -143,4 +148,34 @@ pub(super) fn lagging(window: WindowColumns, start: usize) -> BTreeMap<usize, i6
     let of_start = length.map(|length| (start, window.open_us.saturating_add(length)));
     let lags = of_start.into_iter().chain([(start + 1, window.open_us)]);
     lags.collect()
+}
+
+/// The keys of an aggregate's rows: its group key with what names the window.
+pub(super) fn group_keys(keys: usize, window: Option<WindowColumns>, start: usize) -> Vec<Key> {
+    let group: Key = (0..keys).map(|at| vec![at]).collect();
+    let with = |at: usize| {
+        let mut key = group.clone();
+        key.push(vec![at]);
+        key
+    };
+    match window.map(|window| window.kind) {
+        None => vec![group],
+        Some(WindowKind::Cumulate { .. }) => vec![with(start + 1)],
+        Some(WindowKind::Tumble { .. } | WindowKind::Hop { .. } | WindowKind::Session { .. }) => {
+            vec![with(start), with(start + 1)]
+        }
+    }
+}
+
+/// How the key of an aggregate's rows reads.
+pub(super) fn key_text(keys: &[FieldRef], window: Option<WindowColumns>) -> String {
+    let window = window.map(|window| match window.kind {
+        WindowKind::Tumble { .. } | WindowKind::Hop { .. } | WindowKind::Session { .. } => {
+            "window_start"
+        }
+        WindowKind::Cumulate { .. } => "window_end",
+    });
+    let names = keys.iter().map(|field| field.name().as_str());
+    let names: Vec<&str> = window.into_iter().chain(names).collect();
+    names.join(", ")
 }

@@ -35,6 +35,7 @@ use arrow::array::{Array, ArrayRef, BinaryArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat, take};
 
 use super::buckets::{is_closed, micros};
+use super::changing::Step;
 use super::error::AggregateError;
 use super::plan::Plan;
 use super::slots::Slots;
@@ -122,7 +123,8 @@ impl Sessions {
         };
         let (slots, merges) = self.place(&arriving)?;
         let columns = plan.aggregate.aggregated(&columns, None)?;
-        self.slots.update(&plan.aggregate, &columns, &slots)?;
+        self.slots
+            .update(&plan.aggregate, Step::Give, &columns, &slots)?;
         self.merge_slots(merges)
     }
 
