@@ -4,7 +4,6 @@
     reason = "of DataFusion's expressions, those of interest are named"
 )]
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, FieldRef};
@@ -371,10 +370,7 @@ impl Lowering<'_> {
         let facts = Facts {
             signs: signs.collect(),
             event_time: vec![false; fields.len()],
-            lagging: match (window, emit) {
-                (Some(window), Emit::OnClose) => lagging(window, start),
-                (None, _) | (_, Emit::Changes) => BTreeMap::new(),
-            },
+            lagging: lagging(window, emit, start),
             not_null,
             key_text: Some(key_text(&fields[..keys.len()], window)),
             keys: group_keys(keys.len(), window, start),

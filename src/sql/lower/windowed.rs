@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, FieldRef};
 
-use crate::plan::{Assign, Operator, WindowKind};
+use crate::plan::{Assign, Emit, Operator, WindowKind};
 use crate::sql::graph::Key;
 use crate::sql::problem::Problem;
 use crate::sql::window::{WINDOW_COLUMNS, WindowAssign};
@@ -138,7 +138,14 @@ impl Lowering<'_> {
 }
 
 /// How far behind the watermark windows come when they close. How long a session is, nobody knows.
-pub(super) fn lagging(window: WindowColumns, start: usize) -> BTreeMap<usize, i64> {
+pub(super) fn lagging(
+    window: Option<WindowColumns>,
+    emit: Emit,
+    start: usize,
+) -> BTreeMap<usize, i64> {
+    let Some(window) = window.filter(|_| emit == Emit::OnClose) else {
+        return BTreeMap::new();
+    };
     let length = match window.kind {
         WindowKind::Tumble { size_us }
         | WindowKind::Hop { size_us, .. }
