@@ -14,6 +14,7 @@ mod docs;
 mod eyes;
 mod fuzz;
 mod launch;
+mod letters;
 mod nexmark;
 mod oracle;
 mod pipelines;

@@ -16,6 +16,7 @@ mod file;
 mod fixtures;
 mod generator;
 mod kafka;
+mod letters;
 mod list;
 mod live;
 mod nexmark;
@@ -36,7 +37,10 @@ pub use catalog::{
 pub use discard::Discard;
 pub use file::{FileSink, FileSource};
 pub use generator::Generator;
-pub use kafka::{ProduceInput, ProduceJob, ProduceProgress, produce};
+pub use kafka::{
+    ProduceInput, ProduceJob, ProduceProgress, ResendJob, Resent, places_at, produce, resend,
+};
+pub use letters::{EachLetter, KeptLetter, LetterFilter, read_letters};
 pub use list::list;
 pub use live::{Consumer, Fetched, Live};
 pub use open::{OpenDestination, inspect_source, open_destinations, open_source};

@@ -15,7 +15,7 @@ use arrow::error::ArrowError;
 use super::changing::Step;
 use super::error::AggregateError;
 use super::groups::Groups;
-use super::keys::{hashes, route};
+use super::keys::{NO_KEY, hashes, route};
 use super::plan::Plan;
 use super::slots::Slots;
 
@@ -104,6 +104,12 @@ impl Table {
             tracked: (tracking == Tracking::On).then(Tracked::default),
             numbers: Vec::new(),
         }
+    }
+
+    /// The group without a key is there from the beginning, over no rows.
+    pub fn begin(&mut self, plan: &Plan) -> Result<(), AggregateError> {
+        let keys = BinaryArray::from_iter_values([NO_KEY]);
+        self.number(plan, &keys, &hashes(&keys), None)
     }
 
     pub fn len(&self) -> usize {
