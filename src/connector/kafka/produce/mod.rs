@@ -94,12 +94,21 @@ pub struct ProduceProgress {
     pub before: AtomicU64,
 }
 
+/// Makes the topic, if it is not there and the job says with how many partitions.
+pub fn make_topic_of(job: &ProduceJob) -> Result<(), ConnectorError> {
+    find_topic(job, &cluster_of(job))
+}
+
+fn cluster_of(job: &ProduceJob) -> Cluster {
+    let options = job.options.iter();
+    let options = options.map(|(name, value)| (name.as_str(), value.as_str()));
+    Cluster::new(&job.servers, options)
+}
+
 /// Sends everything that is not there yet.
 pub fn produce(job: &ProduceJob, progress: &ProduceProgress) -> Result<(), ConnectorError> {
     let opened = Opened::new(job, &PathBuf::new(), &Clock::machine())?;
-    let options = job.options.iter();
-    let options = options.map(|(name, value)| (name.as_str(), value.as_str()));
-    let cluster = Cluster::new(&job.servers, options);
+    let cluster = cluster_of(job);
     find_topic(job, &cluster)?;
     marks::make(&cluster)?;
     // Who was here before cannot commit any more; only then is what they committed all there is.
