@@ -33,16 +33,12 @@ pub fn read(url: &str, query: &str) -> Result<Answer, ConnectorError> {
         .map_err(|error| error::converted("read", &address, &error))?;
     let mut answer = Answer::default();
     for message in messages {
-        match message {
-            SimpleQueryMessage::RowDescription(columns) => {
-                answer.columns = columns.iter().map(|c| c.name().to_owned()).collect();
-            }
-            SimpleQueryMessage::Row(row) => {
-                let cells = (0..row.len()).map(|at| row.get(at).unwrap_or_default().to_owned());
-                answer.rows.push(cells.collect());
-            }
-            // How many rows there were; the type may come to have more.
-            _ => {}
+        if let SimpleQueryMessage::RowDescription(columns) = &message {
+            answer.columns = columns.iter().map(|c| c.name().to_owned()).collect();
+        }
+        if let SimpleQueryMessage::Row(row) = &message {
+            let cells = (0..row.len()).map(|at| row.get(at).unwrap_or_default().to_owned());
+            answer.rows.push(cells.collect());
         }
     }
     Ok(answer)
