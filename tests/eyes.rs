@@ -94,6 +94,7 @@ fn the_metrics_at_the_end_of_a_run_are_the_counts_of_its_summary() {
         state: None,
         several_machines: false,
         fresh: false,
+        replay: tidemark::engine::Replay::default(),
     };
 
     let summary = run(&pipeline, &options, &shared).unwrap();

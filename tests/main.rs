@@ -20,6 +20,7 @@ mod nexmark;
 mod oracle;
 mod pipelines;
 mod produce;
+mod replay;
 mod services;
 #[allow(dead_code, reason = "the stories use the rest")]
 mod support;

@@ -21,7 +21,7 @@ use crate::connector::{
 };
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::source::AtEnd;
-use crate::engine::{RunOptions, Summary, spawn_named};
+use crate::engine::{Replay, RunOptions, Summary, spawn_named};
 use crate::plan::{Pipeline, Role, Table};
 use crate::sql::{Given, SourceText};
 
@@ -187,6 +187,7 @@ impl Show {
             several_machines: false,
             // Every demo starts from nothing.
             fresh: true,
+            replay: Replay::default(),
         };
         let (pipeline, shared) = (Arc::clone(&self.pipeline), Arc::clone(shared));
         spawn_named("demo", move || {

@@ -15,6 +15,7 @@ mod file;
 #[cfg(test)]
 mod fixtures;
 mod generator;
+mod history;
 mod kafka;
 mod letters;
 mod list;
@@ -37,6 +38,7 @@ pub use catalog::{
 pub use discard::Discard;
 pub use file::{FileSink, FileSource};
 pub use generator::Generator;
+pub use history::{NoHistory, can_follow, history_table, moment};
 pub use kafka::{
     EmbeddedBroker, ProduceInput, ProduceJob, ProduceProgress, ResendJob, Resent, make_topic_of,
     places_at, produce, resend,

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::arrival::Arrival;
-use crate::types::{Epoch, Floor, Offset, PartitionMark, Watermark};
+use crate::types::{Epoch, Floor, Offset, PartitionMark, Side, Watermark};
 
 /// What is known of a partition.
 #[derive(Debug)]
@@ -51,19 +51,24 @@ impl PartitionState {
         }
     }
 
-    /// One that nobody knew of: it has yet to announce itself.
-    pub fn unknown(offset: Offset) -> Self {
+    /// One that nobody knew of: it has yet to announce itself. `side` says which rows the others
+    /// of its topic are read for.
+    pub fn unknown(offset: Offset, side: Option<Side>) -> Self {
+        let mark = PartitionMark {
+            side,
+            ..PartitionMark::beginning(offset)
+        };
         Self {
             moved: false,
             hidden: true,
-            ..Self::new(PartitionMark::beginning(offset))
+            ..Self::new(mark)
         }
     }
 
     /// A stretch of replay begins that ends at `stop`.
     pub fn begin_stretch(&mut self, stop: Option<&PartitionMark>) {
         let Some(stop) = stop else {
-            self.hidden = self.mark.watermark.is_start() && self.mark.offset == self.mark.first;
+            self.hidden = self.mark.floors.is_empty() && self.mark.offset == self.mark.first;
             self.moved &= !self.hidden;
             return;
         };

@@ -233,7 +233,7 @@ fn check_sinks(pipeline: &Pipeline, sinks: &[TableId], base: &Path) -> Vec<Probl
     problems
 }
 
-fn from_world(place: Place, error: ConnectorError) -> Problem {
+pub(super) fn from_world(place: Place, error: ConnectorError) -> Problem {
     match error {
         ConnectorError::Permanent { message, hint } => Problem::at(place, message).maybe_hint(hint),
         ConnectorError::Away { message, hint } => Problem::at(place, message).hint(hint),

@@ -126,6 +126,12 @@ impl Catalog {
         Arc::clone(&self.options)
     }
 
+    /// The function that numbers rows.
+    pub fn row_number(&self) -> Arc<WindowUDF> {
+        let known = self.functions.window.get("row_number");
+        Arc::clone(known.expect("it is among DataFusion's functions"))
+    }
+
     pub fn add_table(&mut self, id: TableId, table: &Table) {
         let event_time = table.watermark.as_ref().map(|watermark| watermark.column);
         let declared = Arc::new(Declared {

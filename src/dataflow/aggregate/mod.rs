@@ -22,8 +22,8 @@
 //! A changing input may take rows back. Sums and what is made of them subtract; everything else
 //! keeps its rows (see `replayed`). A group is there while it has rows.
 //!
-//! An aggregate without keys and without a window says nothing before its first row, where
-//! PostgreSQL would show one row over no input at all.
+//! An aggregate without keys and without a window shows one row from the first epoch on, over no
+//! input if there is none, as in PostgreSQL.
 
 mod accumulators;
 mod aggregates;

@@ -107,6 +107,8 @@ impl Aggregation {
         }
         share_counts(&mut recipes, &mut readings, &expressions);
         let living = rows.and_then(|_| readings.pop());
+        // Rows or none, there is a row over all of them.
+        let living = living.filter(|_| !keys.is_empty());
         let positions = recipes.iter().any(|recipe| recipe.positions);
         for recipe in recipes.iter_mut().filter(|recipe| recipe.positions) {
             // The value stays last: what comes before it is the order.
@@ -205,6 +207,11 @@ fn share_counts(recipes: &mut Vec<Recipe>, readings: &mut [Reading], expressions
 }
 
 impl Plan {
+    /// Whether one row is over all of the input: it is there before any of it.
+    pub(super) fn is_whole(&self) -> bool {
+        self.keys.is_empty() && self.window.is_none()
+    }
+
     pub(super) fn evaluate(&self, input: &RecordBatch) -> Result<Evaluated, AggregateError> {
         let columns = self
             .expressions

@@ -17,7 +17,7 @@ use super::accumulators::Accumulator;
 use super::changing::Step;
 use super::error::AggregateError;
 use super::groups::Groups;
-use super::keys::{hashes, route};
+use super::keys::{NO_KEY, hashes, route};
 use super::plan::Plan;
 
 /// Groups and their accumulators.
@@ -112,6 +112,12 @@ impl Table {
             tracked: (tracking == Tracking::On).then(Tracked::default),
             numbers: Vec::new(),
         }
+    }
+
+    /// The group without a key is there from the beginning, over no rows.
+    pub fn begin(&mut self, plan: &Plan) -> Result<(), AggregateError> {
+        let keys = BinaryArray::from_iter_values([NO_KEY]);
+        self.number(plan, &keys, &hashes(&keys), None)
     }
 
     pub fn len(&self) -> usize {

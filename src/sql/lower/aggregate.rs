@@ -78,7 +78,7 @@ impl Lowering<'_> {
             });
         }
         for (at, expr) in aggregates.iter().enumerate() {
-            let call = self.call(expr, &over, &rows)?;
+            let call = self.call(expr, &over, &rows, aggregate.group_expr.is_empty())?;
             parts.add_call(call, expr);
             columns.push(keys + at);
         }
@@ -216,7 +216,13 @@ impl Lowering<'_> {
     }
 
     /// One aggregate call. `expr` is over the columns of the input node.
-    fn call(&self, expr: &Expr, over: &Positional, rows: &Rows) -> Result<AggregateCall> {
+    fn call(
+        &self,
+        expr: &Expr,
+        over: &Positional,
+        rows: &Rows,
+        is_whole: bool,
+    ) -> Result<AggregateCall> {
         let Expr::AggregateFunction(call) = unaliased(expr) else {
             return Err(self.cannot(&format!("compute {}", text(expr))));
         };
@@ -254,7 +260,8 @@ impl Lowering<'_> {
         let types: Vec<_> = arguments.iter().map(|a| a.data_type.clone()).collect();
         let data_type = crate::plan::aggregate_types::result_type(&function, &types)
             .map_err(|message| Problem::at(self.place, message))?;
-        let never_null = filter.is_none() && arguments.iter().all(|a| !a.nullable);
+        // Over all rows, there may be none.
+        let never_null = !is_whole && filter.is_none() && arguments.iter().all(|a| !a.nullable);
         let nullable = !(counts(&function) || (never_null && has_value(&function)));
         let text = call_text(call, counts_rows);
         let name = match expr {
@@ -342,8 +349,10 @@ impl Lowering<'_> {
                 not_null.push(true);
             }
         }
+        let is_whole = keys.is_empty() && window.is_none();
         let signs = calls.iter().enumerate().filter_map(|(at, call)| {
-            let counts_every_row = matches!(call.function, AggregateFunction::Count)
+            let counts_every_row = !is_whole
+                && matches!(call.function, AggregateFunction::Count)
                 && call.filter.is_none()
                 && call.arguments.iter().all(|argument| !argument.nullable);
             match (counts(&call.function), counts_every_row) {
