@@ -273,6 +273,17 @@ struct ProduceArgs {
     /// Send everything again
     #[arg(long)]
     fresh_job: bool,
+    /// Serve /metrics and /healthz on this port; 0 picks a free one
+    #[arg(long, value_name = "PORT")]
+    metrics_port: Option<u16>,
+    /// The address to serve them on; nobody is asked for a password
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1",
+        requires = "metrics_port"
+    )]
+    metrics_bind: std::net::IpAddr,
     /// Say nothing but errors
     #[arg(long, short)]
     quiet: bool,
