@@ -6,6 +6,10 @@
 //!                                     not wait for it                            watermark is W(e-1)
 //! ```
 //!
+//! A run that goes live waits for everyone again: a partition that was idle when the last run ended
+//! may have records waiting, and how fast they are read must not decide whether they are late. Who is
+//! behind event time then returns like one that was idle.
+//!
 //! The watermark that a partition returns with is its floor. It is kept in the mark with the
 //! position from which it holds, because it does not follow from the records; a replay, in which
 //! nothing goes idle, applies it there.
@@ -109,6 +113,12 @@ impl PartitionState {
 
     fn raise(&mut self, floor: Floor) {
         self.mark.watermark = self.mark.watermark.max(floor.watermark);
+        // Runs that begin while it stays silent each raise it where it stands.
+        let stands =
+            |last: &Floor| last.offset == floor.offset && last.watermark <= floor.watermark;
+        if self.mark.floors.last().is_some_and(stands) {
+            self.mark.floors.pop();
+        }
         self.mark.floors.push(floor);
         self.moved = true;
     }
@@ -188,6 +198,15 @@ impl PartitionState {
             }
         }
         Some(arrival)
+    }
+
+    /// The run goes live in the epoch `open`, and event time has come to `reached`. A floor that
+    /// was announced and not yet given when the last run ended is given now.
+    pub fn go_live(&mut self, open: Epoch, reached: Watermark) {
+        let is_behind = self.mark.watermark < reached;
+        if !self.hidden && !self.mark.ended && (self.mark.idle || is_behind) {
+            self.announce(open);
+        }
     }
 
     fn announce(&mut self, open: Epoch) {

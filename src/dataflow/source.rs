@@ -288,6 +288,8 @@ impl<I: Inbox> SourceTask<I> {
             };
             let before = Epoch(announced.0.saturating_sub(1));
             if let Some(watermark) = self.tide.watermark(self.spec.table, before) {
+                // Where a run begins the tide has not heard yet how far event time had come.
+                let watermark = watermark.max(self.reached);
                 let partition = self.spec.partition(index);
                 let kept = self.shared.kept_from(&self.spec.name, &partition);
                 state.take_floor(watermark, kept);
@@ -364,11 +366,12 @@ impl<I: Inbox> SourceTask<I> {
     }
 
     fn begin_stretch(&mut self) {
-        let Some(stop) = self.schedule.stop() else {
-            return;
-        };
+        let open = self.schedule.open();
         for (&index, state) in &mut self.partitions {
-            state.begin_stretch(stop.of(index));
+            match self.schedule.stop() {
+                Some(stop) => state.begin_stretch(stop.of(index)),
+                None => state.go_live(open, self.reached),
+            }
         }
     }
 
