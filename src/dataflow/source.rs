@@ -213,6 +213,10 @@ impl<I: Inbox> SourceTask<I> {
         match self.admit(partition, arrival) {
             None | Some(Arrival::CaughtUp(_) | Arrival::Away | Arrival::Found(_)) => {}
             Some(Arrival::End) => self.end(partition),
+            Some(Arrival::Rows(_)) if self.has_ended(partition) => {
+                self.shared.fail(after_the_end(&self.spec.name));
+                return Progress::Finished;
+            }
             Some(Arrival::Rows(rows)) => {
                 self.spent = true;
                 if let Err(error) = self.stamp(partition, &rows, outlet) {
@@ -225,6 +229,12 @@ impl<I: Inbox> SourceTask<I> {
             }
         }
         Progress::Worked
+    }
+
+    /// Whether event time has ended for a partition: an earlier run ended it, for good.
+    fn has_ended(&self, partition: usize) -> bool {
+        let mark = &self.partitions[&partition].mark;
+        mark.watermark == Watermark::END
     }
 
     fn is_done(&self) -> bool {
@@ -504,6 +514,13 @@ impl<I: Inbox> SourceTask<I> {
         });
         rejected.chain(turned).collect()
     }
+}
+
+/// Every record would be late.
+fn after_the_end(source: &str) -> Failure {
+    Failure::new(format!("cannot read on in `{source}`"))
+        .because("its event time has ended, and more records have come")
+        .hint("an earlier run was told --close-windows, which is for good: start over with --fresh")
 }
 
 /// A number for a partition that is its own over all sources of a pipeline and over all runs.

@@ -624,6 +624,17 @@ fn a_partition_that_comes_back_first_thing_in_a_run_goes_on_where_event_time_was
 }
 
 #[test]
+fn records_that_come_after_event_time_was_ended_for_good_are_refused_and_not_late() {
+    let mut live = Live::from(vec![mark(5, true)], Watermark::END);
+
+    live.at(0, [(0, rows(5..9))]);
+
+    let failure = live.task.shared.failure().expect("it is refused");
+    assert!(failure.message.contains("cannot read on in `numbers`"));
+    assert!(live.log.lines.is_empty(), "{:?}", live.log.lines);
+}
+
+#[test]
 fn a_silent_partition_has_one_floor_however_many_runs_begin() {
     let mut marks = one_idle();
     for time in [49, 49, 60] {
