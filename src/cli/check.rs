@@ -1,7 +1,7 @@
 //! `check`, `explain` and `list`: everything that is said without running.
 
-use super::{FileArgs, file, say};
-use crate::engine::{check_world, guarantee};
+use super::{FileArgs, WRONG, file, say};
+use crate::engine::{check_world, foresee, guarantee};
 use crate::plan::{self, Role};
 use crate::sql::SourceText;
 
@@ -21,6 +21,10 @@ pub fn check(arguments: &FileArgs) -> u8 {
                 text: &planned.text,
             },
         );
+    }
+    if let Err(failure) = foresee(&planned.pipeline, &planned.base) {
+        say::failure(&failure);
+        return WRONG;
     }
     let tables = &planned.pipeline.tables;
     let count = |role| tables.iter().filter(|table| table.role == role).count();

@@ -43,7 +43,7 @@ pub use check::{check_options, check_tables, check_world, guarantee};
 pub use measure::measure;
 pub use rest::at_rest;
 pub use run::{RunOptions, Summary, run, run_as};
-pub use start::state_folder;
+pub use start::{foresee, state_folder};
 pub use status::{
     DestinationStatus, FateStatus, OperatorStatus, PartitionStatus, SinkStatus, SourceStatus,
     Status, status,
