@@ -13,6 +13,7 @@ mod docs;
 mod eyes;
 mod fuzz;
 mod launch;
+mod newcomer;
 mod oracle;
 mod pipelines;
 mod produce;
