@@ -22,7 +22,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion_physical_expr::expressions::Column;
-use tidemark::dataflow::aggregate::Aggregation;
+use tidemark::dataflow::aggregate::{Aggregation, Input};
 use tidemark::plan::aggregate_types::result_type;
 use tidemark::plan::{
     AggregateCall, AggregateFunction as F, AggregateWindow, Assign, Emit, Expression, WindowKind,
@@ -311,7 +311,15 @@ fn plan(key: &str, calls: &[(F, Option<&str>)], windowed: bool, emit: Emit) -> A
         );
     }
     let window = windowed.then_some(window);
-    Aggregation::new(&[key], &calls, window, emit, Arc::new(Schema::new(fields))).unwrap()
+    Aggregation::new(
+        Input::Records,
+        &[key],
+        &calls,
+        window,
+        emit,
+        Arc::new(Schema::new(fields)),
+    )
+    .unwrap()
 }
 
 /// A small generator of numbers (xorshift).

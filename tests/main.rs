@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
 
 mod architecture;
+mod changing;
 mod cluster;
 mod crash;
 mod databases;
@@ -13,10 +14,13 @@ mod docs;
 mod eyes;
 mod fuzz;
 mod launch;
+mod letters;
 mod newcomer;
+mod nexmark;
 mod oracle;
 mod pipelines;
 mod produce;
+mod replay;
 mod services;
 #[allow(dead_code, reason = "the stories use the rest")]
 mod support;

@@ -239,7 +239,10 @@ pub fn action(pipeline: &Pipeline, node: NodeId, indexes: &Indexes) -> Action {
             lateness_us: i64::try_from(pipeline.settings.allowed_lateness.as_micros())
                 .unwrap_or(i64::MAX / 4),
         },
-        Operator::Aggregate { .. } | Operator::Latest { .. } => {
+        Operator::Aggregate { .. }
+        | Operator::Latest { .. }
+        | Operator::Join { .. }
+        | Operator::Over { .. } => {
             panic!("node {node} holds state, so it is no step")
         }
     }
@@ -281,7 +284,9 @@ fn view(
         | Operator::Project { .. }
         | Operator::Lookup { .. }
         | Operator::Aggregate { .. }
-        | Operator::Latest { .. } => false,
+        | Operator::Latest { .. }
+        | Operator::Join { .. }
+        | Operator::Over { .. } => false,
     };
     let single = edges.len() == 1 && !steps.iter().any(multiplies);
     Some(View {

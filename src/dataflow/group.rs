@@ -3,6 +3,7 @@
 //! ```text
 //!   one worker     rows ──────────────────────────────▶ Grouped ──▶ changes, closed windows
 //!   several        rows ──▶ Local ──▶ exchange by key ─▶ Grouped
+//!   of changing    rows ──▶ Spread ─▶ exchange by key ─▶ Grouped
 //! ```
 //!
 //! Whole epochs, in order: rows of the epoch that the frontier stands at may be applied at once,
@@ -13,8 +14,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, Int64Array, RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::UInt64Type;
 use timely::dataflow::operators::Capability;
 
@@ -22,7 +22,8 @@ use super::outcome::{Failure, Shared};
 use super::packet::Packet;
 use super::report::{Positions, Report};
 use super::roles::with_counts;
-use super::state::{Held, Stateful, owner};
+use super::spread::by_target;
+use super::state::{Held, Stateful};
 use super::withheld::Guard;
 use crate::types::{Epoch, Watermark};
 
@@ -270,7 +271,8 @@ impl<G: PreGroups> Local<G> {
         };
         let sent = self.groups.drain().and_then(|partials| {
             for partial in partials {
-                for (target, batch) in by_target(&partial, self.peers)? {
+                let hashes = partial.column(0).as_primitive::<UInt64Type>();
+                for (target, batch) in by_target(hashes, &partial, self.peers)? {
                     emit(
                         &capability,
                         Packet::Rows {
@@ -292,19 +294,4 @@ impl<G: PreGroups> Local<G> {
         let failure = Failure::new(format!("cannot compute {}", self.name));
         self.shared.fail(failure.because_of(&**error));
     }
-}
-
-fn by_target(states: &RecordBatch, peers: usize) -> Result<Vec<(usize, RecordBatch)>, GroupError> {
-    let hashes = states.column(0).as_primitive::<UInt64Type>();
-    let mut rows: Vec<Vec<u32>> = vec![Vec::new(); peers];
-    for (row, &hash) in (0u32..).zip(hashes.values()) {
-        rows[owner(hash, peers)].push(row);
-    }
-    let parts = rows
-        .into_iter()
-        .enumerate()
-        .filter(|(_, rows)| !rows.is_empty());
-    let parts = parts
-        .map(|(target, rows)| Ok((target, take_record_batch(states, &UInt32Array::from(rows))?)));
-    parts.collect()
 }

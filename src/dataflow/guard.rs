@@ -85,6 +85,7 @@ fn trace(
         Operator::Source { .. } => {}
         Operator::Filter { input, .. }
         | Operator::Latest { input, .. }
+        | Operator::Over { input, .. }
         | Operator::Lookup { input, .. }
         | Operator::Window { input, .. } => follow(input, column),
         Operator::Unnest {
@@ -96,6 +97,12 @@ fn trace(
             }
         }
         Operator::Union { inputs } => inputs.iter().for_each(|input| follow(input, column)),
+        Operator::Join { left, right, .. } => {
+            match column.checked_sub(pipeline.nodes[*left].schema.fields().len()) {
+                None => follow(left, column),
+                Some(column) => follow(right, column),
+            }
+        }
         Operator::Project { input, columns } => {
             if let Some(column) = columns[column].as_column() {
                 follow(input, column);

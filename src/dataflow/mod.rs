@@ -9,10 +9,11 @@
 //! | `letters`, `rejects` | the rows of a dead-letter table; when rejects are too many |
 //! | `report`, `tide` | how an epoch's watermark becomes exact, and what sources see of it |
 //! | `packet`, `roles` | what flows along an edge, and the columns it carries besides a node's own |
-//! | `group`, `aggregate`, `latest` | what keeps a row per group |
+//! | `group`, `aggregate`, `latest`, `spread` | what keeps a row per group, and how rows come to it |
+//! | `changing` | joins, and functions over partitions, on differential's arrangements |
 //! | `compute`, `withheld` | the stateless operators behind state, and the rows that fail there |
 //! | `seal`, `publish` | an epoch's changes, consolidated and handed to a destination |
-//! | `state` | the one door to what operators remember |
+//! | `state`, `named` | the one door to what operators remember, and how that is called |
 //! | `outcome` | what the threads of a run share: counts, the first failure, the wish to stop |
 //! | `board`, `written` | what people may see of a run, and how old its records are |
 //! | `shell`, `render` | the timely operators, and the dataflow they make |
@@ -22,6 +23,7 @@ pub mod arrival;
 pub mod assign;
 pub mod board;
 pub mod chain;
+pub mod changing;
 pub mod compute;
 pub mod credit;
 pub mod group;
@@ -29,6 +31,7 @@ mod guard;
 pub mod latest;
 pub mod letters;
 pub mod lookup;
+pub mod named;
 pub mod outcome;
 pub mod pace;
 pub mod packet;
@@ -42,6 +45,7 @@ pub mod schedule;
 pub mod seal;
 pub mod shell;
 pub mod source;
+mod spread;
 pub mod state;
 pub mod step;
 pub mod tide;

@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::arrival::Arrival;
-use crate::types::{Epoch, Floor, Offset, PartitionMark, Watermark};
+use crate::types::{Epoch, Floor, Offset, PartitionMark, Side, Watermark};
 
 /// What is known of a partition.
 #[derive(Debug)]
@@ -55,19 +55,24 @@ impl PartitionState {
         }
     }
 
-    /// One that nobody knew of: it has yet to announce itself.
-    pub fn unknown(offset: Offset) -> Self {
+    /// One that nobody knew of: it has yet to announce itself. `side` says which rows the others
+    /// of its topic are read for.
+    pub fn unknown(offset: Offset, side: Option<Side>) -> Self {
+        let mark = PartitionMark {
+            side,
+            ..PartitionMark::beginning(offset)
+        };
         Self {
             moved: false,
             hidden: true,
-            ..Self::new(PartitionMark::beginning(offset))
+            ..Self::new(mark)
         }
     }
 
     /// A stretch of replay begins that ends at `stop`.
     pub fn begin_stretch(&mut self, stop: Option<&PartitionMark>) {
         let Some(stop) = stop else {
-            self.hidden = self.mark.watermark.is_start() && self.mark.offset == self.mark.first;
+            self.hidden = self.mark.floors.is_empty() && self.mark.offset == self.mark.first;
             self.moved &= !self.hidden;
             return;
         };
@@ -88,6 +93,23 @@ impl PartitionState {
             self.moved = true;
         }
         self.apply_floors(self.mark.offset);
+    }
+
+    /// The replay is over, if there was one; event time is at `reached`, and was since the last run
+    /// ended. Whoever is behind it goes on from there: it was idle, or was coming back and had not
+    /// been given its floor. Without one, rows would come that are not late for windows that have
+    /// closed.
+    pub fn go_live(&mut self, reached: Watermark) {
+        if self.hidden || self.mark.ended {
+            return;
+        }
+        self.moved |= std::mem::take(&mut self.mark.idle);
+        if self.mark.watermark < reached {
+            self.raise(Floor {
+                offset: self.mark.offset,
+                watermark: reached,
+            });
+        }
     }
 
     /// The stretch ends here: what the mark says beyond its offset is so from now on.
@@ -198,15 +220,6 @@ impl PartitionState {
             }
         }
         Some(arrival)
-    }
-
-    /// The run goes live in the epoch `open`, and event time has come to `reached`. A floor that
-    /// was announced and not yet given when the last run ended is given now.
-    pub fn go_live(&mut self, open: Epoch, reached: Watermark) {
-        let is_behind = self.mark.watermark < reached;
-        if !self.hidden && !self.mark.ended && (self.mark.idle || is_behind) {
-            self.announce(open);
-        }
     }
 
     fn announce(&mut self, open: Epoch) {

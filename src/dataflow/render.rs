@@ -10,14 +10,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use arrow::datatypes::Schema;
 use timely::dataflow::Scope;
 use timely::dataflow::operators::core::Concatenate;
 use timely::dataflow::operators::probe::{Handle, Probe};
 use timely::scheduling::activate::SyncActivator;
 
-use super::aggregate::Aggregation;
+use super::aggregate::{AggregateError, Aggregation, Input};
 use super::arrival::Inbox;
 use super::chain::{Indexes, action};
+use super::changing::{self, Codec, Index, IndexParts, Join, JoinPlan, Over, Wanted, wanted};
 use super::compute::Compute;
 use super::credit::Credit;
 use super::group::{Grouped, Groups, Incoming, Local, PreGroups};
@@ -27,10 +29,11 @@ use super::publish::Publish;
 use super::report::Positions;
 use super::shell::{self, Address, Edge, SourceShell};
 use super::source::SourceTask;
-use super::state::State;
+use super::spread::{Hashes, Spread};
+use super::state::{State, StateError};
 use super::tide::Tide;
 use super::withheld::Withheld;
-use super::zones::Zone;
+use super::zones::{Zone, zones};
 use crate::plan::{Node, NodeId, Operator, Pipeline, TableId};
 
 /// How many groups a worker holds back before it sends them to their owners.
@@ -90,8 +93,12 @@ pub struct DestinationPart {
 /// order.
 #[must_use]
 pub fn positions_needed(pipeline: &Pipeline) -> BTreeSet<NodeId> {
+    let zones = zones(pipeline);
     let needs = |node: &Node| match &node.operator {
-        Operator::Aggregate { input, .. } => aggregation(node).positions_needed().then_some(*input),
+        Operator::Aggregate { input, .. } => aggregation(pipeline, &zones, node)
+            .expect(PLANNED)
+            .positions_needed()
+            .then_some(*input),
         Operator::Latest { input, .. } => Some(*input),
         Operator::Source { .. }
         | Operator::Filter { .. }
@@ -99,25 +106,33 @@ pub fn positions_needed(pipeline: &Pipeline) -> BTreeSet<NodeId> {
         | Operator::Union { .. }
         | Operator::Unnest { .. }
         | Operator::Lookup { .. }
+        | Operator::Join { .. }
+        | Operator::Over { .. }
         | Operator::Window { .. } => None,
     };
     pipeline.nodes.iter().filter_map(needs).collect()
 }
 
+const PLANNED: &str = "checked when the file was planned";
+
 /// How an `Operator::Aggregate` computes.
-fn aggregation(node: &Node) -> Aggregation {
+pub fn aggregation(
+    pipeline: &Pipeline,
+    zones: &[Zone],
+    node: &Node,
+) -> Result<Aggregation, AggregateError> {
     let Operator::Aggregate {
+        input,
         keys,
         aggregates,
         window,
         emit,
-        ..
     } = &node.operator
     else {
         panic!("only asked of aggregates")
     };
-    Aggregation::new(keys, aggregates, *window, *emit, Arc::clone(&node.schema))
-        .expect("checked when the file was planned")
+    let (input, output) = (Input::of(pipeline, zones, *input), Arc::clone(&node.schema));
+    Aggregation::new(input, keys, aggregates, *window, *emit, output)
 }
 
 /// Builds the dataflow; the probe's frontier says which epochs are committed everywhere. Each
@@ -156,7 +171,8 @@ pub fn render<'scope, I: Inbox + 'static>(
     }
     let reports = scope.concatenate(reports);
     shell::tide(reports.clone(), parts.tide);
-    let built = Built {
+    let mut built = Built {
+        scope,
         pipeline,
         zones,
         indexes: parts.indexes,
@@ -164,15 +180,16 @@ pub fn render<'scope, I: Inbox + 'static>(
         shared,
         state: parts.state,
         reports: reports.clone(),
+        streams,
+        arranged: BTreeMap::new(),
     };
     for (id, node) in pipeline.nodes.iter().enumerate() {
         if !zones[id].at_source {
-            let inputs = node.operator.inputs().into_iter();
-            let inputs = inputs.flat_map(|input| streams.get(&input).cloned().unwrap_or_default());
-            let input = scope.concatenate(inputs.collect::<Vec<_>>());
-            streams.insert(id, vec![built.node(id, node, input)]);
+            let edge = built.node(id, node);
+            built.streams.insert(id, vec![edge]);
         }
     }
+    let streams = built.streams;
     for (position, part) in parts.destinations.into_iter().enumerate() {
         let DestinationPart {
             name,
@@ -201,6 +218,7 @@ pub fn render<'scope, I: Inbox + 'static>(
 
 /// What the nodes behind state are built from.
 struct Built<'a, 'scope> {
+    scope: Scope<'scope, u64>,
     pipeline: &'a Pipeline,
     zones: &'a [Zone],
     indexes: &'a Indexes,
@@ -208,36 +226,55 @@ struct Built<'a, 'scope> {
     shared: &'a Arc<Shared>,
     state: &'a State,
     reports: Edge<'scope>,
+    /// By node: the streams that bring its rows.
+    streams: BTreeMap<NodeId, Vec<Edge<'scope>>>,
+    /// By name: the arrangements made so far.
+    arranged: BTreeMap<String, Index<'scope>>,
 }
 
 impl<'scope> Built<'_, 'scope> {
-    fn node(&self, id: NodeId, node: &Node, input: Edge<'scope>) -> Edge<'scope> {
+    /// The rows of a node.
+    fn rows_of(&self, node: NodeId) -> Edge<'scope> {
+        let streams = self.streams.get(&node).cloned().unwrap_or_default();
+        self.scope.concatenate(streams)
+    }
+
+    fn node(&mut self, id: NodeId, node: &Node) -> Edge<'scope> {
+        let inputs = node.operator.inputs().into_iter();
         match &node.operator {
-            Operator::Aggregate { .. } => {
-                let plan = aggregation(node);
+            Operator::Join { .. } | Operator::Over { .. } => self.changing(id, node),
+            Operator::Aggregate { input: from, .. } => {
+                let input = self.rows_of(*from);
+                let plan = aggregation(self.pipeline, self.zones, node).expect(PLANNED);
                 let name = format!("aggregate {id}");
-                self.grouped(id, &name, input, plan.aggregates(), || plan.partials())
+                let aggregates = plan.aggregates();
+                let aggregates = aggregates.on_worker(self.scope.index(), self.scope.peers());
+                if self.pipeline.nodes[*from].changing {
+                    let hashes: Hashes = Box::new(move |rows| Ok(plan.hashes(rows)?));
+                    return self.spread(id, &name, input, aggregates, hashes);
+                }
+                self.grouped(id, &name, input, aggregates, || plan.partials())
             }
             Operator::Latest {
                 input: from,
                 keys,
                 by,
             } => {
+                let input = self.rows_of(*from);
                 let schema = &self.pipeline.nodes[*from].schema;
-                let make = || {
-                    Latest::new(Arc::clone(schema), keys.clone(), by.clone())
-                        .expect("checked when the file was planned")
-                };
+                let make =
+                    || Latest::new(Arc::clone(schema), keys.clone(), by.clone()).expect(PLANNED);
                 self.grouped(id, &format!("latest {id}"), input, make(), make)
             }
             Operator::Source { .. } => panic!("a source is always at the source"),
-            // Streams of several inputs were put together already.
             Operator::Union { .. }
             | Operator::Filter { .. }
             | Operator::Project { .. }
             | Operator::Unnest { .. }
             | Operator::Lookup { .. }
             | Operator::Window { .. } => {
+                let rows: Vec<_> = inputs.map(|input| self.rows_of(input)).collect();
+                let input = self.scope.concatenate(rows);
                 let from = node.operator.inputs()[0];
                 let width = self.pipeline.nodes[from].schema.fields().len();
                 let action = action(self.pipeline, id, self.indexes);
@@ -253,6 +290,90 @@ impl<'scope> Built<'_, 'scope> {
         }
     }
 
+    /// An operator that reads arrangements.
+    fn changing(&mut self, id: NodeId, node: &Node) -> Edge<'scope> {
+        let mut indexes = Vec::new();
+        for wanted in wanted(&node.operator) {
+            match self.index(&wanted) {
+                Ok(index) => indexes.push(index),
+                Err(error) => {
+                    let name = wanted.name(self.pipeline);
+                    let failure = Failure::new(format!("could not restore the state of {name}"));
+                    self.shared.fail(failure.because(error));
+                    // Whoever sees the failure takes this part of the dataflow down again.
+                    return self.rows_of(wanted.input);
+                }
+            }
+        }
+        match (&node.operator, indexes.as_slice()) {
+            (Operator::Join { .. }, [left, right]) => {
+                let core = self.join(node, left, right);
+                changing::join(left, right, &format!("join {id}"), core, self.shared)
+            }
+            (Operator::Over { calls, first, .. }, [index]) => {
+                let output = Arc::clone(&node.schema);
+                let core = Over::new(index.codec(), calls.clone(), *first, output);
+                changing::over(index, &format!("over {id}"), core, self.shared)
+            }
+            (other, _) => panic!("{other:?} reads no arrangement"),
+        }
+    }
+
+    fn join(&self, node: &Node, left: &Index<'scope>, right: &Index<'scope>) -> Join {
+        let Operator::Join {
+            nulls_match,
+            kind,
+            residual,
+            ..
+        } = &node.operator
+        else {
+            panic!("only asked of joins")
+        };
+        let sides = [left, right].map(Index::codec);
+        let fields = sides.iter().flat_map(|codec| codec.schema().fields());
+        // Without a match, the columns of a side are NULL.
+        let fields = fields.map(|field| field.as_ref().clone().with_nullable(true));
+        let both = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let [left, right] = sides;
+        let plan = JoinPlan {
+            kind: *kind,
+            nulls_match: *nulls_match,
+            residual: residual.clone(),
+            both,
+            output: Arc::clone(&node.schema),
+            changing: node.changing,
+        };
+        Join::new(plan, left, right)
+    }
+
+    /// An arrangement of a node's rows; an equal one is used again.
+    fn index(&mut self, wanted: &Wanted) -> Result<Index<'scope>, StateError> {
+        let name = wanted.name(self.pipeline);
+        if let Some(index) = self.arranged.get(&name) {
+            return Ok(index.clone());
+        }
+        let schema = Arc::clone(&self.pipeline.nodes[wanted.input].schema);
+        let parts = IndexParts {
+            name: &name,
+            codec: Codec::new(schema, wanted.keys.clone(), wanted.order.clone())?,
+            nulls: wanted.nulls,
+            state: self.state,
+            reports: self.reports.clone(),
+            positions: self.positions(wanted.input),
+            shared: self.shared,
+        };
+        let index = changing::index(self.rows_of(wanted.input), parts)?;
+        self.arranged.insert(name, index.clone());
+        Ok(index)
+    }
+
+    /// Where the sources of a node are, as far as nothing is known.
+    fn positions(&self, id: NodeId) -> Positions {
+        let sources = self.zones[id].sources.iter();
+        Positions::new(sources.map(|&table| (table, self.partitions[&table])))
+    }
+
+    /// Groups of rows that are grouped where they were read before they are sent to their owner.
     fn grouped<G: Groups + 'static, P: PreGroups + 'static>(
         &self,
         id: NodeId,
@@ -261,31 +382,52 @@ impl<'scope> Built<'_, 'scope> {
         groups: G,
         before: impl FnOnce() -> P,
     ) -> Edge<'scope> {
+        let peers = input.scope().peers();
+        if peers == 1 {
+            return self.owned(id, name, (input, Incoming::Rows), groups);
+        }
+        let shared = Arc::clone(self.shared);
+        let core = Local::new(name.to_owned(), before(), LOCAL_GROUPS, peers, shared);
+        let rows = shell::local(input, &format!("{name}, before the exchange"), core);
+        self.owned(id, name, (rows, Incoming::Partials), groups)
+    }
+
+    /// Groups of rows that are sent to their owner as they are.
+    fn spread<G: Groups + 'static>(
+        &self,
+        id: NodeId,
+        name: &str,
+        input: Edge<'scope>,
+        groups: G,
+        hashes: Hashes,
+    ) -> Edge<'scope> {
+        let peers = input.scope().peers();
+        if peers == 1 {
+            return self.owned(id, name, (input, Incoming::Rows), groups);
+        }
+        let core = Spread::new(name.to_owned(), hashes, peers);
+        let rows = shell::spread(input, core, Arc::clone(self.shared));
+        self.owned(id, name, (rows, Incoming::Rows), groups)
+    }
+
+    /// The groups of this worker.
+    fn owned<G: Groups + 'static>(
+        &self,
+        id: NodeId,
+        name: &str,
+        (rows, incoming): (Edge<'scope>, Incoming),
+        groups: G,
+    ) -> Edge<'scope> {
         let groups = match self.state.hold(name, groups) {
             Ok(groups) => groups,
             Err(error) => {
                 let failure = Failure::new(format!("could not restore the state of {name}"));
                 self.shared.fail(failure.because(error));
                 // Whoever sees the failure takes this part of the dataflow down again.
-                return input;
+                return rows;
             }
         };
-        let peers = input.scope().peers();
-        let (rows, incoming) = if peers == 1 {
-            (input, Incoming::Rows)
-        } else {
-            let shared = Arc::clone(self.shared);
-            let core = Local::new(name.to_owned(), before(), LOCAL_GROUPS, peers, shared);
-            (
-                shell::local(input, &format!("{name}, before the exchange"), core),
-                Incoming::Partials,
-            )
-        };
-        let sources = self.zones[id]
-            .sources
-            .iter()
-            .map(|&table| (table, self.partitions[&table]));
-        let positions = Positions::new(sources);
+        let positions = self.positions(id);
         let core = Grouped::new(
             name.to_owned(),
             groups,

@@ -27,6 +27,7 @@ use super::packet::{Packet, Packets, route};
 use super::publish::Publish;
 use super::report::Report;
 use super::source::{Outlet, Progress, SourceTask};
+use super::spread::Spread;
 use super::tide::Tide;
 use super::withheld::Guard;
 use crate::plan::NodeId;
@@ -371,6 +372,35 @@ pub fn local<'scope, G: PreGroups + 'static>(
     stream
 }
 
+/// Cuts rows by the owners of their keys.
+pub fn spread<'scope>(input: Edge<'scope>, core: Spread, shared: Arc<Shared>) -> Edge<'scope> {
+    let name = format!("{}, before the exchange", core.name());
+    let mut builder = OperatorBuilder::new(name, input.scope());
+    let mut input = builder.new_input(input, Pipeline);
+    let (mut output, stream) = builder.new_output::<Packets>();
+    builder.build(move |_| {
+        move |_: &[MutableAntichain<u64>]| {
+            let mut output = output.activate();
+            input.for_each(|capability, packets| {
+                for packet in packets.packets.drain(..) {
+                    let Packet::Rows { batch, .. } = packet else {
+                        continue;
+                    };
+                    match core.run(&batch) {
+                        Ok(packets) if packets.is_empty() => {}
+                        Ok(packets) => output.give(&capability, &mut Packets::from(packets)),
+                        Err(error) => {
+                            let failure = Failure::new(format!("cannot compute {}", core.name()));
+                            shared.fail(failure.because_of(&*error));
+                        }
+                    }
+                }
+            });
+        }
+    });
+    stream
+}
+
 /// Groups at their owner. `rows` is routed already where there is more than one worker.
 pub fn grouped<'scope, G: Groups + 'static>(
     rows: Edge<'scope>,
@@ -448,7 +478,7 @@ pub fn publish<'scope>(
 }
 
 /// The earliest epoch that may still come by any input.
-fn frontier(frontiers: &[MutableAntichain<u64>]) -> Option<Epoch> {
+pub fn frontier(frontiers: &[MutableAntichain<u64>]) -> Option<Epoch> {
     let firsts = frontiers
         .iter()
         .filter_map(|input| input.frontier().first().copied());

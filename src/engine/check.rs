@@ -11,14 +11,13 @@ use super::intake::Intake;
 use crate::connector::{
     ConnectorError, Guarantee, connector, inspect_source, open_destinations, validate,
 };
-use crate::dataflow::aggregate::Aggregation;
 use crate::dataflow::letters::LETTER_COLUMNS;
-use crate::dataflow::render::positions_needed;
+use crate::dataflow::render::{aggregation, positions_needed};
 use crate::dataflow::step::plain;
 use crate::dataflow::zones::zones;
 use crate::plan::{
-    AggregateCall, Column, Expression, Node, NodeId, Operator, Pipeline, Place, Role, Table,
-    TableId,
+    AggregateCall, Column, Expression, Node, NodeId, Operator, OverCall, Pipeline, Place, Role,
+    Table, TableId,
 };
 use crate::sql::Problem;
 
@@ -29,7 +28,7 @@ pub fn check_options(pipeline: &Pipeline) -> Vec<Problem> {
     for table in &pipeline.tables {
         problems.extend(check_letters(pipeline, table));
     }
-    problems.extend(pipeline.nodes.iter().filter_map(check_aggregates));
+    problems.extend(check_aggregates(pipeline));
     problems.extend(
         pipeline
             .nodes
@@ -51,8 +50,8 @@ fn check_positions(pipeline: &Pipeline) -> Vec<Problem> {
         .filter(|&node| !zones[node].at_source);
     let problem = |node: NodeId| {
         let message = "rows of an aggregate have no place in the input to be put in order by";
-        let hint = "order the rows of a source: 'upsert.by', first_value, last_value, array_agg \
-                    and string_agg read a stream";
+        let hint = "'upsert.by' keeps rows of a source; GROUP BY the key and take last_value(.. \
+                    ORDER BY ..)";
         Problem::at(pipeline.nodes[node].place, message).hint(hint)
     };
     behind_state.map(problem).collect()
@@ -82,7 +81,17 @@ fn check_expressions(pipeline: &Pipeline, node: &Node) -> Option<Problem> {
             .chain(aggregates.iter().flat_map(read_by))
             .collect(),
         Operator::Latest { by, .. } => vec![by],
-        Operator::Source { .. } | Operator::Union { .. } | Operator::Unnest { .. } => return None,
+        Operator::Over { order, calls, .. } => {
+            let order = order.iter().map(|key| &key.expression);
+            order
+                .chain(calls.iter().filter_map(OverCall::reads))
+                .collect()
+        }
+        // Its further condition is over the columns of both inputs.
+        Operator::Join { .. }
+        | Operator::Source { .. }
+        | Operator::Union { .. }
+        | Operator::Unnest { .. } => return None,
     };
     let input = node.operator.inputs()[0];
     let rows = RecordBatch::new_empty(Arc::clone(&pipeline.nodes[input].schema));
@@ -99,20 +108,15 @@ fn read_by(call: &AggregateCall) -> impl Iterator<Item = &Expression> {
 }
 
 /// Aggregates that the dataflow cannot compute.
-fn check_aggregates(node: &Node) -> Option<Problem> {
-    let Operator::Aggregate {
-        keys,
-        aggregates,
-        window,
-        emit,
-        ..
-    } = &node.operator
-    else {
-        return None;
-    };
-    let schema = Arc::clone(&node.schema);
-    let error = Aggregation::new(keys, aggregates, *window, *emit, schema).err()?;
-    Some(Problem::at(node.place, error.to_string()))
+fn check_aggregates(pipeline: &Pipeline) -> Vec<Problem> {
+    let zones = zones(pipeline);
+    let aggregates = pipeline.nodes.iter();
+    let aggregates = aggregates.filter(|node| matches!(node.operator, Operator::Aggregate { .. }));
+    let errors = aggregates.filter_map(|node| {
+        let error = aggregation(pipeline, &zones, node).err()?;
+        Some(Problem::at(node.place, error.to_string()))
+    });
+    errors.collect()
 }
 
 /// `'dead.letter'` names a table of the file whose columns a dead letter can fill.
@@ -191,7 +195,9 @@ pub fn check_world(pipeline: &Pipeline, base: &Path) -> Vec<Problem> {
             | Operator::Unnest { .. }
             | Operator::Window { .. }
             | Operator::Aggregate { .. }
-            | Operator::Latest { .. } => continue,
+            | Operator::Latest { .. }
+            | Operator::Join { .. }
+            | Operator::Over { .. } => continue,
         };
         let table = &pipeline.tables[table];
         let intake = Intake::new(table, &columns);
@@ -227,7 +233,7 @@ fn check_sinks(pipeline: &Pipeline, sinks: &[TableId], base: &Path) -> Vec<Probl
     problems
 }
 
-fn from_world(place: Place, error: ConnectorError) -> Problem {
+pub(super) fn from_world(place: Place, error: ConnectorError) -> Problem {
     match error {
         ConnectorError::Permanent { message, hint } => Problem::at(place, message).maybe_hint(hint),
         ConnectorError::Away { message, hint } => Problem::at(place, message).hint(hint),
@@ -235,6 +241,23 @@ fn from_world(place: Place, error: ConnectorError) -> Problem {
         | ConnectorError::Fenced { .. }
         | ConnectorError::Rewound { .. } => Problem::at(place, error.to_string()),
     }
+}
+
+/// The destinations of a pipeline, and the tables in each: these move together. All wait for each
+/// other, because what one does not take stays in queues that they share.
+#[must_use]
+pub fn destinations(pipeline: &Pipeline, base: &Path) -> Vec<(String, Guarantee, Vec<TableId>)> {
+    let sinks: Vec<TableId> = (0..pipeline.tables.len())
+        .filter(|&table| pipeline.tables[table].role == Role::Sink)
+        .collect();
+    let tables: Vec<&Table> = sinks.iter().map(|&table| &pipeline.tables[table]).collect();
+    // What cannot be opened has been said by `check_world`.
+    let opened = open_destinations(&pipeline.name, &tables, base).unwrap_or_default();
+    let known = opened.into_iter().map(|open| {
+        let tables = open.tables.iter().map(|&table| sinks[table]).collect();
+        (open.name, open.guarantee, tables)
+    });
+    known.collect()
 }
 
 /// What a crash does to the rows of a table, for `explain`.

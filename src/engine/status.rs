@@ -4,13 +4,14 @@
 //! Every process of a pipeline knows how far all sources are, because every worker hears every
 //! report; what is held and committed is said by the process that does it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::waits::{Sight, Stage, Where, waits_for};
 use crate::dataflow::board::{DestinationFacts, Facts, SourceFacts};
+use crate::dataflow::named::held_by;
 use crate::dataflow::outcome::Shared;
 use crate::dataflow::state::OpenWindows;
 use crate::dataflow::zones::{Zone, ancestry, zones};
@@ -48,6 +49,20 @@ pub struct Status {
     pub sinks: Vec<SinkStatus>,
     /// What they are kept in.
     pub destinations: Vec<DestinationStatus>,
+    /// The views, each with what became of the records in every INSERT that reads it.
+    #[serde(default)]
+    pub views: Vec<ViewStatus>,
+}
+
+/// A view, in one INSERT. It is part of that INSERT's plan and has no counts of its own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ViewStatus {
+    /// Its name.
+    pub name: String,
+    /// The table that the INSERT is into.
+    pub into: String,
+    /// What became of the records that the INSERT reads, by source.
+    pub sources: Vec<FateStatus>,
 }
 
 /// A source.
@@ -177,7 +192,9 @@ pub fn status(pipeline: &Pipeline, shared: &Shared) -> Status {
         status.read = read.get(&table).map_or(0, |progress| progress.records);
         status
     });
+    let sinks = sinks(pipeline, &facts, &stage, now);
     Status {
+        views: views(pipeline, &sinks),
         stage: stage.word().to_owned(),
         says: stage.sentence(now),
         ready: stage == Stage::Live && !away,
@@ -186,7 +203,7 @@ pub fn status(pipeline: &Pipeline, shared: &Shared) -> Status {
         epoch: facts.complete.0,
         sources: sources.collect(),
         operators: operators(pipeline, &facts),
-        sinks: sinks(pipeline, &facts, &stage, now),
+        sinks,
         destinations: destinations(&facts, shared, now),
         ..blank(pipeline)
     }
@@ -312,26 +329,17 @@ fn held(facts: &Facts) -> BTreeMap<String, (usize, usize, Option<OpenWindows>)> 
     all
 }
 
-/// How the metrics and `explain` call a node that holds state.
-fn name_of(id: NodeId, operator: &Operator) -> Option<String> {
-    match operator {
-        Operator::Aggregate { .. } => Some(format!("aggregate {id}")),
-        Operator::Latest { .. } => Some(format!("latest {id}")),
-        Operator::Source { .. }
-        | Operator::Filter { .. }
-        | Operator::Project { .. }
-        | Operator::Union { .. }
-        | Operator::Unnest { .. }
-        | Operator::Lookup { .. }
-        | Operator::Window { .. } => None,
-    }
-}
-
 fn operators(pipeline: &Pipeline, facts: &Facts) -> Vec<OperatorStatus> {
     let held = held(facts);
+    let mut seen = BTreeSet::new();
     let nodes = pipeline.nodes.iter().enumerate();
-    let status = |(id, node): (NodeId, &crate::plan::Node)| {
-        let name = name_of(id, &node.operator)?;
+    let named = nodes.flat_map(|(id, node)| {
+        let names = held_by(pipeline, id).into_iter();
+        names.map(move |name| (id, node, name))
+    });
+    // Several operators may share what they hold.
+    let named = named.filter(|(_, _, name)| seen.insert(name.clone()));
+    let status = |(id, node, name): (NodeId, &crate::plan::Node, String)| {
         let &(rows, bytes, windows) = held.get(&name)?;
         let inserts = pipeline.inserts.iter();
         let reads = inserts.filter(|insert| ancestry(pipeline, insert.input).contains(&id));
@@ -353,7 +361,7 @@ fn operators(pipeline: &Pipeline, facts: &Facts) -> Vec<OperatorStatus> {
             next_end: windows.map(|windows| Watermark::behind(windows.next_end, 0).to_string()),
         })
     };
-    nodes.filter_map(status).collect()
+    named.filter_map(status).collect()
 }
 
 fn sinks(pipeline: &Pipeline, facts: &Facts, stage: &Stage, now: Duration) -> Vec<SinkStatus> {
@@ -393,6 +401,21 @@ fn sinks(pipeline: &Pipeline, facts: &Facts, stage: &Stage, now: Duration) -> Ve
     let tables = pipeline.tables.iter().enumerate();
     let sinks = tables.filter(|(_, table)| table.role == Role::Sink);
     sinks.map(status).collect()
+}
+
+fn views(pipeline: &Pipeline, sinks: &[SinkStatus]) -> Vec<ViewStatus> {
+    let mut views = Vec::new();
+    for insert in &pipeline.inserts {
+        let into = &pipeline.tables[insert.table].name;
+        let sink = sinks.iter().find(|sink| sink.name == *into);
+        views.extend(insert.views.iter().map(|name| ViewStatus {
+            name: name.clone(),
+            into: into.clone(),
+            sources: sink.map_or_else(Vec::new, |sink| sink.sources.clone()),
+        }));
+    }
+    views.sort_by(|a, b| (&a.name, &a.into).cmp(&(&b.name, &b.into)));
+    views
 }
 
 fn plus(mut all: Fates, more: &Fates) -> Fates {
@@ -454,6 +477,8 @@ fn comes_on_close(pipeline: &Pipeline, insert: &Insert) -> bool {
             | Operator::Unnest { .. }
             | Operator::Lookup { .. }
             | Operator::Window { .. }
+            | Operator::Join { .. }
+            | Operator::Over { .. }
             | Operator::Latest { .. } => false,
         })
 }
@@ -465,7 +490,7 @@ fn open_windows(
     held: &BTreeMap<String, (usize, usize, Option<OpenWindows>)>,
 ) -> (usize, Option<OpenWindows>) {
     let nodes = ancestry(pipeline, insert.input).into_iter();
-    let names = nodes.filter_map(|id| name_of(id, &pipeline.nodes[id].operator));
+    let names = nodes.flat_map(|id| held_by(pipeline, id));
     let mut found = (0, None);
     for &(rows, _, windows) in names.filter_map(|name| held.get(&name)) {
         if let Some(open) = windows {

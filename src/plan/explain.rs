@@ -17,8 +17,8 @@ use std::time::Duration;
 use arrow::datatypes::FieldRef;
 
 use super::{
-    AggregateCall, AggregateWindow, Assign, Emit, Expression, JoinKind, NodeId, Operator, Pipeline,
-    Table, WindowKind,
+    AggregateCall, AggregateWindow, Assign, Emit, Expression, JoinKind, JoinType, NodeId, Operator,
+    OverCall, Pipeline, SortKey, Table, WindowKind,
 };
 
 /// Where the remarks of the tree start.
@@ -176,37 +176,7 @@ fn describe(pipeline: &Pipeline, id: NodeId) -> String {
         Operator::Project { columns, .. } => project(columns, node.schema.fields()),
         Operator::Union { .. } => "union all".to_owned(),
         Operator::Unnest { column, .. } => format!("unnest {}", input_name(*column)),
-        Operator::Lookup {
-            table,
-            keys,
-            reference_keys,
-            kind,
-            residual,
-            ..
-        } => {
-            let table = &pipeline.tables[*table];
-            let kind = match kind {
-                JoinKind::Inner => "inner",
-                JoinKind::Left => "left",
-            };
-            let on: Vec<String> = reference_keys
-                .iter()
-                .zip(keys)
-                .map(|(at, key)| {
-                    let name = table.columns[*at].field.name();
-                    format!("{}.{name} = {}", table.name, key.text)
-                })
-                .collect();
-            let residual = residual
-                .as_ref()
-                .map(|r| format!(" and {}", r.text))
-                .unwrap_or_default();
-            format!(
-                "lookup {} ({kind}) on {}{residual}",
-                table.name,
-                on.join(" and ")
-            )
-        }
+        Operator::Lookup { .. } => lookup(pipeline, &node.operator),
         Operator::Window {
             time, kind, assign, ..
         } => {
@@ -222,6 +192,18 @@ fn describe(pipeline: &Pipeline, id: NodeId) -> String {
         Operator::Latest { keys, by, .. } => {
             let names: Vec<String> = keys.iter().map(|at| input_name(*at)).collect();
             format!("latest by {} per {}", by.text, names.join(", "))
+        }
+        Operator::Join { .. } => join(pipeline, &node.operator),
+        Operator::Over {
+            partition,
+            order,
+            calls,
+            first,
+            ..
+        } => {
+            let partition: Vec<String> = partition.iter().map(|at| input_name(*at)).collect();
+            let fields = &node.schema.fields()[node.schema.fields().len() - calls.len()..];
+            over(&partition, order, calls, fields, *first)
         }
     }
 }
@@ -248,6 +230,112 @@ fn aggregate(keys: &[Expression], calls: &[AggregateCall], fields: &[FieldRef]) 
         (keys, []) => format!("distinct {}", keys.join(", ")),
         (keys, calls) => format!("aggregate by {}: {}", keys.join(", "), calls.join(", ")),
     }
+}
+
+fn lookup(pipeline: &Pipeline, operator: &Operator) -> String {
+    let Operator::Lookup {
+        table,
+        keys,
+        reference_keys,
+        kind,
+        residual,
+        ..
+    } = operator
+    else {
+        panic!("only asked of lookups")
+    };
+    let table = &pipeline.tables[*table];
+    let kind = match kind {
+        JoinKind::Inner => "inner",
+        JoinKind::Left => "left",
+    };
+    let on: Vec<String> = reference_keys
+        .iter()
+        .zip(keys)
+        .map(|(at, key)| {
+            let name = table.columns[*at].field.name();
+            format!("{}.{name} = {}", table.name, key.text)
+        })
+        .collect();
+    let residual = residual
+        .as_ref()
+        .map(|r| format!(" and {}", r.text))
+        .unwrap_or_default();
+    format!(
+        "lookup {} ({kind}) on {}{residual}",
+        table.name,
+        on.join(" and ")
+    )
+}
+
+fn join(pipeline: &Pipeline, operator: &Operator) -> String {
+    let Operator::Join {
+        left,
+        right,
+        keys,
+        nulls_match,
+        kind,
+        residual,
+    } = operator
+    else {
+        panic!("only asked of joins")
+    };
+    let name = |node: &NodeId, at: usize| pipeline.nodes[*node].schema.field(at).name().clone();
+    let equals = if *nulls_match {
+        "IS NOT DISTINCT FROM"
+    } else {
+        "="
+    };
+    let mut on: Vec<String> = keys
+        .iter()
+        .map(|(l, r)| format!("{} {equals} {}", name(left, *l), name(right, *r)))
+        .collect();
+    on.extend(residual.iter().map(|residual| residual.text.clone()));
+    let kind = match kind {
+        JoinType::Inner => "inner",
+        JoinType::Left => "left",
+        JoinType::Right => "right",
+        JoinType::Full => "full",
+        JoinType::Semi => "semi",
+        JoinType::Anti => "anti",
+    };
+    match on.as_slice() {
+        [] => format!("join ({kind}), every row with every row"),
+        on => format!("join ({kind}) on {}", on.join(" and ")),
+    }
+}
+
+fn over(
+    partition: &[String],
+    order: &[SortKey],
+    calls: &[OverCall],
+    fields: &[FieldRef],
+    first: Option<u64>,
+) -> String {
+    let calls: Vec<String> = calls
+        .iter()
+        .zip(fields)
+        .map(|(call, field)| named(&call.text, field.name()))
+        .collect();
+    let mut out = match first {
+        Some(first) => format!("first {first} by {}", calls.join(", ")),
+        None => format!("over {}", calls.join(", ")),
+    };
+    if !partition.is_empty() {
+        out += &format!(" per {}", partition.join(", "));
+    }
+    let order: Vec<String> = order
+        .iter()
+        .map(|key| {
+            let down = if key.descending { " DESC" } else { "" };
+            let nulls = if key.nulls_first { " NULLS FIRST" } else { "" };
+            format!("{}{down}{nulls}", key.expression.text)
+        })
+        .collect();
+    if !order.is_empty() {
+        out += &format!(" in the order of {}", order.join(", "));
+    }
+    out
 }
 
 /// `expression AS name`, unless the name says nothing new.
@@ -284,11 +372,7 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
             emit,
             ..
         } => {
-            remarks.push(if keys.is_empty() && window.is_none() {
-                "gathered on one worker".to_owned()
-            } else {
-                "exchanged by key".to_owned()
-            });
+            remarks.push(exchanged(keys.is_empty() && window.is_none()).to_owned());
             let what = if aggregates.is_empty() {
                 "keys"
             } else {
@@ -304,6 +388,14 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
             remarks.push("exchanged by key".to_owned());
             remarks.push("holds one row per key, never freed".to_owned());
         }
+        Operator::Join { keys, .. } => {
+            remarks.push(exchanged(keys.is_empty()).to_owned());
+            remarks.push("holds the rows of both sides, never freed".to_owned());
+        }
+        Operator::Over { partition, .. } => {
+            remarks.push(exchanged(partition.is_empty()).to_owned());
+            remarks.push("holds all rows, never freed".to_owned());
+        }
         Operator::Filter { .. }
         | Operator::Project { .. }
         | Operator::Union { .. }
@@ -317,6 +409,13 @@ fn close(window: &AggregateWindow) -> String {
         "its end".to_owned()
     } else {
         format!("its end + {}", duration(window.lateness_us))
+    }
+}
+
+fn exchanged(without_key: bool) -> &'static str {
+    match without_key {
+        true => "gathered on one worker",
+        false => "exchanged by key",
     }
 }
 

@@ -93,11 +93,12 @@ pub enum Operator {
     /// Groups and aggregates. Output: the key columns, then the aggregates, then, where `window`
     /// is given, `window_start` and `window_end`.
     Aggregate {
-        /// An append stream.
+        /// Any stream; with a window, an append stream.
         input: NodeId,
         /// The group key, without window columns. Empty groups everything of a window together.
         keys: Vec<Expression>,
-        /// What is computed per group; none is DISTINCT.
+        /// What is computed per group; over a changing stream, nothing that is an estimate of
+        /// how many values differ.
         aggregates: Vec<AggregateCall>,
         /// State by window, freed when the window closes; `None` keeps every group for ever.
         window: Option<AggregateWindow>,
@@ -114,6 +115,37 @@ pub enum Operator {
         /// What "last" means; ties go to the later source position.
         by: Expression,
     },
+    /// Joins two streams. Output: the left's columns and then the right's, or the left's alone.
+    /// It keeps changing if an input does, or if a row may stand without a match for a while.
+    Join {
+        /// One stream.
+        left: NodeId,
+        /// The other; it may be the same.
+        right: NodeId,
+        /// Columns that must be equal: of the left, of the right. None compares every row with
+        /// every row.
+        keys: Vec<(usize, usize)>,
+        /// Whether NULL equals NULL there.
+        nulls_match: bool,
+        /// Which rows come out.
+        kind: JoinType,
+        /// A further condition over the left's columns and then the right's.
+        residual: Option<Expression>,
+    },
+    /// Functions over the rows of a partition in an order: a changing stream. Output: the
+    /// input's columns, then what the calls yield.
+    Over {
+        /// The input.
+        input: NodeId,
+        /// Positions of the columns that make a partition.
+        partition: Vec<usize>,
+        /// The order; what it leaves open goes by the rows' own columns.
+        order: Vec<SortKey>,
+        /// What is computed per row.
+        calls: Vec<OverCall>,
+        /// Rows that the first call gives a greater number are left out.
+        first: Option<u64>,
+    },
 }
 
 impl Operator {
@@ -129,7 +161,9 @@ impl Operator {
             | Self::Window { input, .. }
             | Self::Aggregate { input, .. }
             | Self::Latest { input, .. } => vec![*input],
+            Self::Over { input, .. } => vec![*input],
             Self::Union { inputs } => inputs.clone(),
+            Self::Join { left, right, .. } => vec![*left, *right],
         }
     }
 
@@ -137,7 +171,10 @@ impl Operator {
     #[must_use]
     pub fn is_stateful(&self) -> bool {
         match self {
-            Self::Aggregate { .. } | Self::Latest { .. } => true,
+            Self::Aggregate { .. }
+            | Self::Latest { .. }
+            | Self::Join { .. }
+            | Self::Over { .. } => true,
             Self::Source { .. }
             | Self::Filter { .. }
             | Self::Project { .. }
@@ -156,6 +193,64 @@ pub enum JoinKind {
     Inner,
     /// All; those without a match with NULLs.
     Left,
+}
+
+/// Which rows a join of two streams yields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum JoinType {
+    /// Pairs that match.
+    Inner,
+    /// Also rows of the left without a match, with NULLs.
+    Left,
+    /// Also rows of the right without a match, with NULLs.
+    Right,
+    /// Both.
+    Full,
+    /// Rows of the left that have a match, by themselves.
+    Semi,
+    /// Rows of the left that have none.
+    Anti,
+}
+
+/// One function over the rows of a partition.
+#[derive(Clone, Debug)]
+pub struct OverCall {
+    /// Which.
+    pub function: OverFunction,
+    /// Name and type of the result.
+    pub output: FieldRef,
+    /// How it reads.
+    pub text: String,
+}
+
+impl OverCall {
+    /// The expression that it reads of each row.
+    #[must_use]
+    pub fn reads(&self) -> Option<&Expression> {
+        match &self.function {
+            OverFunction::Before { value, .. } => Some(value),
+            OverFunction::RowNumber | OverFunction::Rank | OverFunction::DenseRank => None,
+        }
+    }
+}
+
+/// The functions over the rows of a partition.
+#[derive(Clone, Debug)]
+pub enum OverFunction {
+    /// 1, 2, 3 and so on.
+    RowNumber,
+    /// The number of the first of the rows that the order puts at one place.
+    Rank,
+    /// The number of that place.
+    DenseRank,
+    /// The value of the row so many places before; NULL where there is none. A negative distance
+    /// looks ahead.
+    Before {
+        /// How many places.
+        distance: i64,
+        /// Over the input.
+        value: Expression,
+    },
 }
 
 /// The shape of windows. All sizes are in microseconds and positive; windows are aligned to

@@ -307,9 +307,11 @@ pub fn lower(
     };
     let ask = Ask {
         finality,
+        windows_close: false,
         assign: Assign::Windows,
         window: false,
         time: false,
+        first: None,
     };
     let rows = lowering.rows(&prepared.plan, ask)?;
     let key_text = lowering.graph.facts(rows.node).key_text.clone();

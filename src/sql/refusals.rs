@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
     self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, JoinOperator,
-    LimitClause, Query, SetExpr, SetOperator, Spanned, TableFactor, Value, Visit, Visitor,
+    LimitClause, Query, SetExpr, Spanned, TableFactor, Value, Visit, Visitor,
 };
 
 use crate::plan::Place;
@@ -64,6 +64,9 @@ pub fn of_expression(expr: &Expr, catalog: &Catalog) -> Vec<Problem> {
     let _ = expr.visit(&mut found);
     found.problems
 }
+
+/// The functions OVER a partition.
+const OVER: &[&str] = &["row_number", "rank", "dense_rank", "lag", "lead"];
 
 /// Names that are called like functions and planned in another way.
 const SYNTAX: &[&str] = &[
@@ -139,20 +142,12 @@ impl<'a> Found<'a> {
         }
         for join in select.from.iter().flat_map(|from| &from.joins) {
             let at = place_of(join.relation.span());
-            match &join.join_operator {
-                JoinOperator::AsOf { .. } => self.refuse(
+            if let JoinOperator::AsOf { .. } = &join.join_operator {
+                self.refuse(
                     at,
                     "a pipeline cannot compute ASOF JOIN yet",
                     "join a table that has a PRIMARY KEY and no WATERMARK FOR",
-                ),
-                JoinOperator::FullOuter(_) => {
-                    self.refuse(
-                        at,
-                        "a pipeline cannot compute FULL JOIN yet",
-                        "use LEFT JOIN",
-                    );
-                }
-                _ => {}
+                );
             }
         }
     }
@@ -172,13 +167,14 @@ impl<'a> Found<'a> {
             );
             self.refuse(place, message, hint);
         } else if function.over.is_some() {
-            let hint = if matches!(name.as_str(), "row_number" | "rank" | "dense_rank") {
-                "for the last row per key, give the sink a PRIMARY KEY and 'upsert.by' = 'ts'"
-            } else {
-                "GROUP BY the window_start of a TUMBLE(..) instead"
-            };
-            let message = format!("a pipeline cannot compute {name} OVER (..) yet");
-            self.refuse(place, message, hint);
+            if !OVER.contains(&name.as_str()) {
+                let hint = format!(
+                    "there are {}; for sums over time GROUP BY the window_start of a TUMBLE(..)",
+                    OVER.join(", ")
+                );
+                let message = format!("a pipeline cannot compute {name} OVER (..) yet");
+                self.refuse(place, message, &hint);
+            }
         } else if matches!(name.as_str(), "tumble" | "hop" | "cumulate" | "session") {
             if self.windows > 0 {
                 self.windows -= 1;
@@ -264,18 +260,12 @@ impl<'a> Found<'a> {
     }
 
     fn body(&mut self, body: &SetExpr, place: Place) {
-        match body {
-            SetExpr::SetOperation { op, .. } if !matches!(op, SetOperator::Union) => self.refuse(
-                place,
-                format!("a pipeline cannot compute {op} yet"),
-                "of a table with a PRIMARY KEY, write WHERE NOT EXISTS (SELECT ..)",
-            ),
-            SetExpr::Values(_) => self.refuse(
+        if let SetExpr::Values(_) = body {
+            self.refuse(
                 place,
                 "a pipeline cannot insert constant rows",
                 "read FROM a table; rows of a file come with connector = 'file'",
-            ),
-            _ => {}
+            );
         }
     }
 }
@@ -295,13 +285,6 @@ impl Visitor for Found<'_> {
                 self.refuse(place_of(with.span()), message, "leave RECURSIVE out");
             }
         }
-        if let Some(order) = &query.order_by {
-            self.refuse(
-                known(place_of(order.span())),
-                "a pipeline cannot sort rows that never end",
-                "leave ORDER BY out: a table has no order",
-            );
-        }
         let limit = match &query.limit_clause {
             Some(LimitClause::LimitOffset { limit, offset, .. }) => {
                 let offset = offset.as_ref().map(|offset| &offset.value);
@@ -310,9 +293,17 @@ impl Visitor for Found<'_> {
             Some(LimitClause::OffsetCommaLimit { limit, .. }) => Some(limit.span()),
             None => query.fetch.as_ref().map(Spanned::span),
         };
-        if let Some(span) = limit {
+        if let (Some(order), None) = (&query.order_by, limit) {
+            self.refuse(
+                known(place_of(order.span())),
+                "a pipeline cannot sort rows that never end",
+                "leave ORDER BY out: a table has no order; the first rows are ORDER BY .. LIMIT 10",
+            );
+        }
+        if let (None, Some(span)) = (&query.order_by, limit) {
             let message = "a pipeline cannot limit rows that never end";
-            self.refuse(known(place_of(span)), message, "leave LIMIT out");
+            let hint = "leave LIMIT out, or say which rows: ORDER BY .. LIMIT";
+            self.refuse(known(place_of(span)), message, hint);
         }
         self.body(&query.body, place);
         ControlFlow::Continue(())

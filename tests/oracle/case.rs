@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::data::{self, Flavour, Format, RECORD_BYTES_MAX, SECOND, Source};
-use super::query::{Lookup, Query, Shape, Term, Window};
+use super::query::{Lookup, Query, Shape, Term, Window, inner_columns, named};
 use super::random::Random;
 
 pub struct Case {
@@ -185,21 +185,30 @@ impl Case {
 
     /// The query, for the pipeline over its sources, or for PostgreSQL over the accepted rows.
     pub fn select(&self, query: &Query, side: Side) -> String {
-        let terms: Vec<String> = columns(query, self.time_type())
-            .iter()
-            .map(|(_, term)| match side {
-                Side::Ours => term.ours.clone(),
-                // As text of the sink's type: what both sides are compared by.
-                Side::Theirs => {
-                    let shown = if term.sql_type == "BOOLEAN" {
-                        "::int"
-                    } else {
-                        ""
-                    };
-                    format!("cast({} AS {}){shown}::text", term.theirs, term.sql_type)
-                }
+        let Some(outer) = &query.outer else {
+            let terms = columns(query, self.time_type());
+            return self.select_terms(query, side, &shown(&terms, side));
+        };
+        let inner: Vec<String> = inner_columns(query, self.time_type())
+            .into_iter()
+            .map(|(name, term)| match side {
+                Side::Ours => format!("CAST({} AS {}) AS {name}", term.ours, term.sql_type),
+                Side::Theirs => format!("cast({} AS {}) AS {name}", term.theirs, term.sql_type),
             })
             .collect();
+        let mut sql = format!(
+            "SELECT {}\n  FROM ({}) AS i",
+            shown(&columns(query, self.time_type()), side).join(", "),
+            self.select_terms(query, side, &inner)
+        );
+        let keys: Vec<&str> = outer.keys.iter().map(|key| key.ours.as_str()).collect();
+        if !keys.is_empty() {
+            let _ = write!(sql, "\n  GROUP BY {}", keys.join(", "));
+        }
+        sql
+    }
+
+    fn select_terms(&self, query: &Query, side: Side, terms: &[String]) -> String {
         let distinct = matches!(query.shape, Shape::Distinct(_));
         let mut sql = format!(
             "SELECT {}{}\n  FROM {}",
@@ -266,6 +275,23 @@ impl Case {
     }
 }
 
+/// How the columns of a sink are asked for.
+fn shown(columns: &[(String, Term)], side: Side) -> Vec<String> {
+    let shown = columns.iter().map(|(_, term)| match side {
+        Side::Ours => term.ours.clone(),
+        // As text of the sink's type: what both sides are compared by.
+        Side::Theirs => {
+            let shown = if term.sql_type == "BOOLEAN" {
+                "::int"
+            } else {
+                ""
+            };
+            format!("cast({} AS {}){shown}::text", term.theirs, term.sql_type)
+        }
+    });
+    shown.collect()
+}
+
 /// Who is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -275,37 +301,24 @@ pub enum Side {
 
 /// The columns of a query's sink, by name.
 pub fn columns(query: &Query, time_type: &str) -> Vec<(String, Term)> {
-    let time = |name: &str| Term {
-        ours: name.to_owned(),
-        theirs: name.to_owned(),
-        sql_type: time_type.to_owned(),
-        compare: super::query::Compare::Exact,
-    };
-    let mut terms = Vec::new();
-    match &query.shape {
-        Shape::Project(columns) | Shape::Distinct(columns) => terms.extend(columns.clone()),
-        Shape::Group {
-            window,
-            keys,
-            aggregates,
-            ..
-        } => {
-            if window.is_some() {
-                terms.extend([time("window_start"), time("window_end")]);
-            }
-            terms.extend(keys.clone());
-            terms.extend(aggregates.clone());
-        }
+    match &query.outer {
+        None => inner_columns(query, time_type),
+        Some(outer) => named(
+            outer
+                .keys
+                .iter()
+                .chain(&outer.aggregates)
+                .cloned()
+                .collect(),
+        ),
     }
-    terms
-        .into_iter()
-        .enumerate()
-        .map(|(index, term)| (format!("c{index}"), term))
-        .collect()
 }
 
 /// How many of the columns, from the left, are the key of a keyed sink.
 pub fn key_columns(query: &Query) -> usize {
+    if let Some(outer) = &query.outer {
+        return outer.keys.len();
+    }
     match &query.shape {
         Shape::Project(_) => 0,
         Shape::Distinct(columns) => columns.len(),

@@ -19,8 +19,9 @@ mod case;
 mod compare;
 mod data;
 mod model;
+mod outer;
 mod query;
-mod random;
+pub mod random;
 mod reference;
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! Random queries: what an INSERT asks, in words that both sides are told.
 
 use super::data::{Row, SECOND};
+use super::outer::Outer;
 use super::random::Random;
 
 /// One `INSERT INTO .. SELECT`.
@@ -13,6 +14,8 @@ pub struct Query {
     pub view: bool,
     pub lookup: Option<Lookup>,
     pub shape: Shape,
+    /// An aggregate over the groups.
+    pub outer: Option<Outer>,
     /// Whether the sink has a primary key.
     pub keyed: bool,
 }
@@ -201,8 +204,28 @@ impl Query {
             branches,
             lookup,
             shape,
+            outer: None,
             keyed,
         }
+        .maybe_outer(random, time)
+    }
+
+    /// Some groups are grouped once more, in a sink with a key. Those that an expression may fail
+    /// on are left alone: which columns are computed at all is up to the optimiser.
+    fn maybe_outer(mut self, random: &mut Random, time: &str) -> Self {
+        let Shape::Group { aggregates, .. } = &self.shape else {
+            return self;
+        };
+        let fallible = |term: &Term| {
+            let start = |call: &str| call.split('{').next().unwrap_or(call).to_owned();
+            FALLIBLE.iter().any(|(ours, _, sql_type)| {
+                term.sql_type == *sql_type && term.ours.starts_with(&start(ours))
+            })
+        };
+        if self.keyed && !aggregates.iter().any(fallible) && random.chance(50) {
+            self.outer = Outer::random(random, &inner_columns(&self, time));
+        }
+        self
     }
 
     fn shape(random: &mut Random, lookup: Option<Lookup>, time: &str) -> (Shape, bool) {
@@ -242,6 +265,42 @@ impl Query {
             Shape::Distinct(_) | Shape::Group { .. } => false,
         }
     }
+}
+
+/// The columns of the innermost SELECT, by name.
+pub fn inner_columns(query: &Query, time_type: &str) -> Vec<(String, Term)> {
+    let time = |name: &str| Term {
+        ours: name.to_owned(),
+        theirs: name.to_owned(),
+        sql_type: time_type.to_owned(),
+        compare: Compare::Exact,
+    };
+    let mut terms = Vec::new();
+    match &query.shape {
+        Shape::Project(columns) | Shape::Distinct(columns) => terms.extend(columns.clone()),
+        Shape::Group {
+            window,
+            keys,
+            aggregates,
+            ..
+        } => {
+            if window.is_some() {
+                terms.extend([time("window_start"), time("window_end")]);
+            }
+            terms.extend(keys.clone());
+            terms.extend(aggregates.clone());
+        }
+    }
+    named(terms)
+}
+
+/// Columns are called by their place.
+pub fn named(terms: Vec<Term>) -> Vec<(String, Term)> {
+    terms
+        .into_iter()
+        .enumerate()
+        .map(|(index, term)| (format!("c{index}"), term))
+        .collect()
 }
 
 fn same(sql: &str, sql_type: &str) -> Term {

@@ -3,27 +3,27 @@
 
 /// Independent streams of draws, one per row, for one column of one seed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stream(u64);
+pub(in crate::connector) struct Stream(u64);
 
 /// The draws of one value.
 #[derive(Clone, Debug)]
-pub(super) struct Draws(u64);
+pub(in crate::connector) struct Draws(u64);
 
 impl Stream {
     /// The stream of `name`: so the values of a column do not depend on the columns beside it.
-    pub(super) fn new(seed: u64, name: &str) -> Self {
+    pub(in crate::connector) fn new(seed: u64, name: &str) -> Self {
         Self(xxhash_rust::xxh3::xxh3_64_with_seed(name.as_bytes(), seed))
     }
 
     /// The draws for row `row`.
-    pub(super) fn of(self, row: u64) -> Draws {
+    pub(in crate::connector) fn of(self, row: u64) -> Draws {
         Draws(self.0 ^ mix(row))
     }
 }
 
 impl Draws {
     /// 64 random bits (SplitMix64).
-    pub(super) fn bits(&mut self) -> u64 {
+    pub(in crate::connector) fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)
     }
@@ -36,7 +36,7 @@ impl Draws {
 
     /// A whole number from 0 to below `limit`. The bias of the multiplication is below 2^-64
     /// times the limit: nothing that a test would find.
-    pub(super) fn below(&mut self, limit: u64) -> u64 {
+    pub(in crate::connector) fn below(&mut self, limit: u64) -> u64 {
         let wide = u128::from(self.bits()) * u128::from(limit);
         u64::try_from(wide >> 64).expect("the upper half of 128 bits is 64 bits")
     }

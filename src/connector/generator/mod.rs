@@ -5,37 +5,27 @@
 //! and so on; a row's offset is its number. A block holds no bytes, only from which row to which;
 //! the decoder makes the rows.
 
-mod draw;
+pub(super) mod draw;
 mod field;
 mod given;
 mod number;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use arrow::array::{Array, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::filter_record_batch;
+use std::sync::Arc;
 
 use self::field::{EventTimes, Maker};
 use self::given::FieldProblem;
 use super::catalog::{Connector, SourceEntry};
+use super::dealt::{BLOCK_ROWS, Deal, DealtReader, PARTITIONS_MAX};
 use super::open::{OpenSource, SourceOrigin};
 use super::option::{self, ConnectorOption, ValueKind};
 use super::{ConnectorError, Partition, Reader, Source};
 use crate::format::{Block, Decoded, Decoder, RejectedRecord, Wanted};
 use crate::plan::{Role, Table};
 use crate::types::{Clock, Offset, Reason, Reject, Span};
-
-/// Rows per block: as many as a batch has anywhere.
-const BLOCK_ROWS: u64 = 8192;
-
-/// A block of a partition spans the rows of all others too, and places in a block have 32 bits.
-const PARTITIONS_MAX: u64 = 1 << 16;
-
-/// How often a paced reader hands out a block.
-const BLOCKS_PER_SECOND: f64 = 20.0;
 
 const DEFAULT_START: &str = "2026-01-01";
 const DEFAULT_ROWS_PER_SECOND: &str = "1000";
@@ -301,27 +291,14 @@ impl Source for Generator {
     }
 
     fn open(&self, index: usize, from: Offset) -> Result<Box<dyn Reader>, ConnectorError> {
-        let (partitions, index) = (self.settings.partitions, index as u64);
-        // The first row of this partition from there on.
-        let ahead = (index + partitions - from.0 % partitions) % partitions;
-        let rate = self.settings.rate.map(|rate| rate / partitions as f64);
-        let paced = |rate: f64| {
-            (rate / BLOCKS_PER_SECOND)
-                .ceil()
-                .clamp(1.0, BLOCK_ROWS as f64) as u64
+        let deal = Deal {
+            index: index as u64,
+            partitions: self.settings.partitions,
+            rows: self.settings.rows,
+            rate: self.settings.rate,
+            block_rows: BLOCK_ROWS,
         };
-        Ok(Box::new(GeneratorReader {
-            next: from.0.saturating_add(ahead),
-            end: self.settings.rows.unwrap_or(u64::MAX),
-            step: partitions,
-            block_rows: rate.map_or(BLOCK_ROWS, paced),
-            pace: rate.map(|rate| Pace {
-                rate,
-                start: self.clock.elapsed(),
-                rows: 0,
-                clock: self.clock.clone(),
-            }),
-        }))
+        Ok(Box::new(DealtReader::new(&deal, from, &self.clock)))
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {
@@ -330,70 +307,6 @@ impl Source for Generator {
             wanted: self.wanted.clone(),
             step: self.settings.partitions,
         })
-    }
-}
-
-/// How long a reader waits for its next row before it says that there is nothing yet.
-const PATIENCE: Duration = Duration::from_millis(100);
-
-/// Hands out row numbers.
-struct GeneratorReader {
-    next: u64,
-    end: u64,
-    step: u64,
-    block_rows: u64,
-    pace: Option<Pace>,
-}
-
-/// Keeps to a number of rows per second, from when reading started.
-struct Pace {
-    rate: f64,
-    start: Duration,
-    rows: u64,
-    clock: Clock,
-}
-
-impl Pace {
-    /// Waits until it is time for `rows` more, but not for long: returns whether it is. Whoever
-    /// wants to stop reading does not wait for a row that comes in an hour.
-    fn wait_for(&mut self, rows: u64) -> bool {
-        let total = self.rows + rows;
-        let due = Duration::try_from_secs_f64(total as f64 / self.rate).unwrap_or(Duration::MAX);
-        let due = self.start.saturating_add(due);
-        let patience = self.clock.elapsed() + PATIENCE;
-        self.clock.wait_until(due.min(patience));
-        let is_time = due <= patience;
-        if is_time {
-            self.rows = total;
-        }
-        is_time
-    }
-}
-
-impl Reader for GeneratorReader {
-    fn next(&mut self) -> Result<Option<Block>, ConnectorError> {
-        if self.next >= self.end {
-            return Ok(None);
-        }
-        let rows = (self.end - self.next)
-            .div_ceil(self.step)
-            .min(self.block_rows);
-        let is_time = match &mut self.pace {
-            Some(pace) => pace.wait_for(rows),
-            None => true,
-        };
-        // A block of no rows says that there is nothing yet.
-        let rows = if is_time { rows } else { 0 };
-        let start = self.next;
-        self.next = start.saturating_add(rows * self.step);
-        Ok(Some(Block {
-            bytes: Arc::new(Vec::new()),
-            start: Offset(start),
-            end: Offset(self.next),
-            line: 0,
-            header: None,
-            records: None,
-        }))
     }
 }
 

@@ -3,16 +3,20 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, TimestampMicrosecondArray,
+};
 use arrow::compute::{cast, concat, concat_batches};
 use arrow::datatypes::SchemaRef;
 
 use super::buckets::{Bucket, is_closed, open_windows, windows};
+use super::changing::{Step, rows_for};
 use super::error::AggregateError;
-use super::plan::Plan;
+use super::keys::{NO_KEY, hashes, route};
+use super::plan::{Input, Plan};
 use super::table::{Table, Tracking};
 use super::tables::Tables;
-use crate::dataflow::state::OpenWindows;
+use crate::dataflow::state::{OpenWindows, owner};
 use crate::dataflow::withheld::row_text;
 use crate::plan::{AggregateWindow, Assign, Emit};
 use crate::types::Watermark;
@@ -27,6 +31,10 @@ pub struct Aggregates {
     tables: Tables,
     /// With `Emit::Changes`, what this epoch brought to each pane, until `changes`.
     news: Tables,
+    /// Of a changing input, what this epoch brought, until `changes`.
+    pending: Vec<RecordBatch>,
+    /// Whether there is a row over no input at all, and it is this worker's.
+    of_nothing: bool,
 }
 
 impl Aggregates {
@@ -39,13 +47,28 @@ impl Aggregates {
             plan,
             tables: Tables::new(tracking),
             news: Tables::new(Tracking::Off),
+            pending: Vec::new(),
+            of_nothing: false,
         }
+    }
+
+    /// The same on worker `worker` of `peers`: where groups have no key, one of them shows a row
+    /// before there is any input.
+    #[must_use]
+    pub fn on_worker(mut self, worker: usize, peers: usize) -> Self {
+        let hash = hashes(&BinaryArray::from_iter_values([NO_KEY]))[0];
+        self.of_nothing = self.plan.is_whole() && owner(route(hash), peers) == worker;
+        self
     }
 
     /// Takes rows of the input.
     pub fn update(&mut self, input: &RecordBatch) -> Result<(), AggregateError> {
+        if let Input::Changing { .. } = self.plan.input {
+            self.pending.push(input.clone());
+            return Ok(());
+        }
         let (plan, tables) = self.incoming();
-        tables.update(plan, input)
+        tables.update(plan, input, Step::Give)
     }
 
     /// Takes what `Partials::drain` yielded, of the same plan.
@@ -60,6 +83,10 @@ impl Aggregates {
         if self.plan.emit == Emit::OnClose {
             return Ok(Vec::new());
         }
+        if self.of_nothing && self.tables.groups() == 0 {
+            self.tables.at(&self.plan, Bucket::ALL).begin(&self.plan)?;
+        }
+        self.apply_pending()?;
         self.spread_news()?;
         let (mut batches, mut diffs) = (Vec::new(), Vec::new());
         for (window, table) in &mut self.tables.by_bucket {
@@ -115,7 +142,8 @@ impl Aggregates {
     /// The whole state between two epochs, in batches of at most 8 K groups. The first column is
     /// the hash that decides which worker owns a row.
     pub fn state(&self) -> impl Iterator<Item = Result<RecordBatch, AggregateError>> + '_ {
-        assert!(self.news.groups() == 0, "`changes` comes before `state`");
+        let applied = self.news.groups() == 0 && self.pending.is_empty();
+        assert!(applied, "`changes` comes before `state`");
         self.tables.states(&self.plan)
     }
 
@@ -138,7 +166,8 @@ impl Aggregates {
     /// Memory held, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.tables.bytes() + self.news.bytes()
+        let pending = self.pending.iter().map(RecordBatch::get_array_memory_size);
+        self.tables.bytes() + self.news.bytes() + pending.sum::<usize>()
     }
 
     /// The windows that are held.
@@ -157,6 +186,22 @@ impl Aggregates {
             (Emit::Changes, true) => (&self.plan, &mut self.news),
             (Emit::Changes, false) | (Emit::OnClose, _) => (&self.plan, &mut self.tables),
         }
+    }
+
+    /// The epoch of a changing input is complete: applies it.
+    fn apply_pending(&mut self) -> Result<(), AggregateError> {
+        let Input::Changing { width } = self.plan.input else {
+            return Ok(());
+        };
+        let pending = std::mem::take(&mut self.pending);
+        for step in [Step::Give, Step::TakeBack] {
+            for batch in &pending {
+                for rows in rows_for(step, batch, width)? {
+                    self.tables.update(&self.plan, &rows, step)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Merges what came to panes into the windows they are part of.

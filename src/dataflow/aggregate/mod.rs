@@ -19,12 +19,16 @@
 //! and the new row of a window are read from one place. With `Emit::OnClose` the panes stay, and
 //! a window is put together once, when it closes.
 //!
-//! An aggregate without keys and without a window says nothing before its first row, where
-//! PostgreSQL would show one row over no input at all.
+//! A changing input may take rows back. Sums and what is made of them subtract; everything else
+//! keeps its rows (see `replayed`). A group is there while it has rows.
+//!
+//! An aggregate without keys and without a window shows one row from the first epoch on, over no
+//! input if there is none, as in PostgreSQL.
 
 mod accumulators;
 mod aggregates;
 mod buckets;
+mod changing;
 mod error;
 mod groups;
 mod keys;
@@ -37,9 +41,9 @@ mod tables;
 
 pub use aggregates::Aggregates;
 pub use error::AggregateError;
-pub use keys::without_signs;
+pub use keys::{hashes, route, without_signs};
 pub use partials::Partials;
-pub use plan::Aggregation;
+pub use plan::{Aggregation, Input};
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 
+use super::changing::Step;
 use super::error::AggregateError;
 use super::plan::Plan;
 use super::table::Tracking;
@@ -27,7 +28,7 @@ impl Partials {
 
     /// Takes rows of the input.
     pub fn update(&mut self, input: &RecordBatch) -> Result<(), AggregateError> {
-        self.tables.update(&self.plan, input)
+        self.tables.update(&self.plan, input, Step::Give)
     }
 
     /// How many groups it holds: what `drain` would yield in rows.

@@ -16,7 +16,22 @@ use super::error::AggregateError;
 use super::keys::{KeyCodec, hashes, route};
 use super::partials::Partials;
 use super::recipe::{Recipe, resolve};
-use crate::plan::{AggregateCall, AggregateWindow, Emit, Expression};
+use crate::plan::{AggregateCall, AggregateFunction, AggregateWindow, Emit, Expression};
+
+/// What an aggregate reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Rows of sources, which have a place in the input.
+    Records,
+    /// Rows behind state that come once and stay: those of closed windows. They have no place
+    /// in the input, so where an order says nothing, the value decides.
+    Final,
+    /// Rows that may be taken back: of a node with so many columns, with a count behind them.
+    Changing {
+        /// The node's columns.
+        width: usize,
+    },
+}
 
 /// How an aggregate computes. Cheap to clone; `partials` and `aggregates` make what holds rows.
 #[derive(Clone)]
@@ -32,6 +47,9 @@ pub(super) struct Plan {
     pub(super) codec: KeyCodec,
     pub(super) recipes: Vec<Recipe>,
     pub(super) readings: Vec<Reading>,
+    pub(super) input: Input,
+    /// Where rows may be taken back: how many rows a group has.
+    pub(super) living: Option<Reading>,
     pub(super) window: Option<AggregateWindow>,
     pub(super) emit: Emit,
     pub(super) output: SchemaRef,
@@ -59,6 +77,7 @@ impl Aggregation {
     /// Resolves an `Operator::Aggregate`. `output` is the node's schema: keys, aggregates, and
     /// the window's two columns if there is a window.
     pub fn new(
+        input: Input,
         keys: &[Expression],
         aggregates: &[AggregateCall],
         window: Option<AggregateWindow>,
@@ -72,8 +91,9 @@ impl Aggregation {
             .collect();
         let mut recipes: Vec<Recipe> = Vec::new();
         let mut readings = Vec::new();
-        for call in aggregates {
-            let (recipe, output) = resolve(call, &mut expressions)?;
+        let rows = matches!(input, Input::Changing { .. }).then(count_of_rows);
+        for call in aggregates.iter().chain(&rows) {
+            let (recipe, output) = resolve(call, input, &mut expressions)?;
             let same = recipes.iter().position(|other| other.serves(&recipe));
             let accumulator = same.unwrap_or_else(|| {
                 recipes.push(recipe);
@@ -86,6 +106,9 @@ impl Aggregation {
             });
         }
         share_counts(&mut recipes, &mut readings, &expressions);
+        let living = rows.and_then(|_| readings.pop());
+        // Rows or none, there is a row over all of them.
+        let living = living.filter(|_| !keys.is_empty());
         let positions = recipes.iter().any(|recipe| recipe.positions);
         for recipe in recipes.iter_mut().filter(|recipe| recipe.positions) {
             // The value stays last: what comes before it is the order.
@@ -103,6 +126,8 @@ impl Aggregation {
             codec,
             recipes,
             readings,
+            input,
+            living,
             window,
             emit,
             output,
@@ -149,6 +174,19 @@ impl Aggregation {
     }
 }
 
+/// `count(*)`: a group that has no rows any more is none.
+fn count_of_rows() -> AggregateCall {
+    AggregateCall {
+        function: AggregateFunction::Count,
+        distinct: false,
+        arguments: Vec::new(),
+        filter: None,
+        order_by: Vec::new(),
+        output: Arc::new(Field::new("count(*)", DataType::Int64, false)),
+        text: "count(*)".to_owned(),
+    }
+}
+
 /// Has `count(*)` read from a sum that counts the same rows, where there is one: a group then has
 /// one state to fetch instead of two.
 fn share_counts(recipes: &mut Vec<Recipe>, readings: &mut [Reading], expressions: &[Expression]) {
@@ -169,6 +207,11 @@ fn share_counts(recipes: &mut Vec<Recipe>, readings: &mut [Reading], expressions
 }
 
 impl Plan {
+    /// Whether one row is over all of the input: it is there before any of it.
+    pub(super) fn is_whole(&self) -> bool {
+        self.keys.is_empty() && self.window.is_none()
+    }
+
     pub(super) fn evaluate(&self, input: &RecordBatch) -> Result<Evaluated, AggregateError> {
         let columns = self
             .expressions

@@ -9,10 +9,10 @@ use datafusion_expr::ColumnarValue;
 
 use super::accumulators::{
     Accumulator, Bits, Cardinalities, Collected, Counts, Distinct, FloatSums, Keep, Moment,
-    Moments, Output, Quantiles, Ranked, Side, bits, extremes, whole_sums,
+    Moments, Output, Quantiles, Ranked, Read, Replayed, Side, bits, extremes, whole_sums,
 };
 use super::error::AggregateError;
-use super::plan::position;
+use super::plan::{Input, position};
 use crate::plan::aggregate_types::result_type;
 use crate::plan::{AggregateCall, AggregateFunction, Expression};
 
@@ -44,6 +44,8 @@ enum Kind {
     Collected(Vec<DataType>, Vec<SortOptions>, Keep),
     Quantiles,
     Distinct(Vec<DataType>, Box<Kind>),
+    /// What is read of the rows kept, how many arguments must have a value, and what reads them.
+    Replayed(Vec<DataType>, Vec<SortOptions>, (Read, usize), Box<Kind>),
 }
 
 impl Recipe {
@@ -99,19 +101,60 @@ impl Kind {
             Self::Collected(types, orders, keep) => Box::new(Collected::new(types, orders, *keep)?),
             Self::Quantiles => Box::<Quantiles>::default(),
             Self::Distinct(types, of) => {
-                let nulls = matches!(
-                    of.as_ref(),
-                    Self::Ranked(_, _, _) | Self::Collected(_, _, Keep::All)
-                );
-                Box::new(Distinct::new(types, of.accumulator()?, nulls)?)
+                Box::new(Distinct::new(types, of.accumulator()?, of.shows_nulls())?)
+            }
+            Self::Replayed(types, orders, rows, of) => {
+                of.accumulator()?;
+                let of = of.clone();
+                let make = move || of.accumulator().expect("it was made once just now");
+                Box::new(Replayed::new(types, orders, *rows, Box::new(make))?)
             }
         })
+    }
+
+    /// Whether a row with a NULL value counts.
+    fn shows_nulls(&self) -> bool {
+        matches!(
+            self,
+            Self::Ranked(_, _, _) | Self::Collected(_, _, Keep::All)
+        )
+    }
+
+    /// The same over rows of these types that may be taken back.
+    fn retractable(self, types: Vec<DataType>) -> Result<Self, String> {
+        let end = |side: &Side| match side {
+            Side::Least => Read::First,
+            Side::Greatest => Read::Last,
+        };
+        let ascending = vec![SortOptions::default(); types.len()];
+        let shown = usize::from(!self.shows_nulls());
+        let (orders, rows, of) = match self {
+            Self::Count
+            | Self::FloatSum
+            | Self::WholeSum(_)
+            | Self::Moments(_)
+            | Self::Quantiles
+            | Self::Replayed(..) => return Ok(self),
+            Self::Cardinality(_) => {
+                return Err("an estimate cannot take rows back: write count(DISTINCT ..)".into());
+            }
+            Self::Distinct(_, of) => {
+                let needed = if of.shows_nulls() { 0 } else { types.len() };
+                (ascending, (Read::Once, needed), *of)
+            }
+            Self::Bits(..) => (ascending, (Read::All, shown), self),
+            Self::Extreme(_, ref side) => (ascending, (end(side), shown), self),
+            Self::Ranked(_, ref orders, ref side) => (orders.clone(), (end(side), shown), self),
+            Self::Collected(_, ref orders, _) => (orders.clone(), (Read::All, shown), self),
+        };
+        Ok(Self::Replayed(types, orders, rows, Box::new(of)))
     }
 }
 
 /// The recipe for a call and the reading of it. Arguments are added to the evaluated expressions.
 pub(super) fn resolve(
     call: &AggregateCall,
+    input: Input,
     expressions: &mut Vec<Expression>,
 ) -> Result<(Recipe, Output), AggregateError> {
     let unsupported = |reason: String| AggregateError::Unsupported {
@@ -120,13 +163,14 @@ pub(super) fn resolve(
     };
     let types: Vec<DataType> = call.arguments.iter().map(|a| a.data_type.clone()).collect();
     let result = result_type(&call.function, &types).map_err(unsupported)?;
-    let mut serving = serving(call, &types, result).map_err(unsupported)?;
+    let mut serving = serving(call, input, &types, result).map_err(unsupported)?;
+    let given = serving.arguments.iter();
+    let given: Vec<DataType> = given.map(|argument| argument.data_type.clone()).collect();
     if call.distinct && serving.distinct_matters {
-        let types = serving
-            .arguments
-            .iter()
-            .map(|argument| argument.data_type.clone());
-        serving.kind = Kind::Distinct(types.collect(), Box::new(serving.kind));
+        serving.kind = Kind::Distinct(given.clone(), Box::new(serving.kind));
+    }
+    if let Input::Changing { .. } = input {
+        serving.kind = serving.kind.retractable(given).map_err(unsupported)?;
     }
     let arguments = serving
         .arguments
@@ -159,6 +203,7 @@ struct Serving<'a> {
 
 fn serving<'a>(
     call: &'a AggregateCall,
+    input: Input,
     types: &[DataType],
     result: DataType,
 ) -> Result<Serving<'a>, String> {
@@ -189,18 +234,18 @@ fn serving<'a>(
         F::CovarianceSample => moment(Moment::CovarianceSample),
         F::Correlation => moment(Moment::Correlation),
         F::ApproxDistinct => Serving::idempotent(call, Kind::Cardinality(types.to_vec())),
-        F::First => Serving::ordered(call, |types, orders| {
+        F::First => Serving::ordered(call, input, |types, orders| {
             (Kind::Ranked(types, orders, Side::Least), Output::Value)
         })?,
-        F::Last => Serving::ordered(call, |types, orders| {
+        F::Last => Serving::ordered(call, input, |types, orders| {
             (Kind::Ranked(types, orders, Side::Greatest), Output::Value)
         })?,
-        F::ArrayAgg => Serving::ordered(call, |types, orders| {
+        F::ArrayAgg => Serving::ordered(call, input, |types, orders| {
             (Kind::Collected(types, orders, Keep::All), Output::Value)
         })?,
         F::StringAgg => {
             let separator = Output::Joined(separator(call)?);
-            Serving::ordered(call, |types, orders| {
+            Serving::ordered(call, input, |types, orders| {
                 (Kind::Collected(types, orders, Keep::Values), separator)
             })?
         }
@@ -254,9 +299,11 @@ impl<'a> Serving<'a> {
         serving
     }
 
-    /// What depends on an order takes it from the call, then from the source, then from the value.
+    /// What depends on an order takes it from the call, then from the source if the rows are its
+    /// records, then from the value.
     fn ordered(
         call: &'a AggregateCall,
+        input: Input,
         make: impl FnOnce(Vec<DataType>, Vec<SortOptions>) -> (Kind, Output),
     ) -> Result<Self, String> {
         let value = call.arguments.first().expect("`result_type` has seen it");
@@ -270,7 +317,7 @@ impl<'a> Serving<'a> {
             return Err("with DISTINCT, only the argument itself can be its ORDER BY".to_owned());
         }
         // Distinct values have no ties, and no position of their own.
-        let positions = !call.distinct;
+        let positions = !call.distinct && input == Input::Records;
         let keys = call.order_by.iter();
         let mut types: Vec<DataType> = keys
             .clone()

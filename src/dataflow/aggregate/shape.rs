@@ -2,12 +2,29 @@
 
 use arrow::array::RecordBatch;
 
-use super::{Aggregates, Partials};
+use super::{Aggregates, Input, Partials};
 use crate::dataflow::group::{Changes, GroupError, Groups, PreGroups};
 use crate::dataflow::outcome::Failure;
 use crate::dataflow::state::{OpenWindows, StateError, Stateful};
 use crate::dataflow::withheld::left_over;
+use crate::dataflow::zones::Zone;
+use crate::plan::{NodeId, Pipeline};
 use crate::types::Watermark;
+
+impl Input {
+    /// What reads the rows of a node reads this.
+    #[must_use]
+    pub fn of(pipeline: &Pipeline, zones: &[Zone], node: NodeId) -> Self {
+        let rows = &pipeline.nodes[node];
+        match (rows.changing, zones[node].at_source) {
+            (true, _) => Self::Changing {
+                width: rows.schema.fields().len(),
+            },
+            (false, true) => Self::Records,
+            (false, false) => Self::Final,
+        }
+    }
+}
 
 impl Stateful for Aggregates {
     fn rows(&self) -> usize {

@@ -1,7 +1,7 @@
 //! The groups of one bucket, with what is in the making for each, and what changed.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,13 +9,15 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, UInt32Array, UInt64Array,
     make_comparator, new_null_array,
 };
-use arrow::compute::{SortOptions, concat, interleave, take};
+use arrow::compute::{SortOptions, concat, filter, interleave, take};
+use arrow::datatypes::Int64Type;
 use arrow::error::ArrowError;
 
 use super::accumulators::Accumulator;
+use super::changing::Step;
 use super::error::AggregateError;
 use super::groups::Groups;
-use super::keys::{hashes, route};
+use super::keys::{NO_KEY, hashes, route};
 use super::plan::Plan;
 
 /// Groups and their accumulators.
@@ -39,8 +41,35 @@ struct Tracked {
     /// The results they had, in the order of `touched`: by batch, how many groups, and their
     /// aggregates.
     before: Vec<(usize, Vec<ArrayRef>)>,
-    /// Groups that show no row, because a result does not fit its type.
+    hidden: Hidden,
+}
+
+/// Groups that show no row.
+#[derive(Default)]
+struct Hidden {
+    /// A result does not fit its type.
     failing: BTreeMap<u32, String>,
+    /// All their rows were taken back.
+    gone: BTreeSet<u32>,
+}
+
+impl Hidden {
+    fn has(&self, group: u32) -> bool {
+        self.failing.contains_key(&group) || self.gone.contains(&group)
+    }
+
+    /// From now on, of `groups`, these rows fail and these groups are gone.
+    fn replace(&mut self, groups: &[u32], failed: BTreeMap<usize, String>, gone: BTreeSet<u32>) {
+        if !self.failing.is_empty() || !self.gone.is_empty() {
+            for group in groups {
+                self.failing.remove(group);
+                self.gone.remove(group);
+            }
+        }
+        let failed = failed.into_iter().map(|(row, why)| (groups[row], why));
+        self.failing.extend(failed);
+        self.gone.extend(gone);
+    }
 }
 
 /// A group that shows no row, and how many there are.
@@ -56,6 +85,9 @@ struct Results {
     /// Rows of NULLs, because a result does not fit its type.
     failed: BTreeMap<usize, String>,
 }
+
+/// Hashes to exchange by, keys, and the columns of states.
+type Partial = (UInt64Array, BinaryArray, Vec<ArrayRef>);
 
 /// Whether a table remembers what it showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,8 +114,20 @@ impl Table {
         }
     }
 
+    /// The group without a key is there from the beginning, over no rows.
+    pub fn begin(&mut self, plan: &Plan) -> Result<(), AggregateError> {
+        let keys = BinaryArray::from_iter_values([NO_KEY]);
+        self.number(plan, &keys, &hashes(&keys), None)
+    }
+
     pub fn len(&self) -> usize {
         self.groups.len()
+    }
+
+    /// How many of them have rows.
+    pub fn living(&self) -> usize {
+        let gone = self.tracked.as_ref().map(|tracked| &tracked.hidden.gone);
+        self.len() - gone.map_or(0, BTreeSet::len)
     }
 
     pub fn bytes(&self) -> usize {
@@ -95,13 +139,13 @@ impl Table {
         self.groups.bytes() + accumulators.sum::<usize>() + tracked
     }
 
-    /// Takes rows: `keys` and `hashes` of a whole batch, and which rows of it; `columns` of those
-    /// rows alone.
+    /// Takes rows, or takes them back: `keys` and `hashes` of a whole batch, and which rows of
+    /// it; `columns` of those rows alone.
     pub fn update(
         &mut self,
         plan: &Plan,
         (keys, hashes): (&BinaryArray, &[u64]),
-        rows: Option<&[u32]>,
+        (rows, step): (Option<&[u32]>, Step),
         columns: &[Option<ArrayRef>],
     ) -> Result<(), AggregateError> {
         self.number(plan, keys, hashes, rows)?;
@@ -116,9 +160,11 @@ impl Table {
             let arguments: Vec<ArrayRef> = recipe.arguments.iter().map(column).collect();
             let filter = recipe.filter.as_ref().map(column);
             let filter: Option<&BooleanArray> = filter.as_ref().map(|filter| filter.as_boolean());
-            accumulator
-                .update(&arguments, &self.numbers, filter)
-                .map_err(|cause| recipe.failed(cause))?;
+            let done = match step {
+                Step::Give => accumulator.update(&arguments, &self.numbers, filter),
+                Step::TakeBack => accumulator.retract(&arguments, &self.numbers, filter),
+            };
+            done.map_err(|cause| recipe.failed(cause))?;
         }
         Ok(())
     }
@@ -151,16 +197,23 @@ impl Table {
         Ok(())
     }
 
-    /// Hash to exchange by, key, and states of some groups.
-    pub fn partial(
-        &self,
-        plan: &Plan,
-        groups: Range<usize>,
-    ) -> Result<(UInt64Array, BinaryArray, Vec<ArrayRef>), AggregateError> {
+    /// Hash to exchange by, key, and states of those of some groups that have rows.
+    pub fn partial(&self, plan: &Plan, groups: Range<usize>) -> Result<Partial, AggregateError> {
         let keys = self.groups.keys(groups.clone());
-        let routes = hashes(&keys).into_iter().map(route).collect();
-        let states = self.states(plan, groups)?;
-        Ok((routes, keys, states))
+        let routes: UInt64Array = hashes(&keys).into_iter().map(route).collect();
+        let states = self.states(plan, groups.clone())?;
+        let gone = self.tracked.as_ref().map(|tracked| &tracked.hidden.gone);
+        let Some(gone) = gone.filter(|gone| !gone.is_empty()) else {
+            return Ok((routes, keys, states));
+        };
+        let living = numbers(groups).map(|group| Some(!gone.contains(&group)));
+        let living: BooleanArray = living.collect();
+        let states = states.iter().map(|state| filter(state, &living));
+        Ok((
+            filter(&routes, &living)?.as_primitive().clone(),
+            filter(&keys, &living)?.as_binary().clone(),
+            states.collect::<Result<_, _>>()?,
+        ))
     }
 
     /// From now on, everything that is here counts as shown.
@@ -189,14 +242,18 @@ impl Table {
         for (count, before) in &tracked.before {
             let (groups, rest) = touched.split_at(*count);
             touched = rest;
-            parts.extend(self.change(plan, groups, Some(before), &mut tracked.failing)?);
+            parts.extend(self.change(plan, groups, Some(before), &mut tracked.hidden)?);
         }
         let new: Vec<u32> = numbers(tracked.existing..self.groups.len()).collect();
         for groups in new.chunks(CHUNK) {
-            parts.extend(self.change(plan, groups, None, &mut tracked.failing)?);
+            parts.extend(self.change(plan, groups, None, &mut tracked.hidden)?);
         }
+        let mostly_gone = tracked.hidden.gone.len() * 2 > self.groups.len();
         self.tracked = Some(tracked);
         self.forget_changes();
+        if mostly_gone {
+            *self = self.without_gone(plan)?;
+        }
         Ok(parts)
     }
 
@@ -206,34 +263,32 @@ impl Table {
         plan: &Plan,
         groups: &[u32],
         before: Option<&Vec<ArrayRef>>,
-        failing: &mut BTreeMap<u32, String>,
+        hidden: &mut Hidden,
     ) -> Result<Option<TableChanges>, AggregateError> {
         let now = self.peek_each(plan, groups)?;
+        let gone = self.gone(plan, groups)?;
         let rows = 0..groups.len();
-        let failed = |row: &usize| now.failed.contains_key(row);
+        let is_hidden = |row: &usize| now.failed.contains_key(row) || gone.contains(&groups[*row]);
         let (old, picks): (&[ArrayRef], Vec<(usize, usize)>) = match before {
             None => {
-                let asserted = rows.filter(|row| !failed(row));
+                let asserted = rows.filter(|row| !is_hidden(row));
                 (&now.columns, asserted.map(|row| (1, row)).collect())
             }
             Some(old) => {
-                let was_failing = |row: &usize| failing.contains_key(&groups[*row]);
+                let was_hidden = |row: &usize| hidden.has(groups[*row]);
                 let mut changed = differing(old, &now.columns, groups.len())?;
                 // What is not shown is NULL here, which a result may be too.
-                changed.extend(rows.filter(|row| was_failing(row) != failed(row)));
+                changed.extend(rows.filter(|row| was_hidden(row) != is_hidden(row)));
                 changed.sort_unstable();
                 changed.dedup();
-                let retracted = changed.iter().filter(|row| !was_failing(row));
-                let asserted = changed.iter().filter(|row| !failed(row));
+                let retracted = changed.iter().filter(|row| !was_hidden(row));
+                let asserted = changed.iter().filter(|row| !is_hidden(row));
                 let picks = retracted.map(|&row| (0, row));
                 (old, picks.chain(asserted.map(|&row| (1, row))).collect())
             }
         };
-        if !failing.is_empty() {
-            groups.iter().for_each(|group| drop(failing.remove(group)));
-        }
+        hidden.replace(groups, now.failed, gone);
         if picks.is_empty() {
-            failing.extend(now.failed.into_iter().map(|(row, e)| (groups[row], e)));
             return Ok(None);
         }
         let keys = picks
@@ -243,7 +298,6 @@ impl Table {
         for (old, new) in old.iter().zip(&now.columns) {
             columns.push(interleave(&[old.as_ref(), new.as_ref()], &picks)?);
         }
-        failing.extend(now.failed.into_iter().map(|(row, e)| (groups[row], e)));
         let diffs = picks
             .iter()
             .map(|&(side, _)| if side == 0 { -1 } else { 1 });
@@ -253,9 +307,41 @@ impl Table {
         }))
     }
 
+    /// Those of these groups whose rows were all taken back.
+    fn gone(&self, plan: &Plan, groups: &[u32]) -> Result<BTreeSet<u32>, AggregateError> {
+        let Some(living) = &plan.living else {
+            return Ok(BTreeSet::new());
+        };
+        let counts = self.accumulators[living.accumulator].peek(&living.output, groups)?;
+        let counts = counts.as_primitive::<Int64Type>().values();
+        let gone = groups.iter().zip(counts).filter(|(_, count)| **count == 0);
+        Ok(gone.map(|(&group, _)| group).collect())
+    }
+
+    /// The same with the groups that have rows alone: numbers cannot be given up one by one.
+    fn without_gone(&self, plan: &Plan) -> Result<Self, AggregateError> {
+        let mut table = Self::new(plan, Tracking::On);
+        for range in chunks(self.len()) {
+            let (_, keys, states) = self.partial(plan, range)?;
+            table.merge(plan, &keys, &states)?;
+        }
+        table.forget_changes();
+        if let (Some(ours), Some(tracked)) = (&self.tracked, &mut table.tracked) {
+            // They are numbered anew in the order they had.
+            let (gone, failing) = (&ours.hidden.gone, ours.hidden.failing.iter());
+            let below = |group: u32| u32::try_from(gone.range(..group).count());
+            let moved = failing.map(|(&group, why)| {
+                let below = below(group).expect("groups are numbered by u32");
+                (group - below, why.clone())
+            });
+            tracked.hidden.failing = moved.collect();
+        }
+        Ok(table)
+    }
+
     /// A group that shows no row, why, and how many there are.
     pub fn failing(&self, plan: &Plan) -> Result<Option<Failing<'_>>, AggregateError> {
-        let failing = self.tracked.as_ref().map(|tracked| &tracked.failing);
+        let failing = self.tracked.as_ref().map(|tracked| &tracked.hidden.failing);
         let Some((failing, (&group, error))) =
             failing.and_then(|failing| Some((failing, failing.first_key_value()?)))
         else {
@@ -281,7 +367,7 @@ impl Table {
             failing.extend(results.failed.into_iter().map(|(row, e)| (groups[row], e)));
         }
         if let Some(tracked) = &mut self.tracked {
-            tracked.failing = failing;
+            tracked.hidden.failing = failing;
         }
         Ok(())
     }
@@ -431,6 +517,7 @@ impl Tracked {
     fn bytes(&self) -> usize {
         let before = self.before.iter().flat_map(|(_, columns)| columns);
         self.seen.capacity()
+            + self.hidden.gone.len() * size_of::<u64>()
             + self.touched.capacity() * size_of::<u32>()
             + before
                 .map(|rows| rows.get_array_memory_size())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 
 use super::buckets::{Bucket, of_partials, of_rows};
+use super::changing::Step;
 use super::error::AggregateError;
 use super::plan::Plan;
 use super::table::{Table, Tracking, chunks, pick};
@@ -43,7 +44,12 @@ impl Tables {
     }
 
     /// Sorts rows into tables.
-    pub fn update(&mut self, plan: &Plan, input: &RecordBatch) -> Result<(), AggregateError> {
+    pub fn update(
+        &mut self,
+        plan: &Plan,
+        input: &RecordBatch,
+        step: Step,
+    ) -> Result<(), AggregateError> {
         let selections = of_rows(plan.window, input);
         if selections.is_empty() {
             return Ok(());
@@ -53,7 +59,7 @@ impl Tables {
         for (bucket, rows) in selections {
             let columns = plan.aggregated(&evaluated.columns, rows.as_deref())?;
             let table = self.at(plan, bucket);
-            table.update(plan, keys, rows.as_deref(), &columns)?;
+            table.update(plan, keys, (rows.as_deref(), step), &columns)?;
         }
         Ok(())
     }
@@ -87,8 +93,8 @@ impl Tables {
             chunks(table.len()).map(move |groups| (bucket, table, groups))
         });
         pieces.map(|(bucket, table, groups)| {
-            let rows = groups.len();
             let (routes, keys, states) = table.partial(plan, groups)?;
+            let rows = routes.len();
             let mut columns: Vec<ArrayRef> = vec![Arc::new(routes)];
             if plan.window.is_some() {
                 columns.push(Arc::new(Int64Array::from_value(bucket.start, rows)));
@@ -116,7 +122,7 @@ impl Tables {
     }
 
     pub fn groups(&self) -> usize {
-        self.by_bucket.values().map(Table::len).sum()
+        self.by_bucket.values().map(Table::living).sum()
     }
 
     pub fn bytes(&self) -> usize {

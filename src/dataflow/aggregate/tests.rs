@@ -1,5 +1,6 @@
 //! Aggregation as a whole: rows in, rows out.
 
+mod changing;
 mod functions;
 mod kit;
 mod multiset;

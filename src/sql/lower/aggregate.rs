@@ -33,12 +33,19 @@ impl Lowering<'_> {
                 .hint("write one INSERT per set of columns"));
         }
         let below = Ask {
-            finality: Some(Finality::Above("an aggregate")),
+            finality: ask.finality,
+            windows_close: true,
             assign: assign(aggregate),
             window: true,
             time: aggregate.aggr_expr.iter().any(needs_order),
+            first: None,
         };
         let rows = self.rows(&aggregate.input, below)?;
+        let rows = Rows {
+            // Windows of what keeps changing never close: their columns are keys like others.
+            window: rows.window.filter(|_| !self.is_changing(&rows)),
+            ..rows
+        };
         let over = self.positional(&rows)?;
         let schema = aggregate.input.schema();
         let group: Vec<Expr> = aggregate
@@ -71,7 +78,7 @@ impl Lowering<'_> {
             });
         }
         for (at, expr) in aggregates.iter().enumerate() {
-            let call = self.call(expr, &over, &rows)?;
+            let call = self.call(expr, &over, &rows, aggregate.group_expr.is_empty())?;
             parts.add_call(call, expr);
             columns.push(keys + at);
         }
@@ -138,6 +145,11 @@ impl Lowering<'_> {
         if enough {
             return Ok(Some(window));
         }
+        // A record may be in several windows, so to count it in all of them together would be a
+        // mistake; what a window came to is there once.
+        if window.of_groups {
+            return Ok(None);
+        }
         let message = match window.kind {
             WindowKind::Cumulate { .. } => "rows in windows are grouped without window_end",
             WindowKind::Tumble { .. } | WindowKind::Hop { .. } => {
@@ -151,12 +163,13 @@ impl Lowering<'_> {
     /// When the aggregate says something; a group that is never final is refused where only
     /// final rows can go.
     fn emit(&self, window: Option<WindowColumns>, ask: Ask) -> Result<Emit> {
+        let final_rows = ask.windows_close || ask.finality.is_some();
+        if window.is_some() && final_rows {
+            return Ok(Emit::OnClose);
+        }
         let Some(finality) = ask.finality else {
             return Ok(Emit::Changes);
         };
-        if window.is_some() {
-            return Ok(Emit::OnClose);
-        }
         let sink = self.sink;
         Err(match finality {
             Finality::AppendOnly => Problem::at(
@@ -177,11 +190,7 @@ impl Lowering<'_> {
                 "'upsert.by' is for rows of a stream; these are groups that keep changing",
             )
             .hint("leave 'upsert.by' out: a group replaces its row by itself"),
-            Finality::Above(what) => Problem::at(
-                self.place,
-                format!("a pipeline cannot compute {what} over groups that keep changing yet"),
-            )
-            .hint("GROUP BY the window_start of a TUMBLE(..) in the inner query"),
+            Finality::Above(what) => self.too_changing(what),
         })
     }
 
@@ -195,14 +204,36 @@ impl Lowering<'_> {
         Ok(())
     }
 
+    /// What only takes rows that stay is over rows that may not.
+    pub(super) fn too_changing(&self, what: &str) -> Problem {
+        let message = format!("a pipeline cannot compute {what} over rows that keep changing");
+        Problem::at(self.place, message)
+            .hint("read FROM TUMBLE(..) of the table itself, and aggregate by its window")
+    }
+
+    pub(super) fn is_changing(&self, rows: &Rows) -> bool {
+        self.graph.nodes[rows.node].changing
+    }
+
     /// One aggregate call. `expr` is over the columns of the input node.
-    fn call(&self, expr: &Expr, over: &Positional, rows: &Rows) -> Result<AggregateCall> {
+    fn call(
+        &self,
+        expr: &Expr,
+        over: &Positional,
+        rows: &Rows,
+        is_whole: bool,
+    ) -> Result<AggregateCall> {
         let Expr::AggregateFunction(call) = unaliased(expr) else {
             return Err(self.cannot(&format!("compute {}", text(expr))));
         };
         let Some(function) = function_of(call.func.name()) else {
             return Err(self.cannot(&format!("compute {}", call.func.name())));
         };
+        let is_estimate = matches!(function, AggregateFunction::ApproxDistinct);
+        if is_estimate && self.is_changing(rows) {
+            let message = "approx_distinct cannot take rows back, and these keep changing";
+            return Err(Problem::at(self.place, message).hint("write count(DISTINCT ..) instead"));
+        }
         let params = &call.params;
         let mut arguments = Vec::new();
         // count(*) arrives as count(1).
@@ -229,7 +260,8 @@ impl Lowering<'_> {
         let types: Vec<_> = arguments.iter().map(|a| a.data_type.clone()).collect();
         let data_type = crate::plan::aggregate_types::result_type(&function, &types)
             .map_err(|message| Problem::at(self.place, message))?;
-        let never_null = filter.is_none() && arguments.iter().all(|a| !a.nullable);
+        // Over all rows, there may be none.
+        let never_null = !is_whole && filter.is_none() && arguments.iter().all(|a| !a.nullable);
         let nullable = !(counts(&function) || (never_null && has_value(&function)));
         let text = call_text(call, counts_rows);
         let name = match expr {
@@ -317,8 +349,10 @@ impl Lowering<'_> {
                 not_null.push(true);
             }
         }
+        let is_whole = keys.is_empty() && window.is_none();
         let signs = calls.iter().enumerate().filter_map(|(at, call)| {
-            let counts_every_row = matches!(call.function, AggregateFunction::Count)
+            let counts_every_row = !is_whole
+                && matches!(call.function, AggregateFunction::Count)
                 && call.filter.is_none()
                 && call.arguments.iter().all(|argument| !argument.nullable);
             match (counts(&call.function), counts_every_row) {
@@ -355,6 +389,7 @@ impl Lowering<'_> {
                 assign: Assign::Windows,
                 start,
                 end: start + 1,
+                of_groups: true,
                 ..window
             }),
             time: None,

@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use arrow::datatypes::FieldRef;
 use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_common::{DFSchema, DataFusionError, JoinType, NullEquality, ScalarValue};
+use datafusion_common::{DFSchema, DataFusionError, NullEquality, ScalarValue};
 use datafusion_expr::expr::TryCast;
 use datafusion_expr::utils::conjunction;
-use datafusion_expr::{Expr, ExprSchemable, Join, LogicalPlan, Operator as Op, binary_expr, when};
+use datafusion_expr::{Expr, Join, LogicalPlan, Operator as Op, binary_expr, when};
 
 use crate::plan::{JoinKind, Operator, Table, TableId};
 use crate::sql::errors::list;
@@ -24,8 +24,7 @@ use crate::sql::problem::Problem;
 
 use super::expression::{Positional, columns_not_null, identity, substitute};
 use super::scan::table_of;
-use super::sides::{Output, Refusal, Sides};
-use super::text::texts;
+use super::sides::{Output, Sides};
 use super::{Ask, Lowering, Result, Rows, position};
 
 /// The columns that a lookup's expressions are over: the stream's, then the reference's.
@@ -60,9 +59,8 @@ impl Combined {
 
 impl Lowering<'_> {
     pub(super) fn join(&mut self, join: &Join, ask: Ask) -> Result<Rows> {
-        let sides = match Sides::of(join, self.tables) {
-            Ok(sides) => sides,
-            Err(refusal) => return Err(self.no_lookup(join, refusal)),
+        let Some(sides) = Sides::of(join, self.tables) else {
+            return self.stream_join(join, ask);
         };
         let rows = self.rows(sides.stream, ask)?;
         let rows = self.narrow(rows)?;
@@ -268,22 +266,8 @@ impl Lowering<'_> {
             }
             (Output::Semi, _) => stream.clone(),
             (Output::Anti, _) => {
-                if join.null_aware
-                    && sides
-                        .pairs
-                        .iter()
-                        .any(|(ours, _)| ours.nullable(sides.stream.schema()).unwrap_or(true))
-                {
-                    let ours: Vec<Expr> = sides
-                        .pairs
-                        .iter()
-                        .map(|(ours, _)| (*ours).clone())
-                        .collect();
-                    let message =
-                        format!("`{}` may be NULL, and NOT IN of NULL is NULL", texts(&ours));
-                    return Err(Problem::at(self.place, message)
-                        .hint("write NOT EXISTS (SELECT .. WHERE ..) instead"));
-                }
+                let ours = sides.pairs.iter().map(|(ours, _)| *ours);
+                self.refuse_nulls(join, ours, sides.stream.schema())?;
                 stream.clone()
             }
         };
@@ -329,55 +313,6 @@ impl Lowering<'_> {
         .hint(format!("write ON {}", conditions.join(" AND ")))
     }
 
-    fn no_lookup(&self, join: &Join, refusal: Refusal) -> Problem {
-        if refusal == Refusal::Full {
-            return self.cannot("compute a FULL JOIN").hint("use LEFT JOIN");
-        }
-        if matches!(join.join_type, JoinType::LeftMark | JoinType::RightMark) {
-            return self
-                .cannot("compute a query inside an expression")
-                .hint("write IN (SELECT ..) or EXISTS by itself in WHERE, or after AND");
-        }
-        let outer = match join.join_type {
-            JoinType::Right => &join.left,
-            _ => &join.right,
-        };
-        let Some(table) = only_table(outer).map(|table| &self.tables[table]) else {
-            return self
-                .cannot("join two streams")
-                .hint("a table that is looked up has a PRIMARY KEY and no WATERMARK FOR");
-        };
-        let place = self.place_of(&table.name);
-        if table.watermark.is_some() {
-            return Problem::at(
-                place,
-                format!("a pipeline cannot join the stream `{}` yet", table.name),
-            )
-            .hint("a table that is looked up has a PRIMARY KEY and no WATERMARK FOR");
-        }
-        if table.primary_key.is_empty() {
-            return Problem::at(
-                place,
-                format!(
-                    "`{}` cannot be looked up: it has no PRIMARY KEY",
-                    table.name
-                ),
-            )
-            .hint("declare the columns it is joined by as its PRIMARY KEY");
-        }
-        Problem::at(
-            place,
-            format!(
-                "a pipeline cannot join a stream to `{}` in this way yet",
-                table.name
-            ),
-        )
-        .hint(format!(
-            "write the stream first: FROM stream LEFT JOIN {} ON ..",
-            table.name
-        ))
-    }
-
     /// Where the file names a table in a query.
     pub(super) fn place_of(&self, table: &str) -> crate::plan::Place {
         self.mentions.get(table).copied().unwrap_or(self.place)
@@ -389,7 +324,7 @@ fn of_join(error: &DataFusionError) -> Problem {
 }
 
 /// The one table that a plan reads, behind filters and projections.
-fn only_table(plan: &LogicalPlan) -> Option<TableId> {
+pub(super) fn only_table(plan: &LogicalPlan) -> Option<TableId> {
     if let LogicalPlan::TableScan(scan) = plan {
         return table_of(scan);
     }

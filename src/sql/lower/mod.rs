@@ -14,8 +14,10 @@
 
 mod aggregate;
 pub mod expression;
+mod join;
 mod lookup;
 mod momentary;
+mod over;
 mod panes;
 mod scan;
 mod sides;
@@ -66,6 +68,8 @@ struct WindowColumns {
     assign: Assign,
     start: usize,
     end: usize,
+    /// Whether the rows are groups of the windows: each is one row, whatever reads it.
+    of_groups: bool,
 }
 
 /// What the plan above wants of the rows.
@@ -73,6 +77,11 @@ struct WindowColumns {
 pub struct Ask {
     /// Why every row must be final, if it must; else groups may come out whenever they change.
     pub finality: Option<Finality>,
+    /// Whether groups of a window come once, when it closes, though groups may come whenever they
+    /// change: what is above keeps state, and has less of it then.
+    pub windows_close: bool,
+    /// A column of the logical plan of which no number above this is wanted.
+    pub first: Option<(usize, u64)>,
     /// How windows are to be assigned.
     pub assign: Assign,
     /// Whether the window columns are to be kept: an aggregate above needs both.
@@ -116,6 +125,10 @@ impl Lowering<'_> {
             LogicalPlan::TableScan(scan) => self.scan(scan, ask),
             LogicalPlan::SubqueryAlias(alias) => self.rows(&alias.input, ask),
             LogicalPlan::Projection(projection) => {
+                let ask = Ask {
+                    first: over::through(projection, ask.first),
+                    ..ask
+                };
                 let rows = self.rows(&projection.input, ask)?;
                 self.project(
                     rows,
@@ -125,6 +138,11 @@ impl Lowering<'_> {
                 )
             }
             LogicalPlan::Filter(filter) => {
+                let bound = over::bound(&filter.predicate, filter.input.schema());
+                let ask = Ask {
+                    first: bound.or(ask.first),
+                    ..ask
+                };
                 let rows = self.rows(&filter.input, ask)?;
                 if is_always_true(&filter.predicate) {
                     return Ok(rows);
@@ -142,13 +160,9 @@ impl Lowering<'_> {
                 }
             }
             LogicalPlan::Distinct(_) => Err(self.cannot("compute DISTINCT ON")),
-            LogicalPlan::Window(_) => Err(self.cannot("compute functions OVER a window")),
-            LogicalPlan::Sort(_) => Err(self
-                .cannot("sort rows that never end")
-                .hint("leave ORDER BY out: a table has no order")),
-            LogicalPlan::Limit(_) => Err(self
-                .cannot("limit rows that never end")
-                .hint("leave LIMIT out")),
+            LogicalPlan::Window(window) => self.over(window, ask),
+            LogicalPlan::Sort(sort) => self.sorted(sort, 0, ask),
+            LogicalPlan::Limit(limit) => self.limit(limit, ask),
             LogicalPlan::Subquery(_) => Err(self.cannot("compute a query inside an expression")),
             LogicalPlan::RecursiveQuery(_) => Err(self.cannot("compute a recursive query")),
             LogicalPlan::EmptyRelation(_) => Err(Problem::at(
@@ -389,6 +403,7 @@ impl Lowering<'_> {
     fn union(&mut self, union: &datafusion_expr::Union, ask: Ask) -> Result<Rows> {
         let ask = Ask {
             assign: Assign::Windows,
+            first: None,
             ..ask
         };
         let mut inputs = Vec::new();
@@ -427,6 +442,7 @@ impl Lowering<'_> {
         }
         let ask = Ask {
             assign: Assign::Windows,
+            first: None,
             ..ask
         };
         let rows = self.rows(&unnest.input, ask)?;

@@ -37,7 +37,7 @@ fn collect(plan: &LogicalPlan, tables: &[Table], uses: &mut Uses) {
         columns.extend(columns_of(scan));
     }
     if let LogicalPlan::Join(join) = plan
-        && let Ok(sides) = Sides::of(join, tables)
+        && let Some(sides) = Sides::of(join, tables)
     {
         uses.references.insert(sides.reference.table);
         collect(sides.stream, tables, uses);

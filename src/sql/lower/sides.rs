@@ -43,8 +43,8 @@ pub struct Reference<'a> {
 }
 
 impl<'a> Sides<'a> {
-    /// Which side is looked up, or why neither can be.
-    pub fn of(join: &'a Join, tables: &[Table]) -> std::result::Result<Self, Refusal> {
+    /// Which side is looked up, if one can be.
+    pub fn of(join: &'a Join, tables: &[Table]) -> Option<Self> {
         let right = Reference::of(&join.right, tables);
         let left = Reference::of(&join.left, tables);
         let (stream_is_left, output) = match (join.join_type, right.is_some(), left.is_some()) {
@@ -56,7 +56,6 @@ impl<'a> Sides<'a> {
             (JoinType::RightSemi, _, true) => (false, Output::Semi),
             (JoinType::LeftAnti, true, _) => (true, Output::Anti),
             (JoinType::RightAnti, _, true) => (false, Output::Anti),
-            (JoinType::Full, true, _) | (JoinType::Full, _, true) => return Err(Refusal::Full),
             (
                 JoinType::Inner
                 | JoinType::Left
@@ -69,7 +68,7 @@ impl<'a> Sides<'a> {
                 | JoinType::LeftMark
                 | JoinType::RightMark,
                 ..,
-            ) => return Err(Refusal::NoReference),
+            ) => return None,
         };
         let (stream, reference) = if stream_is_left {
             (&join.left, right)
@@ -83,9 +82,9 @@ impl<'a> Sides<'a> {
                 (right, left)
             }
         });
-        Ok(Self {
+        Some(Self {
             stream,
-            reference: reference.ok_or(Refusal::NoReference)?,
+            reference: reference?,
             pairs: pairs.collect(),
             stream_is_left,
             output,
@@ -107,13 +106,6 @@ impl<'a> Sides<'a> {
             Output::Left | Output::Anti => JoinKind::Left,
         }
     }
-}
-
-/// Why a join is not a lookup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    NoReference,
-    Full,
 }
 
 impl<'a> Reference<'a> {

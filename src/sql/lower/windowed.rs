@@ -16,11 +16,16 @@ impl Lowering<'_> {
     pub(super) fn window(&mut self, window: &WindowAssign, ask: Ask) -> Result<Rows> {
         let below = Ask {
             finality: Some(Finality::Above("windows")),
+            windows_close: true,
             assign: Assign::Windows,
             window: true,
             time: ask.time,
+            first: None,
         };
         let rows = self.rows(&window.input, below)?;
+        if self.is_changing(&rows) {
+            return Err(self.too_changing("windows"));
+        }
         let rows = self.narrow(rows)?;
         if rows.window.is_some() {
             return Err(
@@ -77,6 +82,7 @@ impl Lowering<'_> {
                 assign,
                 start,
                 end: start + 1,
+                of_groups: false,
             }),
             time: rows.time,
         })

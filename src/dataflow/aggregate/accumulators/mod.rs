@@ -14,6 +14,7 @@ mod lists;
 mod moments;
 mod quantiles;
 mod ranked;
+mod replayed;
 mod whole;
 mod wide;
 
@@ -33,6 +34,7 @@ pub use fold::{Bits, Side, bits, extremes};
 pub use moments::{Moment, Moments};
 pub use quantiles::Quantiles;
 pub use ranked::Ranked;
+pub use replayed::{Read, Replayed};
 pub use whole::whole_sums;
 
 /// What is read from an accumulator. Several calls may read one: `sum(x)` and `avg(x)` do.
@@ -72,13 +74,6 @@ pub trait Accumulator: Send {
     ) -> Result<(), ArrowError>;
 
     /// Takes rows back that were given before, as if they had never been.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "aggregates of changing streams will take rows back"
-        )
-    )]
     fn retract(
         &mut self,
         _arguments: &[ArrayRef],

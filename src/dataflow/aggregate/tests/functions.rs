@@ -8,7 +8,7 @@ use arrow::array::{
 };
 
 use super::kit::{batch, call, column, constant, distinct, order, plan, rows};
-use crate::dataflow::aggregate::AggregateError;
+use crate::dataflow::aggregate::{AggregateError, Aggregation, Input};
 use crate::plan::AggregateFunction as F;
 use crate::plan::{AggregateCall, Emit};
 
@@ -270,8 +270,7 @@ fn an_aggregate_that_depends_on_an_unknown_order_is_refused() {
         &calls[0].output,
     )]));
 
-    let refused =
-        crate::dataflow::aggregate::Aggregation::new(&[], &calls, None, Emit::Changes, output);
+    let refused = Aggregation::new(Input::Records, &[], &calls, None, Emit::Changes, output);
 
     let message = refused.err().unwrap().to_string();
     assert!(

@@ -13,7 +13,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion_common::ScalarValue;
 use datafusion_physical_expr::expressions::{Column, Literal};
 
-use super::super::{Aggregates, Aggregation};
+use super::super::{Aggregates, Aggregation, Input};
 use crate::plan::aggregate_types::result_type;
 use crate::plan::{AggregateCall, AggregateFunction, AggregateWindow, Emit, Expression, SortKey};
 
@@ -48,8 +48,20 @@ pub fn call(function: AggregateFunction, schema: &Schema, arguments: &[&str]) ->
     }
 }
 
-/// Keys, aggregates and window of a plan.
+/// Keys, aggregates and window of a plan over records.
 pub fn plan(
+    schema: &Schema,
+    keys: &[&str],
+    calls: &[AggregateCall],
+    window: Option<AggregateWindow>,
+    emit: Emit,
+) -> Aggregation {
+    plan_over(Input::Records, schema, keys, calls, window, emit)
+}
+
+/// Keys, aggregates and window of a plan.
+pub fn plan_over(
+    input: Input,
     schema: &Schema,
     keys: &[&str],
     calls: &[AggregateCall],
@@ -66,7 +78,15 @@ pub fn plan(
         fields.push(Field::new("window_start", time(), false));
         fields.push(Field::new("window_end", time(), false));
     }
-    Aggregation::new(&keys, calls, window, emit, Arc::new(Schema::new(fields))).unwrap()
+    Aggregation::new(
+        input,
+        &keys,
+        calls,
+        window,
+        emit,
+        Arc::new(Schema::new(fields)),
+    )
+    .unwrap()
 }
 
 /// The type of event times.

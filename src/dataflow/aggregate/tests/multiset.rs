@@ -25,7 +25,7 @@ const ALL: [&str; 12] = [
 
 /// Rows with every kind of column, NULLs among them, and positions at the end.
 #[allow(clippy::too_many_lines, reason = "one paragraph per column")]
-fn random_rows(random: &mut Random, count: usize) -> RecordBatch {
+pub fn random_rows(random: &mut Random, count: usize) -> RecordBatch {
     let starts: Vec<i64> = (0..count).map(|_| random.below(3) as i64 * 10).collect();
     let ends: Vec<i64> = starts.iter().map(|start| start + 10).collect();
     let wild = |r: &mut Random| match r.below(8) {
@@ -139,7 +139,7 @@ fn random_rows(random: &mut Random, count: usize) -> RecordBatch {
 }
 
 /// Every function over every column that it takes, with DISTINCT, FILTER and ORDER BY among them.
-fn every_call(rows: &RecordBatch) -> Vec<AggregateCall> {
+pub fn every_call(rows: &RecordBatch) -> Vec<AggregateCall> {
     let schema = rows.schema();
     let over = |function: F, columns: &[&str]| call(function, &schema, columns);
     let mut calls = vec![over(F::Count, &[])];
@@ -246,7 +246,7 @@ fn cut(random: &mut Random, rows: &RecordBatch) -> Vec<RecordBatch> {
 }
 
 /// The same state in other hands.
-fn moved(plan: &Aggregation, aggregates: &Aggregates) -> Aggregates {
+pub fn moved(plan: &Aggregation, aggregates: &Aggregates) -> Aggregates {
     let mut other = plan.aggregates();
     for state in aggregates.state() {
         other.load(&state.unwrap()).unwrap();

@@ -1,4 +1,4 @@
--- An aggregate over a running total.
+-- Windows of a running total.
 CREATE TABLE trips (
   trip_id BIGINT NOT NULL, zone_id INT, fare DECIMAL(10,2), tags TEXT[], body JSON,
   pickup_at TIMESTAMP,
@@ -6,6 +6,8 @@ CREATE TABLE trips (
 ) WITH (connector = 'file', path = 'trips.json', format = 'json');
 CREATE TABLE zones (zone_id INT PRIMARY KEY, borough TEXT)
   WITH (connector = 'file', path = 'zones.csv', format = 'csv');
-CREATE TABLE totals (borough TEXT PRIMARY KEY, trips BIGINT)
+CREATE TABLE totals (window_start TIMESTAMP, most BIGINT, PRIMARY KEY (window_start))
   WITH (connector = 'sqlite', path = 'out.db');
-INSERT INTO totals SELECT 'most', max(n) FROM (SELECT zone_id, count(*) AS n FROM trips GROUP BY zone_id);
+INSERT INTO totals SELECT window_start, max(n)
+  FROM TUMBLE((SELECT zone_id, max(pickup_at) AS at, count(*) AS n FROM trips GROUP BY zone_id), at, INTERVAL '1' MINUTE)
+  GROUP BY window_start;

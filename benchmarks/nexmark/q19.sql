@@ -1,0 +1,27 @@
+-- Nexmark 19, auction top ten: the ten highest bids of each auction; of equal ones the first.
+
+CREATE TABLE bid (
+  auction BIGINT NOT NULL,
+  bidder BIGINT NOT NULL,
+  price BIGINT NOT NULL,
+  channel TEXT NOT NULL,
+  url TEXT NOT NULL,
+  date_time TIMESTAMP NOT NULL,
+  extra TEXT NOT NULL,
+  WATERMARK FOR date_time AS date_time - INTERVAL '4' SECOND
+) WITH (
+  connector = 'nexmark', "table" = 'bid',
+  events = '${NEXMARK_EVENTS:-1000000}', 'events.per.second' = '${NEXMARK_RATE:-10000}',
+  partitions = '${NEXMARK_PARTITIONS:-2}', seed = '${NEXMARK_SEED:-0}'
+);
+CREATE TABLE q19 (
+  auction BIGINT, bidder BIGINT, price BIGINT, channel TEXT, url TEXT, date_time TIMESTAMP, extra TEXT,
+  place BIGINT, PRIMARY KEY (auction, place)
+) WITH (connector = 'sqlite', path = '${NEXMARK_DB:-nexmark.db}');
+
+INSERT INTO q19
+SELECT *
+FROM (
+  SELECT *, row_number() OVER (PARTITION BY auction ORDER BY price DESC, date_time) AS place FROM bid
+) bids
+WHERE place <= 10;

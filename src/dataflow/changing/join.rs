@@ -1,0 +1,468 @@
+//! The join of two arrangements: what an epoch changes in it.
+//!
+//! Only keys that the epoch changed are looked at. For each of them stand the rows of both
+//! sides with their counts before and after the epoch; a pair is there as often as its rows'
+//! counts multiply to, and a row without a match is there as often as it is in its side. What
+//! comes out is the difference.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions,
+    UInt32Array, new_null_array,
+};
+use arrow::compute::take;
+use arrow::datatypes::SchemaRef;
+use differential_dataflow::trace::implementations::BatchContainer;
+
+use super::codec::{Codec, CodecError, has_null};
+use super::reader::{Delta, Entry, Reader, entries};
+use super::rows::{Batch, Cursor, Rows};
+use crate::dataflow::roles::with_counts;
+use crate::plan::{Expression, JoinType};
+
+/// How a join is computed.
+pub struct Join {
+    kind: JoinType,
+    /// Whether a NULL in the key equals another one.
+    nulls_match: bool,
+    /// A further condition over the left's columns and then the right's.
+    residual: Option<Expression>,
+    codecs: [Arc<Codec>; 2],
+    /// The left's columns and then the right's.
+    both: SchemaRef,
+    output: SchemaRef,
+    changing: bool,
+}
+
+/// What an operator needs to know of a join besides its inputs.
+pub struct JoinPlan {
+    /// Which rows come out.
+    pub kind: JoinType,
+    /// Whether a NULL in the key equals another one.
+    pub nulls_match: bool,
+    /// A further condition over the left's columns and then the right's.
+    pub residual: Option<Expression>,
+    /// The left's columns and then the right's.
+    pub both: SchemaRef,
+    /// What comes out.
+    pub output: SchemaRef,
+    /// Whether rows are taken back.
+    pub changing: bool,
+}
+
+/// How many pairs are tried at once.
+const CHUNK: usize = 8192;
+
+impl Join {
+    /// A join of rows that these codecs made.
+    pub fn new(plan: JoinPlan, left: Arc<Codec>, right: Arc<Codec>) -> Self {
+        Self {
+            kind: plan.kind,
+            nulls_match: plan.nulls_match,
+            residual: plan.residual,
+            both: plan.both,
+            output: plan.output,
+            changing: plan.changing,
+            codecs: [left, right],
+        }
+    }
+
+    /// What `epoch` changes.
+    pub fn apply(
+        &self,
+        epoch: u64,
+        left: &mut Reader,
+        right: &mut Reader,
+        emit: &mut impl FnMut(RecordBatch),
+    ) -> Result<(), CodecError> {
+        let (changed_left, changed_right) = (left.changes(epoch), right.changes(epoch));
+        let (mut left_rows, left_storage) = left.contents();
+        let (mut right_rows, right_storage) = right.contents();
+        let mut round = Round::default();
+        let mut keys = Keys::default();
+        while let Some((key, at)) = keys.next(&changed_left, &changed_right) {
+            let mut sides = [
+                (&mut left_rows, &left_storage),
+                (&mut right_rows, &right_storage),
+            ];
+            self.group(key, at, epoch, &mut sides, &mut round);
+            if round.is_full() {
+                self.finish(std::mem::take(&mut round), emit)?;
+            }
+        }
+        self.finish(round, emit)
+    }
+
+    /// Looks up both sides of a key, as far as they are needed.
+    fn group(
+        &self,
+        key: &[u8],
+        changed: [bool; 2],
+        epoch: u64,
+        sides: &mut [(&mut Cursor, &Vec<Batch>); 2],
+        round: &mut Round,
+    ) {
+        let apart = has_null(key) && !self.nulls_match;
+        let mut found: [Vec<Known>; 2] = Default::default();
+        for (side, (cursor, storage)) in sides.iter_mut().enumerate() {
+            let whole = !apart && (changed[1 - side] || self.must_know_all(side));
+            if !whole && !changed[side] {
+                continue;
+            }
+            entries((cursor, storage), key, epoch, |entry| {
+                if whole || entry.old != entry.now {
+                    found[side].push(round.rows[side].know(entry));
+                }
+                !(self.is_enough(side, entry) && whole)
+            });
+        }
+        let [left, right] = found;
+        if apart {
+            // Nothing matches: each side stands alone.
+            round.groups.push([left, Vec::new()]);
+            round.groups.push([Vec::new(), right]);
+        } else {
+            round.pairs += left.len() * right.len();
+            round.groups.push([left, right]);
+        }
+    }
+
+    /// Whether unchanged rows of a side matter even if the other side did not change: they
+    /// decide whether a row of the other side is alone.
+    fn must_know_all(&self, side: usize) -> bool {
+        match side {
+            0 => self.kind.has_unmatched_right(),
+            _ => self.kind.left_alone().is_some(),
+        }
+    }
+
+    /// Whether a row says all that is asked of its side: that there is one, as there was before.
+    fn is_enough(&self, side: usize, entry: Entry<'_>) -> bool {
+        let only_whether = side == 1 && !self.kind.has_pairs() && self.residual.is_none();
+        only_whether && entry.old > 0 && entry.now > 0
+    }
+
+    /// Works out the groups of a round.
+    fn finish(&self, round: Round, emit: &mut impl FnMut(RecordBatch)) -> Result<(), CodecError> {
+        let columns = [0, 1].map(|side| self.codecs[side].decode(round.rows[side].rows.iter()));
+        let [left, right] = columns;
+        let columns = [left?, right?];
+        let mut out = Changes::default();
+        for group in &round.groups {
+            let verdicts = self.verdicts(group, &columns)?;
+            self.differences(group, verdicts.as_ref(), &mut out);
+            while out.counts.len() >= CHUNK {
+                let rest = out.split_off(CHUNK);
+                emit(self.rows(&std::mem::replace(&mut out, rest), &columns)?);
+            }
+        }
+        if !out.counts.is_empty() {
+            emit(self.rows(&out, &columns)?);
+        }
+        Ok(())
+    }
+
+    /// Whether the further condition holds, for every pair of a group, the right side fastest.
+    fn verdicts(
+        &self,
+        [left, right]: &Group,
+        columns: &[Vec<ArrayRef>; 2],
+    ) -> Result<Option<BooleanArray>, CodecError> {
+        let Some(residual) = &self.residual else {
+            return Ok(None);
+        };
+        let mut verdicts = Vec::with_capacity(left.len() * right.len());
+        // Whole rows of the left side, about as many pairs as a batch has rows.
+        for left in left.chunks((CHUNK / right.len().max(1)).max(1)) {
+            let pairs = left
+                .iter()
+                .flat_map(|l| right.iter().map(|r| (l.row, r.row)));
+            let (l, r): (Vec<_>, Vec<_>) = pairs.map(|(l, r)| (Some(l), Some(r))).unzip();
+            let rows = self.pairs(&l, &r, columns)?;
+            let held = residual.evaluate(&rows)?;
+            verdicts.extend(held.as_boolean().iter().map(|held| held == Some(true)));
+        }
+        Ok(Some(verdicts.into()))
+    }
+
+    /// What came and what went in a group.
+    fn differences(
+        &self,
+        [left, right]: &Group,
+        verdicts: Option<&BooleanArray>,
+        out: &mut Changes,
+    ) {
+        let matches = |l: usize, r: usize| {
+            verdicts.is_none_or(|verdicts| verdicts.value(l * right.len() + r))
+        };
+        if self.kind.has_pairs() {
+            let changed = |side: &[Known]| {
+                let changed = |at: &usize| side[*at].old != side[*at].now;
+                (0..side.len()).filter(changed).collect::<Vec<_>>()
+            };
+            let (all, changed) = ((0..right.len()).collect(), changed(right));
+            for (l, one) in left.iter().enumerate() {
+                let others: &Vec<usize> = if one.old == one.now { &changed } else { &all };
+                for &r in others {
+                    let other = right[r];
+                    let count = one.now * other.now - one.old * other.old;
+                    if count != 0 && matches(l, r) {
+                        out.add(Some(one.row), Some(other.row), count);
+                    }
+                }
+            }
+        }
+        if let Some(wanted) = self.kind.left_alone() {
+            let all = Matched::of(right.iter());
+            for (l, one) in left.iter().enumerate() {
+                let matched = match verdicts {
+                    None => all,
+                    Some(_) => Matched::of(
+                        (0..right.len())
+                            .filter(|&r| matches(l, r))
+                            .map(|r| &right[r]),
+                    ),
+                };
+                out.add(Some(one.row), None, one.alone(matched, wanted));
+            }
+        }
+        if self.kind.has_unmatched_right() {
+            let all = Matched::of(left.iter());
+            for (r, one) in right.iter().enumerate() {
+                let matched = match verdicts {
+                    None => all,
+                    Some(_) => {
+                        Matched::of((0..left.len()).filter(|&l| matches(l, r)).map(|l| &left[l]))
+                    }
+                };
+                out.add(None, Some(one.row), one.alone(matched, Partners::None));
+            }
+        }
+    }
+
+    /// A batch of pairs of decoded rows.
+    fn pairs(
+        &self,
+        left: &[Option<u32>],
+        right: &[Option<u32>],
+        columns: &[Vec<ArrayRef>; 2],
+    ) -> Result<RecordBatch, CodecError> {
+        let mut taken = pick(&columns[0], left)?;
+        taken.extend(pick(&columns[1], right)?);
+        batch(Arc::clone(&self.both), taken, left.len())
+    }
+
+    fn rows(&self, out: &Changes, columns: &[Vec<ArrayRef>; 2]) -> Result<RecordBatch, CodecError> {
+        // An append stream has no counts: a row that comes twice stands there twice.
+        let repeated;
+        let out = match self.changing {
+            true => out,
+            false => {
+                repeated = out.repeated();
+                &repeated
+            }
+        };
+        let mut taken = pick(&columns[0], &out.left)?;
+        if !self.kind.is_left_only() {
+            taken.extend(pick(&columns[1], &out.right)?);
+        }
+        let rows = batch(Arc::clone(&self.output), taken, out.counts.len())?;
+        Ok(match self.changing {
+            true => with_counts(&rows, &Int64Array::from(out.counts.clone())),
+            false => rows,
+        })
+    }
+}
+
+/// A batch of these columns, which may be none.
+fn batch(
+    schema: SchemaRef,
+    columns: Vec<ArrayRef>,
+    rows: usize,
+) -> Result<RecordBatch, CodecError> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    Ok(RecordBatch::try_new_with_options(
+        schema, columns, &options,
+    )?)
+}
+
+/// Some rows of columns; `None` is a row of NULLs.
+fn pick(columns: &[ArrayRef], rows: &[Option<u32>]) -> Result<Vec<ArrayRef>, CodecError> {
+    let rows = UInt32Array::from(rows.to_vec());
+    let picked = columns.iter().map(|column| match column.is_empty() {
+        true => Ok(new_null_array(column.data_type(), rows.len())),
+        false => Ok(take(column, &rows, None)?),
+    });
+    picked.collect()
+}
+
+/// The keys that one of two sides changed, each once, ascending.
+#[derive(Default)]
+struct Keys {
+    left: usize,
+    right: usize,
+}
+
+impl Keys {
+    /// The next one, and which sides changed it.
+    fn next<'a>(&mut self, left: &'a Delta, right: &'a Delta) -> Option<(&'a [u8], [bool; 2])> {
+        let one = (self.left < left.len()).then(|| left.key(self.left));
+        let other = (self.right < right.len()).then(|| right.key(self.right));
+        let key = match (one, other) {
+            (None, None) => return None,
+            (Some(key), None) | (None, Some(key)) => key,
+            (Some(one), Some(other)) => one.min(other),
+        };
+        let changed = [one == Some(key), other == Some(key)];
+        self.left += usize::from(changed[0]);
+        self.right += usize::from(changed[1]);
+        Some((key, changed))
+    }
+}
+
+/// A row of a round, by its place among the rows of its side.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    row: u32,
+    old: i64,
+    now: i64,
+}
+
+/// Which partners a row must have to be there without them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Partners {
+    /// At least one.
+    Some,
+    /// None.
+    None,
+}
+
+/// How many partners a row had, and has.
+#[derive(Clone, Copy, Debug, Default)]
+struct Matched {
+    old: i64,
+    now: i64,
+}
+
+impl Matched {
+    fn of<'a>(partners: impl Iterator<Item = &'a Known>) -> Self {
+        partners.fold(Self::default(), |matched, partner| Self {
+            old: matched.old + partner.old,
+            now: matched.now + partner.now,
+        })
+    }
+}
+
+impl Known {
+    /// The difference in how often the row stands alone.
+    fn alone(&self, matched: Matched, wanted: Partners) -> i64 {
+        let there = |partners: i64| (partners > 0) == (wanted == Partners::Some);
+        i64::from(there(matched.now)) * self.now - i64::from(there(matched.old)) * self.old
+    }
+}
+
+/// The two sides of a key.
+type Group = [Vec<Known>; 2];
+
+/// Keys that are worked out together.
+#[derive(Default)]
+struct Round {
+    rows: [Side; 2],
+    groups: Vec<Group>,
+    pairs: usize,
+}
+
+#[derive(Default)]
+struct Side {
+    rows: Rows,
+}
+
+impl Side {
+    fn know(&mut self, entry: Entry<'_>) -> Known {
+        Known {
+            row: self.rows.add(entry.row),
+            old: entry.old,
+            now: entry.now,
+        }
+    }
+}
+
+impl Round {
+    fn is_full(&self) -> bool {
+        let rows = self.rows.iter().map(|side| side.rows.len());
+        self.pairs >= CHUNK || rows.sum::<usize>() >= CHUNK
+    }
+}
+
+/// Pairs of rows, and how many more of each there are.
+#[derive(Default)]
+struct Changes {
+    left: Vec<Option<u32>>,
+    right: Vec<Option<u32>>,
+    counts: Vec<i64>,
+}
+
+impl Changes {
+    fn add(&mut self, left: Option<u32>, right: Option<u32>, count: i64) {
+        if count != 0 {
+            self.left.push(left);
+            self.right.push(right);
+            self.counts.push(count);
+        }
+    }
+
+    fn split_off(&mut self, at: usize) -> Self {
+        Self {
+            left: self.left.split_off(at),
+            right: self.right.split_off(at),
+            counts: self.counts.split_off(at),
+        }
+    }
+
+    /// Each row as often as it counts.
+    fn repeated(&self) -> Self {
+        let mut repeated = Self::default();
+        for ((left, right), &count) in self.left.iter().zip(&self.right).zip(&self.counts) {
+            assert!(count > 0, "an append stream takes nothing back");
+            for _ in 0..count {
+                repeated.add(*left, *right, 1);
+            }
+        }
+        repeated
+    }
+}
+
+impl JoinType {
+    /// Whether pairs of rows come out.
+    fn has_pairs(self) -> bool {
+        match self {
+            Self::Inner | Self::Left | Self::Right | Self::Full => true,
+            Self::Semi | Self::Anti => false,
+        }
+    }
+
+    /// Whether rows of the left side come out by themselves, and when.
+    fn left_alone(self) -> Option<Partners> {
+        match self {
+            Self::Left | Self::Full | Self::Anti => Some(Partners::None),
+            Self::Semi => Some(Partners::Some),
+            Self::Inner | Self::Right => None,
+        }
+    }
+
+    fn has_unmatched_right(self) -> bool {
+        match self {
+            Self::Right | Self::Full => true,
+            Self::Inner | Self::Left | Self::Semi | Self::Anti => false,
+        }
+    }
+
+    /// Whether the columns of the left side are all that comes out.
+    fn is_left_only(self) -> bool {
+        match self {
+            Self::Semi | Self::Anti => true,
+            Self::Inner | Self::Left | Self::Right | Self::Full => false,
+        }
+    }
+}

@@ -1,0 +1,443 @@
+//! After every epoch, what an operator has said comes to what a naive evaluator says of the rows
+//! that are there: whatever the epochs, the workers and a restart in the middle.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "small random numbers"
+)]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use datafusion_expr::Operator as Op;
+use datafusion_physical_expr::expressions::{BinaryExpr, Column};
+use proptest::prelude::*;
+use timely::dataflow::Scope;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::progress::frontier::MutableAntichain;
+
+use super::{Codec, Index, IndexParts, Join, JoinPlan, NullKeys, Over, index, join, over};
+use crate::dataflow::outcome::Shared;
+use crate::dataflow::packet::{Packet, Packets};
+use crate::dataflow::report::Positions;
+use crate::dataflow::roles::{counts, with_counts};
+use crate::dataflow::shell::Edge;
+use crate::dataflow::state::{Part, State, StateError, Vault};
+use crate::plan::{Expression, JoinType, OverCall, OverFunction, SortKey};
+use crate::types::Epoch;
+
+/// A key, which may be NULL, and a value.
+type Row = (Option<i64>, i64);
+/// Rows, and how many there are of each.
+type Bag<T> = BTreeMap<T, i64>;
+/// What was said: epoch, row, count.
+type Said = Vec<(u64, Vec<Option<i64>>, i64)>;
+/// Whether two rows match.
+type Matches = Box<dyn Fn(&Row, &Row) -> bool>;
+/// What comes and goes, by epoch and side.
+type Story = BTreeMap<u64, [Vec<(Row, i64)>; 2]>;
+
+fn schema(names: [&str; 2]) -> SchemaRef {
+    let fields = names.map(|name| Field::new(name, DataType::Int64, true));
+    Arc::new(Schema::new(fields.to_vec()))
+}
+
+fn batch(schema: &SchemaRef, rows: &[(Row, i64)]) -> RecordBatch {
+    let keys: Int64Array = rows.iter().map(|((key, _), _)| *key).collect();
+    let values: Int64Array = rows.iter().map(|((_, value), _)| Some(*value)).collect();
+    let counts: Int64Array = rows.iter().map(|(_, count)| Some(*count)).collect();
+    let columns: Vec<ArrayRef> = vec![Arc::new(keys), Arc::new(values)];
+    let rows = RecordBatch::try_new(Arc::clone(schema), columns).unwrap();
+    with_counts(&rows, &counts)
+}
+
+/// A stream of batches, an epoch at a time.
+fn feed<'scope>(
+    scope: Scope<'scope, u64>,
+    schema: &SchemaRef,
+    mut epochs: Vec<(u64, Vec<(Row, i64)>)>,
+) -> Edge<'scope> {
+    epochs.reverse();
+    let schema = Arc::clone(schema);
+    let mut builder = OperatorBuilder::new("feed".to_owned(), scope);
+    let activator = scope.activator_for(builder.operator_info().address);
+    let (mut output, stream) = builder.new_output::<Packets>();
+    builder.build(move |mut capabilities| {
+        let mut capability = capabilities.pop();
+        move |_: &[MutableAntichain<u64>]| {
+            let mut output = output.activate();
+            let Some((epoch, rows)) = epochs.pop() else {
+                capability = None;
+                return;
+            };
+            let capability = capability.as_mut().unwrap();
+            capability.downgrade(&epoch);
+            // The rows of an epoch come in two batches.
+            for rows in rows.chunks((rows.len() / 2).max(1)) {
+                let packet = Packet::Rows {
+                    target: 0,
+                    lane: 0,
+                    batch: batch(&schema, rows),
+                };
+                output.give(&*capability, &mut Packets::from(vec![packet]));
+            }
+            activator.activate();
+        }
+    });
+    stream
+}
+
+/// Collects what comes out: epoch, row, count.
+fn collect(edge: Edge<'_>, width: usize, into: Arc<Mutex<Said>>) {
+    let mut builder = OperatorBuilder::new("collect".to_owned(), edge.scope());
+    let mut input = builder.new_input(edge, Pipeline);
+    builder.build(move |_| {
+        move |_: &[MutableAntichain<u64>]| {
+            input.for_each(|capability, packets| {
+                for packet in packets.packets.drain(..) {
+                    let Packet::Rows { batch, .. } = packet else {
+                        continue;
+                    };
+                    let counts = counts(&batch, width).cloned();
+                    for row in 0..batch.num_rows() {
+                        let columns = batch.columns()[..width].iter();
+                        let values = columns.map(|column| {
+                            let column = arrow::compute::cast(column, &DataType::Int64).unwrap();
+                            let column = column.as_primitive::<Int64Type>();
+                            column.is_valid(row).then(|| column.value(row))
+                        });
+                        let count = counts.as_ref().map_or(1, |counts| counts.value(row));
+                        let row = (*capability.time(), values.collect(), count);
+                        into.lock().unwrap().push(row);
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// Keeps parts in memory.
+#[derive(Default)]
+struct Memory {
+    before: BTreeMap<String, Arc<Vec<RecordBatch>>>,
+    saved: Mutex<Vec<Part>>,
+}
+
+impl Vault for Memory {
+    fn saved(&self, operator: &str) -> Result<Arc<Vec<RecordBatch>>, StateError> {
+        Ok(self.before.get(operator).cloned().unwrap_or_default())
+    }
+
+    fn save(&self, part: Part) {
+        self.saved.lock().unwrap().push(part);
+    }
+}
+
+impl Memory {
+    fn after(&self) -> Self {
+        let mut before: BTreeMap<String, Vec<RecordBatch>> = BTreeMap::new();
+        for part in self.saved.lock().unwrap().iter() {
+            before
+                .entry(part.operator.clone())
+                .or_default()
+                .extend(part.batches.iter().cloned());
+        }
+        let before = before.into_iter().map(|(name, all)| (name, Arc::new(all)));
+        Self {
+            before: before.collect(),
+            saved: Mutex::default(),
+        }
+    }
+}
+
+/// What is tried.
+#[derive(Clone, Debug)]
+enum Tried {
+    Join(JoinType, bool, bool),
+    Over(Option<u64>),
+}
+
+impl Tried {
+    fn width(&self) -> usize {
+        match self {
+            Self::Join(JoinType::Semi | JoinType::Anti, _, _) => 2,
+            Self::Join(..) | Self::Over(_) => 4,
+        }
+    }
+
+    fn build<'scope>(&self, sides: &[Index<'scope>; 2], shared: &Arc<Shared>) -> Edge<'scope> {
+        match self {
+            Self::Join(kind, nulls_match, residual) => {
+                let names = ["k", "v", "l", "w"];
+                let all = names.map(|name| Field::new(name, DataType::Int64, true));
+                let output = &all[..self.width()];
+                let plan = JoinPlan {
+                    kind: *kind,
+                    nulls_match: *nulls_match,
+                    residual: residual.then(less),
+                    both: Arc::new(Schema::new(all.to_vec())),
+                    output: Arc::new(Schema::new(output.to_vec())),
+                    changing: true,
+                };
+                let core = Join::new(plan, sides[0].codec(), sides[1].codec());
+                join(&sides[0], &sides[1], "join", core, shared)
+            }
+            Self::Over(first) => {
+                let names = ["k", "v"].map(|name| Field::new(name, DataType::Int64, true));
+                let mut fields = names.to_vec();
+                let mut calls = Vec::new();
+                for (name, function) in [("n", OverFunction::RowNumber), ("r", OverFunction::Rank)]
+                {
+                    let field = Field::new(name, DataType::UInt64, false);
+                    fields.push(field.clone());
+                    calls.push(OverCall {
+                        function,
+                        output: Arc::new(field),
+                        text: name.to_owned(),
+                    });
+                }
+                let output = Arc::new(Schema::new(fields));
+                let core = Over::new(sides[0].codec(), calls, *first, output);
+                over(&sides[0], "over", core, shared)
+            }
+        }
+    }
+
+    /// What there must be, of the rows that are there.
+    fn naive(&self, left: &Bag<Row>, right: &Bag<Row>) -> Bag<Vec<Option<i64>>> {
+        let mut bag = Bag::new();
+        let mut add = |row: Vec<Option<i64>>, count: i64| {
+            if count != 0 {
+                *bag.entry(row).or_default() += count;
+            }
+        };
+        let (kind, matches): (JoinType, Matches) = match self {
+            Self::Over(first) => {
+                for row in numbered(left, *first) {
+                    add(row, 1);
+                }
+                return bag;
+            }
+            Self::Join(kind, nulls_match, residual) => {
+                let (nulls_match, residual) = (*nulls_match, *residual);
+                let matches = move |l: &Row, r: &Row| {
+                    l.0 == r.0 && (nulls_match || l.0.is_some()) && (!residual || l.1 < r.1)
+                };
+                (*kind, Box::new(matches))
+            }
+        };
+        let row = |l: Option<&Row>, r: Option<&Row>| {
+            let side = |side: Option<&Row>| match side {
+                Some((key, value)) => [*key, Some(*value)],
+                None => [None, None],
+            };
+            [side(l), side(r)].concat()
+        };
+        for (l, n) in left {
+            let partners: i64 = right
+                .iter()
+                .filter(|(r, _)| matches(l, r))
+                .map(|(_, m)| m)
+                .sum();
+            match kind {
+                JoinType::Semi => add(
+                    row(Some(l), None)[..2].to_vec(),
+                    if partners > 0 { *n } else { 0 },
+                ),
+                JoinType::Anti => add(
+                    row(Some(l), None)[..2].to_vec(),
+                    if partners > 0 { 0 } else { *n },
+                ),
+                JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => {
+                    for (r, m) in right.iter().filter(|(r, _)| matches(l, r)) {
+                        add(row(Some(l), Some(r)), n * m);
+                    }
+                }
+            }
+            if partners == 0 && matches!(kind, JoinType::Left | JoinType::Full) {
+                add(row(Some(l), None), *n);
+            }
+        }
+        for (r, m) in right {
+            let alone = !left.iter().any(|(l, n)| *n > 0 && matches(l, r));
+            if alone && matches!(kind, JoinType::Right | JoinType::Full) {
+                add(row(None, Some(r)), *m);
+            }
+        }
+        bag
+    }
+}
+
+/// `v < w`.
+fn less() -> Expression {
+    let column = |name: &str, at| Arc::new(Column::new(name, at));
+    Expression {
+        physical: Arc::new(BinaryExpr::new(column("v", 1), Op::Lt, column("w", 3))),
+        text: "v < w".to_owned(),
+        data_type: DataType::Boolean,
+        nullable: true,
+    }
+}
+
+/// Rows by key, in the order of half their values, with row number and rank.
+fn numbered(rows: &Bag<Row>, first: Option<u64>) -> Vec<Vec<Option<i64>>> {
+    let mut by_key: BTreeMap<Option<i64>, Vec<i64>> = BTreeMap::new();
+    for ((key, value), count) in rows {
+        for _ in 0..*count {
+            by_key.entry(*key).or_default().push(*value);
+        }
+    }
+    let mut out = Vec::new();
+    for (key, mut values) in by_key {
+        values.sort_by_key(|value| (value / 2, *value));
+        for (place, value) in values.iter().enumerate() {
+            let peers = values.iter().position(|other| other / 2 == value / 2);
+            let rank = peers.unwrap() as i64 + 1;
+            if first.is_none_or(|first| (place as u64) < first) {
+                out.push(vec![key, Some(*value), Some(place as i64 + 1), Some(rank)]);
+            }
+        }
+    }
+    out
+}
+
+/// `v / 2`.
+fn half() -> SortKey {
+    let value = datafusion_common::ScalarValue::Int64(Some(2));
+    let two = Arc::new(datafusion_physical_expr::expressions::Literal::new(value));
+    let v = Arc::new(Column::new("v", 1));
+    SortKey {
+        expression: Expression {
+            physical: Arc::new(BinaryExpr::new(v, Op::Divide, two)),
+            text: "v / 2".to_owned(),
+            data_type: DataType::Int64,
+            nullable: true,
+        },
+        descending: false,
+        nulls_first: false,
+    }
+}
+
+/// Runs a part of a story on some workers; says what came out.
+fn run(tried: &Tried, story: &Story, workers: usize, vault: &Arc<Memory>) -> Said {
+    let out = Arc::new(Mutex::new(Vec::new()));
+    let (tried, story, vault, said) = (
+        tried.clone(),
+        story.clone(),
+        Arc::clone(vault),
+        Arc::clone(&out),
+    );
+    let run = timely::execute(timely::Config::process(workers), move |worker| {
+        let (me, peers) = (worker.index(), worker.peers());
+        let door: Arc<dyn Vault> = Arc::<Memory>::clone(&vault);
+        let state = State::new(me, peers, Some(door));
+        let shared: Arc<Shared> = Arc::default();
+        worker.dataflow::<u64, _, _>(|scope| {
+            let schemas = [schema(["k", "v"]), schema(["l", "w"])];
+            let sides = [0, 1].map(|side| {
+                let mine = story.iter().map(|(&epoch, sides)| {
+                    let rows = sides[side].iter().enumerate();
+                    let mine = rows.filter(|(at, _)| at % peers == me);
+                    (epoch, mine.map(|(_, row)| *row).collect())
+                });
+                let order = match tried {
+                    Tried::Join(..) => Vec::new(),
+                    Tried::Over(_) => vec![half()],
+                };
+                let input = feed(scope, &schemas[side], mine.collect());
+                let parts = IndexParts {
+                    name: ["left", "right"][side],
+                    codec: Codec::new(Arc::clone(&schemas[side]), vec![0], order).unwrap(),
+                    nulls: NullKeys::Kept,
+                    state: &state,
+                    reports: feed(scope, &schemas[0], Vec::new()),
+                    positions: Positions::new([]),
+                    shared: &shared,
+                };
+                index(input, parts).unwrap()
+            });
+            collect(
+                tried.build(&sides, &shared),
+                tried.width(),
+                Arc::clone(&said),
+            );
+        });
+        while worker.step() {}
+        assert!(shared.failure().is_none(), "{:?}", shared.failure());
+        let last = story.last_key_value().map_or(0, |(&epoch, _)| epoch);
+        state.cut(Epoch(last)).unwrap();
+    });
+    run.unwrap().join().into_iter().for_each(Result::unwrap);
+    Arc::try_unwrap(out).unwrap().into_inner().unwrap()
+}
+
+/// Random comings and goings; nothing goes that is not there.
+fn stories() -> impl Strategy<Value = Story> {
+    let step = (1u64..12, 0usize..2, 0i64..4, 0i64..6, any::<bool>());
+    prop::collection::vec(step, 1..80).prop_map(|mut steps| {
+        steps.sort_by_key(|(epoch, ..)| *epoch);
+        let mut story = Story::new();
+        let mut there: [Bag<Row>; 2] = Default::default();
+        for (epoch, side, key, value, comes) in steps {
+            let row = ((key > 0).then_some(key), value);
+            let count = there[side].entry(row).or_default();
+            let change = if comes || *count == 0 { 1 } else { -1 };
+            *count += change;
+            story.entry(epoch).or_default()[side].push((row, change));
+        }
+        story
+    })
+}
+
+fn every() -> impl Strategy<Value = Tried> {
+    let kinds = prop::sample::select(vec![
+        JoinType::Inner,
+        JoinType::Left,
+        JoinType::Right,
+        JoinType::Full,
+        JoinType::Semi,
+        JoinType::Anti,
+    ]);
+    prop_oneof![
+        4 => (kinds, any::<bool>(), any::<bool>()).prop_map(|(k, n, r)| Tried::Join(k, n, r)),
+        1 => prop::option::of(1u64..4).prop_map(Tried::Over),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn every_epoch_is_what_a_naive_evaluator_says(
+        tried in every(),
+        story in stories(),
+        workers in (1usize..4, 1usize..4),
+        cut in 0u64..12,
+    ) {
+        let (first, second): (Story, Story) =
+            story.clone().into_iter().partition(|(epoch, _)| *epoch <= cut);
+        let vault = Arc::new(Memory::default());
+        let mut said = run(&tried, &first, workers.0, &vault);
+        let vault = Arc::new(vault.after());
+        said.extend(run(&tried, &second, workers.1, &vault));
+
+        let mut there: [Bag<Row>; 2] = Default::default();
+        for (&epoch, sides) in &story {
+            for (side, changes) in sides.iter().enumerate() {
+                for (row, count) in changes {
+                    *there[side].entry(*row).or_default() += count;
+                }
+                there[side].retain(|_, count| *count != 0);
+            }
+            let mut so_far = Bag::new();
+            for (_, row, count) in said.iter().filter(|(at, ..)| *at <= epoch) {
+                *so_far.entry(row.clone()).or_default() += count;
+            }
+            so_far.retain(|_, count| *count != 0);
+            prop_assert_eq!(so_far, tried.naive(&there[0], &there[1]), "after epoch {}", epoch);
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! Functions OVER a partition, and ORDER BY .. LIMIT, which is a row number over all rows.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "of DataFusion's expressions, those of interest are named"
+)]
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field};
+use datafusion_common::{DFSchema, ScalarValue};
+use datafusion_expr::expr::{Sort, WindowFunction, WindowFunctionParams};
+use datafusion_expr::{
+    BinaryExpr, Expr, Limit, LogicalPlan, Operator as Op, Projection, Sort as SortPlan, Window,
+    WindowFunctionDefinition,
+};
+
+use crate::plan::{Expression, Operator, OverCall, OverFunction, SortKey};
+use crate::sql::graph::Key;
+use crate::sql::problem::Problem;
+
+use super::expression::{conjuncts, plain_column};
+use super::text::text;
+use super::{Ask, Finality, Lowering, Positional, Result, Rows};
+
+impl Lowering<'_> {
+    /// Functions over one partition and order.
+    pub(super) fn over(&mut self, window: &Window, ask: Ask) -> Result<Rows> {
+        let calls = window.window_expr.iter().map(|expr| self.call_over(expr));
+        let calls: Vec<&WindowFunction> = calls.collect::<Result<_>>()?;
+        let WindowFunctionParams {
+            partition_by,
+            order_by,
+            ..
+        } = &calls[0].params;
+        let same = |call: &&WindowFunction| {
+            call.params.partition_by == *partition_by && call.params.order_by == *order_by
+        };
+        if !calls.iter().all(same) {
+            return Err(self.cannot("compute functions OVER several windows in one SELECT"));
+        }
+        let width = window.input.schema().fields().len();
+        // A number that is bounded ends a partition early, unless something looks beyond it.
+        let looks_ahead = calls.iter().any(|call| call.fun.name() == "lead");
+        let bounded = ask
+            .first
+            .filter(|_| !looks_ahead)
+            .and_then(|(column, most)| {
+                let call = column.checked_sub(width)?;
+                let counts = matches!(calls[call].fun.name(), "row_number" | "rank");
+                counts.then_some((call, most))
+            });
+        let what = format!("{} OVER (..)", calls[0].fun.name());
+        let rows = self.input_of_over(&window.input, ask, &what)?;
+        let mut reads: Vec<&Expr> = partition_by.iter().collect();
+        reads.extend(order_by.iter().map(|key| &key.expr));
+        reads.extend(calls.iter().filter_map(|call| call.params.args.first()));
+        let (rows, at) = self.read_by_over(rows, window.input.schema(), &reads)?;
+        let over = self.positional(&rows)?;
+        let (partition, at) = at.split_at(partition_by.len());
+        let (ordered, values) = at.split_at(order_by.len());
+        let order = self.sort_keys(order_by, ordered, &over)?;
+        let mut values = values.iter();
+        let mut computed = Vec::new();
+        for (call, expr) in calls.iter().zip(&window.window_expr) {
+            let name = expr.schema_name().to_string();
+            let value = call.params.args.first().and_then(|_| values.next());
+            let value = value.map(|at| self.compile(&over.column(*at), &over));
+            let value = value.transpose()?.map(|(value, _)| value);
+            computed.push(self.over_call(call, &name, value)?);
+        }
+        let first = bounded.map(|(call, most)| {
+            computed.swap(0, call);
+            most
+        });
+        let start = self.graph.fields(rows.node).len();
+        let mut places: Vec<usize> = (start..start + computed.len()).collect();
+        if let Some((call, _)) = bounded {
+            places.swap(0, call);
+        }
+        let rows = self.add_over(rows, partition.to_vec(), order, computed, first);
+        let mut columns = rows.columns;
+        columns.extend(places);
+        Ok(Rows { columns, ..rows })
+    }
+
+    /// The first rows in an order.
+    pub(super) fn sorted(&mut self, sort: &SortPlan, skip: u64, ask: Ask) -> Result<Rows> {
+        let Some(fetch) = sort.fetch else {
+            return Err(self
+                .cannot("sort rows that never end")
+                .hint("leave ORDER BY out: a table has no order; or add LIMIT"));
+        };
+        let rows = self.input_of_over(&sort.input, ask, "ORDER BY .. LIMIT")?;
+        let reads: Vec<&Expr> = sort.expr.iter().map(|key| &key.expr).collect();
+        let (rows, ordered) = self.read_by_over(rows, sort.input.schema(), &reads)?;
+        let over = self.positional(&rows)?;
+        let order = self.sort_keys(&sort.expr, &ordered, &over)?;
+        let number = OverCall {
+            function: OverFunction::RowNumber,
+            output: Arc::new(Field::new("row_number", DataType::UInt64, false)),
+            text: "row_number".to_owned(),
+        };
+        let at = self.graph.fields(rows.node).len();
+        let rows = self.add_over(rows, Vec::new(), order, vec![number], Some(fetch as u64));
+        if skip == 0 {
+            return Ok(rows);
+        }
+        let over = self.positional(&rows)?;
+        let skipped = Expr::Literal(ScalarValue::UInt64(Some(skip)), None);
+        let shown = over.column(at).gt(skipped);
+        let node = self.keep_if(rows.node, &shown, &over)?;
+        Ok(Rows { node, ..rows })
+    }
+
+    /// LIMIT, which means something of sorted rows.
+    pub(super) fn limit(&mut self, limit: &Limit, ask: Ask) -> Result<Rows> {
+        let number = |expr: &Option<Box<Expr>>| match expr.as_deref() {
+            None => Some(0),
+            Some(Expr::Literal(value, _)) => match value {
+                ScalarValue::Int64(Some(number)) => u64::try_from(*number).ok(),
+                _ => None,
+            },
+            Some(_) => None,
+        };
+        let (Some(skip), Some(_)) = (number(&limit.skip), number(&limit.fetch)) else {
+            return Err(self
+                .cannot("limit rows by anything but a number")
+                .hint("write LIMIT 10"));
+        };
+        self.sorted_below(&limit.input, skip, ask)
+    }
+
+    fn sorted_below(&mut self, plan: &LogicalPlan, skip: u64, ask: Ask) -> Result<Rows> {
+        match plan {
+            LogicalPlan::Sort(sort) => self.sorted(sort, skip, ask),
+            LogicalPlan::SubqueryAlias(alias) => self.sorted_below(&alias.input, skip, ask),
+            LogicalPlan::Projection(projection) => {
+                let rows = self.sorted_below(&projection.input, skip, ask)?;
+                let schema = projection.input.schema();
+                self.project(rows, schema, &projection.expr, &projection.schema)
+            }
+            _ => Err(self
+                .cannot("limit rows that never end")
+                .hint("leave LIMIT out, or say which rows: ORDER BY .. LIMIT")),
+        }
+    }
+
+    fn input_of_over(&mut self, plan: &LogicalPlan, ask: Ask, what: &str) -> Result<Rows> {
+        if let Some(finality) = ask.finality {
+            return Err(self.over_is_not_final(finality, what));
+        }
+        let below = Ask {
+            finality: None,
+            windows_close: true,
+            window: false,
+            time: false,
+            first: None,
+            ..ask
+        };
+        let rows = self.rows(plan, below)?;
+        let rows = Rows {
+            window: None,
+            time: None,
+            ..rows
+        };
+        self.narrow(rows)
+    }
+
+    fn over_is_not_final(&self, finality: Finality, what: &str) -> Problem {
+        let sink = self.sink;
+        let keyed = format!("declare a PRIMARY KEY on `{sink}` to keep it current");
+        match finality {
+            Finality::AppendOnly => Problem::at(
+                self.place,
+                format!(
+                    "`{sink}` has no PRIMARY KEY, so its rows are final; those of {what} are not: \
+                     a row that comes later moves them"
+                ),
+            )
+            .hint(keyed),
+            Finality::Asked => Problem::at(
+                self.place,
+                format!("EMIT ON WINDOW CLOSE asks for final rows, and {what} has none"),
+            )
+            .hint("leave EMIT ON WINDOW CLOSE out"),
+            Finality::Latest => Problem::at(
+                self.place,
+                format!("'upsert.by' is for rows of a stream, and {what} makes others"),
+            )
+            .hint("leave 'upsert.by' out, and keep one row: row_number() .. = 1"),
+            Finality::Above(above) => Problem::at(
+                self.place,
+                format!("a pipeline cannot compute {above} over {what}: its rows keep changing"),
+            )
+            .hint("window and aggregate the rows first"),
+        }
+    }
+
+    fn call_over<'e>(&self, expr: &'e Expr) -> Result<&'e WindowFunction> {
+        match expr {
+            Expr::Alias(alias) => self.call_over(&alias.expr),
+            Expr::WindowFunction(call) => Ok(call),
+            other => Err(self.cannot(&format!("compute {}", text(other)))),
+        }
+    }
+
+    /// The same rows with what is read of each among the columns: a row on which that fails is
+    /// left out there, as anywhere else.
+    fn read_by_over(
+        &mut self,
+        rows: Rows,
+        schema: &DFSchema,
+        reads: &[&Expr],
+    ) -> Result<(Rows, Vec<usize>)> {
+        let over = self.positional(&rows)?;
+        let reads: Vec<Expr> = reads
+            .iter()
+            .map(|expr| self.resolve(expr, schema, &rows, &over))
+            .collect::<Result<_>>()?;
+        self.as_columns(rows, &over, reads)
+    }
+
+    /// A call; `value` is what it reads of each row.
+    fn over_call(
+        &self,
+        call: &WindowFunction,
+        name: &str,
+        value: Option<Expression>,
+    ) -> Result<OverCall> {
+        let function = match (&call.fun, call.fun.name()) {
+            (WindowFunctionDefinition::WindowUDF(_), "row_number") => OverFunction::RowNumber,
+            (WindowFunctionDefinition::WindowUDF(_), "rank") => OverFunction::Rank,
+            (WindowFunctionDefinition::WindowUDF(_), "dense_rank") => OverFunction::DenseRank,
+            (WindowFunctionDefinition::WindowUDF(_), "lag" | "lead") => {
+                let sign = if call.fun.name() == "lag" { 1 } else { -1 };
+                let distance = match call.params.args.as_slice() {
+                    [_] => 1,
+                    [_, Expr::Literal(ScalarValue::Int64(Some(distance)), _)] => *distance,
+                    _ => {
+                        return Err(self
+                            .cannot(
+                                "compute lag or lead with a default, or by a distance that varies",
+                            )
+                            .hint("write coalesce(lag(x, 1) OVER (..), 0)"));
+                    }
+                };
+                OverFunction::Before {
+                    distance: sign * distance,
+                    value: value.expect("it has an argument"),
+                }
+            }
+            (_, other) => {
+                return Err(self
+                    .cannot(&format!("compute {other} OVER (..)"))
+                    .hint("there are row_number, rank, dense_rank, lag and lead; for sums over time GROUP BY a window"));
+            }
+        };
+        if call.params.filter.is_some()
+            || call.params.null_treatment.is_some()
+            || call.params.distinct
+        {
+            return Err(self.cannot("compute FILTER, DISTINCT or IGNORE NULLS with OVER (..)"));
+        }
+        let (data_type, nullable) = match &function {
+            OverFunction::Before { value, .. } => (value.data_type.clone(), true),
+            OverFunction::RowNumber | OverFunction::Rank | OverFunction::DenseRank => {
+                (DataType::UInt64, false)
+            }
+        };
+        let arguments = match &function {
+            OverFunction::Before { distance, value } => {
+                format!("{}, {}", value.text, distance.abs())
+            }
+            OverFunction::RowNumber | OverFunction::Rank | OverFunction::DenseRank => String::new(),
+        };
+        let call = format!("{}({arguments})", call.fun.name());
+        Ok(OverCall {
+            function,
+            output: Arc::new(Field::new(super::name_of(name, &call), data_type, nullable)),
+            text: call,
+        })
+    }
+
+    /// An order by columns of `over`.
+    fn sort_keys(&self, order: &[Sort], at: &[usize], over: &Positional) -> Result<Vec<SortKey>> {
+        let keys = order.iter().zip(at).map(|(key, at)| {
+            Ok(SortKey {
+                expression: self.compile(&over.column(*at), over)?.0,
+                descending: !key.asc,
+                nulls_first: key.nulls_first,
+            })
+        });
+        keys.collect()
+    }
+
+    fn add_over(
+        &mut self,
+        rows: Rows,
+        partition: Vec<usize>,
+        order: Vec<SortKey>,
+        calls: Vec<OverCall>,
+        first: Option<u64>,
+    ) -> Rows {
+        let text = format!(
+            "over {} {partition:?} {order:?} {calls:?} {first:?}",
+            rows.node
+        );
+        let mut fields = self.graph.fields(rows.node);
+        let mut facts = self.graph.facts(rows.node).clone();
+        facts.event_time.iter_mut().for_each(|is| *is = false);
+        let numbers = fields.len();
+        for call in &calls {
+            fields.push(Arc::clone(&call.output));
+            facts.not_null.push(!call.output.is_nullable());
+            facts.event_time.push(false);
+        }
+        facts.event_time.resize(fields.len(), false);
+        let of_partition: Key = partition.iter().map(|at| vec![*at]).collect();
+        let is_row_number = |call: &OverCall| matches!(call.function, OverFunction::RowNumber);
+        if let Some(at) = calls.iter().position(is_row_number) {
+            let mut key = of_partition.clone();
+            key.push(vec![numbers + at]);
+            facts.keys.insert(0, key);
+        }
+        if first == Some(1) && is_row_number(&calls[0]) {
+            facts.keys.insert(0, of_partition);
+        }
+        let operator = Operator::Over {
+            input: rows.node,
+            partition,
+            order,
+            calls,
+            first,
+        };
+        Rows {
+            node: self.graph.add(text, operator, fields, facts, self.place),
+            ..rows
+        }
+    }
+}
+
+/// The column that a filter bounds from above, and by what.
+pub(super) fn bound(predicate: &Expr, schema: &DFSchema) -> Option<(usize, u64)> {
+    conjuncts(predicate).into_iter().find_map(|part| {
+        let Expr::BinaryExpr(BinaryExpr { left, op, right }) = part else {
+            return None;
+        };
+        let (column, op, value) = match (left.as_ref(), right.as_ref()) {
+            (column, Expr::Literal(value, _)) => (column, *op, value),
+            (Expr::Literal(value, _), column) => (column, op.swap()?, value),
+            _ => return None,
+        };
+        let column = match column {
+            Expr::Cast(cast) => cast.expr.as_ref(),
+            other => other,
+        };
+        let at = plain_column(column, schema)?;
+        let value = whole(value)?;
+        let most = match op {
+            Op::LtEq | Op::Eq => value,
+            Op::Lt => value.checked_sub(1)?,
+            _ => return None,
+        };
+        Some((at, most))
+    })
+}
+
+fn whole(value: &ScalarValue) -> Option<u64> {
+    match value {
+        ScalarValue::UInt64(number) => *number,
+        ScalarValue::Int64(number) => u64::try_from((*number)?).ok(),
+        ScalarValue::Int32(number) => u64::try_from((*number)?).ok(),
+        ScalarValue::Decimal128(number, _, 0) => u64::try_from((*number)?).ok(),
+        _ => None,
+    }
+}
+
+/// What is asked of a column of a projection, as it is asked of the column that it passes on.
+pub(super) fn through(
+    projection: &Projection,
+    first: Option<(usize, u64)>,
+) -> Option<(usize, u64)> {
+    let (at, most) = first?;
+    let at = plain_column(&projection.expr[at], projection.input.schema())?;
+    Some((at, most))
+}
