@@ -10,6 +10,7 @@ mod changing;
 mod cluster;
 mod crash;
 mod databases;
+mod demo;
 mod docs;
 mod eyes;
 mod fuzz;

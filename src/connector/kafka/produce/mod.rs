@@ -29,6 +29,7 @@ use super::marks::{self, TOPIC, Until};
 use super::settings::Cluster;
 use super::transaction::{Failed, Outgoing, Transactions};
 use crate::connector::ConnectorError;
+use crate::metrics::{self, Metrics};
 use crate::plan::Table;
 use crate::types::Clock;
 
@@ -92,14 +93,25 @@ pub struct ProduceProgress {
     pub length: AtomicU64,
     /// Records or bytes that an earlier run had sent, in the parts' own unit.
     pub before: AtomicU64,
+    /// What was produced, failed, and how long it took.
+    pub metrics: Metrics,
+}
+
+/// Makes the topic, if it is not there and the job says with how many partitions.
+pub fn make_topic_of(job: &ProduceJob) -> Result<(), ConnectorError> {
+    find_topic(job, &cluster_of(job))
+}
+
+fn cluster_of(job: &ProduceJob) -> Cluster {
+    let options = job.options.iter();
+    let options = options.map(|(name, value)| (name.as_str(), value.as_str()));
+    Cluster::new(&job.servers, options)
 }
 
 /// Sends everything that is not there yet.
 pub fn produce(job: &ProduceJob, progress: &ProduceProgress) -> Result<(), ConnectorError> {
     let opened = Opened::new(job, &PathBuf::new(), &Clock::machine())?;
-    let options = job.options.iter();
-    let options = options.map(|(name, value)| (name.as_str(), value.as_str()));
-    let cluster = Cluster::new(&job.servers, options);
+    let cluster = cluster_of(job);
     find_topic(job, &cluster)?;
     marks::make(&cluster)?;
     // Who was here before cannot commit any more; only then is what they committed all there is.
@@ -113,7 +125,14 @@ pub fn produce(job: &ProduceJob, progress: &ProduceProgress) -> Result<(), Conne
     };
     positions.check(&opened.parts, &job.job)?;
     count(&opened.parts, &positions, progress);
-    send_all(job, &opened, &producers, &positions, progress)
+    let outcome = send_all(job, &opened, &producers, &positions, progress);
+    let (sent, committed) = (&progress.sent, &progress.committed);
+    let failed = sent.load(Ordering::Relaxed) - committed.load(Ordering::Relaxed);
+    let topic = [job.topic.as_str()];
+    progress
+        .metrics
+        .add(&metrics::PRODUCE_FAILED, &topic, failed);
+    outcome
 }
 
 fn prefix(job: &ProduceJob) -> String {
