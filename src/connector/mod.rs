@@ -29,7 +29,7 @@ mod sqlite;
 mod stdout;
 mod validate;
 
-pub use self::postgres::Postgres;
+pub use self::postgres::{Postgres, copy_again};
 pub use catalog::{
     CONNECTORS, Connector, GENERAL_OPTIONS, Guarantee, SinkEntry, SourceEntry, connector,
     idle_timeout, max_ahead, reject_limit,
@@ -38,7 +38,7 @@ pub use discard::Discard;
 pub use file::{FileSink, FileSource};
 pub use generator::Generator;
 pub use history::{NoHistory, can_follow, history_table, moment};
-pub use kafka::{ProduceInput, ProduceJob, ProduceProgress, produce};
+pub use kafka::{Feed, KafkaBench, ProduceInput, ProduceJob, ProduceProgress, produce};
 pub use list::list;
 pub use live::{Consumer, Fetched, Live};
 pub use open::{OpenDestination, inspect_source, open_destinations, open_source};

@@ -12,6 +12,7 @@
 mod admin;
 mod ask;
 mod batch;
+mod bench;
 mod blocks;
 mod consumer;
 mod contact;
@@ -32,6 +33,7 @@ use super::open::{OpenSink, OpenSource};
 use super::option::{Absent, ConnectorOption, Side, ValueKind};
 use settings::text;
 
+pub use self::bench::{Feed, KafkaBench};
 pub use self::produce::{ProduceInput, ProduceJob, ProduceProgress, produce};
 use self::sink::KafkaSink;
 use self::source::KafkaSource;
