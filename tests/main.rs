@@ -15,6 +15,7 @@ mod docs;
 mod eyes;
 mod fuzz;
 mod launch;
+mod letters;
 mod nexmark;
 mod oracle;
 mod pipelines;

@@ -7,6 +7,7 @@
 mod bench;
 mod check;
 mod cluster;
+mod dead_letters;
 mod demo;
 mod eyes;
 mod file;
@@ -66,6 +67,8 @@ enum Command {
     Produce(ProduceArgs),
     /// Measure how fast this machine runs pipelines
     Bench(bench::BenchArgs),
+    /// Count and list late and rejected records, or send them again
+    DeadLetters(Box<dead_letters::DeadLettersArgs>),
 }
 
 /// A pipeline file and what it is read with.
@@ -300,6 +303,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Infer(arguments) => init::infer_table(&arguments),
         Command::Produce(arguments) => produce::produce(&arguments),
         Command::Bench(arguments) => bench::bench(&arguments),
+        Command::DeadLetters(arguments) => dead_letters::dead_letters(&arguments),
     };
     ExitCode::from(code)
 }

@@ -19,6 +19,7 @@ use super::{FAILED, LogFormat, RunArgs, WRONG, eyes, file, say, supervise};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::source::{AtEnd, Pace};
 use crate::engine::{Replay, RunOptions, Summary, check_history, check_world, mesh};
+use crate::metrics::RESTARTS;
 use crate::plan::{Pipeline, Role};
 use crate::sql::{Problem, SourceText};
 
@@ -149,6 +150,9 @@ fn one_of_several(
         mut supervisor,
     } = membership;
     options.fresh = fresh.unwrap_or(options.fresh);
+    // The supervisor counts its starts from 1; whoever starts this process otherwise does not.
+    let restarts = member.attempt.map_or(0, |attempt| attempt - 1);
+    shared.metrics.add(&RESTARTS, &[], restarts);
     crate::engine::run_as(member, || supervisor.running(), pipeline, &options, shared)
 }
 

@@ -17,6 +17,7 @@ mod fixtures;
 mod generator;
 mod history;
 mod kafka;
+mod letters;
 mod list;
 mod live;
 mod nexmark;
@@ -38,7 +39,11 @@ pub use discard::Discard;
 pub use file::{FileSink, FileSource};
 pub use generator::Generator;
 pub use history::{NoHistory, can_follow, history_table, moment};
-pub use kafka::{Feed, KafkaBench, ProduceInput, ProduceJob, ProduceProgress, produce};
+pub use kafka::{
+    Feed, KafkaBench, ProduceInput, ProduceJob, ProduceProgress, ResendJob, Resent, places_at,
+    produce, resend,
+};
+pub use letters::{EachLetter, KeptLetter, LetterFilter, read_letters};
 pub use list::list;
 pub use live::{Consumer, Fetched, Live};
 pub use open::{OpenDestination, inspect_source, open_destinations, open_source};

@@ -91,6 +91,21 @@ impl PartitionState {
         self.apply_floors(self.mark.offset);
     }
 
+    /// The replay is over, if there was one; event time is at `reached`.
+    pub fn go_live(&mut self, reached: Watermark) {
+        // Event time is ahead of a partition that it waits for only if that one had announced
+        // itself, and the mark is of an epoch before it had its floor. Event time stood still since,
+        // so here is the floor: without it, rows would come that are not late for windows that have
+        // closed.
+        let returning = !self.hidden && !self.mark.idle && self.mark.watermark < reached;
+        if returning {
+            self.raise(Floor {
+                offset: self.mark.offset,
+                watermark: reached,
+            });
+        }
+    }
+
     /// The stretch ends here: what the mark says beyond its offset is so from now on.
     pub fn end_stretch(&mut self, stop: &PartitionMark) {
         self.apply_floors(stop.offset);

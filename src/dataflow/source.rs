@@ -18,6 +18,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion_common::Result;
+use tracing::debug;
 
 use super::arrival::{Arrival, ArrivedRows, Inbox};
 use super::assign::Passed;
@@ -420,6 +421,10 @@ impl<I: Inbox> SourceTask<I> {
 
     fn begin_stretch(&mut self) {
         let Some(stop) = self.schedule.stop() else {
+            debug!(source = self.spec.name, epoch = %self.schedule.open(), "goes live");
+            for state in self.partitions.values_mut() {
+                state.go_live(self.reached);
+            }
             return;
         };
         for (&index, state) in &mut self.partitions {

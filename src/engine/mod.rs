@@ -43,7 +43,7 @@ mod threads;
 mod waits;
 mod worker;
 
-pub use check::{check_options, check_tables, check_world, guarantee};
+pub use check::{check_options, check_tables, check_world, destinations, guarantee};
 pub use history::{Replay, Replayed, check_history, replayed};
 pub use measure::measure;
 pub use rest::at_rest;
@@ -51,7 +51,7 @@ pub use run::{RunOptions, Summary, run, run_as};
 pub use start::state_folder;
 pub use status::{
     DestinationStatus, FateStatus, OperatorStatus, PartitionStatus, SinkStatus, SourceStatus,
-    Status, status,
+    Status, ViewStatus, status,
 };
 pub use threads::spawn_named;
 pub use waits::length;

@@ -40,6 +40,7 @@ use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::source::{AtEnd, Pace};
 use crate::dataflow::zones::zones;
 use crate::durability::Snapshots;
+use crate::metrics::RESTARTS;
 use crate::plan::{Pipeline, TableId};
 use crate::types::{Clock, Fates, SourceMark};
 
@@ -106,6 +107,7 @@ pub fn run(
         match once(pipeline, &options, None, || (), shared) {
             Err(failure) if failure.again && !shared.is_stopping() => {
                 warn!(cause = failure.message, "begins again from what is durable");
+                shared.metrics.add(&RESTARTS, &[], 1);
                 // What fails at once would otherwise fail as fast as it can.
                 clock.wait_until(clock.elapsed() + pause);
                 pause = (pause * 2).min(PAUSE_MAX);

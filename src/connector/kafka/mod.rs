@@ -16,8 +16,10 @@ mod bench;
 mod blocks;
 mod consumer;
 mod contact;
+mod letters;
 mod marks;
 mod produce;
+mod resend;
 mod settings;
 mod sink;
 mod source;
@@ -34,7 +36,9 @@ use super::option::{Absent, ConnectorOption, Side, ValueKind};
 use settings::text;
 
 pub use self::bench::{Feed, KafkaBench};
+pub use self::letters::places_at;
 pub use self::produce::{ProduceInput, ProduceJob, ProduceProgress, produce};
+pub use self::resend::{ResendJob, Resent, resend};
 use self::sink::KafkaSink;
 use self::source::KafkaSource;
 
@@ -163,6 +167,7 @@ pub(super) const CONNECTOR: Connector = Connector {
         keyed: true,
         takes_format: true,
         refused: super::refused::none,
+        letters: Some(|table, _, each| letters::read(table, each)),
         own_formats: &[sink::RAW],
         open: OpenSink {
             database: |table, _| sink::database(table),

@@ -56,6 +56,7 @@ fn pipeline() -> Pipeline {
             table: 1,
             input: 0,
             place: FilePlace::default(),
+            views: Vec::new(),
         }],
         fingerprint: String::new(),
     }
@@ -626,6 +627,35 @@ fn a_partition_that_comes_back_goes_on_where_event_time_is_and_a_replay_does_the
     );
     assert!(log.lines[1].starts_with("1: [5, 6,"), "{:?}", log.lines);
     assert_eq!(task.partitions[&0].mark.floors, [floor]);
+}
+
+#[test]
+fn a_start_between_the_announcement_and_its_floor_goes_on_from_where_event_time_stood() {
+    // The mark is of an epoch in which partition 0 had come back and not yet had its floor: event
+    // time was past it, and its first record belongs to windows that have closed.
+    let reached = Watermark::behind(crate::types::EventTime(49), 0);
+    let behind = |offset, watermark| PartitionMark {
+        watermark: Watermark::behind(crate::types::EventTime(watermark), 0),
+        ..mark(offset, false)
+    };
+    let stop = Stop {
+        epoch: Epoch(19),
+        partitions: vec![Some(behind(5, 4)), Some(behind(50, 49))],
+        watermark: reached,
+    };
+    let schedule = Schedule::new(Epoch(0), vec![stop], Epoch(19));
+    let arrivals = vec![(0, rows(0..7)), (1, rows(0..50))];
+    let (mut task, mut log) = task(AtEnd::Wait, arrivals, 2, schedule);
+
+    while task.step(true, &mut log) == Progress::Worked {}
+
+    let floor = Floor {
+        offset: Offset(5),
+        watermark: reached,
+    };
+    assert_eq!(task.partitions[&0].mark.floors, [floor]);
+    assert_eq!(task.partitions[&0].mark.watermark, reached);
+    assert_eq!(task.partitions[&1].mark.floors, []);
 }
 
 #[test]
