@@ -37,6 +37,7 @@ mod marks;
 mod numeric;
 mod options;
 mod plan;
+mod read;
 mod rows;
 mod secrets;
 mod session;
@@ -47,6 +48,7 @@ mod write;
 
 pub use bench::copy_again;
 pub use destination::Postgres;
+pub use read::read;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::Field;
