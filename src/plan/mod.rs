@@ -14,12 +14,14 @@
 pub mod aggregate_types;
 mod explain;
 mod expression;
+mod matching;
 mod operator;
 mod pipeline;
 mod table;
 
 pub use explain::{canonical, explain};
 pub use expression::Expression;
+pub use matching::{AfterMatch, Matching, Navigated, Navigation, Pattern, RowsFrom, Variable};
 pub use operator::{
     AggregateCall, AggregateFunction, AggregateWindow, Assign, Emit, JoinKind, JoinType, Node,
     NodeId, Operator, OverCall, OverFunction, SortKey, WindowKind,

@@ -380,7 +380,7 @@ fn descriptor(expression: &ast::Expr) -> &ast::Expr {
 }
 
 /// A constant interval in microseconds.
-fn microseconds(
+pub fn microseconds(
     expression: &ast::Expr,
     place: Place,
     context: &mut dyn RelationPlannerContext,
