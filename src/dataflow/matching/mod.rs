@@ -17,6 +17,8 @@ mod found;
 mod rows;
 mod search;
 mod shape;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
