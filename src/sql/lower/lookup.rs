@@ -206,6 +206,7 @@ impl Lowering<'_> {
             event_time: known.event_time.clone(),
             // A row of the stream finds one row at most.
             keys: known.keys.clone(),
+            sets: known.sets.clone(),
             key_text: known.key_text.clone(),
             present: known.present.clone(),
             signs: known.signs.clone(),
