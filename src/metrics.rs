@@ -152,7 +152,7 @@ metrics! {
     SNAPSHOT_AGE: Gauge "tidemark_snapshot_age" in "seconds":
         "How old the last snapshot is";
     RESTARTS: Counter "tidemark_restarts":
-        "How often the supervisor has started the workers again";
+        "How often the run began again: started by the supervisor, or by itself";
     GENERATION: Gauge "tidemark_generation":
         "How many starts have taken the destinations over, this one included";
     UP: Gauge "tidemark_up" in "seconds":

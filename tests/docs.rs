@@ -209,7 +209,7 @@ fn the_page_of_operating_names_every_command_and_option() {
             "{command}"
         );
     }
-    let options = help(&["run", "--help"]);
+    let options = help(&["run", "--help"]) + &help(&["replay", "--help"]);
     let options = options
         .split_whitespace()
         .filter(|word| word.starts_with("--") && *word != "--help");

@@ -14,10 +14,12 @@ mod docs;
 mod eyes;
 mod fuzz;
 mod launch;
+mod letters;
 mod nexmark;
 mod oracle;
 mod pipelines;
 mod produce;
+mod replay;
 mod services;
 #[allow(dead_code, reason = "the stories use the rest")]
 mod support;

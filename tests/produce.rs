@@ -17,17 +17,17 @@ use crate::services::kafka;
 /// Nothing here takes longer, or the test fails.
 const LIMIT: Duration = Duration::from_secs(60);
 
-struct Topic {
-    servers: String,
-    name: String,
+pub struct Topic {
+    pub servers: String,
+    pub name: String,
     started: Instant,
 }
 
 /// Key and value.
-type Record = (Option<String>, String);
+pub type Record = (Option<String>, String);
 
 impl Topic {
-    fn new(test: &str) -> Option<Self> {
+    pub fn new(test: &str) -> Option<Self> {
         let servers = kafka(test)?;
         let unique = tempfile::tempdir().unwrap();
         let unique = unique
@@ -57,7 +57,7 @@ impl Topic {
         command
     }
 
-    fn produce(&self, folder: &Path, arguments: &[&str]) -> String {
+    pub fn produce(&self, folder: &Path, arguments: &[&str]) -> String {
         let output: Output = self.command(folder, arguments).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success(), "{said}");
@@ -88,7 +88,7 @@ impl Topic {
     }
 
     /// What is committed, in the order of each partition.
-    fn records(&self) -> Vec<Vec<Record>> {
+    pub fn records(&self) -> Vec<Vec<Record>> {
         let consumer = self.consumer();
         let mut list = TopicPartitionList::new();
         for partition in 0..3 {

@@ -11,7 +11,7 @@ use super::{DemoArgs, FAILED, run, say};
 use crate::connector::sqlite_answer;
 use crate::dataflow::outcome::Shared;
 use crate::dataflow::source::AtEnd;
-use crate::engine::{RunOptions, spawn_named};
+use crate::engine::{Replay, RunOptions, spawn_named};
 use crate::sql::{Given, SourceText};
 
 const PIPELINE: &str = include_str!("../../dataflows/demo.sql");
@@ -59,6 +59,7 @@ fn show(arguments: &DemoArgs, database: &Path) -> Result<(), u8> {
         several_machines: false,
         // Every demo starts from nothing.
         fresh: true,
+        replay: Replay::default(),
     };
     let shared = Arc::new(Shared::default());
     run::stop_on_signals(&shared);

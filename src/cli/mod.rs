@@ -7,6 +7,7 @@
 mod bench;
 mod check;
 mod cluster;
+mod dead_letters;
 mod demo;
 mod eyes;
 mod file;
@@ -14,6 +15,7 @@ mod hosts;
 mod init;
 mod produce;
 mod progress;
+mod replay;
 mod run;
 mod say;
 mod snapshots;
@@ -43,6 +45,8 @@ struct Cli {
 enum Command {
     /// Run a pipeline until its input ends
     Run(Box<RunArgs>),
+    /// Run a pipeline over files in the place of its topics, then on with them
+    Replay(Box<ReplayArgs>),
     /// Say what is wrong with a pipeline, without running it
     Check(FileArgs),
     /// Print the plan of a pipeline
@@ -63,6 +67,8 @@ enum Command {
     Produce(ProduceArgs),
     /// Measure how fast this machine runs pipelines
     Bench(bench::BenchArgs),
+    /// Count and list late and rejected records, or send them again
+    DeadLetters(Box<dead_letters::DeadLettersArgs>),
 }
 
 /// A pipeline file and what it is read with.
@@ -124,6 +130,32 @@ struct RunArgs {
     summary: Option<PathBuf>,
     #[command(flatten)]
     cluster: cluster::ClusterArgs,
+}
+
+/// The same pipeline file, its tables filled from files: in the order of event time, exactly once, and
+/// run again after a crash it goes on where it was.
+#[derive(Debug, Args)]
+struct ReplayArgs {
+    #[command(flatten)]
+    run: RunArgs,
+    /// Read a source from files: a file, a folder or a pattern (CSV, JSON lines; .gz and .zst are
+    /// unpacked). Once for each source; the others are read as the pipeline says
+    #[arg(long = "source", value_name = "TABLE=FILES", required = true)]
+    sources: Vec<String>,
+    /// An option of the files' format, as in WITH: csv.delimiter=; [default: as the pipeline says, or as
+    /// the files look]
+    #[arg(long = "option", short = 'o', value_name = "NAME=VALUE")]
+    options: Vec<String>,
+    /// So many times as fast as it happened, such as 60x [default: as fast as it can be read]
+    #[arg(long, value_name = "FACTOR")]
+    speed: Option<String>,
+    /// Go on with the topic where the files end
+    #[arg(long, requires = "from")]
+    then_follow: bool,
+    /// Where the topic takes over: what happened before comes from the files, the rest from the
+    /// topic. A time in UTC, or milliseconds since 1970
+    #[arg(long, value_name = "TIMESTAMP", requires = "then_follow")]
+    from: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -260,6 +292,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let code = match cli.command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Replay(arguments) => replay::replay(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Explain(arguments) => check::explain(&arguments),
         Command::Why(arguments) => why::why(&arguments),
@@ -270,6 +303,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Infer(arguments) => init::infer_table(&arguments),
         Command::Produce(arguments) => produce::produce(&arguments),
         Command::Bench(arguments) => bench::bench(&arguments),
+        Command::DeadLetters(arguments) => dead_letters::dead_letters(&arguments),
     };
     ExitCode::from(code)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use arrow::array::ArrayRef;
 use arrow::datatypes::Field;
 
+use super::letters::ReadLetters;
 use super::open::{OpenSink, OpenSource};
 use super::option::{Absent, ConnectorOption, Side, ValueKind, length, number};
 use super::refused::RefusedValues;
@@ -53,6 +54,8 @@ pub struct SinkEntry {
     pub takes_format: bool,
     /// Which rows of a column it cannot hold.
     pub(super) refused: fn(&Field, &ArrayRef) -> Option<RefusedValues>,
+    /// Reads dead letters back from it, if it can.
+    pub(super) letters: Option<ReadLetters>,
     /// Formats that it knows besides those of all connectors.
     pub own_formats: &'static [&'static str],
     /// Opens it.

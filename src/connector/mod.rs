@@ -15,7 +15,9 @@ mod file;
 #[cfg(test)]
 mod fixtures;
 mod generator;
+mod history;
 mod kafka;
+mod letters;
 mod list;
 mod live;
 mod nexmark;
@@ -36,7 +38,11 @@ pub use catalog::{
 pub use discard::Discard;
 pub use file::{FileSink, FileSource};
 pub use generator::Generator;
-pub use kafka::{ProduceInput, ProduceJob, ProduceProgress, produce};
+pub use history::{NoHistory, can_follow, history_table, moment};
+pub use kafka::{
+    ProduceInput, ProduceJob, ProduceProgress, ResendJob, Resent, places_at, produce, resend,
+};
+pub use letters::{EachLetter, KeptLetter, LetterFilter, read_letters};
 pub use list::list;
 pub use live::{Consumer, Fetched, Live};
 pub use open::{OpenDestination, inspect_source, open_destinations, open_source};

@@ -36,6 +36,7 @@ pub(super) const CONNECTOR: Connector = Connector {
         keyed: true,
         takes_format: false,
         refused: super::refused::none,
+        letters: None,
         own_formats: &[],
         open: OpenSink {
             database: |table, _| format!("stdout {}", table.name),

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::arrival::Arrival;
-use crate::types::{Epoch, Floor, Offset, PartitionMark, Watermark};
+use crate::types::{Epoch, Floor, Offset, PartitionMark, Side, Watermark};
 
 /// What is known of a partition.
 #[derive(Debug)]
@@ -51,19 +51,24 @@ impl PartitionState {
         }
     }
 
-    /// One that nobody knew of: it has yet to announce itself.
-    pub fn unknown(offset: Offset) -> Self {
+    /// One that nobody knew of: it has yet to announce itself. `side` says which rows the others
+    /// of its topic are read for.
+    pub fn unknown(offset: Offset, side: Option<Side>) -> Self {
+        let mark = PartitionMark {
+            side,
+            ..PartitionMark::beginning(offset)
+        };
         Self {
             moved: false,
             hidden: true,
-            ..Self::new(PartitionMark::beginning(offset))
+            ..Self::new(mark)
         }
     }
 
     /// A stretch of replay begins that ends at `stop`.
     pub fn begin_stretch(&mut self, stop: Option<&PartitionMark>) {
         let Some(stop) = stop else {
-            self.hidden = self.mark.watermark.is_start() && self.mark.offset == self.mark.first;
+            self.hidden = self.mark.floors.is_empty() && self.mark.offset == self.mark.first;
             self.moved &= !self.hidden;
             return;
         };
@@ -84,6 +89,21 @@ impl PartitionState {
             self.moved = true;
         }
         self.apply_floors(self.mark.offset);
+    }
+
+    /// The replay is over, if there was one; event time is at `reached`.
+    pub fn go_live(&mut self, reached: Watermark) {
+        // Event time is ahead of a partition that it waits for only if that one had announced
+        // itself, and the mark is of an epoch before it had its floor. Event time stood still since,
+        // so here is the floor: without it, rows would come that are not late for windows that have
+        // closed.
+        let returning = !self.hidden && !self.mark.idle && self.mark.watermark < reached;
+        if returning {
+            self.raise(Floor {
+                offset: self.mark.offset,
+                watermark: reached,
+            });
+        }
     }
 
     /// The stretch ends here: what the mark says beyond its offset is so from now on.

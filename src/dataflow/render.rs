@@ -248,9 +248,13 @@ impl<'scope> Built<'_, 'scope> {
                 let plan = aggregation(self.pipeline, self.zones, node).expect(PLANNED);
                 let name = format!("aggregate {id}");
                 let aggregates = plan.aggregates();
+                let aggregates = aggregates.on_worker(self.scope.index(), self.scope.peers());
                 if self.pipeline.nodes[*from].changing {
                     let hashes: Hashes = Box::new(move |rows| Ok(plan.hashes(rows)?));
                     return self.spread(id, &name, input, aggregates, hashes);
+                }
+                if let (Some(groups), Some(before)) = (plan.sessions(), plan.session_partials()) {
+                    return self.grouped(id, &name, input, groups, || before);
                 }
                 self.grouped(id, &name, input, aggregates, || plan.partials())
             }

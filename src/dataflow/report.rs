@@ -9,6 +9,7 @@
 //! applies reports in the order of epochs knows the same `W(e)` and the same positions as
 //! everyone else, on every worker and in every replay.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,18 @@ pub struct Report {
     pub written: Written,
     /// A snapshot is to be cut at the end of this epoch.
     pub cut: bool,
+}
+
+/// The name of a partition. One found since the start goes on where the numbers of those known end:
+/// only a topic's become more, and they stand behind the files of its history, if it has one.
+#[must_use]
+pub fn name_of(names: &[String], index: usize) -> Cow<'_, str> {
+    if let Some(name) = names.get(index) {
+        return name.into();
+    }
+    let last = names.last().and_then(|last| last.parse::<usize>().ok());
+    let next = last.map_or(names.len(), |last| last + 1);
+    (next + index - names.len()).to_string().into()
 }
 
 /// The partitions of every source that a node reads, and where each is.
@@ -170,17 +183,13 @@ impl Positions {
     #[must_use]
     pub fn source_mark(&self, table: TableId, names: &[String]) -> SourceMark {
         let known = &self.sources[&table];
-        let name = |index: usize| {
-            names
-                .get(index)
-                .cloned()
-                .unwrap_or_else(|| index.to_string())
-        };
         let marks = known.partitions.iter().enumerate();
         SourceMark {
             watermark: known.reached,
             partitions: marks
-                .filter_map(|(index, mark)| Some((name(index), mark.clone()?)))
+                .filter_map(|(index, mark)| {
+                    Some((name_of(names, index).into_owned(), mark.clone()?))
+                })
                 .collect(),
         }
     }
@@ -226,6 +235,20 @@ mod tests {
 
         assert_eq!(positions.watermark().micros(), 10);
         assert_eq!(positions.pending().collect::<Vec<_>>(), [Epoch(2)]);
+    }
+
+    #[test]
+    fn a_partition_found_since_the_start_goes_on_with_the_numbers() {
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect::<Vec<_>>()
+        };
+
+        assert_eq!(name_of(&names(&["0", "1"]), 2), "2");
+        assert_eq!(name_of(&names(&["a.csv", "b.csv", "0"]), 4), "2");
+        assert_eq!(name_of(&names(&["a.csv", "b.csv", "0"]), 1), "b.csv");
     }
 
     #[test]

@@ -18,24 +18,25 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion_common::Result;
+use tracing::debug;
 
 use super::arrival::{Arrival, ArrivedRows, Inbox};
 use super::assign::Passed;
 use super::chain::{Chain, Place};
-use super::letters::{self, Letter};
+use super::letters;
 use super::outcome::{Failure, Shared};
 use super::pace::Cuts;
 pub use super::pace::Pace;
 use super::partition::PartitionState;
 use super::rejects::Rejects;
-use super::report::Report;
+use super::report::{Report, name_of};
 use super::schedule::Schedule;
-use super::step::{Turned, plain};
+use super::step::plain;
 use super::tide::Tide;
 use super::written::Written;
-use crate::format::{Positions, RejectedRecord};
+use crate::format::Positions;
 use crate::plan::{NodeId, TableId};
-use crate::types::{Clock, Epoch, Fates, PartitionMark, Reason, Span, Watermark};
+use crate::types::{Clock, Epoch, EventTime, Fates, PartitionMark, Side, Watermark};
 
 /// What the end of a partition means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +84,17 @@ pub struct SourceSpec {
     pub reject_limit: f64,
     /// It has no end: more partitions may come when all are read.
     pub goes_on: bool,
+    /// What of it comes from files, where a topic follows them.
+    pub history: Option<Followed>,
+}
+
+/// The files that a topic follows: the first partitions of the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Followed {
+    /// How many there are; none in a run that has left them behind.
+    pub files: usize,
+    /// The event time at which the topic takes over.
+    pub from: EventTime,
 }
 
 /// One source on one worker.
@@ -106,14 +118,43 @@ pub struct SourceTask<I> {
     /// When those were written.
     written: Written,
     rejects: Rejects,
+    /// The files of its history are read.
+    follows: bool,
 }
 
 impl SourceSpec {
     /// The name of a partition; one found since the start has its number for a name.
     fn partition(&self, index: usize) -> Cow<'_, str> {
-        self.partitions
-            .get(index)
-            .map_or_else(|| index.to_string().into(), |name| name.into())
+        name_of(&self.partitions, index)
+    }
+
+    /// What the end of a partition means: a file's is the end of what it has to say.
+    fn at_end_of(&self, index: usize) -> AtEnd {
+        match self.history {
+            Some(followed) if index < followed.files => AtEnd::Close,
+            Some(_) | None => self.at_end,
+        }
+    }
+
+    /// The rows that a partition found since the start is read for.
+    fn side(&self) -> Option<Side> {
+        self.history.map(|followed| Side::From(followed.from))
+    }
+
+    /// A number for a partition that is its own over all sources of a pipeline and over all runs,
+    /// also those that have left the files behind.
+    fn ordinal(&self, partition: usize) -> u32 {
+        const HALF: usize = 1 << 19;
+        let files = self.history.map_or(0, |followed| followed.files);
+        let place = match partition.checked_sub(files) {
+            None => HALF + partition,
+            Some(place) => place,
+        };
+        assert!(
+            place < 2 * HALF && files <= HALF,
+            "a source has at most a million partitions, half of which may be files"
+        );
+        u32::try_from((self.table << 20) | place).expect("a pipeline has at most 4096 tables")
     }
 }
 
@@ -164,6 +205,7 @@ impl<I: Inbox> SourceTask<I> {
             written: Written::default(),
             cuts: Cuts::new(spec.pace),
             rejects: Rejects::new(&spec.name, spec.reject_limit, spec.letters.is_some()),
+            follows: false,
             spec,
             inbox,
             shared,
@@ -206,6 +248,7 @@ impl<I: Inbox> SourceTask<I> {
             return Progress::Waiting(Duration::from_millis(1));
         }
         self.give_floors();
+        self.follow();
         let Some((partition, arrival)) = self.ready.pop_front().or_else(|| self.inbox.take())
         else {
             return Progress::Waiting(self.cuts.until_tick(self.clock.elapsed()));
@@ -215,7 +258,7 @@ impl<I: Inbox> SourceTask<I> {
             Some(Arrival::End) => self.end(partition),
             Some(Arrival::Rows(rows)) => {
                 self.spent = true;
-                if let Err(error) = self.stamp(partition, &rows, outlet) {
+                if let Err(error) = self.stamp(partition, rows, outlet) {
                     let message = format!("cannot evaluate the rows of `{}`", self.spec.name);
                     self.shared
                         .fail(Failure::new(message).because(plain(&error)));
@@ -298,6 +341,19 @@ impl<I: Inbox> SourceTask<I> {
         }
     }
 
+    /// Where a topic follows files, it is read when event time is where they end.
+    fn follow(&mut self) {
+        let Some(Followed { from, .. }) = self.spec.history.filter(|_| !self.follows) else {
+            return;
+        };
+        // Where only arrivals close epochs, a worker without files would wait for ever.
+        let waits = self.cuts.ticks(self.clock.elapsed()).is_some();
+        if !waits || self.tide.reached(self.spec.table).has_reached(from) {
+            self.follows = true;
+            self.inbox.follow();
+        }
+    }
+
     /// What is known at the end of the open epoch. A snapshot may be cut there if it is a live
     /// one: replayed epochs are not all published.
     fn report(&mut self, live: bool) -> Report {
@@ -365,6 +421,10 @@ impl<I: Inbox> SourceTask<I> {
 
     fn begin_stretch(&mut self) {
         let Some(stop) = self.schedule.stop() else {
+            debug!(source = self.spec.name, epoch = %self.schedule.open(), "goes live");
+            for state in self.partitions.values_mut() {
+                state.go_live(self.reached);
+            }
             return;
         };
         for (&index, state) in &mut self.partitions {
@@ -389,9 +449,10 @@ impl<I: Inbox> SourceTask<I> {
     /// Gives back what may go in now, and holds the rest.
     fn admit(&mut self, partition: usize, arrival: Arrival) -> Option<Arrival> {
         if let Arrival::Found(offset) = arrival {
+            let side = self.spec.side();
             self.partitions
                 .entry(partition)
-                .or_insert_with(|| PartitionState::unknown(offset));
+                .or_insert_with(|| PartitionState::unknown(offset, side));
         }
         let state = self
             .partitions
@@ -425,7 +486,7 @@ impl<I: Inbox> SourceTask<I> {
             .expect("one of this worker's");
         state.done = true;
         // A mark that says so already has closed event time for good.
-        let closed = stop_says_so || self.spec.at_end == AtEnd::Close;
+        let closed = stop_says_so || self.spec.at_end_of(partition) == AtEnd::Close;
         if closed {
             state.mark.ended = true;
             state.mark.watermark = Watermark::END;
@@ -436,17 +497,21 @@ impl<I: Inbox> SourceTask<I> {
     fn stamp(
         &mut self,
         partition: usize,
-        arrived: &ArrivedRows,
+        arrived: ArrivedRows,
         outlet: &mut impl Outlet,
     ) -> Result<()> {
         let state = self
             .partitions
             .get_mut(&partition)
             .expect("one of this worker's");
+        let (arrived, others) = match state.mark.side {
+            None => (arrived, 0),
+            Some(side) => arrived.keep(side)?,
+        };
+        let arrived = &arrived;
         let passed = Passed::new(state.mark.watermark, &arrived.times, self.spec.bound_us);
-        let ordinal = ordinal(self.spec.table, partition);
         let place = Place {
-            partition: ordinal,
+            partition: self.spec.ordinal(partition),
             positions: &arrived.positions,
             spans: &arrived.spans,
         };
@@ -460,16 +525,17 @@ impl<I: Inbox> SourceTask<I> {
         }
         let rejected = arrived.rejects.len() as u64;
         for &(insert, fates) in &outcome.fates {
-            let rejects = Fates {
+            let not_for_it = Fates {
                 rejected,
+                filtered: others,
                 ..Fates::default()
             };
-            for fates in [fates, rejects] {
+            for fates in [fates, not_for_it] {
                 self.shared.count(insert, self.spec.table, fates);
                 *self.fates.entry(insert).or_default() += fates;
             }
         }
-        let records = arrived.rows.num_rows() as u64 + rejected;
+        let records = arrived.rows.num_rows() as u64 + rejected + others;
         match &arrived.positions {
             Positions::Records(of) => self.written.block(of.written(arrived.from, arrived.end)),
             Positions::Bytes { .. } => self.written.at(self.clock.wall(), records),
@@ -481,69 +547,13 @@ impl<I: Inbox> SourceTask<I> {
             self.shared.fail(failure);
         }
         if let Some(schema) = &self.spec.letters {
-            let letters = self.letters(arrived, &outcome.turned);
+            let letters = letters::of(arrived, &outcome.turned, &self.spec.inserts);
             if !letters.is_empty() {
                 let partition = &self.spec.partition(partition);
                 outlet.letters(letters::rows(&letters, &self.spec.name, partition, schema)?);
             }
         }
         Ok(())
-    }
-
-    fn letters(&self, arrived: &ArrivedRows, turned: &[(usize, Turned)]) -> Vec<Letter> {
-        let rejected = arrived
-            .rejects
-            .iter()
-            .map(|reject| rejected_letter(arrived, reject));
-        let turned = turned.iter().map(|(insert, turned)| {
-            let into = &self.spec.inserts[*insert];
-            turned_letter(arrived, turned, into)
-        });
-        rejected.chain(turned).collect()
-    }
-}
-
-/// A number for a partition that is its own over all sources of a pipeline and over all runs.
-fn ordinal(table: TableId, partition: usize) -> u32 {
-    let number = (table << 20) | partition;
-    assert!(
-        partition < 1 << 20,
-        "a source has at most a million partitions"
-    );
-    u32::try_from(number).expect("a pipeline has at most 4096 tables")
-}
-
-fn rejected_letter(arrived: &ArrivedRows, rejected: &RejectedRecord) -> Letter {
-    Letter {
-        late: false,
-        reason: rejected.reject.reason.code(),
-        message: rejected.reject.message.clone(),
-        column: rejected.reject.column.clone(),
-        offset: arrived.positions.of(rejected.span.start).0,
-        line: (rejected.line > 0).then_some(rejected.line),
-        insert_into: None,
-        payload: arrived.payload(rejected.span).to_vec(),
-    }
-}
-
-fn turned_letter(arrived: &ArrivedRows, turned: &Turned, into: &str) -> Letter {
-    let span: Span = arrived.spans[turned.row() as usize];
-    let (late, reason, message) = match turned {
-        Turned::Failed { message, .. } => (false, Reason::Expression.code(), message.clone()),
-        Turned::Late { window_end, .. } => {
-            let end = Watermark::behind(crate::types::EventTime(*window_end), 0);
-            (true, "late", format!("its last window ended {end}"))
-        }
-    };
-    Letter {
-        late,
-        reason,
-        message,
-        column: None,
-        offset: arrived.positions.of(span.start).0,
-        line: arrived.line_of(span),
-        insert_into: Some(into.to_owned()),
-        payload: arrived.payload(span).to_vec(),
     }
 }
 

@@ -176,37 +176,7 @@ fn describe(pipeline: &Pipeline, id: NodeId) -> String {
         Operator::Project { columns, .. } => project(columns, node.schema.fields()),
         Operator::Union { .. } => "union all".to_owned(),
         Operator::Unnest { column, .. } => format!("unnest {}", input_name(*column)),
-        Operator::Lookup {
-            table,
-            keys,
-            reference_keys,
-            kind,
-            residual,
-            ..
-        } => {
-            let table = &pipeline.tables[*table];
-            let kind = match kind {
-                JoinKind::Inner => "inner",
-                JoinKind::Left => "left",
-            };
-            let on: Vec<String> = reference_keys
-                .iter()
-                .zip(keys)
-                .map(|(at, key)| {
-                    let name = table.columns[*at].field.name();
-                    format!("{}.{name} = {}", table.name, key.text)
-                })
-                .collect();
-            let residual = residual
-                .as_ref()
-                .map(|r| format!(" and {}", r.text))
-                .unwrap_or_default();
-            format!(
-                "lookup {} ({kind}) on {}{residual}",
-                table.name,
-                on.join(" and ")
-            )
-        }
+        Operator::Lookup { .. } => lookup(pipeline, &node.operator),
         Operator::Window {
             time, kind, assign, ..
         } => {
@@ -260,6 +230,42 @@ fn aggregate(keys: &[Expression], calls: &[AggregateCall], fields: &[FieldRef]) 
         (keys, []) => format!("distinct {}", keys.join(", ")),
         (keys, calls) => format!("aggregate by {}: {}", keys.join(", "), calls.join(", ")),
     }
+}
+
+fn lookup(pipeline: &Pipeline, operator: &Operator) -> String {
+    let Operator::Lookup {
+        table,
+        keys,
+        reference_keys,
+        kind,
+        residual,
+        ..
+    } = operator
+    else {
+        panic!("only asked of lookups")
+    };
+    let table = &pipeline.tables[*table];
+    let kind = match kind {
+        JoinKind::Inner => "inner",
+        JoinKind::Left => "left",
+    };
+    let on: Vec<String> = reference_keys
+        .iter()
+        .zip(keys)
+        .map(|(at, key)| {
+            let name = table.columns[*at].field.name();
+            format!("{}.{name} = {}", table.name, key.text)
+        })
+        .collect();
+    let residual = residual
+        .as_ref()
+        .map(|r| format!(" and {}", r.text))
+        .unwrap_or_default();
+    format!(
+        "lookup {} ({kind}) on {}{residual}",
+        table.name,
+        on.join(" and ")
+    )
 }
 
 fn join(pipeline: &Pipeline, operator: &Operator) -> String {
@@ -357,6 +363,7 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
                 ));
             }
         }
+        Operator::Window { .. } if is_behind_state(pipeline, id) => {}
         Operator::Window { .. } => remarks.push("late rows are turned away here".to_owned()),
         Operator::Lookup { .. } => remarks.push("table copied to every worker".to_owned()),
         Operator::Aggregate {
@@ -398,6 +405,14 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
     remarks.join("; ")
 }
 
+/// Whether rows come from an operator that holds state, so that none is late.
+fn is_behind_state(pipeline: &Pipeline, id: NodeId) -> bool {
+    let mut inputs = pipeline.nodes[id].operator.inputs().into_iter();
+    inputs.any(|input| {
+        pipeline.nodes[input].operator.is_stateful() || is_behind_state(pipeline, input)
+    })
+}
+
 fn close(window: &AggregateWindow) -> String {
     if window.lateness_us == 0 {
         "its end".to_owned()
@@ -429,6 +444,7 @@ fn window(kind: WindowKind) -> String {
         WindowKind::Cumulate { step_us, size_us } => {
             format!("CUMULATE {} up to {}", duration(step_us), duration(size_us))
         }
+        WindowKind::Session { gap_us, .. } => format!("SESSION gap {}", duration(gap_us)),
     }
 }
 

@@ -312,6 +312,7 @@ pub fn lower(
         assign: Assign::Windows,
         window: false,
         time: false,
+        session: false,
         first: None,
     };
     let rows = lowering.rows(&prepared.plan, ask)?;

@@ -17,7 +17,7 @@ use super::catalog::Catalog;
 use super::functions::casts;
 use super::problem::Problem;
 use super::types::cut_off;
-use super::{accents, lateral, normalise};
+use super::{accents, lateral, multisets, normalise};
 
 type Result<T> = std::result::Result<T, DataFusionError>;
 
@@ -29,6 +29,7 @@ pub fn plan(catalog: &Catalog, mut query: ast::Query) -> Result<LogicalPlan> {
     cut_off(&mut query);
     let statement = ast::Statement::Query(Box::new(query));
     let plan = SqlToRel::new(catalog).sql_statement_to_plan(statement)?;
+    let plan = multisets::count_copies(plan, &catalog.row_number())?;
     lateral::unnest_joins(plan)
 }
 
@@ -84,9 +85,11 @@ pub fn optimise(catalog: &Catalog, plan: LogicalPlan) -> Result<LogicalPlan> {
 }
 
 /// The rules of DataFusion's that are left out.
-const LEFT_OUT: [&str; 4] = [
+const LEFT_OUT: [&str; 5] = [
     // Our count(DISTINCT x) keeps its own sets.
     "single_distinct_aggregation_to_group_by",
+    // Of no rows at all, GROUP BY 'x' makes no group, and leaving it out makes one.
+    "eliminate_group_by_constant",
     // It may keep the rows of a reference table that match a stream; a stream looks them up.
     "eliminate_join",
     // What never passes a filter is still read and counted.

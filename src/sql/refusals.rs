@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
     self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, JoinOperator,
-    LimitClause, Query, SetExpr, SetOperator, Spanned, TableFactor, Value, Visit, Visitor,
+    LimitClause, Query, SetExpr, Spanned, TableFactor, Value, Visit, Visitor,
 };
 
 use crate::plan::Place;
@@ -142,13 +142,12 @@ impl<'a> Found<'a> {
         }
         for join in select.from.iter().flat_map(|from| &from.joins) {
             let at = place_of(join.relation.span());
-            match &join.join_operator {
-                JoinOperator::AsOf { .. } => self.refuse(
+            if let JoinOperator::AsOf { .. } = &join.join_operator {
+                self.refuse(
                     at,
                     "a pipeline cannot compute ASOF JOIN yet",
                     "join a table that has a PRIMARY KEY and no WATERMARK FOR",
-                ),
-                _ => {}
+                );
             }
         }
     }
@@ -261,22 +260,12 @@ impl<'a> Found<'a> {
     }
 
     fn body(&mut self, body: &SetExpr, place: Place) {
-        match body {
-            SetExpr::SetOperation {
-                op,
-                set_quantifier: ast::SetQuantifier::All,
-                ..
-            } if !matches!(op, SetOperator::Union) => self.refuse(
-                place,
-                format!("a pipeline cannot compute {op} ALL yet"),
-                &format!("write {op}, which takes each row once"),
-            ),
-            SetExpr::Values(_) => self.refuse(
+        if let SetExpr::Values(_) = body {
+            self.refuse(
                 place,
                 "a pipeline cannot insert constant rows",
                 "read FROM a table; rows of a file come with connector = 'file'",
-            ),
-            _ => {}
+            );
         }
     }
 }

@@ -197,7 +197,10 @@ impl Relation {
         }
         let (l, r) = *random.pick(&pairs);
         let not = if random.chance(50) { "NOT " } else { "" };
-        let condition = if random.chance(40) {
+        // NOT IN asks whether there is a NULL among the others: not yet here.
+        let is_null_aware =
+            !not.is_empty() && (left.columns[l].nullable || right.columns[r].nullable);
+        let condition = if random.chance(40) && !is_null_aware {
             format!("x.c{l} {not}IN (SELECT y.c{r} FROM ({}) y)", right.sql)
         } else {
             let mut inner = format!("x.c{l} = y.c{r}");
@@ -244,10 +247,13 @@ impl Relation {
             named(selected.into_iter()),
             input.sql
         );
-        if !keys.is_empty() {
+        if keys.is_empty() {
+            // A group of no rows is a row in PostgreSQL, and not yet here.
+            sql.push_str(" HAVING count(*) > 0");
+        } else {
             let _ = write!(sql, " GROUP BY {}", keys.join(", "));
         }
-        if random.chance(25) {
+        if !keys.is_empty() && random.chance(25) {
             sql.push_str(random.pick::<&str>(&[
                 " HAVING count(*) > 1",
                 " HAVING count(*) < 4",

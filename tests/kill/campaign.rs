@@ -7,14 +7,17 @@ use std::time::Duration;
 
 use tidemark::types::Clock;
 
-use crate::feed::{self, Feed};
+use crate::feed::{self, Feed, PARTITIONS};
 use crate::oracle;
 use crate::phases::Phase;
-use crate::pipeline::{Pipeline, SHAPES, TOPIC};
+use crate::pipeline::{
+    CLOSED_TOPIC, DEAD_TOPIC, MARKS_TOPIC, PARTS_TOPIC, Pipeline, SHAPES, TOPIC,
+};
 use crate::reader::{Reader, Seen};
 use crate::say;
 use crate::servers::{Killer, Server, Servers};
 use crate::tables::Tables;
+use crate::topics;
 
 /// After so long without a commit the pipeline does not go on by itself.
 const PROGRESS_MAX: Duration = Duration::from_secs(90);
@@ -174,8 +177,8 @@ impl Campaign {
     pub fn begin(seed: u64) -> Self {
         let clock = Clock::machine();
         let servers = Servers::up();
-        servers.empty(TOPIC);
-        feed::create_topic(&servers.broker, TOPIC);
+        servers.empty(&[TOPIC, CLOSED_TOPIC, PARTS_TOPIC, DEAD_TOPIC, MARKS_TOPIC]);
+        topics::create(&servers.broker, TOPIC, PARTITIONS);
         let folder = tempfile::tempdir().unwrap();
         let mut pipeline = Pipeline::new(folder.path(), &servers, &clock);
         let feed = Feed::start(&servers.broker, TOPIC, &clock);
@@ -447,5 +450,6 @@ fn compare(servers: &Servers, seen: &mut Seen, records: &[u64], clock: &Clock) -
         .iter()
         .filter(|line| line.starts_with("late"))
         .count();
-    Tables::read(&servers.databases).differences(&expected)
+    let topics = topics::lines(&servers.broker, clock);
+    Tables::read(&servers.databases, topics).differences(&expected)
 }

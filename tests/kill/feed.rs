@@ -15,16 +15,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tidemark::engine::spawn_named;
 use tidemark::types::Clock;
+
+use crate::topics::{self, LIMIT, client};
 
 pub const PARTITIONS: i32 = 5;
 /// Records per second and partition.
@@ -38,8 +35,6 @@ const RUN: u64 = 1000;
 const JUMP_MS: i64 = 100_000;
 /// It returns after so long even if nobody has called it idle.
 const STOP_MAX: Duration = Duration::from_secs(15);
-/// No answer takes longer, or the test fails.
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// One record as it was meant, before it was text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,44 +85,6 @@ pub fn text(partition: i32, index: u64) -> String {
             r#"{{"id":{id},"at":{BEGINNING_MS},"everyone":"all","customer":"x","amount":-1}}"#
         ),
     }
-}
-
-/// Makes a topic.
-pub fn create_topic(broker: &str, topic: &str) {
-    let new = NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(1));
-    let created = ask(broker, |admin, options| {
-        admin.create_topics([&new], options)
-    });
-    created.unwrap().remove(0).unwrap();
-}
-
-/// Removes a topic, if it is there.
-pub fn delete_topic(broker: &str, topic: &str) {
-    let deleted = ask(broker, |admin, options| {
-        admin.delete_topics(&[topic], options)
-    });
-    match deleted.unwrap().remove(0) {
-        Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => {}
-        Err((_, error)) => panic!("the topic of an earlier test cannot be deleted: {error}"),
-    }
-}
-
-fn ask<T, F: Future<Output = T>>(
-    broker: &str,
-    work: impl FnOnce(&AdminClient<DefaultClientContext>, &AdminOptions) -> F,
-) -> T {
-    let admin: AdminClient<_> = client(broker).create().unwrap();
-    let options = AdminOptions::new()
-        .operation_timeout(Some(LIMIT))
-        .request_timeout(Some(LIMIT));
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    runtime.unwrap().block_on(work(&admin, &options))
-}
-
-fn client(broker: &str) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", broker);
-    config
 }
 
 /// The producer, until it is told to stop.
@@ -271,36 +228,14 @@ impl Producing {
 /// The indexes of the records that are in the topic, per partition by offset; each is compared with
 /// what was written.
 pub fn read_back(broker: &str, topic: &str, clock: &Clock) -> Vec<BTreeMap<u64, u64>> {
-    let consumer: BaseConsumer = client(broker)
-        .set("group.id", "oracle")
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        .set("auto.offset.reset", "earliest")
-        .create()
-        .unwrap();
-    let mut list = TopicPartitionList::new();
-    for partition in 0..PARTITIONS {
-        list.add_partition_offset(topic, partition, Offset::Beginning)
-            .unwrap();
-    }
-    consumer.assign(&list).unwrap();
     let mut found = vec![BTreeMap::new(); usize::try_from(PARTITIONS).unwrap()];
-    let (mut ended, limit) = (0, clock.elapsed() + LIMIT);
-    while ended < PARTITIONS {
-        assert!(clock.elapsed() < limit, "the topic could not be read back");
-        match consumer.poll(Duration::from_millis(100)) {
-            None => {}
-            Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
-            Some(Err(error)) => panic!("the topic cannot be read back: {error}"),
-            Some(Ok(message)) => {
-                let partition = message.partition();
-                let own: &mut BTreeMap<u64, u64> = &mut found[usize::try_from(partition).unwrap()];
-                let index = own.len() as u64;
-                let value = std::str::from_utf8(message.payload().unwrap()).unwrap();
-                assert_eq!(value, text(partition, index), "partition {partition}");
-                own.insert(u64::try_from(message.offset()).unwrap(), index);
-            }
-        }
-    }
+    topics::read(broker, (topic, PARTITIONS), clock, |message| {
+        let partition = message.partition();
+        let own: &mut BTreeMap<u64, u64> = &mut found[usize::try_from(partition).unwrap()];
+        let index = own.len() as u64;
+        let value = std::str::from_utf8(message.payload().unwrap()).unwrap();
+        assert_eq!(value, text(partition, index), "partition {partition}");
+        own.insert(u64::try_from(message.offset()).unwrap(), index);
+    });
     found
 }

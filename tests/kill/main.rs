@@ -1,8 +1,8 @@
-//! The kill test: a pipeline from Kafka into PostgreSQL whose processes, broker and database are
-//! killed with SIGKILL, again and again, while records flow and a reader reads.
+//! The kill test: a pipeline from Kafka into PostgreSQL and back into Kafka whose processes, broker
+//! and database are killed with SIGKILL, again and again, while records flow and a reader reads.
 //!
 //! ```text
-//!   feed ──▶ Kafka ──▶ tidemark --processes N ──▶ PostgreSQL, two databases
+//!   feed ──▶ Kafka ──▶ tidemark --processes N ──▶ PostgreSQL, two databases; topics in Kafka
 //!             ▲                ▲                      ▲      │
 //!             └────────────── kill -9 ────────────────┘      ├──▶ reader: a total is its parts, always
 //!                                                            └──▶ at the end: equal to the oracle
@@ -19,6 +19,7 @@
 //! | `reader` | looks at the tables all the time |
 //! | `oracle` | what the tables have to hold, from the records in the topic |
 //! | `tables` | what they hold |
+//! | `topics` | topics made, deleted and read |
 //! | `campaign` | whom to kill when, and what came of it |
 
 #![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
@@ -31,6 +32,7 @@ mod pipeline;
 mod reader;
 mod servers;
 mod tables;
+mod topics;
 
 use std::io::Write as _;
 use std::process::ExitCode;

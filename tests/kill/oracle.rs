@@ -23,7 +23,12 @@ pub fn tables(records: &[BTreeMap<u64, u64>], floors: &Floors) -> Tables {
             }
             let place = (partition, offset);
             match feed::row(partition, index) {
-                None => books.letter("rejected", place, ""),
+                None => {
+                    books.letter("rejected", place, "");
+                    let text = feed::text(partition, index);
+                    let letter = format!("rejected|{partition}|{offset}|{text}");
+                    books.letters_topic.push(letter);
+                }
                 Some(row) => {
                     books.enter(&row, place, watermark);
                     watermark = watermark.max((row.at_ms - BOUND_MS) * 1000);
@@ -44,6 +49,7 @@ struct Books {
     closed: BTreeMap<(i64, String), (i64, i64)>,
     current: BTreeMap<(i64, String), i64>,
     letters: Vec<String>,
+    letters_topic: Vec<String>,
 }
 
 impl Books {
@@ -69,6 +75,7 @@ impl Books {
         if is_late(end) {
             self.letter("late", place, "closed");
             self.letter("late", place, "closed_elsewhere");
+            self.letter("late", place, "closed_topic");
         } else {
             add(self.closed.entry((end, row.customer.clone())).or_default());
         }
@@ -105,7 +112,8 @@ impl Books {
         Tables::from([
             ("total", vec![format!("all|{}", pair(self.total))]),
             ("parts", parts.clone()),
-            ("parts_elsewhere", parts),
+            ("parts_elsewhere", parts.clone()),
+            ("parts_topic", parts),
             (
                 "newest",
                 newest
@@ -117,7 +125,8 @@ impl Books {
                 seen.map(|(id, part)| format!("{id}|{part}")).collect(),
             ),
             ("closed", closed.clone()),
-            ("closed_elsewhere", closed),
+            ("closed_elsewhere", closed.clone()),
+            ("closed_topic", closed),
             (
                 "current",
                 current
@@ -125,6 +134,7 @@ impl Books {
                     .collect(),
             ),
             ("dead", self.letters),
+            ("dead_topic", self.letters_topic),
         ])
     }
 }

@@ -88,7 +88,9 @@ impl Known {
             self.forget();
         } else if line.contains(" resumes ") {
             self.marks.push(value(line, "epoch=").to_owned());
-            if self.marks.len() == 2 && self.marks[0] != self.marks[1] {
+            let equal = self.marks.iter().filter(|mark| **mark == self.marks[0]);
+            // Once per start: with the first that differs.
+            if equal.count() + 1 == self.marks.len() && self.marks.last() != self.marks.first() {
                 self.unequal += 1;
             }
         } else if line.contains(" restores ") {

@@ -15,8 +15,16 @@ use crate::servers::{Killer, Servers, children};
 
 pub const TOPIC: &str = "crash";
 
-/// `closed` and `closed_elsewhere` are appended to as windows close, `seen` as rows come; the others
-/// are kept current by key. A sink and a dead-letter topic in Kafka belong here once there are any.
+/// The topics that it writes to; and the one with the marks, which nobody else uses here.
+pub const CLOSED_TOPIC: &str = "crash_closed";
+pub const PARTS_TOPIC: &str = "crash_parts";
+pub const DEAD_TOPIC: &str = "crash_dead";
+pub const MARKS_TOPIC: &str = "tidemark_marks";
+pub const PARTITIONS_OUT: i32 = 3;
+
+/// `closed`, `closed_elsewhere` and `closed_topic` are appended to as windows close, `seen` as rows
+/// come; the others are kept current by key. `again` reads the same records once more, without event
+/// time, so that a topic gets dead letters too.
 const SQL: &str = "
 SET 'commit.interval' = '50ms';
 SET 'snapshot.interval' = '700ms';
@@ -29,6 +37,13 @@ CREATE TABLE events (
 ) WITH (
   connector = 'kafka', topic = 'crash', format = 'json', 'bootstrap.servers' = '${BROKER}',
   'timestamp.format' = 'unix_ms', 'watermark.idle-timeout' = '2s', 'dead.letter' = 'dead'
+);
+CREATE TABLE again (
+  id BIGINT NOT NULL, at BIGINT NOT NULL, customer TEXT NOT NULL,
+  amount BIGINT NOT NULL CHECK (amount >= 0)
+) WITH (
+  connector = 'kafka', topic = 'crash', format = 'json', 'bootstrap.servers' = '${BROKER}',
+  'dead.letter' = 'dead_topic'
 );
 
 CREATE TABLE dead (kind TEXT, partition TEXT, \"offset\" BIGINT, insert_into TEXT)
@@ -48,6 +63,12 @@ CREATE TABLE parts_elsewhere (customer TEXT PRIMARY KEY, n BIGINT, amount BIGINT
   WITH (connector = 'postgres', url = '${SECOND}');
 CREATE TABLE closed_elsewhere (window_end TIMESTAMP, customer TEXT, n BIGINT, amount BIGINT)
   WITH (connector = 'postgres', url = '${SECOND}');
+CREATE TABLE closed_topic (window_end TIMESTAMP, customer TEXT, n BIGINT, amount BIGINT)
+  WITH (connector = 'kafka', topic = 'crash_closed', format = 'csv', partitions = '3', 'bootstrap.servers' = '${BROKER}');
+CREATE TABLE parts_topic (customer TEXT PRIMARY KEY, n BIGINT, amount BIGINT)
+  WITH (connector = 'kafka', topic = 'crash_parts', format = 'csv', partitions = '3', 'bootstrap.servers' = '${BROKER}');
+CREATE TABLE dead_topic (kind TEXT, partition TEXT, \"offset\" BIGINT, payload BYTEA)
+  WITH (connector = 'kafka', topic = 'crash_dead', format = 'raw', partitions = '3', 'bootstrap.servers' = '${BROKER}');
 
 INSERT INTO total SELECT everyone, count(*), sum(amount) FROM events GROUP BY everyone;
 INSERT INTO parts SELECT customer, count(*), sum(amount) FROM events GROUP BY customer;
@@ -64,6 +85,10 @@ INSERT INTO parts_elsewhere SELECT customer, count(*), sum(amount) FROM events G
 INSERT INTO closed_elsewhere
   SELECT window_end, customer, count(*), sum(amount)
   FROM TUMBLE(events, at, INTERVAL '10' SECOND) GROUP BY window_start, window_end, customer;
+INSERT INTO closed_topic
+  SELECT window_end, customer, count(*), sum(amount)
+  FROM TUMBLE(events, at, INTERVAL '10' SECOND) GROUP BY window_start, window_end, customer;
+INSERT INTO parts_topic SELECT customer, count(*), sum(amount) FROM again GROUP BY customer;
 ";
 
 /// The bound in `WATERMARK FOR`, and the windows.

@@ -67,13 +67,15 @@ impl Servers {
     }
 
     /// Leaves nothing of an earlier test.
-    pub fn empty(&self, topic: &str) {
+    pub fn empty(&self, topics: &[&str]) {
         for database in &self.databases {
             let mut client = Client::connect(database, NoTls).unwrap();
             let sql = "set client_min_messages = warning; drop schema public cascade; create schema public";
             client.batch_execute(sql).unwrap();
         }
-        crate::feed::delete_topic(&self.broker, topic);
+        for topic in topics {
+            crate::topics::delete(&self.broker, topic);
+        }
     }
 
     /// The mark in the first database.

@@ -33,8 +33,8 @@ impl Deref for Tables {
 const MS: &str = "(extract(epoch from at) * 1000)::bigint";
 
 impl Tables {
-    /// Reads all of them.
-    pub fn read(databases: &[String; 2]) -> Self {
+    /// Reads all of them: those in databases, and those in topics.
+    pub fn read(databases: &[String; 2], topics: [(&'static str, Vec<String>); 3]) -> Self {
         let ms = |column: &str| MS.replace("at)", &format!("{column})"));
         let read = |database: &String, table: &str, columns: &[&str]| {
             let mut client = Client::connect(database, NoTls).unwrap();
@@ -50,7 +50,11 @@ impl Tables {
         let sums = ["customer", "n", "amount"];
         let (end, start, at) = (ms("window_end"), ms("window_start"), ms("at"));
         let closed = [end.as_str(), "customer", "n", "amount"];
+        let [closed_topic, parts_topic, dead_topic] = topics;
         Self::from([
+            closed_topic,
+            parts_topic,
+            dead_topic,
             ("total", read(first, "total", &["everyone", "n", "amount"])),
             ("parts", read(first, "parts", &sums)),
             ("parts_elsewhere", read(second, "parts_elsewhere", &sums)),

@@ -236,7 +236,13 @@ impl Case {
             if window.is_some() {
                 group.extend(["window_start".to_owned(), "window_end".to_owned()]);
             }
-            let keys: Vec<String> = keys.iter().map(|key| key.ours.clone()).collect();
+            let keys: Vec<String> = keys
+                .iter()
+                .map(|key| match side {
+                    Side::Ours => key.ours.clone(),
+                    Side::Theirs => key.theirs.clone(),
+                })
+                .collect();
             match sets {
                 None => group.extend(keys),
                 Some(sets) => group.push(sets.sql(&keys)),
@@ -244,8 +250,6 @@ impl Case {
             if !group.is_empty() {
                 let _ = write!(sql, "\n  GROUP BY {}", group.join(", "));
             }
-            // Over no rows at all, PostgreSQL has a total of all of them.
-            let having = having.or(sets.map(|_| "count(*) > 0"));
             if let Some(having) = having {
                 let _ = write!(sql, " HAVING {having}");
             }
@@ -276,6 +280,15 @@ impl Case {
                     "CUMULATE({input}, at, {}, {}) t",
                     seconds(step),
                     seconds(size)
+                )
+            }
+            Some(Window::Session { gap, by_p: false }) => {
+                format!("SESSION({input}, at, {}) t", seconds(gap))
+            }
+            Some(Window::Session { gap, by_p: true }) => {
+                format!(
+                    "SESSION((SELECT *, coalesce(k, '-') AS p FROM {input}) PARTITION BY p, at, {}) t",
+                    seconds(gap)
                 )
             }
         }

@@ -60,6 +60,7 @@ pub(super) const CONNECTOR: Connector = Connector {
         keyed: false,
         takes_format: true,
         refused: super::refused::none,
+        letters: None,
         own_formats: &[],
         open: OpenSink {
             database: |table, base| {

@@ -15,8 +15,10 @@ mod batch;
 mod blocks;
 mod consumer;
 mod contact;
+mod letters;
 mod marks;
 mod produce;
+mod resend;
 mod settings;
 mod sink;
 mod source;
@@ -32,7 +34,9 @@ use super::open::{OpenSink, OpenSource};
 use super::option::{Absent, ConnectorOption, Side, ValueKind};
 use settings::text;
 
+pub use self::letters::places_at;
 pub use self::produce::{ProduceInput, ProduceJob, ProduceProgress, produce};
+pub use self::resend::{ResendJob, Resent, resend};
 use self::sink::KafkaSink;
 use self::source::KafkaSource;
 
@@ -161,6 +165,7 @@ pub(super) const CONNECTOR: Connector = Connector {
         keyed: true,
         takes_format: true,
         refused: super::refused::none,
+        letters: Some(|table, _, each| letters::read(table, each)),
         own_formats: &[sink::RAW],
         open: OpenSink {
             database: |table, _| sink::database(table),

@@ -72,7 +72,7 @@ impl Start {
     }
 }
 
-fn milliseconds(text: &str) -> Option<i64> {
+pub(super) fn milliseconds(text: &str) -> Option<i64> {
     let number = text.parse().ok().filter(|&ms: &i64| ms >= 0);
     number.or_else(|| option::timestamp(text).map(|us| us / 1000))
 }

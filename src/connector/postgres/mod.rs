@@ -31,6 +31,7 @@ mod error;
 mod facts;
 mod json;
 mod kind;
+mod letters;
 mod marks;
 mod numeric;
 mod options;
@@ -130,6 +131,7 @@ pub(super) const CONNECTOR: Connector = Connector {
         keyed: true,
         takes_format: false,
         refused,
+        letters: Some(|table, _, each| letters::read(table, each)),
         own_formats: &[],
         open: OpenSink {
             database: |table, _| options::database(table),

@@ -21,7 +21,7 @@ pub(super) fn database(table: &Table) -> String {
     }
 }
 
-fn address_of(table: &Table) -> Result<Address, ConnectorError> {
+pub(super) fn address_of(table: &Table) -> Result<Address, ConnectorError> {
     let url = required(table, "url")?;
     let given: Vec<(&str, &str)> = ["sslmode", "sslrootcert"]
         .into_iter()
@@ -52,7 +52,7 @@ fn is_private(_: &Path) -> bool {
     true
 }
 
-fn limits_of(table: &Table) -> Limits {
+pub(super) fn limits_of(table: &Table) -> Limits {
     let limit = |name, default| {
         let given = table.option(name).and_then(length);
         given.unwrap_or(Duration::from_secs(default))

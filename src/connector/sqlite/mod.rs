@@ -20,6 +20,7 @@
 //! not flushed to the disk. A crash of the process loses nothing. A loss of power may lose the last
 //! commits, rows and mark alike, and the next start reads that input again from the older mark.
 
+mod letters;
 mod read;
 mod schema;
 #[cfg(test)]
@@ -92,6 +93,7 @@ pub(super) const CONNECTOR: Connector = Connector {
         keyed: true,
         takes_format: false,
         refused: super::refused::none,
+        letters: Some(letters::read),
         own_formats: &[],
         open: OpenSink {
             database: |table, base| {

@@ -3,17 +3,20 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, TimestampMicrosecondArray,
+};
 use arrow::compute::{cast, concat, concat_batches};
 use arrow::datatypes::SchemaRef;
 
 use super::buckets::{Bucket, is_closed, open_windows, windows};
 use super::changing::{Step, rows_for};
 use super::error::AggregateError;
+use super::keys::{NO_KEY, hashes, route};
 use super::plan::{Input, Plan};
 use super::table::{Table, Tracking};
 use super::tables::Tables;
-use crate::dataflow::state::OpenWindows;
+use crate::dataflow::state::{OpenWindows, owner};
 use crate::dataflow::withheld::row_text;
 use crate::plan::{AggregateWindow, Assign, Emit};
 use crate::types::Watermark;
@@ -30,6 +33,8 @@ pub struct Aggregates {
     news: Tables,
     /// Of a changing input, what this epoch brought, until `changes`.
     pending: Vec<RecordBatch>,
+    /// Whether there is a row over no input at all, and it is this worker's.
+    of_nothing: bool,
 }
 
 impl Aggregates {
@@ -43,7 +48,17 @@ impl Aggregates {
             tables: Tables::new(tracking),
             news: Tables::new(Tracking::Off),
             pending: Vec::new(),
+            of_nothing: false,
         }
+    }
+
+    /// The same on worker `worker` of `peers`: where groups have no key, one of them shows a row
+    /// before there is any input.
+    #[must_use]
+    pub fn on_worker(mut self, worker: usize, peers: usize) -> Self {
+        let hash = hashes(&BinaryArray::from_iter_values([NO_KEY]))[0];
+        self.of_nothing = self.plan.is_whole() && owner(route(hash), peers) == worker;
+        self
     }
 
     /// Takes rows of the input.
@@ -67,6 +82,9 @@ impl Aggregates {
     pub fn changes(&mut self) -> Result<Vec<(RecordBatch, Int64Array)>, AggregateError> {
         if self.plan.emit == Emit::OnClose {
             return Ok(Vec::new());
+        }
+        if self.of_nothing && self.tables.groups() == 0 {
+            self.tables.at(&self.plan, Bucket::ALL).begin(&self.plan)?;
         }
         self.apply_pending()?;
         self.spread_news()?;

@@ -118,6 +118,9 @@ impl KeyCodec {
     }
 }
 
+/// The key of no columns.
+pub const NO_KEY: &[u8] = &[];
+
 /// The hash of each key.
 pub fn hashes(keys: &BinaryArray) -> Vec<u64> {
     let state = foldhash::fast::FixedState::with_seed(0);

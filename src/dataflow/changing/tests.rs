@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion_expr::Operator as Op;
 use datafusion_physical_expr::expressions::{BinaryExpr, Column};
@@ -33,6 +33,10 @@ use crate::types::Epoch;
 type Row = (Option<i64>, i64);
 /// Rows, and how many there are of each.
 type Bag<T> = BTreeMap<T, i64>;
+/// What was said: epoch, row, count.
+type Said = Vec<(u64, Vec<Option<i64>>, i64)>;
+/// Whether two rows match.
+type Matches = Box<dyn Fn(&Row, &Row) -> bool>;
 /// What comes and goes, by epoch and side.
 type Story = BTreeMap<u64, [Vec<(Row, i64)>; 2]>;
 
@@ -87,7 +91,7 @@ fn feed<'scope>(
 }
 
 /// Collects what comes out: epoch, row, count.
-fn collect(edge: Edge<'_>, width: usize, into: Arc<Mutex<Vec<(u64, Vec<Option<i64>>, i64)>>>) {
+fn collect(edge: Edge<'_>, width: usize, into: Arc<Mutex<Said>>) {
     let mut builder = OperatorBuilder::new("collect".to_owned(), edge.scope());
     let mut input = builder.new_input(edge, Pipeline);
     builder.build(move |_| {
@@ -114,8 +118,6 @@ fn collect(edge: Edge<'_>, width: usize, into: Arc<Mutex<Vec<(u64, Vec<Option<i6
         }
     });
 }
-
-use arrow::array::Array as _;
 
 /// Keeps parts in memory.
 #[derive(Default)]
@@ -212,7 +214,7 @@ impl Tried {
                 *bag.entry(row).or_default() += count;
             }
         };
-        let (kind, matches): (JoinType, Box<dyn Fn(&Row, &Row) -> bool>) = match self {
+        let (kind, matches): (JoinType, Matches) = match self {
             Self::Over(first) => {
                 for row in numbered(left, *first) {
                     add(row, 1);
@@ -320,12 +322,7 @@ fn half() -> SortKey {
 }
 
 /// Runs a part of a story on some workers; says what came out.
-fn run(
-    tried: &Tried,
-    story: &Story,
-    workers: usize,
-    vault: &Arc<Memory>,
-) -> Vec<(u64, Vec<Option<i64>>, i64)> {
+fn run(tried: &Tried, story: &Story, workers: usize, vault: &Arc<Memory>) -> Said {
     let out = Arc::new(Mutex::new(Vec::new()));
     let (tried, story, vault, said) = (
         tried.clone(),

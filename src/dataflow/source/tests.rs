@@ -13,7 +13,7 @@ use crate::format::Positions as Places;
 use crate::plan::{
     Column, Insert, Node, Operator, Pipeline, Place as FilePlace, Role, Settings, Table,
 };
-use crate::types::{Floor, Offset};
+use crate::types::{Floor, Offset, Span};
 
 fn table(name: &str) -> Table {
     let column = Column {
@@ -56,6 +56,7 @@ fn pipeline() -> Pipeline {
             table: 1,
             input: 0,
             place: FilePlace::default(),
+            views: Vec::new(),
         }],
         fingerprint: String::new(),
     }
@@ -193,6 +194,7 @@ fn task(
         pace: Pace::Interval(Duration::from_secs(1)),
         at_end,
         idle_after: Some(Duration::from_secs(15)),
+        history: None,
         goes_on: false,
         reject_limit: 1.0,
     };
@@ -214,6 +216,71 @@ fn task(
     };
     let task = SourceTask::new(spec, inbox, start, schedule, shared, Clock::manual());
     (task, log)
+}
+
+/// A file and a partition of the topic that takes over at 3.
+fn with_history(arrivals: Vec<(usize, Arrival)>) -> (SourceTask<List>, Log) {
+    let schedule = Schedule::new(Epoch(0), vec![], Epoch(0));
+    let (mut task, log) = task(AtEnd::Wait, arrivals, 2, schedule);
+    let from = EventTime(3);
+    task.spec.history = Some(Followed { files: 1, from });
+    let file = PartitionMark {
+        side: Some(Side::Before(from)),
+        identity: Some("3 bytes".to_owned()),
+        ..PartitionMark::beginning(Offset(0))
+    };
+    let topic = PartitionMark::following(Offset(0), from);
+    task.partitions = [file, topic]
+        .map(PartitionState::new)
+        .into_iter()
+        .enumerate()
+        .collect();
+    (task, log)
+}
+
+#[test]
+fn each_row_counts_on_its_own_side_of_where_files_and_topic_meet() {
+    let arrivals = vec![
+        (0, rows(0..5)),
+        (1, rows(1..6)),
+        (0, Arrival::End),
+        (1, Arrival::End),
+    ];
+    let (mut task, mut log) = with_history(arrivals);
+
+    while task.step(true, &mut log) == Progress::Worked {}
+
+    assert_eq!(
+        log.lines,
+        ["1: [0, 1, 2]", "1: [3, 4, 5]", "1 closes: 0@5 end 1@6"]
+    );
+    let fates = &task.shared.fates()[&(0, 0)];
+    assert_eq!((fates.accepted, fates.filtered), (6, 4));
+    // The file says no more; the topic is where its last row was.
+    let watermarks = task.partitions.values().map(|state| state.mark.watermark);
+    let expected = [Watermark::END, Watermark::behind(EventTime(5), 0)];
+    assert_eq!(watermarks.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn rows_on_the_wrong_side_do_not_move_event_time() {
+    let (mut task, mut log) = with_history(vec![(0, rows(0..5)), (1, rows(0..2))]);
+
+    while task.step(true, &mut log) == Progress::Worked {}
+
+    let watermarks = task.partitions.values().map(|state| state.mark.watermark);
+    let expected = [2, 3].map(|time| Watermark::behind(EventTime(time), 0));
+    assert_eq!(watermarks.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_partition_has_one_number_with_the_files_before_it_and_without() {
+    let (mut task, _) = with_history(Vec::new());
+
+    assert_eq!(task.spec.ordinal(1), 0);
+    assert_eq!(task.spec.ordinal(0), 1 << 19);
+    task.spec.history = None;
+    assert_eq!(task.spec.ordinal(0), 0);
 }
 
 /// As `run`, with credit only every second time it is asked for.
@@ -560,6 +627,35 @@ fn a_partition_that_comes_back_goes_on_where_event_time_is_and_a_replay_does_the
     );
     assert!(log.lines[1].starts_with("1: [5, 6,"), "{:?}", log.lines);
     assert_eq!(task.partitions[&0].mark.floors, [floor]);
+}
+
+#[test]
+fn a_start_between_the_announcement_and_its_floor_goes_on_from_where_event_time_stood() {
+    // The mark is of an epoch in which partition 0 had come back and not yet had its floor: event
+    // time was past it, and its first record belongs to windows that have closed.
+    let reached = Watermark::behind(crate::types::EventTime(49), 0);
+    let behind = |offset, watermark| PartitionMark {
+        watermark: Watermark::behind(crate::types::EventTime(watermark), 0),
+        ..mark(offset, false)
+    };
+    let stop = Stop {
+        epoch: Epoch(19),
+        partitions: vec![Some(behind(5, 4)), Some(behind(50, 49))],
+        watermark: reached,
+    };
+    let schedule = Schedule::new(Epoch(0), vec![stop], Epoch(19));
+    let arrivals = vec![(0, rows(0..7)), (1, rows(0..50))];
+    let (mut task, mut log) = task(AtEnd::Wait, arrivals, 2, schedule);
+
+    while task.step(true, &mut log) == Progress::Worked {}
+
+    let floor = Floor {
+        offset: Offset(5),
+        watermark: reached,
+    };
+    assert_eq!(task.partitions[&0].mark.floors, [floor]);
+    assert_eq!(task.partitions[&0].mark.watermark, reached);
+    assert_eq!(task.partitions[&1].mark.floors, []);
 }
 
 #[test]

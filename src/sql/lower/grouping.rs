@@ -73,21 +73,21 @@ impl Lowering<'_> {
             columns: inputs[0].columns.clone(),
             window,
             time: None,
+            session: None,
         })
     }
 
     /// The rows of one set: its keys, then the calls.
     fn one_set(&mut self, aggregate: &Aggregate, set: &Set, ask: Ask) -> Result<Rows> {
         let input = Arc::clone(&aggregate.input);
-        let calls = aggregate.aggr_expr.clone();
+        let mut calls = aggregate.aggr_expr.clone();
         // DataFusion knows no aggregate without keys and calls; that of all rows may be one.
         let is_empty = set.keys.is_empty() && calls.is_empty();
-        let keys = if is_empty {
-            vec![Expr::Literal(ScalarValue::Int64(Some(1)), None)]
-        } else {
-            set.keys.clone()
-        };
-        let one = Aggregate::try_new(input, keys, calls);
+        if is_empty {
+            let each = Expr::Literal(ScalarValue::Int64(Some(1)), None);
+            calls.push(datafusion_functions_aggregate::expr_fn::count(each));
+        }
+        let one = Aggregate::try_new(input, set.keys.clone(), calls);
         let one = one.map_err(|error| self.datafusion(&error))?;
         let mut rows = self.aggregate(&one, ask)?;
         if is_empty {

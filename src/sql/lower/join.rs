@@ -6,11 +6,12 @@ use arrow::datatypes::FieldRef;
 use datafusion_common::{DFSchema, JoinType as Given, NullEquality};
 use datafusion_expr::{Expr, ExprSchemable, Join, LogicalPlan};
 
-use crate::plan::{Assign, JoinType, Operator};
+use crate::plan::{Assign, Expression, JoinType, Operator, Place};
 use crate::sql::graph::{Facts, Key};
 use crate::sql::problem::Problem;
 
 use super::expression::identity;
+use super::momentary::Changing;
 use super::text::texts;
 use super::{Ask, Finality, Lowering, Result, Rows, position};
 
@@ -22,22 +23,44 @@ struct Sides {
     keys: Vec<(usize, usize)>,
 }
 
+/// What must hold besides the keys.
+enum Further {
+    /// Nothing.
+    Nothing,
+    /// Of the pairs that come out, so that a filter above the join will do.
+    Above(Expr),
+    /// Within the join: whether a row is alone hangs on it. With its identity.
+    Within(Expression, String),
+}
+
+impl Further {
+    fn within(&self) -> Option<Expression> {
+        match self {
+            Self::Within(expression, _) => Some(expression.clone()),
+            Self::Nothing | Self::Above(_) => None,
+        }
+    }
+}
+
 impl Lowering<'_> {
     /// A join of which neither side is looked up.
     pub(super) fn stream_join(&mut self, join: &Join, ask: Ask) -> Result<Rows> {
         let (kind, is_swapped) = self.kind_of(join)?;
         self.refuse_final(kind, join, ask)?;
+        let sides_of = |side: fn(&(Expr, Expr)) -> &Expr| join.on.iter().map(side);
+        self.refuse_nulls(join, sides_of(|(left, _)| left), join.left.schema())?;
+        self.refuse_nulls(join, sides_of(|(_, right)| right), join.right.schema())?;
         let sides = self.sides(join, is_swapped, ask)?;
         if sides.keys.is_empty() {
             self.refuse_unbounded(&sides, kind, join)?;
         }
         let offset = self.graph.fields(sides.left.node).len();
-        let (residual, above) = self.residual(join, is_swapped, &sides, kind)?;
+        let further = self.residual(join, is_swapped, &sides, kind)?;
         let mut text = format!(
             "join {} {} {kind:?} {:?} {:?}",
             sides.left.node, sides.right.node, sides.keys, join.null_equality
         );
-        if let Some((_, identity)) = &residual {
+        if let Further::Within(_, identity) = &further {
             text += &format!(" if {identity}");
         }
         let (fields, facts) = self.of_join(&sides, kind, join.null_equality);
@@ -47,7 +70,7 @@ impl Lowering<'_> {
             keys: sides.keys,
             nulls_match: join.null_equality == NullEquality::NullEqualsNull,
             kind,
-            residual: residual.map(|(expression, _)| expression),
+            residual: further.within(),
         };
         let mut columns = sides.left.columns;
         if !is_one_sided(kind) {
@@ -59,15 +82,14 @@ impl Lowering<'_> {
             columns,
             window: None,
             time: None,
+            session: None,
         };
-        match above {
-            None => Ok(rows),
-            Some(predicate) => {
-                let over = self.positional(&rows)?;
-                let node = self.keep_if(rows.node, &predicate, &over)?;
-                Ok(Rows { node, ..rows })
-            }
-        }
+        let Further::Above(predicate) = further else {
+            return Ok(rows);
+        };
+        let over = self.positional(&rows)?;
+        let node = self.keep_if(rows.node, &predicate, &over)?;
+        Ok(Rows { node, ..rows })
     }
 
     /// Which rows come out, and whether the sides change places for that.
@@ -113,20 +135,23 @@ impl Lowering<'_> {
         };
         let place = self.place_in(&join.right);
         let what = "a row without a match may find one later";
+        let sink = self.sink;
+        let keyed =
+            format!("declare a PRIMARY KEY on `{sink}` to keep it current, or write an inner JOIN");
         Err(match finality {
-            Finality::AppendOnly | Finality::Asked => {
-                let sink = self.sink;
-                let message = match finality {
-                    Finality::AppendOnly => format!(
-                        "`{sink}` has no PRIMARY KEY, so its rows are final; those of {named} are \
-                         not: {what}"
-                    ),
-                    _ => format!("EMIT ON WINDOW CLOSE asks for final rows, and {named} has none"),
-                };
-                Problem::at(place, message).hint(format!(
-                    "declare a PRIMARY KEY on `{sink}` to keep it current, or write an inner JOIN"
-                ))
-            }
+            Finality::AppendOnly => Problem::at(
+                place,
+                format!(
+                    "`{sink}` has no PRIMARY KEY, so its rows are final; those of {named} are \
+                     not: {what}"
+                ),
+            )
+            .hint(keyed),
+            Finality::Asked => Problem::at(
+                place,
+                format!("EMIT ON WINDOW CLOSE asks for final rows, and {named} has none"),
+            )
+            .hint(keyed),
             Finality::Latest | Finality::Above(_) => Problem::at(
                 place,
                 format!("windows need rows that are final, and those of {named} are not: {what}"),
@@ -136,7 +161,7 @@ impl Lowering<'_> {
     }
 
     /// The place of the table that a side of a join is, if it is one.
-    fn place_in(&self, side: &LogicalPlan) -> crate::plan::Place {
+    fn place_in(&self, side: &LogicalPlan) -> Place {
         let table = super::lookup::only_table(side);
         table.map_or(self.place, |table| self.place_of(&self.tables[table].name))
     }
@@ -147,6 +172,7 @@ impl Lowering<'_> {
             assign: Assign::Windows,
             window: false,
             time: false,
+            session: false,
             windows_close: true,
             first: None,
             ..ask
@@ -228,9 +254,9 @@ impl Lowering<'_> {
         is_swapped: bool,
         sides: &Sides,
         kind: JoinType,
-    ) -> Result<(Option<(crate::plan::Expression, String)>, Option<Expr>)> {
+    ) -> Result<Further> {
         let Some(filter) = &join.filter else {
-            return Ok((None, None));
+            return Ok(Further::Nothing);
         };
         let df = |error| self.datafusion(&error);
         let over = self.of_both(sides)?;
@@ -248,10 +274,41 @@ impl Lowering<'_> {
         let schema: DFSchema = join.left.schema().join(join.right.schema()).map_err(df)?;
         let filter = super::expression::substitute(filter.clone(), &schema, &by).map_err(df)?;
         if kind == JoinType::Inner {
-            return Ok((None, Some(filter)));
+            return Ok(Further::Above(filter));
         }
+        self.refuse_momentary_within(sides, &filter, &over)?;
         let (compiled, _) = self.compile(&filter, &over)?;
-        Ok((Some((compiled, identity(&filter))), None))
+        Ok(Further::Within(compiled, identity(&filter)))
+    }
+
+    /// Refuses a condition within a join that would fail on many rows of a side that changes:
+    /// there is nowhere to leave such a pair out.
+    fn refuse_momentary_within(
+        &self,
+        sides: &Sides,
+        filter: &Expr,
+        over: &super::Positional,
+    ) -> Result<()> {
+        let nodes = [sides.left.node, sides.right.node];
+        if !nodes.iter().any(|node| self.graph.nodes[*node].changing) {
+            return Ok(());
+        }
+        let offset = self.graph.fields(sides.left.node).len();
+        let [left, right] = nodes.map(|node| self.graph.facts(node));
+        let mut facts = Facts {
+            signs: left.signs.clone(),
+            ..Facts::default()
+        };
+        let moved = right.signs.iter().map(|(at, sign)| (offset + at, *sign));
+        facts.signs.extend(moved);
+        let changing = Changing {
+            schema: over.schema(),
+            facts: &facts,
+        };
+        match changing.refusal(filter) {
+            Some(problem) => Err(problem.or_at(self.place)),
+            None => Ok(()),
+        }
     }
 
     /// The columns of both sides.
@@ -308,6 +365,7 @@ impl Lowering<'_> {
             key_text: left.key_text.clone().filter(|_| kept),
             present: Default::default(),
             sets: None,
+            lagging: Default::default(),
             not_null,
             signs,
             keys,

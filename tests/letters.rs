@@ -1,0 +1,185 @@
+//! `tidemark dead-letters` against real servers: letters are read back from wherever a pipeline
+//! keeps them, and sent again, each once.
+
+use std::path::Path;
+
+use crate::produce::Topic;
+use crate::services::postgres_with_url;
+use crate::support::{Exit, tidemark};
+
+/// One topic, read by a source for each kind of place that letters are kept in.
+fn pipeline(topic: &Topic, database: &str, schema: &str) -> String {
+    let (servers, name) = (&topic.servers, &topic.name);
+    let columns = "kind TEXT, reason TEXT, source TEXT, partition TEXT, \"offset\" BIGINT, \
+                   insert_into TEXT, payload BYTEA";
+    let kafka = format!("connector = 'kafka', 'bootstrap.servers' = '{servers}', partitions = '2'");
+    let places = [
+        ("lite", "connector = 'sqlite', path = 'out.db'".to_owned()),
+        (
+            "post",
+            format!("connector = 'postgres', url = '{database}', table = '{schema}.dead'"),
+        ),
+        (
+            "raw",
+            format!("{kafka}, topic = '{name}-raw', format = 'raw'"),
+        ),
+        (
+            "json",
+            format!("{kafka}, topic = '{name}-json', format = 'json'"),
+        ),
+        (
+            "csv",
+            format!("{kafka}, topic = '{name}-csv', format = 'csv'"),
+        ),
+    ];
+    let mut sql = format!("SET 'pipeline.name' = '{schema}';\n");
+    for (source, place) in places {
+        sql.push_str(&format!(
+            "CREATE TABLE {source} (id BIGINT CHECK (id > 0)) WITH (
+               connector = 'kafka', topic = '{name}', 'bootstrap.servers' = '{servers}',
+               format = 'json', 'dead.letter' = '{source}_dead');
+             CREATE TABLE {source}_dead ({columns}) WITH ({place});
+             CREATE TABLE {source}_out (tenth BIGINT) WITH (connector = 'sqlite', path = 'out.db');
+             INSERT INTO {source}_out SELECT 10 / (id - 5) FROM {source};\n"
+        ));
+    }
+    sql
+}
+
+fn letters(folder: &Path, arguments: &[&str]) -> (Exit, String) {
+    let all = [&["dead-letters", "letters.sql"], arguments].concat();
+    let ended = tidemark(folder, &all, &[]);
+    (ended.how, format!("{}{}", ended.stdout, ended.stderr))
+}
+
+fn sent(folder: &Path, arguments: &[&str]) -> String {
+    let (how, said) = letters(folder, &[arguments, &["--resend"]].concat());
+    assert_eq!(how, Exit::Code(0), "{said}");
+    said
+}
+
+#[test]
+fn letters_are_listed_and_sent_again_once_from_wherever_they_are_kept() {
+    let (Some(topic), Some((mut client, url))) =
+        (Topic::new("this test"), postgres_with_url("this test"))
+    else {
+        return;
+    };
+    let schema = topic.name.replace('-', "_").to_lowercase();
+    client
+        .batch_execute(&format!("create schema {schema}"))
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let bad = "{\"id\": 1}\n{\"id\": -1}\nnonsense\n{\"id\": 5}\n{\"id\": -2}\n";
+    std::fs::write(folder.path().join("in.json"), bad).unwrap();
+    std::fs::write(
+        folder.path().join("letters.sql"),
+        pipeline(&topic, &url, &schema),
+    )
+    .unwrap();
+    topic.produce(folder.path(), &["in.json"]);
+    let ran = tidemark(
+        folder.path(),
+        &["run", "letters.sql", "--until-caught-up"],
+        &[],
+    );
+    assert_eq!(ran.how, Exit::Code(0), "{}", ran.stderr);
+
+    let mut expected: Vec<String> = bad.lines().map(str::to_owned).collect();
+    for source in ["lite", "post", "raw", "json", "csv"] {
+        let table = format!("{source}_dead");
+        let of = ["--table", table.as_str()];
+        let (_, listed) = letters(folder.path(), &of);
+        assert!(
+            listed.starts_with(&format!("{table}: 4 letters\n")),
+            "{listed}"
+        );
+        assert!(listed.contains("2  rejected  check_failed"), "{listed}");
+        assert!(listed.contains("nonsense"), "{listed}");
+
+        let some = [&of[..], &["--reason", "check_failed"]].concat();
+        let first = sent(folder.path(), &[&some[..], &["--limit", "1"]].concat());
+        assert_eq!(first, format!("1 records to `{}`\n", topic.name));
+        assert!(sent(folder.path(), &some).contains("1 records to"));
+        let again = sent(folder.path(), &some);
+        assert!(again.contains("0 records to"), "{again}");
+        assert!(
+            again.contains("not sent: 2 letters were sent before"),
+            "{again}"
+        );
+        let rest = sent(folder.path(), &of);
+        assert!(rest.contains("1 records to"), "{rest}");
+        assert!(rest.contains("1 letters may have been counted"), "{rest}");
+        expected.extend(["{\"id\": -1}", "{\"id\": -2}", "nonsense"].map(str::to_owned));
+    }
+
+    let records = topic.records().concat().into_iter();
+    let mut found: Vec<String> = records.map(|(_, value)| value).collect();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+    client
+        .batch_execute(&format!("drop schema {schema} cascade"))
+        .unwrap();
+}
+
+#[test]
+fn a_time_says_which_records_are_meant() {
+    let Some(topic) = Topic::new("this test") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("in.json"), "{\"id\": 1}\nnonsense\n").unwrap();
+    let sql = format!(
+        "CREATE TABLE events (id BIGINT) WITH (
+           connector = 'kafka', topic = '{}', 'bootstrap.servers' = '{}', format = 'json',
+           'dead.letter' = 'dead');
+         CREATE TABLE dead (partition TEXT, \"offset\" BIGINT)
+           WITH (connector = 'sqlite', path = 'out.db');
+         CREATE TABLE out (id BIGINT) WITH (connector = 'sqlite', path = 'out.db');
+         INSERT INTO out SELECT id FROM events;",
+        topic.name, topic.servers
+    );
+    std::fs::write(folder.path().join("letters.sql"), sql).unwrap();
+    topic.produce(folder.path(), &["in.json"]);
+    let ran = tidemark(
+        folder.path(),
+        &["run", "letters.sql", "--until-caught-up"],
+        &[],
+    );
+    assert_eq!(ran.how, Exit::Code(0), "{}", ran.stderr);
+
+    let count = |option: &str, time: &str| letters(folder.path(), &[option, time]).1;
+
+    assert!(count("--since", "2020-01-01 00:00:00").starts_with("dead: 1 letter\n"));
+    assert!(count("--since", "2200-01-01 00:00:00").starts_with("dead: 0 letters\n"));
+    assert!(count("--until", "2020-01-01 00:00:00").starts_with("dead: 0 letters\n"));
+    assert!(count("--until", "2200-01-01 00:00:00").starts_with("dead: 1 letter\n"));
+    assert!(count("--since", "yesterday").contains("`yesterday` is no time"));
+    let (how, said) = letters(folder.path(), &["--resend"]);
+    assert_eq!(how, Exit::Code(1));
+    assert!(said.contains("do not have the column `kind`"), "{said}");
+}
+
+#[test]
+fn letters_of_a_file_are_not_sent_anywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("in.csv"), "id\nx\n").unwrap();
+    let sql = "CREATE TABLE events (id BIGINT) WITH (
+           connector = 'file', path = 'in.csv', format = 'csv', 'dead.letter' = 'dead');
+         CREATE TABLE dead (kind TEXT, payload TEXT) WITH (connector = 'sqlite', path = 'out.db');
+         CREATE TABLE out (id BIGINT) WITH (connector = 'sqlite', path = 'out.db');
+         INSERT INTO out SELECT id FROM events;";
+    std::fs::write(folder.path().join("letters.sql"), sql).unwrap();
+    let ran = tidemark(folder.path(), &["run", "letters.sql"], &[]);
+    assert_eq!(ran.how, Exit::Code(0), "{}", ran.stderr);
+
+    let (how, said) = letters(folder.path(), &["--resend"]);
+    let (_, wrong) = letters(folder.path(), &["--table", "deaf"]);
+    let (_, printed) = letters(folder.path(), &["--json"]);
+
+    assert_eq!(how, Exit::Code(1));
+    assert!(said.contains("its connector is `file`"), "{said}");
+    assert!(wrong.contains("did you mean `dead`?"), "{wrong}");
+    assert_eq!(printed, "{\"kind\":\"rejected\",\"payload\":\"x\"}\n");
+}
