@@ -20,6 +20,8 @@ use crate::plan::Expression;
 use super::assign::is_lossless;
 use super::graph::Key;
 
+type Physical = Arc<dyn PhysicalExpr>;
+
 /// How the key of such rows begins, for messages.
 pub const GROUPING: &str = "grouping(";
 
@@ -130,7 +132,7 @@ impl Sets {
     }
 
     /// The column that an expression may stand for in a key within a set.
-    fn stands_for(&self, expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Option<usize> {
+    fn stands_for(&self, expr: &Physical, schema: &Schema) -> Option<usize> {
         if let Some(column) = expr.downcast_ref::<Column>() {
             return Some(column.index());
         }
@@ -167,9 +169,7 @@ fn evaluate(
 }
 
 /// The value and what stands in for NULL, of a `coalesce` as written or as the optimiser writes it.
-fn filled(
-    expr: &Arc<dyn PhysicalExpr>,
-) -> Option<(&Arc<dyn PhysicalExpr>, &Arc<dyn PhysicalExpr>)> {
+fn filled(expr: &Physical) -> Option<(&Physical, &Physical)> {
     if let Some(call) = expr.downcast_ref::<ScalarFunctionExpr>() {
         let is_coalesce = matches!(call.fun().name(), "coalesce" | "nvl" | "ifnull");
         let [value, otherwise] = call.args() else {
