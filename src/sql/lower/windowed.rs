@@ -63,6 +63,7 @@ impl Lowering<'_> {
         facts.event_time.extend([false, false]);
         // A row may come out several times.
         facts.keys.clear();
+        facts.sets = None;
         facts.key_text = None;
         let operator = Operator::Window {
             input: rows.node,
