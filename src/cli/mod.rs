@@ -64,7 +64,7 @@ enum Command {
     /// Print a CREATE TABLE for a CSV or JSON file
     Infer(InferArgs),
     /// Send files, or rows that are made up, to a Kafka topic; goes on where it stopped
-    Produce(ProduceArgs),
+    Produce(Box<ProduceArgs>),
     /// Measure how fast this machine runs pipelines
     Bench(bench::BenchArgs),
     /// Count and list late and rejected records, or send them again
@@ -219,7 +219,7 @@ struct InitArgs {
 
 #[derive(Debug, Args)]
 struct InferArgs {
-    /// A CSV or JSON lines file
+    /// A CSV or JSON lines file (.gz and .zst are unpacked); of a folder or a pattern, the first one
     file: PathBuf,
 }
 

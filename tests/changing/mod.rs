@@ -145,7 +145,7 @@ impl Case {
             threads: random.between(1, 5),
             pace: Some(random.next() % 1000),
             block: Some(random.between(50, 1500)),
-            snapshots: random.pick(&["snapshot.interval=1ms", "snapshot.interval=10s"]),
+            snapshots: random.pick::<&str>(&["snapshot.interval=1ms", "snapshot.interval=10s"]),
             crashes,
         };
         let whole = Run {

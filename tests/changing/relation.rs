@@ -459,13 +459,16 @@ fn residual(random: &mut Random, left: &Relation, right: &Relation) -> String {
         return holds(random, &column, relation.columns[place].kind);
     }
     let (l, r) = *random.pick(&pairs);
-    match left.columns[l].kind {
-        Kind::Time if random.chance(60) => {
-            format!("x.c{l} BETWEEN y.c{r} - INTERVAL '10' MINUTE AND y.c{r} + INTERVAL '5' MINUTE")
-        }
-        Kind::Int | Kind::Long if random.chance(40) => format!("x.c{l} + y.c{r} > 4"),
-        _ => format!("x.c{l} {} y.c{r}", random.pick(&["<", "<=", "<>", ">"])),
+    let kind = left.columns[l].kind;
+    if kind == Kind::Time && random.chance(60) {
+        return format!(
+            "x.c{l} BETWEEN y.c{r} - INTERVAL '10' MINUTE AND y.c{r} + INTERVAL '5' MINUTE"
+        );
     }
+    if matches!(kind, Kind::Int | Kind::Long) && random.chance(40) {
+        return format!("x.c{l} + y.c{r} > 4");
+    }
+    format!("x.c{l} {} y.c{r}", random.pick(&["<", "<=", "<>", ">"]))
 }
 
 /// A condition on one column.
@@ -518,12 +521,12 @@ fn aggregate(random: &mut Random, input: &Relation) -> (String, Column) {
         (1, _) => (format!("count({argument})"), long),
         (2, _) => (format!("count(DISTINCT {argument})"), long),
         (3 | 4, Kind::Int | Kind::Long | Kind::Number(..)) => {
-            let kind = if let Kind::Number(_, scale) = kind {
-                Kind::Number(38, scale)
-            } else if kind == Kind::Int {
-                Kind::Long
-            } else {
-                Kind::Number(38, 0)
+            let kind = match kind {
+                Kind::Int => Kind::Long,
+                Kind::Number(_, scale) => Kind::Number(38, scale),
+                Kind::Long | Kind::Text | Kind::Boolean | Kind::Date | Kind::Time => {
+                    Kind::Number(38, 0)
+                }
             };
             let column = Column {
                 kind,
