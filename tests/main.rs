@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
 
 mod architecture;
+mod bench;
 mod changing;
 mod cluster;
 mod crash;
