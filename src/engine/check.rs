@@ -81,6 +81,8 @@ fn check_expressions(pipeline: &Pipeline, node: &Node) -> Option<Problem> {
             .chain(aggregates.iter().flat_map(read_by))
             .collect(),
         Operator::Latest { by, .. } => vec![by],
+        // Its expressions are over what it takes from rows.
+        Operator::Match { .. } => return None,
         Operator::Over { order, calls, .. } => {
             let order = order.iter().map(|key| &key.expression);
             order
@@ -213,6 +215,7 @@ pub fn look(pipeline: &Pipeline, base: &Path) -> Looked {
             | Operator::Window { .. }
             | Operator::Aggregate { .. }
             | Operator::Latest { .. }
+            | Operator::Match { .. }
             | Operator::Join { .. }
             | Operator::Over { .. } => continue,
         };
