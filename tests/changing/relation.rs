@@ -94,7 +94,8 @@ impl Relation {
             6 | 7 => Self::among(random, depth),
             8..=10 => Self::aggregate(random, depth),
             11 => Self::distinct(random, depth),
-            12 | 13 => Self::set(random, depth),
+            12 => Self::set(random, depth),
+            13 => Self::beside(random, depth),
             _ => Self::top(random, depth),
         }
     }
@@ -368,6 +369,47 @@ impl Relation {
             columns,
             append: false,
             key: Some(key),
+        }
+    }
+}
+
+impl Relation {
+    /// Each row with what stands before and behind it in its partition.
+    fn beside(random: &mut Random, depth: usize) -> Self {
+        let input = Self::input(random, depth);
+        let order = order(random, &input);
+        let by = random.below(input.columns.len());
+        let mut columns = input.columns.clone();
+        let mut selected = vec!["x.*".to_owned()];
+        for _ in 0..1 + random.below(2) {
+            let place = random.below(input.columns.len());
+            let nullable = true;
+            let neighbour = Column {
+                nullable,
+                ..input.columns[place]
+            };
+            let number = Column {
+                kind: Kind::Long,
+                nullable: false,
+            };
+            let back = random.between(1, 3);
+            let (call, column) = match random.below(5) {
+                0 => ("rank()".to_owned(), number),
+                1 => ("dense_rank()".to_owned(), number),
+                2 => (format!("lead(x.c{place}, {back})"), neighbour),
+                _ => (format!("lag(x.c{place}, {back})"), neighbour),
+            };
+            let index = columns.len();
+            selected.push(format!(
+                "{call} OVER (PARTITION BY x.c{by} ORDER BY {order}) AS c{index}"
+            ));
+            columns.push(column);
+        }
+        Self {
+            sql: format!("SELECT {} FROM ({}) x", selected.join(", "), input.sql),
+            columns,
+            append: false,
+            key: None,
         }
     }
 }
