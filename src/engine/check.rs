@@ -89,6 +89,8 @@ fn check_expressions(pipeline: &Pipeline, node: &Node) -> Option<Problem> {
         }
         // Its further condition is over the columns of both inputs.
         Operator::Join { .. }
+        | Operator::IntervalJoin { .. }
+        | Operator::OnTime { .. }
         | Operator::Source { .. }
         | Operator::Union { .. }
         | Operator::Unnest { .. } => return None,
@@ -196,7 +198,9 @@ pub fn check_world(pipeline: &Pipeline, base: &Path) -> Vec<Problem> {
             | Operator::Window { .. }
             | Operator::Aggregate { .. }
             | Operator::Latest { .. }
+            | Operator::OnTime { .. }
             | Operator::Join { .. }
+            | Operator::IntervalJoin { .. }
             | Operator::Over { .. } => continue,
         };
         let table = &pipeline.tables[table];

@@ -21,8 +21,8 @@ mod table;
 pub use explain::{canonical, explain};
 pub use expression::Expression;
 pub use operator::{
-    AggregateCall, AggregateFunction, AggregateWindow, Assign, Emit, JoinKind, JoinType, Node,
-    NodeId, Operator, OverCall, OverFunction, SortKey, WindowKind,
+    AggregateCall, AggregateFunction, AggregateWindow, Assign, Emit, Interval, JoinKind, JoinType,
+    Node, NodeId, Operator, OverCall, OverFunction, SortKey, WindowKind,
 };
 pub use pipeline::{Insert, Pipeline, Settings};
 pub use table::{Check, Column, Computed, OptionValue, Place, Role, Table, TableId, WatermarkFor};

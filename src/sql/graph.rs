@@ -35,6 +35,8 @@ pub struct Facts {
     /// Times of windows, and how far behind the watermark a row may come with them, in
     /// microseconds.
     pub lagging: BTreeMap<usize, i64>,
+    /// The same of rows that were put into windows and not grouped: no time for further windows.
+    pub windows: BTreeMap<usize, i64>,
     /// Expressions over the columns, by identity, that a filter keeps from being NULL.
     pub present: BTreeSet<String>,
     /// The keys of the rows; empty if there is none.
@@ -87,7 +89,7 @@ impl Graph {
         let changing = match &operator {
             Operator::Aggregate { emit, .. } => *emit == crate::plan::Emit::Changes,
             Operator::Latest { .. } | Operator::Over { .. } => true,
-            Operator::Source { .. } => false,
+            Operator::Source { .. } | Operator::IntervalJoin { .. } => false,
             Operator::Join {
                 left, right, kind, ..
             } => {
@@ -103,6 +105,7 @@ impl Graph {
             | Operator::Union { .. }
             | Operator::Unnest { .. }
             | Operator::Lookup { .. }
+            | Operator::OnTime { .. }
             | Operator::Window { .. } => operator
                 .inputs()
                 .iter()
@@ -196,6 +199,9 @@ impl Graph {
                 .collect(),
             lagging: (0..sources.len())
                 .filter_map(|to| Some((to, *known.lagging.get(&sources[to]?)?)))
+                .collect(),
+            windows: (0..sources.len())
+                .filter_map(|to| Some((to, *known.windows.get(&sources[to]?)?)))
                 .collect(),
             keys: keys.collect(),
             key_text: known.key_text.clone(),

@@ -14,6 +14,7 @@
 
 mod aggregate;
 pub mod expression;
+mod interval;
 mod join;
 mod lookup;
 mod momentary;
