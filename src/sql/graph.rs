@@ -150,8 +150,10 @@ impl Graph {
                 .filter_map(|at| {
                     let lags = all.iter().map(|facts| facts.lag(at));
                     let most = lags.collect::<Option<Vec<i64>>>()?.into_iter().max()?;
+                    // Rows of a source would have to be turned away where they are late, and
+                    // among those of windows nobody does.
                     all.iter()
-                        .any(|facts| !facts.event_time[at])
+                        .all(|facts| !facts.event_time[at])
                         .then_some((at, most))
                 })
                 .collect(),

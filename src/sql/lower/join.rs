@@ -190,8 +190,10 @@ impl Lowering<'_> {
         let place = self.place_in(&join.right);
         let what = "a row without a match may find one later";
         let sink = self.sink;
-        let keyed =
-            format!("declare a PRIMARY KEY on `{sink}` to keep it current, or write an inner JOIN");
+        let keyed = format!(
+            "declare a PRIMARY KEY on `{sink}` to keep it current, write an inner JOIN, or bound \
+             the event times: AND b.at BETWEEN a.at AND a.at + INTERVAL '1' HOUR"
+        );
         Err(match finality {
             Finality::AppendOnly => Problem::at(
                 place,
