@@ -208,17 +208,7 @@ impl Action {
                 windowed(&piece, assigned, schema)
             }
             Self::OnTime { time, lateness_us } => {
-                let times = piece.rows.column(*time);
-                let (piece, times) = without_null_times(piece, times, turned)?;
-                let times = times.as_primitive::<TimestampMicrosecondType>().values();
-                let late = late(times, piece.origin.as_deref(), *lateness_us, passed);
-                let on_time = (0..times.len()).map(|row| !late.contains_key(&row));
-                let kept = piece.keep(&on_time.map(Some).collect())?;
-                for (row, watermark) in late {
-                    let row = piece.origin_of(row);
-                    turned.push(Turned::Behind { row, watermark });
-                }
-                with_columns(&kept, schema, kept.rows.columns().to_vec())
+                on_time(piece, *time, *lateness_us, schema, passed, turned)
             }
         }
     }
@@ -463,6 +453,27 @@ fn without_null_times(
         });
     }
     Ok((piece.keep(&valid)?, compute::filter(times, &valid)?))
+}
+
+/// The rows that are not late by themselves.
+fn on_time(
+    piece: &Piece,
+    time: usize,
+    lateness_us: i64,
+    schema: &SchemaRef,
+    passed: &Passed<'_>,
+    turned: &mut Vec<Turned>,
+) -> Result<Piece> {
+    let (piece, times) = without_null_times(piece, piece.rows.column(time), turned)?;
+    let times = times.as_primitive::<TimestampMicrosecondType>().values();
+    let late = late(times, piece.origin.as_deref(), lateness_us, passed);
+    let on_time = (0..times.len()).map(|row| Some(!late.contains_key(&row)));
+    let kept = piece.keep(&on_time.collect())?;
+    for (row, watermark) in late {
+        let row = piece.origin_of(row);
+        turned.push(Turned::Behind { row, watermark });
+    }
+    with_columns(&kept, schema, kept.rows.columns().to_vec())
 }
 
 fn windowed(piece: &Piece, assigned: Assigned, schema: &SchemaRef) -> Result<Piece> {

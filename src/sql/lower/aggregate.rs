@@ -380,7 +380,6 @@ impl Lowering<'_> {
             signs: signs.collect(),
             event_time: vec![false; fields.len()],
             lagging: lagging(window, emit, start),
-            windows: Default::default(),
             not_null,
             key_text: Some(key_text(&fields[..keys.len()], window)),
             keys: group_keys(keys.len(), window, start),

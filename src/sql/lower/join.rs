@@ -190,10 +190,15 @@ impl Lowering<'_> {
         let place = self.place_in(&join.right);
         let what = "a row without a match may find one later";
         let sink = self.sink;
-        let keyed = format!(
-            "declare a PRIMARY KEY on `{sink}` to keep it current, write an inner JOIN, or bound \
-             the event times: AND b.at BETWEEN a.at AND a.at + INTERVAL '1' HOUR"
-        );
+        let keyed = match join.null_equality {
+            NullEquality::NullEqualsNothing => format!(
+                "declare a PRIMARY KEY on `{sink}` to keep it current, write an inner JOIN, or \
+                 bound the event times: AND b.at BETWEEN a.at AND a.at + INTERVAL '1' HOUR"
+            ),
+            NullEquality::NullEqualsNull => {
+                format!("declare a PRIMARY KEY on `{sink}` to keep it current")
+            }
+        };
         Err(match finality {
             Finality::AppendOnly => Problem::at(
                 place,
