@@ -6,15 +6,18 @@
 #![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
 
 mod architecture;
+mod bench;
 mod changing;
 mod cluster;
 mod crash;
 mod databases;
+mod demo;
 mod docs;
 mod eyes;
 mod fuzz;
 mod launch;
 mod letters;
+mod newcomer;
 mod nexmark;
 mod oracle;
 mod pipelines;

@@ -12,9 +12,11 @@
 mod admin;
 mod ask;
 mod batch;
+mod bench;
 mod blocks;
 mod consumer;
 mod contact;
+mod embedded;
 mod letters;
 mod marks;
 mod produce;
@@ -34,8 +36,10 @@ use super::open::{OpenSink, OpenSource};
 use super::option::{Absent, ConnectorOption, Side, ValueKind};
 use settings::text;
 
+pub use self::bench::{Feed, KafkaBench};
+pub use self::embedded::EmbeddedBroker;
 pub use self::letters::places_at;
-pub use self::produce::{ProduceInput, ProduceJob, ProduceProgress, produce};
+pub use self::produce::{ProduceInput, ProduceJob, ProduceProgress, make_topic_of, produce};
 pub use self::resend::{ResendJob, Resent, resend};
 use self::sink::KafkaSink;
 use self::source::KafkaSource;

@@ -24,6 +24,7 @@
 
 mod address;
 mod admit;
+mod bench;
 mod column;
 mod destination;
 mod empty;
@@ -36,6 +37,7 @@ mod marks;
 mod numeric;
 mod options;
 mod plan;
+mod read;
 mod rows;
 mod secrets;
 mod session;
@@ -44,7 +46,9 @@ mod tests;
 mod tls;
 mod write;
 
+pub use bench::copy_again;
 pub use destination::Postgres;
+pub use read::read;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::Field;
