@@ -10,6 +10,8 @@
 //!   watermark before: 31   late for [0,30), so its first window is the one that ends at 40
 //! ```
 
+use std::collections::BTreeMap;
+
 use crate::plan::{Assign, WindowKind};
 use crate::types::Watermark;
 
@@ -103,6 +105,30 @@ pub fn assign(
         (_, Assign::Panes) => panes(kind, times, &limits),
         (_, Assign::Windows) => windows(kind, times, &limits),
     }
+}
+
+/// The rows with these event `times` that are late by themselves, and the watermark of the
+/// partition before each: it had passed the row's time plus the allowed lateness.
+#[must_use]
+pub fn late(
+    times: &[i64],
+    origin: Option<&[u32]>,
+    lateness_us: i64,
+    passed: &Passed<'_>,
+) -> BTreeMap<usize, i64> {
+    let earliest = times.iter().copied().min().unwrap_or(i64::MAX);
+    if earliest >= passed.after.micros().saturating_sub(lateness_us) {
+        return BTreeMap::new();
+    }
+    let before = passed.before_each();
+    let arrived = |row: usize| origin.map_or(row, |origin| origin[row] as usize);
+    let rows = times
+        .iter()
+        .enumerate()
+        .map(|(row, &time)| (row, time, before[arrived(row)]));
+    rows.filter(|&(_, time, watermark)| time < watermark.saturating_sub(lateness_us))
+        .map(|(row, _, watermark)| (row, watermark))
+        .collect()
 }
 
 /// For each row, the watermark less the allowed lateness: a window that ends at or before it is

@@ -13,6 +13,7 @@ pub fn held_by(pipeline: &Pipeline, id: NodeId) -> Vec<String> {
         Operator::Aggregate { .. } => vec![format!("aggregate {id}")],
         Operator::Match { .. } => vec![format!("match {id}")],
         Operator::Latest { .. } => vec![format!("latest {id}")],
+        Operator::IntervalJoin { .. } => vec![format!("interval join {id}")],
         Operator::Join { .. } | Operator::Over { .. } => {
             let wanted = wanted(operator).into_iter();
             wanted.map(|wanted| wanted.name(pipeline)).collect()
@@ -23,6 +24,7 @@ pub fn held_by(pipeline: &Pipeline, id: NodeId) -> Vec<String> {
         | Operator::Union { .. }
         | Operator::Unnest { .. }
         | Operator::Lookup { .. }
+        | Operator::OnTime { .. }
         | Operator::Window { .. } => Vec::new(),
     }
 }

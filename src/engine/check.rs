@@ -91,6 +91,8 @@ fn check_expressions(pipeline: &Pipeline, node: &Node) -> Option<Problem> {
         }
         // Its further condition is over the columns of both inputs.
         Operator::Join { .. }
+        | Operator::IntervalJoin { .. }
+        | Operator::OnTime { .. }
         | Operator::Source { .. }
         | Operator::Union { .. }
         | Operator::Unnest { .. } => return None,
@@ -216,7 +218,9 @@ pub fn look(pipeline: &Pipeline, base: &Path) -> Looked {
             | Operator::Aggregate { .. }
             | Operator::Latest { .. }
             | Operator::Match { .. }
+            | Operator::OnTime { .. }
             | Operator::Join { .. }
+            | Operator::IntervalJoin { .. }
             | Operator::Over { .. } => continue,
         };
         let table = &pipeline.tables[table];

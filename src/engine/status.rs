@@ -486,7 +486,9 @@ fn comes_on_close(pipeline: &Pipeline, insert: &Insert) -> bool {
             | Operator::Unnest { .. }
             | Operator::Lookup { .. }
             | Operator::Window { .. }
+            | Operator::OnTime { .. }
             | Operator::Join { .. }
+            | Operator::IntervalJoin { .. }
             | Operator::Over { .. }
             | Operator::Latest { .. } => false,
         })

@@ -21,6 +21,8 @@ pub fn growing(pipeline: &Pipeline) -> Vec<(Place, String)> {
         | Operator::Window { .. }
         | Operator::Aggregate { .. }
         | Operator::Latest { .. }
+        | Operator::OnTime { .. }
+        | Operator::IntervalJoin { .. }
         | Operator::Match { .. } => false,
     });
     growing
@@ -44,6 +46,8 @@ fn is_one_per_key(pipeline: &Pipeline, id: NodeId) -> bool {
         Operator::Source { .. }
         | Operator::Window { .. }
         | Operator::Unnest { .. }
+        | Operator::OnTime { .. }
+        | Operator::IntervalJoin { .. }
         | Operator::Match { .. } => false,
     }
 }

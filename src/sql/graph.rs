@@ -36,6 +36,8 @@ pub struct Facts {
     /// Times of windows, and how far behind the watermark a row may come with them, in
     /// microseconds.
     pub lagging: BTreeMap<usize, i64>,
+    /// The same of rows that were put into windows and not grouped: no time for further windows.
+    pub windows: BTreeMap<usize, i64>,
     /// Expressions over the columns, by identity, that a filter keeps from being NULL.
     pub present: BTreeSet<String>,
     /// The keys of the rows; empty if there is none.
@@ -90,7 +92,9 @@ impl Graph {
         let changing = match &operator {
             Operator::Aggregate { emit, .. } => *emit == crate::plan::Emit::Changes,
             Operator::Latest { .. } | Operator::Over { .. } => true,
-            Operator::Source { .. } | Operator::Match { .. } => false,
+            Operator::Source { .. } | Operator::Match { .. } | Operator::IntervalJoin { .. } => {
+                false
+            }
             Operator::Join {
                 left, right, kind, ..
             } => {
@@ -106,6 +110,7 @@ impl Graph {
             | Operator::Union { .. }
             | Operator::Unnest { .. }
             | Operator::Lookup { .. }
+            | Operator::OnTime { .. }
             | Operator::Window { .. } => operator
                 .inputs()
                 .iter()
@@ -150,8 +155,10 @@ impl Graph {
                 .filter_map(|at| {
                     let lags = all.iter().map(|facts| facts.lag(at));
                     let most = lags.collect::<Option<Vec<i64>>>()?.into_iter().max()?;
+                    // Rows of a source would have to be turned away where they are late, and
+                    // among those of windows nobody does.
                     all.iter()
-                        .any(|facts| !facts.event_time[at])
+                        .all(|facts| !facts.event_time[at])
                         .then_some((at, most))
                 })
                 .collect(),
@@ -208,6 +215,9 @@ impl Graph {
                 .collect(),
             lagging: (0..sources.len())
                 .filter_map(|to| Some((to, *known.lagging.get(&sources[to]?)?)))
+                .collect(),
+            windows: (0..sources.len())
+                .filter_map(|to| Some((to, *known.windows.get(&sources[to]?)?)))
                 .collect(),
             keys,
             sets,

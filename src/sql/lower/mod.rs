@@ -15,6 +15,7 @@
 mod aggregate;
 pub mod expression;
 mod grouping;
+mod interval;
 mod join;
 mod lookup;
 mod matched;

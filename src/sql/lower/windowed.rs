@@ -61,6 +61,7 @@ impl Lowering<'_> {
         let mut facts = self.graph.facts(rows.node).clone();
         facts.not_null.extend([true, true]);
         facts.event_time.extend([false, false]);
+        facts.windows = lags_of(window.kind, start, open_us);
         // A row may come out several times.
         facts.keys.clear();
         facts.sets = None;
@@ -163,14 +164,19 @@ pub(super) fn lagging(
     let Some(window) = window.filter(|_| emit == Emit::OnClose) else {
         return BTreeMap::new();
     };
-    let length = match window.kind {
+    lags_of(window.kind, start, window.open_us)
+}
+
+/// How far behind the watermark the two columns of a window may be that stays open for `open_us`.
+fn lags_of(kind: WindowKind, start: usize, open_us: i64) -> BTreeMap<usize, i64> {
+    let length = match kind {
         WindowKind::Tumble { size_us }
         | WindowKind::Hop { size_us, .. }
         | WindowKind::Cumulate { size_us, .. } => Some(size_us),
         WindowKind::Session { .. } | WindowKind::Moment => None,
     };
-    let of_start = length.map(|length| (start, window.open_us.saturating_add(length)));
-    let lags = of_start.into_iter().chain([(start + 1, window.open_us)]);
+    let of_start = length.map(|length| (start, open_us.saturating_add(length)));
+    let lags = of_start.into_iter().chain([(start + 1, open_us)]);
     lags.collect()
 }
 
