@@ -19,6 +19,8 @@ pub fn growing(pipeline: &Pipeline) -> Vec<(Place, String)> {
         | Operator::Unnest { .. }
         | Operator::Lookup { .. }
         | Operator::Window { .. }
+        | Operator::OnTime { .. }
+        | Operator::IntervalJoin { .. }
         | Operator::Aggregate { .. }
         | Operator::Latest { .. } => false,
     });
@@ -40,6 +42,10 @@ fn is_one_per_key(pipeline: &Pipeline, id: NodeId) -> bool {
         Operator::Join { left, right, .. } => {
             is_one_per_key(pipeline, *left) && is_one_per_key(pipeline, *right)
         }
-        Operator::Source { .. } | Operator::Window { .. } | Operator::Unnest { .. } => false,
+        Operator::Source { .. }
+        | Operator::Window { .. }
+        | Operator::OnTime { .. }
+        | Operator::IntervalJoin { .. }
+        | Operator::Unnest { .. } => false,
     }
 }
