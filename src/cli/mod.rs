@@ -64,7 +64,7 @@ enum Command {
     /// Print a CREATE TABLE for a CSV or JSON file
     Infer(InferArgs),
     /// Send files, or rows that are made up, to a Kafka topic; goes on where it stopped
-    Produce(ProduceArgs),
+    Produce(Box<ProduceArgs>),
     /// Measure how fast this machine runs pipelines
     Bench(bench::BenchArgs),
     /// Count and list late and rejected records, or send them again
@@ -189,11 +189,19 @@ struct SnapshotsArgs {
     state: Option<PathBuf>,
 }
 
+/// Made-up trips go to a topic with ten partitions and from there into tables. The broker is in this
+/// process, keeps the last 5 MiB of a partition and ends with it; --kafka takes a real one.
 #[derive(Debug, Args)]
 struct DemoArgs {
-    /// Where the pipeline and its tables go
-    #[arg(long, value_name = "DIR", default_value = "tidemark-demo")]
-    folder: PathBuf,
+    /// Where the pipeline and its tables go [default: a new folder for temporary files]
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// Through this broker, as host:port, instead of one in this process that survives nothing
+    #[arg(long, value_name = "ADDRESS")]
+    kafka: Option<String>,
+    /// Into this database instead of a SQLite file
+    #[arg(long, value_name = "URL")]
+    postgres: Option<String>,
     /// How many rows to make
     #[arg(long, value_name = "N", default_value_t = 600_000)]
     rows: u64,
@@ -211,7 +219,7 @@ struct InitArgs {
 
 #[derive(Debug, Args)]
 struct InferArgs {
-    /// A CSV or JSON lines file
+    /// A CSV or JSON lines file (.gz and .zst are unpacked); of a folder or a pattern, the first one
     file: PathBuf,
 }
 
@@ -265,6 +273,17 @@ struct ProduceArgs {
     /// Send everything again
     #[arg(long)]
     fresh_job: bool,
+    /// Serve /metrics and /healthz on this port; 0 picks a free one
+    #[arg(long, value_name = "PORT")]
+    metrics_port: Option<u16>,
+    /// The address to serve them on; nobody is asked for a password
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1",
+        requires = "metrics_port"
+    )]
+    metrics_bind: std::net::IpAddr,
     /// Say nothing but errors
     #[arg(long, short)]
     quiet: bool,
