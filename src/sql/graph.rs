@@ -90,7 +90,7 @@ impl Graph {
         let changing = match &operator {
             Operator::Aggregate { emit, .. } => *emit == crate::plan::Emit::Changes,
             Operator::Latest { .. } | Operator::Over { .. } => true,
-            Operator::Source { .. } => false,
+            Operator::Source { .. } | Operator::Match { .. } => false,
             Operator::Join {
                 left, right, kind, ..
             } => {

@@ -23,6 +23,7 @@ mod grouped_windows;
 mod insert;
 mod lateral;
 mod lower;
+mod matching;
 mod multisets;
 mod only;
 mod problem;
