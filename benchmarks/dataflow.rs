@@ -345,6 +345,7 @@ fn source(
         at_end: AtEnd::Close,
         idle_after: None,
         goes_on: false,
+        history: None,
         reject_limit: 1.0,
     };
     let schedule = Schedule::new(Epoch(0), vec![], Epoch(0));

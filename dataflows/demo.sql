@@ -1,9 +1,25 @@
--- The pipeline of `tidemark demo`: made-up taxi trips, counted by minute and borough, and in all.
+-- The pipeline of `tidemark demo`: taxi trips from a Kafka topic, counted by minute and borough, and
+-- in all. The demo makes the trips up and sends them to the topic. With a broker of your own:
 --
---   tidemark run dataflows/demo.sql
+--   tidemark produce --from dataflows/demo.sql made_up --topic trips --partitions 10 --key trip_id
+--   tidemark run dataflows/demo.sql --until-caught-up
 --
 -- Event time runs 25 times faster than the clock, so that minutes close while you watch. About two
 -- trips in a hundred come later than the 15 seconds that the watermark waits for.
+
+CREATE TABLE made_up (
+  trip_id BIGINT, borough TEXT, fare DECIMAL(8,2), pickup_at TIMESTAMP,
+  WATERMARK FOR pickup_at AS pickup_at - INTERVAL '15' SECOND
+) WITH (
+  connector = 'generator', seed = 7, partitions = 1,
+  rows = '${DEMO_ROWS:-600000}', rate = '${DEMO_RATE:-60000}', 'rows.per.second' = 2400,
+  lateness = '20s',
+  'fields.trip_id.kind' = 'sequence',
+  'fields.borough.kind' = 'choice',
+  'fields.borough.values' = 'Manhattan,Queens,Brooklyn,Bronx,Staten Island',
+  'fields.borough.weights' = '40,25,20,10,5',
+  'fields.fare.min' = '3.00', 'fields.fare.max' = '100.00'
+);
 
 CREATE TABLE trips (
   trip_id   BIGINT NOT NULL,
@@ -12,14 +28,8 @@ CREATE TABLE trips (
   pickup_at TIMESTAMP NOT NULL,
   WATERMARK FOR pickup_at AS pickup_at - INTERVAL '15' SECOND
 ) WITH (
-  connector = 'generator', seed = 7, partitions = 2,
-  rows = '${DEMO_ROWS:-600000}', rate = '${DEMO_RATE:-60000}', 'rows.per.second' = 2400,
-  lateness = '20s',
-  'fields.trip_id.kind' = 'sequence',
-  'fields.borough.kind' = 'choice',
-  'fields.borough.values' = 'Manhattan,Queens,Brooklyn,Bronx,Staten Island',
-  'fields.borough.weights' = '40,25,20,10,5',
-  'fields.fare.min' = '3.00', 'fields.fare.max' = '100.00',
+  connector = 'kafka', topic = '${DEMO_TOPIC:-trips}', format = 'json',
+  'bootstrap.servers' = '${KAFKA:-localhost:9092}',
   'dead.letter' = 'trips_dead'
 );
 

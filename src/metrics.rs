@@ -152,13 +152,19 @@ metrics! {
     SNAPSHOT_AGE: Gauge "tidemark_snapshot_age" in "seconds":
         "How old the last snapshot is";
     RESTARTS: Counter "tidemark_restarts":
-        "How often the supervisor has started the workers again";
+        "How often the run began again: started by the supervisor, or by itself";
     GENERATION: Gauge "tidemark_generation":
         "How many starts have taken the destinations over, this one included";
     UP: Gauge "tidemark_up" in "seconds":
         "How long this process has been running the pipeline";
     BUILD: Gauge "tidemark_build_info" ["version", "pipeline"]:
         "1; the version and the pipeline are its labels";
+    PRODUCED: Counter "tidemark_produced_records" ["topic"]:
+        "Records that `produce` has sent and committed";
+    PRODUCE_FAILED: Counter "tidemark_produce_failed_records" ["topic"]:
+        "Records that `produce` has sent and could not commit: it ends then, and sends them again when it is run again";
+    PRODUCE_LATENCY: Histogram "tidemark_produce_latency" in "seconds" ["topic"]:
+        "How long records of `produce` take until they are committed: from the first of their transaction on";
     CPU: Counter "process_cpu" in "seconds":
         "User and system CPU time of this process";
     RSS: Gauge "process_resident_memory" in "bytes":

@@ -10,6 +10,8 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tidemark::engine::spawn_named;
 
+use crate::eyes::fetch;
+
 /// Nothing here takes longer, or the test fails.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -133,7 +135,15 @@ fn assert_whole(folder: &Path) {
 #[test]
 fn a_process_that_stands_still_is_noticed_and_all_start_again() {
     let folder = folder();
-    let run = Run::start(folder.path(), &["--processes", "3", "--heartbeat", "2"]);
+    let options = [
+        "--processes",
+        "3",
+        "--heartbeat",
+        "2",
+        "--metrics-port",
+        "0",
+    ];
+    let run = Run::start(folder.path(), &options);
     run.until("published");
     let stopped = children(run.process.id())[1];
 
@@ -141,8 +151,15 @@ fn a_process_that_stands_still_is_noticed_and_all_start_again() {
 
     let reason = run.until("all start again");
     assert!(reason.contains("did not end and was killed"), "{reason}");
+    let address = run.until("the metrics are at http://");
     run.until("all processes run");
     run.until("published");
+    let address = address.split_once("http://").unwrap().1.trim();
+    let (_, metrics) = fetch(address.parse().unwrap(), "/metrics");
+    assert!(
+        metrics.contains("\ntidemark_restarts_total 1\n"),
+        "{metrics}"
+    );
     signal("-TERM", run.process.id());
     let (status, said) = run.end();
     assert!(status.success(), "{said}");

@@ -104,6 +104,33 @@ fn of_postgres(client: &mut Client) -> Vec<String> {
 }
 
 #[test]
+fn check_says_which_tables_move_together_and_what_waits_for_what() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("in.csv"), "n\n1\n").unwrap();
+    let sink = |name: &str, file: &str| {
+        format!(
+            "CREATE TABLE {name} (n BIGINT) WITH (connector = 'sqlite', path = '{file}');
+             INSERT INTO {name} SELECT n FROM numbers;\n"
+        )
+    };
+    let one = "CREATE TABLE numbers (n BIGINT)
+         WITH (connector = 'file', path = 'in.csv', format = 'csv');\n"
+        .to_owned()
+        + &sink("a", "one.db")
+        + &sink("b", "one.db");
+    std::fs::write(folder.path().join("one.sql"), &one).unwrap();
+    std::fs::write(folder.path().join("two.sql"), one + &sink("c", "two.db")).unwrap();
+
+    let said = |file| tidemark(folder.path(), &["check", file], &[]).stdout;
+
+    let (one, two) = (said("one.sql"), said("two.sql"));
+    assert!(one.contains("one.db one transaction moves a, b\n"), "{one}");
+    assert!(!one.contains("wait for each other"), "{one}");
+    assert!(two.contains("2 destinations wait for each other"), "{two}");
+    assert!(two.contains("--only a,b runs these"), "{two}");
+}
+
+#[test]
 fn a_crash_at_any_commit_leaves_in_postgresql_what_it_leaves_in_sqlite() {
     let Some((mut client, url)) = services::postgres_with_url("this test") else {
         return;

@@ -31,9 +31,10 @@ CREATE TABLE per_minute (minute TIMESTAMP, page TEXT, clicks BIGINT)
   WITH (connector = 'sqlite', path = 'DATABASE');
 CREATE TABLE all_time (page TEXT, clicks BIGINT, PRIMARY KEY (page))
   WITH (connector = 'sqlite', path = 'DATABASE');
-INSERT INTO per_minute SELECT window_start, page, count(*)
-  FROM TUMBLE(clicks, at, INTERVAL '1' MINUTE) WHERE amount > 10
-  GROUP BY window_start, window_end, page;
+CREATE VIEW large AS SELECT page, at FROM clicks WHERE amount > 10;
+CREATE VIEW minutes AS SELECT window_start, page, count(*) AS clicks
+  FROM TUMBLE(large, at, INTERVAL '1' MINUTE) GROUP BY window_start, window_end, page;
+INSERT INTO per_minute SELECT window_start, page, clicks FROM minutes;
 INSERT INTO all_time SELECT page, count(*) FROM clicks GROUP BY page;
 ";
 
@@ -45,7 +46,7 @@ fn pipeline(rate: &str, database: &Path) -> String {
 }
 
 /// What stands at a path, and whether all was well.
-fn fetch(address: SocketAddr, path: &str) -> (bool, String) {
+pub fn fetch(address: SocketAddr, path: &str) -> (bool, String) {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(10)).unwrap();
     let limit = Some(Duration::from_secs(30));
     stream.set_read_timeout(limit).unwrap();
@@ -93,6 +94,7 @@ fn the_metrics_at_the_end_of_a_run_are_the_counts_of_its_summary() {
         state: None,
         several_machines: false,
         fresh: false,
+        replay: tidemark::engine::Replay::default(),
     };
 
     let summary = run(&pipeline, &options, &shared).unwrap();
@@ -329,6 +331,10 @@ clicks N-N-N N:N:N N records N
 into from read accepted filtered late rejected
 per_minute clicks N N N N N
 all_time clicks N N N N N
+
+view into from rows in filtered late
+large per_minute clicks N N N
+minutes per_minute clicks N N N
 
 per_minute in clicks.db: N rows committed, N groups in N window not closed, \
 visible after N s (pN N s)

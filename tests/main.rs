@@ -10,15 +10,18 @@ mod changing;
 mod cluster;
 mod crash;
 mod databases;
+mod demo;
 mod docs;
 mod eyes;
 mod fuzz;
 mod launch;
 mod letters;
+mod newcomer;
 mod nexmark;
 mod oracle;
 mod pipelines;
 mod produce;
+mod replay;
 mod services;
 #[allow(dead_code, reason = "the stories use the rest")]
 mod support;

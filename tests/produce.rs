@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use crate::eyes::fetch;
 use crate::services::kafka;
 
 /// Nothing here takes longer, or the test fails.
@@ -178,6 +180,42 @@ fn a_producer_that_is_killed_goes_on_where_it_stopped_and_doubles_nothing() {
         seen.iter().all(|times| *times == 1),
         "some are missing or twice"
     );
+}
+
+#[test]
+fn the_metrics_count_what_is_committed_while_it_is_sent() {
+    let Some(topic) = Topic::new("this test") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    write_files(folder.path(), 1, 50_000);
+    let slow = ["--rate", "2000", "--metrics-port", "0", "0.csv"];
+    let mut child = topic.command(folder.path(), &slow).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let address = lines.next().unwrap().unwrap();
+    let address = address.split_once("http://").unwrap().1.parse().unwrap();
+
+    let produced = loop {
+        assert!(topic.started.elapsed() < LIMIT, "nothing is counted");
+        let (_, text) = fetch(address, "/metrics");
+        let name = format!(
+            "tidemark_produced_records_total{{topic=\"{}\"}} ",
+            topic.name
+        );
+        let mut found = text.lines().filter_map(|line| line.strip_prefix(&name));
+        if let Some(count) = found.next() {
+            assert!(
+                text.contains("tidemark_produce_latency_seconds_count"),
+                "{text}"
+            );
+            break count.parse::<f64>().unwrap();
+        }
+    };
+    kill(child);
+
+    assert!(produced > 0.0);
+    let committed: usize = topic.records().iter().map(Vec::len).sum();
+    assert!(produced <= committed as f64, "{produced} of {committed}");
 }
 
 #[test]

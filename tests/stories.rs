@@ -17,9 +17,9 @@
 //! ```
 //!
 //! A story happens in an empty folder of its own. `sql` writes `story.sql`; `feed FILE` writes a
-//! file (`\xFF` is a byte, and `\\` a backslash); `append FILE` adds to one; `run` runs the binary, with variables before
-//! options (`run TIDEMARK_CRASH_AT=1 --threads 2`), and its answer shows every table of every
-//! `*.db` file in the folder, rows in order, and the fate of every record. `check` and `explain`
+//! file (`\xFF` is a byte, and `\\` a backslash); `append FILE` adds to one; `run` and `replay` run
+//! the binary, with variables before options (`run TIDEMARK_CRASH_AT=1 --threads 2`), and the answer
+//! shows every table of every `*.db` file in the folder, rows in order, and the fate of every record. `check` and `explain`
 //! show what the command prints. A blank line ends a section.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
@@ -127,7 +127,7 @@ fn act(folder: &Path, section: &Section) -> Result<Option<String>, Failed> {
             std::fs::write(folder.join(file), bytes)?;
             Ok(None)
         }
-        ["run", rest @ ..] => Ok(Some(run(folder, rest)?)),
+        [command @ ("run" | "replay"), rest @ ..] => Ok(Some(run(folder, command, rest)?)),
         [command @ ("check" | "explain"), rest @ ..] => {
             let mut arguments = vec![*command, "story.sql"];
             arguments.extend(rest);
@@ -143,12 +143,12 @@ fn act(folder: &Path, section: &Section) -> Result<Option<String>, Failed> {
 }
 
 /// Runs the pipeline and shows what it left.
-fn run(folder: &Path, words: &[&str]) -> Result<String, Failed> {
+fn run(folder: &Path, command: &str, words: &[&str]) -> Result<String, Failed> {
     let (variables, options): (Vec<&str>, Vec<&str>) = words
         .iter()
         .partition(|word| word.contains('=') && word.starts_with(|c: char| c.is_uppercase()));
     let variables: Vec<(&str, &str)> = variables.iter().filter_map(|v| v.split_once('=')).collect();
-    let mut arguments = vec!["run", "story.sql", "--quiet", "--summary", "summary.json"];
+    let mut arguments = vec![command, "story.sql", "--quiet", "--summary", "summary.json"];
     arguments.extend(options);
     let summary = folder.join("summary.json");
     if summary.exists() {

@@ -1,7 +1,9 @@
 //! `check`, `explain` and `list`: everything that is said without running.
 
-use super::{FileArgs, file, say};
-use crate::engine::{check_world, guarantee};
+use super::file::Planned;
+use super::{FileArgs, WRONG, file, say};
+use crate::connector::Guarantee;
+use crate::engine::{check_world, destinations, foresee, guarantee};
 use crate::plan::{self, Role};
 use crate::sql::SourceText;
 
@@ -21,6 +23,10 @@ pub fn check(arguments: &FileArgs) -> u8 {
                 text: &planned.text,
             },
         );
+    }
+    if let Err(failure) = foresee(&planned.pipeline, &planned.base) {
+        say::failure(&failure);
+        return WRONG;
     }
     let tables = &planned.pipeline.tables;
     let count = |role| tables.iter().filter(|table| table.role == role).count();
@@ -48,7 +54,41 @@ pub fn check(arguments: &FileArgs) -> u8 {
             say::out(&format!("  {}: {guarantee}\n", table.name));
         }
     }
+    say::out(&together(&planned));
     0
+}
+
+/// Which sinks move together, and which only wait for each other.
+fn together(planned: &Planned) -> String {
+    let pipeline = &planned.pipeline;
+    let destinations = destinations(pipeline, &planned.base);
+    let name = |table: &usize| pipeline.tables[*table].name.clone();
+    let mut text = String::new();
+    for (place, guarantee, tables) in &destinations {
+        if tables.len() < 2 || *guarantee != Guarantee::ExactlyOnce {
+            continue;
+        }
+        let names: Vec<String> = tables.iter().map(name).collect();
+        text.push_str(&format!(
+            "in {place} one transaction moves {}\n",
+            names.join(", ")
+        ));
+    }
+    let is_inserted = |table: &&usize| pipeline.inserts.iter().any(|i| i.table == **table);
+    let parts: Vec<Vec<String>> = destinations
+        .iter()
+        .map(|(_, _, tables)| tables.iter().filter(is_inserted).map(name).collect())
+        .filter(|names: &Vec<String>| !names.is_empty())
+        .collect();
+    if let [first, _, ..] = parts.as_slice() {
+        text.push_str(&format!(
+            "{} destinations wait for each other: what is slow or away holds back the others\n  \
+             hint:  --only {} runs these as a pipeline of their own\n",
+            destinations.len(),
+            first.join(",")
+        ));
+    }
+    text
 }
 
 /// Prints the plan.

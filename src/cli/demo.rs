@@ -1,20 +1,36 @@
-//! `demo`: a bundled pipeline, made-up rows into SQLite, its tables moving in the terminal.
+//! `demo`: a bundled pipeline, made-up rows through Kafka into tables that move in the terminal.
+//!
+//! ```text
+//!   generator ──▶ produce ──▶ topic, 10 partitions ──▶ the pipeline ──▶ SQLite or PostgreSQL
+//!                             a broker in this process, or a real one
+//! ```
+//!
+//! Without --kafka nothing of it is meant to survive: the broker ends with the process.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use super::{DemoArgs, FAILED, run, say};
-use crate::connector::sqlite_answer;
-use crate::dataflow::outcome::Shared;
+use crate::connector::{
+    Answer, ConnectorError, EmbeddedBroker, ProduceInput, ProduceJob, ProduceProgress,
+    make_topic_of, postgres_answer, produce, sqlite_answer,
+};
+use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::source::AtEnd;
-use crate::engine::{RunOptions, spawn_named};
+use crate::engine::{Replay, RunOptions, Summary, spawn_named};
+use crate::plan::{Pipeline, Role, Table};
 use crate::sql::{Given, SourceText};
 
 const PIPELINE: &str = include_str!("../../dataflows/demo.sql");
+/// Where the pipeline keeps its tables, and what stands there for PostgreSQL.
+const SQLITE: &str = "connector = 'sqlite', path = '${DEMO_DB:-demo.db}'";
+const POSTGRES: &str = "connector = 'postgres', url = '${DATABASE_URL}'";
+/// The partitions of its topic.
+const PARTITIONS: u16 = 10;
 /// How often the tables are drawn.
 const FRAME: Duration = Duration::from_millis(250);
 
@@ -26,116 +42,274 @@ const LETTERS: &str = "SELECT kind, reason, count(*) AS records FROM trips_dead 
 
 /// Runs the bundled pipeline and shows its tables.
 pub fn demo(arguments: &DemoArgs) -> u8 {
-    let folder = &arguments.folder;
-    let file = folder.join("demo.sql");
-    let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&file, PIPELINE));
-    if let Err(error) = written {
-        let folder = folder.display();
-        say::err(&format!(
-            "error: could not write to `{folder}`\n  cause: {error}\n"
-        ));
-        return FAILED;
-    }
-    let database = folder.join("demo.db");
-    match show(arguments, &database) {
-        Ok(()) => {
-            say::out(&next_steps(&file, &database));
-            0
-        }
-        Err(code) => code,
-    }
-}
-
-fn show(arguments: &DemoArgs, database: &Path) -> Result<(), u8> {
-    let pipeline = Arc::new(plan(arguments, database));
-    let options = RunOptions {
-        threads: None,
-        base: PathBuf::new(),
-        pace: None,
-        crash_at: None,
-        until_caught_up: false,
-        at_end: AtEnd::Close,
-        state: None,
-        several_machines: false,
-        // Every demo starts from nothing.
-        fresh: true,
+    let said = |error: &ConnectorError| {
+        say::err(&format!("error: {error}\n"));
+        FAILED
     };
-    let shared = Arc::new(Shared::default());
-    run::stop_on_signals(&shared);
-    let (send, done) = sync_channel(1);
-    let running = Arc::clone(&pipeline);
-    let thread = spawn_named("demo", move || {
-        let outcome = crate::engine::run(&running, &options, &shared);
-        // The receiver waits for exactly this.
-        let _ = send.send((outcome, shared.is_stopping()));
-    });
-    let (outcome, stopped) = watch(&done, database);
-    if thread.join().is_err() {
-        return Err(FAILED);
+    let topic = format!("tidemark-demo-{}", arguments.rows);
+    // A broker that is not there lives until the end of the demo.
+    let embedded = match &arguments.kafka {
+        Some(_) => None,
+        None => match EmbeddedBroker::start(&topic, PARTITIONS) {
+            Ok(broker) => Some(broker),
+            Err(error) => return said(&error),
+        },
+    };
+    let servers = arguments.kafka.clone();
+    let servers = servers.or_else(|| embedded.as_ref().map(EmbeddedBroker::servers));
+    let show = match Show::new(arguments, servers.unwrap_or_default(), topic) {
+        Ok(show) => show,
+        Err(code) => return code,
+    };
+    let job = show.job();
+    // The pipeline looks for the topic at its start.
+    if let Err(error) = make_topic_of(&job) {
+        return said(&error);
     }
+    let (outcome, stopped) = show.run(job);
     match outcome {
         Ok(summary) => {
+            let summary = run::summary_text(&show.pipeline, &summary, stopped);
             say::out(&format!(
-                "{}\n",
-                run::summary_text(&pipeline, &summary, stopped)
+                "{summary}\n{}",
+                show.next_steps(embedded.is_some())
             ));
-            Ok(())
+            0
         }
         Err(failure) => {
             say::failure(&failure);
-            Err(FAILED)
+            FAILED
         }
     }
 }
 
-/// Draws until the run is done; on a terminal in place, elsewhere once, at the end.
-fn watch<T>(done: &Receiver<T>, database: &Path) -> T {
-    let live = std::io::stdout().is_terminal();
-    let mut lines = 0;
-    loop {
-        match done.recv_timeout(FRAME) {
-            Ok(outcome) => {
-                draw(database, lines);
-                return outcome;
-            }
-            Err(RecvTimeoutError::Disconnected) => panic!("the run ended without a word"),
-            Err(RecvTimeoutError::Timeout) if live => lines = draw(database, lines),
-            Err(RecvTimeoutError::Timeout) => {}
+/// Where the tables are.
+enum Database {
+    Sqlite(PathBuf),
+    Postgres(String),
+}
+
+impl Database {
+    fn ask(&self, query: &str) -> Result<Answer, ConnectorError> {
+        match self {
+            Self::Sqlite(path) => sqlite_answer(path, query),
+            Self::Postgres(url) => postgres_answer(url, query),
         }
     }
 }
 
-/// Draws the tables over the `above` lines drawn before. Returns how many lines it drew.
-fn draw(database: &Path, above: usize) -> usize {
-    let mut text = String::new();
-    let tables = [
-        ("trips by minute (the newest)", MINUTES),
-        ("trips by borough, so far", TOTALS),
-        ("dead letters", LETTERS),
-    ];
-    for (title, query) in tables {
-        // The file and its tables appear a moment after the start.
-        let Ok(answer) = sqlite_answer(database, query) else {
-            return above;
+/// A demo that is ready to run.
+struct Show {
+    servers: String,
+    topic: String,
+    rows: u64,
+    folder: PathBuf,
+    database: Database,
+    pipeline: Arc<Pipeline>,
+}
+
+/// What ends a demo: the pipeline's end, and whether somebody wanted it.
+type End = (Result<Summary, Failure>, bool);
+
+impl Show {
+    /// Writes the pipeline to where people find it.
+    fn new(arguments: &DemoArgs, servers: String, topic: String) -> Result<Self, u8> {
+        let folder = arguments.folder.clone().unwrap_or_else(|| {
+            std::env::temp_dir().join(format!("tidemark-demo-{}", std::process::id()))
+        });
+        let (text, database) = match &arguments.postgres {
+            None => (
+                PIPELINE.to_owned(),
+                Database::Sqlite(folder.join("demo.db")),
+            ),
+            Some(url) => (
+                PIPELINE.replace(SQLITE, POSTGRES),
+                Database::Postgres(url.clone()),
+            ),
         };
-        text.push_str(&format!("\n{title}\n"));
-        text.push_str(&say::table(&answer.columns, &answer.rows));
+        let file = folder.join("demo.sql");
+        let written = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(file, &text));
+        if let Err(error) = written {
+            let folder = folder.display();
+            say::err(&format!(
+                "error: could not write to `{folder}`\n  cause: {error}\n"
+            ));
+            return Err(FAILED);
+        }
+        let mut variables = BTreeMap::from([
+            ("DEMO_ROWS".to_owned(), arguments.rows.to_string()),
+            ("DEMO_RATE".to_owned(), arguments.rate.to_string()),
+            ("DEMO_TOPIC".to_owned(), topic.clone()),
+            ("KAFKA".to_owned(), servers.clone()),
+        ]);
+        match &database {
+            Database::Sqlite(path) => {
+                variables.insert("DEMO_DB".to_owned(), path.display().to_string());
+            }
+            Database::Postgres(url) => {
+                variables.insert("DATABASE_URL".to_owned(), url.clone());
+            }
+        }
+        Ok(Self {
+            servers,
+            topic,
+            rows: arguments.rows,
+            folder,
+            database,
+            pipeline: Arc::new(plan(&text, variables)),
+        })
     }
-    let back = if above > 0 {
-        format!("\x1b[{above}A\x1b[J")
-    } else {
-        String::new()
-    };
-    say::out(&format!("{back}{text}\n"));
-    text.lines().count() + 1
+
+    /// Sends and reads until all that was made up has been read.
+    fn run(&self, job: ProduceJob) -> End {
+        let shared = Arc::new(Shared::default());
+        run::stop_on_signals(&shared);
+        let (ended, end) = sync_channel(1);
+        let reading = self.read(&shared, ended);
+        let sending = send(job, &shared);
+        let outcome = self.watch(&end, &shared);
+        for thread in [reading, sending] {
+            // A panic ends the process before this.
+            let _ = thread.join();
+        }
+        outcome
+    }
+
+    fn read(&self, shared: &Arc<Shared>, ended: SyncSender<End>) -> std::thread::JoinHandle<()> {
+        let options = RunOptions {
+            threads: None,
+            base: PathBuf::new(),
+            pace: None,
+            crash_at: None,
+            until_caught_up: false,
+            at_end: AtEnd::Close,
+            state: Some(self.folder.join("state")),
+            several_machines: false,
+            // Every demo starts from nothing.
+            fresh: true,
+            replay: Replay::default(),
+        };
+        let (pipeline, shared) = (Arc::clone(&self.pipeline), Arc::clone(shared));
+        spawn_named("demo", move || {
+            let outcome = crate::engine::run(&pipeline, &options, &shared);
+            // The receiver waits for exactly this.
+            let _ = ended.send((outcome, shared.is_stopping()));
+        })
+    }
+
+    /// What is sent to the topic.
+    fn job(&self) -> ProduceJob {
+        let made_up = self.table("made_up").clone();
+        ProduceJob {
+            servers: self.servers.clone(),
+            options: Vec::new(),
+            topic: self.topic.clone(),
+            job: "demo".to_owned(),
+            fresh: false,
+            producers: 1,
+            partitions: Some(u32::from(PARTITIONS)),
+            replication: None,
+            compression: "lz4".to_owned(),
+            rate: None,
+            key: Some("trip_id".to_owned()),
+            objects: true,
+            input: ProduceInput::Table(Box::new(Table {
+                role: Role::Source,
+                ..made_up
+            })),
+        }
+    }
+
+    fn table(&self, name: &str) -> &Table {
+        let mut tables = self.pipeline.tables.iter();
+        tables
+            .find(|table| table.name == name)
+            .expect("the bundled pipeline declares it")
+    }
+
+    /// Draws until the run is done; on a terminal in place, elsewhere once, at the end. A topic has
+    /// no end: when all that was made up is read, the run is stopped.
+    fn watch(&self, end: &Receiver<End>, shared: &Shared) -> End {
+        let live = std::io::stdout().is_terminal();
+        let (mut lines, mut told) = (0, false);
+        loop {
+            match end.recv_timeout(FRAME) {
+                Ok((outcome, stopped)) => {
+                    self.draw(lines);
+                    return (outcome, stopped && !told);
+                }
+                Err(RecvTimeoutError::Disconnected) => panic!("the run ended without a word"),
+                Err(RecvTimeoutError::Timeout) if live => lines = self.draw(lines),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let read: u64 = shared.progress().values().map(|of| of.records).sum();
+            if !told && read >= self.rows && !shared.is_stopping() {
+                told = true;
+                shared.stop();
+            }
+        }
+    }
+
+    /// Draws the tables over the `above` lines drawn before. Returns how many lines it drew.
+    fn draw(&self, above: usize) -> usize {
+        let mut text = String::new();
+        let tables = [
+            ("trips by minute (the newest)", MINUTES),
+            ("trips by borough, so far", TOTALS),
+            ("dead letters", LETTERS),
+        ];
+        for (title, query) in tables {
+            // The file and its tables appear a moment after the start.
+            let Ok(answer) = self.database.ask(query) else {
+                return above;
+            };
+            text.push_str(&format!("\n{title}\n"));
+            text.push_str(&say::table(&answer.columns, &answer.rows));
+        }
+        let back = if above > 0 {
+            format!("\x1b[{above}A\x1b[J")
+        } else {
+            String::new()
+        };
+        say::out(&format!("{back}{text}\n"));
+        text.lines().count() + 1
+    }
+
+    fn next_steps(&self, embedded: bool) -> String {
+        let file = self.folder.join("demo.sql");
+        let file = file.display();
+        let ask = match &self.database {
+            Database::Sqlite(path) => format!("sqlite3 {}", path.display()),
+            Database::Postgres(_) => "psql $DATABASE_URL -c".to_owned(),
+        };
+        let broker = if embedded {
+            "The broker was in this process and has ended with it; --kafka and --postgres show the \
+             same with\nreal servers. "
+        } else {
+            ""
+        };
+        format!(
+            "{broker}The pipeline is {file}. Try:\n\n  \
+             {ask} 'SELECT * FROM trips_by_borough'\n  \
+             tidemark explain {file}       the plan, and what holds state\n  \
+             tidemark init my.sql          a commented starter of your own\n  \
+             tidemark infer some.csv       a CREATE TABLE for a file that you have\n"
+        )
+    }
 }
 
-fn plan(arguments: &DemoArgs, database: &Path) -> crate::plan::Pipeline {
-    let variables = BTreeMap::from([
-        ("DEMO_ROWS".to_owned(), arguments.rows.to_string()),
-        ("DEMO_RATE".to_owned(), arguments.rate.to_string()),
-        ("DEMO_DB".to_owned(), database.display().to_string()),
-    ]);
+/// Makes trips up, and sends them.
+fn send(job: ProduceJob, shared: &Arc<Shared>) -> std::thread::JoinHandle<()> {
+    let shared = Arc::clone(shared);
+    spawn_named("sender", move || {
+        if let Err(error) = produce(&job, &ProduceProgress::default()) {
+            shared.fail(Failure::new("could not make up trips").because(error));
+            shared.stop();
+        }
+    })
+}
+
+fn plan(text: &str, variables: BTreeMap<String, String>) -> Pipeline {
     let given = Given {
         variables,
         settings: Vec::new(),
@@ -144,18 +318,7 @@ fn plan(arguments: &DemoArgs, database: &Path) -> crate::plan::Pipeline {
     };
     let source = SourceText {
         path: "demo.sql",
-        text: PIPELINE,
+        text,
     };
     crate::sql::plan(&source, &given).expect("the bundled pipeline is right: a test runs it")
-}
-
-fn next_steps(file: &Path, database: &Path) -> String {
-    let (file, database) = (file.display(), database.display());
-    format!(
-        "The pipeline is {file}, the tables are in {database}. Try:\n\n  \
-         sqlite3 {database} 'SELECT * FROM trips_by_borough'\n  \
-         tidemark explain {file}       the plan, and what holds state\n  \
-         tidemark init my.sql          a commented starter of your own\n  \
-         tidemark infer some.csv       a CREATE TABLE for a file that you have\n"
-    )
 }

@@ -15,6 +15,7 @@ mod hosts;
 mod init;
 mod produce;
 mod progress;
+mod replay;
 mod run;
 mod say;
 mod snapshots;
@@ -44,6 +45,8 @@ struct Cli {
 enum Command {
     /// Run a pipeline until its input ends
     Run(Box<RunArgs>),
+    /// Run a pipeline over files in the place of its topics, then on with them
+    Replay(Box<ReplayArgs>),
     /// Say what is wrong with a pipeline, without running it
     Check(FileArgs),
     /// Print the plan of a pipeline
@@ -61,7 +64,7 @@ enum Command {
     /// Print a CREATE TABLE for a CSV or JSON file
     Infer(InferArgs),
     /// Send files, or rows that are made up, to a Kafka topic; goes on where it stopped
-    Produce(ProduceArgs),
+    Produce(Box<ProduceArgs>),
     /// Measure how fast this machine runs pipelines
     Bench(bench::BenchArgs),
     /// Count and list late and rejected records, or send them again
@@ -129,6 +132,32 @@ struct RunArgs {
     cluster: cluster::ClusterArgs,
 }
 
+/// The same pipeline file, its tables filled from files: in the order of event time, exactly once, and
+/// run again after a crash it goes on where it was.
+#[derive(Debug, Args)]
+struct ReplayArgs {
+    #[command(flatten)]
+    run: RunArgs,
+    /// Read a source from files: a file, a folder or a pattern (CSV, JSON lines; .gz and .zst are
+    /// unpacked). Once for each source; the others are read as the pipeline says
+    #[arg(long = "source", value_name = "TABLE=FILES", required = true)]
+    sources: Vec<String>,
+    /// An option of the files' format, as in WITH: csv.delimiter=; [default: as the pipeline says, or as
+    /// the files look]
+    #[arg(long = "option", short = 'o', value_name = "NAME=VALUE")]
+    options: Vec<String>,
+    /// So many times as fast as it happened, such as 60x [default: as fast as it can be read]
+    #[arg(long, value_name = "FACTOR")]
+    speed: Option<String>,
+    /// Go on with the topic where the files end
+    #[arg(long, requires = "from")]
+    then_follow: bool,
+    /// Where the topic takes over: what happened before comes from the files, the rest from the
+    /// topic. A time in UTC, or milliseconds since 1970
+    #[arg(long, value_name = "TIMESTAMP", requires = "then_follow")]
+    from: Option<String>,
+}
+
 #[derive(Debug, Args)]
 struct WhyArgs {
     /// The pipeline's file, or where its process serves its metrics: host:port
@@ -160,11 +189,19 @@ struct SnapshotsArgs {
     state: Option<PathBuf>,
 }
 
+/// Made-up trips go to a topic with ten partitions and from there into tables. The broker is in this
+/// process, keeps the last 5 MiB of a partition and ends with it; --kafka takes a real one.
 #[derive(Debug, Args)]
 struct DemoArgs {
-    /// Where the pipeline and its tables go
-    #[arg(long, value_name = "DIR", default_value = "tidemark-demo")]
-    folder: PathBuf,
+    /// Where the pipeline and its tables go [default: a new folder for temporary files]
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// Through this broker, as host:port, instead of one in this process that survives nothing
+    #[arg(long, value_name = "ADDRESS")]
+    kafka: Option<String>,
+    /// Into this database instead of a SQLite file
+    #[arg(long, value_name = "URL")]
+    postgres: Option<String>,
     /// How many rows to make
     #[arg(long, value_name = "N", default_value_t = 600_000)]
     rows: u64,
@@ -182,7 +219,7 @@ struct InitArgs {
 
 #[derive(Debug, Args)]
 struct InferArgs {
-    /// A CSV or JSON lines file
+    /// A CSV or JSON lines file (.gz and .zst are unpacked); of a folder or a pattern, the first one
     file: PathBuf,
 }
 
@@ -236,6 +273,17 @@ struct ProduceArgs {
     /// Send everything again
     #[arg(long)]
     fresh_job: bool,
+    /// Serve /metrics and /healthz on this port; 0 picks a free one
+    #[arg(long, value_name = "PORT")]
+    metrics_port: Option<u16>,
+    /// The address to serve them on; nobody is asked for a password
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1",
+        requires = "metrics_port"
+    )]
+    metrics_bind: std::net::IpAddr,
     /// Say nothing but errors
     #[arg(long, short)]
     quiet: bool,
@@ -263,6 +311,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let code = match cli.command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Replay(arguments) => replay::replay(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Explain(arguments) => check::explain(&arguments),
         Command::Why(arguments) => why::why(&arguments),

@@ -13,10 +13,12 @@ use super::{FAILED, ProduceArgs, WRONG, file, say};
 use crate::connector::{
     ConnectorError, ProduceInput, ProduceJob, ProduceProgress, produce as send, validate,
 };
+use crate::dataflow::outcome::Failure;
 use crate::engine::spawn_named;
 use crate::plan::{Role, Table};
 use crate::sql::{Given, Problem, SourceText};
 use crate::types::{Clock, nearest};
+use crate::web::Server;
 
 /// How often the bar moves.
 const FRAME: Duration = Duration::from_millis(200);
@@ -29,6 +31,13 @@ pub fn produce(arguments: &ProduceArgs) -> u8 {
     };
     let clock = Clock::machine();
     let progress = Arc::new(ProduceProgress::default());
+    let server = match serve(arguments, &progress, &clock) {
+        Ok(server) => server,
+        Err(failure) => {
+            say::failure(&failure);
+            return FAILED;
+        }
+    };
     let (end, ended) = sync_channel(1);
     let shows = !arguments.quiet && std::io::stderr().is_terminal();
     let bar = shows.then(|| {
@@ -41,6 +50,9 @@ pub fn produce(arguments: &ProduceArgs) -> u8 {
         && bar.join().is_err()
     {
         tracing::warn!("the progress display panicked");
+    }
+    if let Some(server) = server {
+        server.end();
     }
     let summary = summary(&job, &progress, clock.elapsed());
     match outcome {
@@ -60,7 +72,25 @@ pub fn produce(arguments: &ProduceArgs) -> u8 {
     }
 }
 
-fn refuse(error: &ConnectorError) {
+/// Serves the metrics, with `--metrics-port`.
+fn serve(
+    arguments: &ProduceArgs,
+    progress: &ProduceProgress,
+    clock: &Clock,
+) -> Result<Option<Server>, Failure> {
+    let Some(port) = arguments.metrics_port else {
+        return Ok(None);
+    };
+    let at = (arguments.metrics_bind, port);
+    let server = Server::of_metrics(at, progress.metrics.clone(), clock.clone())?;
+    if !arguments.quiet {
+        say::err(&format!("the metrics are at http://{}\n", server.address()));
+    }
+    Ok(Some(server))
+}
+
+/// Says why a file or a broker cannot be used.
+pub fn refuse(error: &ConnectorError) {
     let hint = match error {
         ConnectorError::Permanent { hint, .. } => hint.as_deref(),
         ConnectorError::Away { hint, .. } => Some(hint.as_str()),
@@ -239,6 +269,9 @@ fn summary(job: &ProduceJob, progress: &ProduceProgress, took: Duration) -> Stri
             "; {} did not convert and went as they stand",
             say::grouped(odd)
         ));
+        if let Some(first) = progress.first_odd.get() {
+            text.push_str(&format!(", the first {first}"));
+        }
     }
     text.push('\n');
     text

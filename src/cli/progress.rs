@@ -18,8 +18,10 @@ use crate::types::Clock;
 
 /// How often the bars move.
 const BARS: Duration = Duration::from_millis(200);
-/// How often a line is logged.
+/// How often a line is logged while records come,
 const LINES: Duration = Duration::from_secs(1);
+/// and while none do.
+const QUIET_LINES: Duration = Duration::from_secs(60);
 
 /// A thread that shows progress until it is ended.
 pub struct Watch {
@@ -66,7 +68,15 @@ fn show_bars(names: &BTreeMap<TableId, String>, shared: &Shared, ended: &Receive
             };
             let bar = bars
                 .entry(table)
-                .or_insert_with(|| all.add(bar(name, progress.length)));
+                .or_insert_with(|| all.add(bar(name, &progress)));
+            if progress
+                .length
+                .is_some_and(|length| progress.distance > length)
+            {
+                // The files are read, and the topic that follows has no end.
+                bar.unset_length();
+                bar.set_style(style(None));
+            }
             bar.set_position(progress.distance);
             bar.set_message(status(&progress));
         }
@@ -76,20 +86,40 @@ fn show_bars(names: &BTreeMap<TableId, String>, shared: &Shared, ended: &Receive
     }
 }
 
-fn bar(name: &str, length: Option<u64>) -> ProgressBar {
-    let (bar, template) = match length {
-        Some(length) => (
-            ProgressBar::new(length),
-            "{prefix:>16} [{wide_bar:.cyan/blue}] {percent:>3} % {eta:>4} left  {msg}",
-        ),
-        None => (
-            ProgressBar::no_length(),
-            "{prefix:>16} {spinner} {elapsed}  {msg}",
-        ),
+fn bar(name: &str, progress: &SourceProgress) -> ProgressBar {
+    let bar = match progress.length {
+        Some(length) => ProgressBar::new(length),
+        None => ProgressBar::no_length(),
+    };
+    let bar = bar
+        .with_style(style(progress.length))
+        .with_prefix(name.to_owned())
+        .with_position(progress.distance);
+    // What was read before this run says nothing of how fast it is.
+    bar.reset_eta();
+    bar
+}
+
+fn style(length: Option<u64>) -> ProgressStyle {
+    let template = match length {
+        Some(_) => "{prefix:>16} [{wide_bar:.cyan/blue}] {percent:>3} % {eta:>4} left  {msg}",
+        None => "{prefix:>16} {spinner} {elapsed}  {msg}",
     };
     let style = ProgressStyle::with_template(template).expect("the template is right");
-    bar.with_style(style.progress_chars("━╸ "))
-        .with_prefix(name.to_owned())
+    style.progress_chars("━╸ ")
+}
+
+/// How much of a source is read, in percent, and how long the rest will take if it goes on as it did
+/// since `then`: a distance and how long ago that was.
+fn to_go(progress: &SourceProgress, then: (u64, Duration)) -> Option<(u64, Duration)> {
+    let length = progress
+        .length
+        .filter(|&length| length >= progress.distance)?;
+    let percent = (progress.distance * 100).checked_div(length)?;
+    let covered = u32::try_from((progress.distance - then.0) >> 10).ok()?;
+    let rest = u32::try_from((length - progress.distance) >> 10).ok()?;
+    let left = then.1.checked_mul(rest)?.checked_div(covered)?;
+    Some((percent, Duration::from_secs(left.as_secs())))
 }
 
 fn status(progress: &SourceProgress) -> String {
@@ -103,6 +133,8 @@ fn status(progress: &SourceProgress) -> String {
 fn log_lines(names: &BTreeMap<TableId, String>, shared: &Shared, ended: &Receiver<()>) {
     let clock = Clock::machine();
     let mut before: BTreeMap<TableId, (u64, Duration)> = BTreeMap::new();
+    let mut said: BTreeMap<TableId, Duration> = BTreeMap::new();
+    let mut first: BTreeMap<TableId, (u64, Duration)> = BTreeMap::new();
     while ended.recv_timeout(LINES) == Err(RecvTimeoutError::Timeout) {
         let fates = shared.fates();
         for (table, progress) in shared.progress() {
@@ -113,15 +145,24 @@ fn log_lines(names: &BTreeMap<TableId, String>, shared: &Shared, ended: &Receive
             let (rows, then) = before
                 .insert(table, (progress.records, now))
                 .unwrap_or_default();
+            let last = said.get(&table).copied();
+            if rows == progress.records && last.is_some_and(|last| now < last + QUIET_LINES) {
+                continue;
+            }
+            said.insert(table, now);
             let passed = u64::try_from((now - then).as_millis())
                 .unwrap_or(u64::MAX)
                 .max(1);
             let rows_per_second = (progress.records - rows) * 1000 / passed;
             let of = fates.iter().filter(|((_, source), _)| *source == table);
             let (late, rejected) = of.fold((0, 0), |(late, rejected), (_, fates)| {
-                (late + fates.late, rejected.max(fates.rejected))
+                (late.max(fates.late), rejected.max(fates.rejected))
             });
             let watermark = progress.watermark.map(|watermark| watermark.to_string());
+            let (begun_at, begun) = *first.entry(table).or_insert((progress.distance, now));
+            let to_go = to_go(&progress, (begun_at, now - begun));
+            let percent = to_go.map(|(percent, _)| percent);
+            let left = to_go.map(|(_, left)| crate::engine::length(left));
             info!(
                 source = name,
                 rows = progress.records,
@@ -129,8 +170,30 @@ fn log_lines(names: &BTreeMap<TableId, String>, shared: &Shared, ended: &Receive
                 watermark,
                 late,
                 rejected,
+                percent,
+                left,
                 "reading"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_takes_as_long_as_what_was_read_in_this_run() {
+        let progress = |distance| SourceProgress {
+            distance,
+            length: Some(100 << 20),
+            ..SourceProgress::default()
+        };
+        let since = |megabytes: u64, seconds| (megabytes << 20, Duration::from_secs(seconds));
+
+        let left = to_go(&progress(60 << 20), since(40, 10));
+        assert_eq!(left, Some((60, Duration::from_secs(20))));
+        assert_eq!(to_go(&progress(60 << 20), since(60, 10)), None);
+        assert_eq!(to_go(&progress(101 << 20), since(40, 10)), None);
     }
 }

@@ -12,45 +12,48 @@ use tracing_subscriber::EnvFilter;
 
 use super::cluster::Membership;
 use super::eyes::Eyes;
+use super::file::Planned;
 use super::progress::Watch;
 use super::supervise::{Program, Supervision};
 use super::{FAILED, LogFormat, RunArgs, WRONG, eyes, file, say, supervise};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::source::{AtEnd, Pace};
-use crate::engine::{RunOptions, Summary, check_world, mesh};
+use crate::engine::{Replay, RunOptions, Summary, check_history, check_world, mesh};
+use crate::metrics::RESTARTS;
 use crate::plan::{Pipeline, Role};
-use crate::sql::SourceText;
+use crate::sql::{Problem, SourceText};
 
 /// Runs a pipeline and says how it went.
 pub fn run(arguments: &RunArgs) -> u8 {
+    run_with(arguments, |_| Ok(Replay::default()))
+}
+
+/// The same, with what is read from files instead: `replay` is asked for it, and may change the plan.
+pub fn run_with(
+    arguments: &RunArgs,
+    replay: impl FnOnce(&mut Planned) -> Result<Replay, Vec<Problem>>,
+) -> u8 {
     start_logging(arguments);
-    let planned = match file::plan(&arguments.file) {
+    let mut planned = match file::plan(&arguments.file) {
         Ok(planned) => planned,
         Err(code) => return code,
     };
-    let cluster = &arguments.cluster;
-    if !arguments.fresh && !cluster.member {
-        // With --fresh the tables that do not fit are about to be emptied. A supervisor has looked
-        // before: its processes start again while the world may be away, which is no refusal.
-        let problems = check_world(&planned.pipeline, &planned.base);
-        if !problems.is_empty() {
-            let path = arguments.file.file.display().to_string();
-            return file::refuse(
-                &problems,
-                &SourceText {
-                    path: &path,
-                    text: &planned.text,
-                },
-            );
+    let replay = replay(&mut planned).and_then(|replay| look(arguments, &planned, replay));
+    let replay = match replay {
+        Ok(replay) => replay,
+        Err(problems) => {
+            let (path, text) = (arguments.file.file.display().to_string(), &planned.text);
+            return file::refuse(&problems, &SourceText { path: &path, text });
         }
-    }
+    };
+    let cluster = &arguments.cluster;
     if arguments.fresh && !arguments.yes && !cluster.member && !confirmed(&planned.pipeline) {
         return WRONG;
     }
     if let (Some(processes), false) = (cluster.processes, cluster.member) {
         return supervise_processes(arguments, usize::from(processes));
     }
-    let options = options(arguments, planned.base);
+    let options = options(arguments, planned.base, replay);
     let shared = Arc::new(Shared::default());
     stop_on_signals(&shared);
     let membership = match cluster.membership(&planned.pipeline.fingerprint, &shared) {
@@ -94,6 +97,22 @@ pub fn run(arguments: &RunArgs) -> u8 {
     }
 }
 
+/// Looks whether the world is as the pipeline says. With --fresh the tables that do not fit are about
+/// to be emptied. A supervisor has looked before: its processes start again while the world may be
+/// away, which is no refusal.
+fn look(arguments: &RunArgs, planned: &Planned, replay: Replay) -> Result<Replay, Vec<Problem>> {
+    if arguments.fresh || arguments.cluster.member {
+        return Ok(replay);
+    }
+    let mut problems = check_world(&planned.pipeline, &planned.base);
+    problems.extend(check_history(&planned.pipeline, &replay, &planned.base));
+    if problems.is_empty() {
+        Ok(replay)
+    } else {
+        Err(problems)
+    }
+}
+
 /// Runs, and with `--metrics-port` is seen meanwhile: each of several processes at a port of its
 /// own, which follow each other.
 fn seen(
@@ -131,10 +150,13 @@ fn one_of_several(
         mut supervisor,
     } = membership;
     options.fresh = fresh.unwrap_or(options.fresh);
+    // The supervisor counts its starts from 1; whoever starts this process otherwise does not.
+    let restarts = member.attempt.map_or(0, |attempt| attempt - 1);
+    shared.metrics.add(&RESTARTS, &[], restarts);
     crate::engine::run_as(member, || supervisor.running(), pipeline, &options, shared)
 }
 
-fn options(arguments: &RunArgs, base: PathBuf) -> RunOptions {
+fn options(arguments: &RunArgs, base: PathBuf, replay: Replay) -> RunOptions {
     RunOptions {
         threads: arguments.threads.map(usize::from),
         base,
@@ -149,6 +171,7 @@ fn options(arguments: &RunArgs, base: PathBuf) -> RunOptions {
         state: arguments.state.clone(),
         several_machines: arguments.cluster.hosts.is_some(),
         fresh: arguments.fresh,
+        replay,
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::say::{self, grouped};
 use super::{FAILED, FileArgs, WRONG, WhyArgs, eyes, file};
 use crate::dataflow::outcome::Failure;
-use crate::engine::{SinkStatus, SourceStatus, Status, at_rest};
+use crate::engine::{SinkStatus, SourceStatus, Status, ViewStatus, at_rest};
 
 /// How long a process may take to answer. One that turns answers in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -135,6 +135,9 @@ fn text(status: &Status) -> String {
     let is_resting = status.sinks.iter().all(|sink| sink.sources.is_empty());
     if !is_resting {
         out += &format!("\n{}", fates(&status.sinks));
+        if !status.views.is_empty() {
+            out += &format!("\n{}", views(&status.views));
+        }
     }
     for sink in &status.sinks {
         out += &format!("\n{}{}\n", sink.name, amounts(sink, status));
@@ -189,6 +192,19 @@ fn fates(sinks: &[SinkStatus]) -> String {
         }
     }
     say::table(&header.map(str::to_owned), &rows)
+}
+
+/// What the INSERTs that read each view made of their records.
+fn views(views: &[ViewStatus]) -> String {
+    let header = ["view", "into", "from", "rows in", "filtered", "late"].map(str::to_owned);
+    let lines = views.iter().flat_map(|view| {
+        view.sources.iter().map(|fates| {
+            let mut line = vec![view.name.clone(), view.into.clone(), fates.source.clone()];
+            line.extend([fates.accepted, fates.filtered, fates.late].map(grouped));
+            line
+        })
+    });
+    say::table(&header, &lines.collect::<Vec<_>>())
 }
 
 /// What a sink has been given and what still waits.

@@ -15,6 +15,7 @@ mod file;
 #[cfg(test)]
 mod fixtures;
 mod generator;
+mod history;
 mod kafka;
 mod letters;
 mod list;
@@ -29,7 +30,7 @@ mod sqlite;
 mod stdout;
 mod validate;
 
-pub use self::postgres::Postgres;
+pub use self::postgres::{Postgres, read as postgres_answer};
 pub use catalog::{
     CONNECTORS, Connector, GENERAL_OPTIONS, Guarantee, SinkEntry, SourceEntry, connector,
     idle_timeout, max_ahead, reject_limit,
@@ -37,8 +38,10 @@ pub use catalog::{
 pub use discard::Discard;
 pub use file::{FileSink, FileSource};
 pub use generator::Generator;
+pub use history::{NoHistory, can_follow, history_table, moment};
 pub use kafka::{
-    ProduceInput, ProduceJob, ProduceProgress, ResendJob, Resent, places_at, produce, resend,
+    EmbeddedBroker, ProduceInput, ProduceJob, ProduceProgress, ResendJob, Resent, make_topic_of,
+    places_at, produce, resend,
 };
 pub use letters::{EachLetter, KeptLetter, LetterFilter, read_letters};
 pub use list::list;
@@ -47,7 +50,7 @@ pub use open::{OpenDestination, inspect_source, open_destinations, open_source};
 pub use option::{Absent, ConnectorOption, Side, ValueKind};
 pub use refused::{RefusedValues, refused_values};
 pub use sink::{Finding, SinkTable};
-pub use sqlite::{Answer as SqliteAnswer, Sqlite, read as sqlite_answer};
+pub use sqlite::{Sqlite, read as sqlite_answer};
 pub use stdout::Stdout;
 pub use validate::{OptionProblem, validate};
 
@@ -177,6 +180,15 @@ pub enum ConnectorError {
         /// What it holds.
         found: Epoch,
     },
+}
+
+/// The answer to a query, as text: the names of its columns, then its rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Column names.
+    pub columns: Vec<String>,
+    /// Values; NULL is empty.
+    pub rows: Vec<Vec<String>>,
 }
 
 /// An open source or destination, by the connector table.

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{BooleanArray, RecordBatch};
 use arrow::buffer::ScalarBuffer;
+use arrow::compute::filter_record_batch;
+use arrow::error::ArrowError;
 
 use crate::format::{Positions, RejectedRecord};
-use crate::types::{Offset, Span};
+use crate::types::{Offset, Side, Span};
 
 /// The next thing that a partition has to say, in its order.
 #[derive(Clone, Debug)]
@@ -91,6 +93,33 @@ impl ArrivedRows {
         (first, second)
     }
 
+    /// Leaves out the rows that are not read here; says how many these are.
+    pub fn keep(self, side: Side) -> Result<(Self, u64), ArrowError> {
+        let keep: BooleanArray = self
+            .times
+            .iter()
+            .map(|&time| Some(side.takes(time)))
+            .collect();
+        let others = (keep.len() - keep.true_count()) as u64;
+        if others == 0 {
+            return Ok((self, 0));
+        }
+        let kept = || keep.values().iter();
+        let times = self.times.iter().zip(kept());
+        let spans = self.spans.iter().zip(kept());
+        let rows = Self {
+            rows: filter_record_batch(&self.rows, &keep)?,
+            times: times
+                .filter_map(|(&time, kept)| kept.then_some(time))
+                .collect(),
+            spans: spans
+                .filter_map(|(&span, kept)| kept.then_some(span))
+                .collect(),
+            ..self
+        };
+        Ok((rows, others))
+    }
+
     /// The bytes of a record.
     #[must_use]
     pub fn payload(&self, span: Span) -> &[u8] {
@@ -127,6 +156,9 @@ pub trait Inbox {
 
     /// Whether all that has come of this partition has been taken, and what comes would be.
     fn is_quiet(&self, partition: usize) -> bool;
+
+    /// The files of a history are read: the topic may be read now.
+    fn follow(&mut self) {}
 }
 
 impl Inbox for Box<dyn Inbox> {
@@ -144,5 +176,9 @@ impl Inbox for Box<dyn Inbox> {
 
     fn is_quiet(&self, partition: usize) -> bool {
         (**self).is_quiet(partition)
+    }
+
+    fn follow(&mut self) {
+        (**self).follow();
     }
 }

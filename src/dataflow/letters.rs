@@ -9,6 +9,11 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 
+use super::arrival::ArrivedRows;
+use super::step::Turned;
+use crate::format::RejectedRecord;
+use crate::types::{EventTime, Reason, Span, Watermark};
+
 /// The columns that a dead-letter table may declare, with what each holds.
 pub const LETTER_COLUMNS: &[(&str, &str)] = &[
     ("kind", "`rejected` or `late`"),
@@ -42,6 +47,59 @@ pub struct Letter {
     pub insert_into: Option<String>,
     /// The original bytes.
     pub payload: Vec<u8>,
+}
+
+/// The letters of a block: its bad records, and the rows that were turned away, with the INSERT that
+/// missed each.
+pub fn of(arrived: &ArrivedRows, turned: &[(usize, Turned)], inserts: &[String]) -> Vec<Letter> {
+    let rejected = arrived
+        .rejects
+        .iter()
+        .map(|reject| rejected_letter(arrived, reject));
+    let turned = turned
+        .iter()
+        .map(|(insert, turned)| turned_letter(arrived, turned, &inserts[*insert]));
+    rejected.chain(turned).collect()
+}
+
+fn rejected_letter(arrived: &ArrivedRows, rejected: &RejectedRecord) -> Letter {
+    Letter {
+        late: false,
+        reason: rejected.reject.reason.code(),
+        message: rejected.reject.message.clone(),
+        column: rejected.reject.column.clone(),
+        offset: arrived.positions.of(rejected.span.start).0,
+        line: (rejected.line > 0).then_some(rejected.line),
+        insert_into: None,
+        payload: arrived.payload(rejected.span).to_vec(),
+    }
+}
+
+fn turned_letter(arrived: &ArrivedRows, turned: &Turned, into: &str) -> Letter {
+    let span: Span = arrived.spans[turned.row() as usize];
+    let (late, reason, message) = match turned {
+        Turned::Failed { message, .. } => (false, Reason::Expression.code(), message.clone()),
+        Turned::Late {
+            window_end: None, ..
+        } => (true, "late", "event time was past it already".to_owned()),
+        Turned::Late {
+            window_end: Some(window_end),
+            ..
+        } => {
+            let end = Watermark::behind(EventTime(*window_end), 0);
+            (true, "late", format!("its last window ended {end}"))
+        }
+    };
+    Letter {
+        late,
+        reason,
+        message,
+        column: None,
+        offset: arrived.positions.of(span.start).0,
+        line: arrived.line_of(span),
+        insert_into: Some(into.to_owned()),
+        payload: arrived.payload(span).to_vec(),
+    }
 }
 
 /// The letters as rows of a dead-letter table with `schema`.

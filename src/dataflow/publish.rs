@@ -300,8 +300,10 @@ fn assert_covers(sources: &BTreeMap<String, SourceMark>, before: &Mark) {
             let now = sources
                 .get(name)
                 .and_then(|now| now.partitions.get(partition));
+            // Files that are read may be left behind by a run that goes on with their topic.
+            let left = now.is_none() && then.is_file() && then.ended;
             assert!(
-                now.is_some_and(|now| now.offset >= then.offset),
+                left || now.is_some_and(|now| now.offset >= then.offset),
                 "`{partition}` of `{name}` went back from {} to {now:?}",
                 then.offset
             );

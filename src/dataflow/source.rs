@@ -23,20 +23,20 @@ use tracing::debug;
 use super::arrival::{Arrival, ArrivedRows, Inbox};
 use super::assign::Passed;
 use super::chain::{Chain, Place};
-use super::letters::{self, Letter};
+use super::letters;
 use super::outcome::{Failure, Shared};
 use super::pace::Cuts;
 pub use super::pace::Pace;
 use super::partition::PartitionState;
 use super::rejects::Rejects;
-use super::report::Report;
+use super::report::{Report, name_of};
 use super::schedule::Schedule;
-use super::step::{Turned, plain};
+use super::step::plain;
 use super::tide::Tide;
 use super::written::Written;
-use crate::format::{Positions, RejectedRecord};
+use crate::format::Positions;
 use crate::plan::{NodeId, TableId};
-use crate::types::{Clock, Epoch, Fates, PartitionMark, Reason, Span, Watermark};
+use crate::types::{Clock, Epoch, EventTime, Fates, PartitionMark, Side, Watermark};
 
 /// What the end of a partition means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +84,17 @@ pub struct SourceSpec {
     pub reject_limit: f64,
     /// It has no end: more partitions may come when all are read.
     pub goes_on: bool,
+    /// What of it comes from files, where a topic follows them.
+    pub history: Option<Followed>,
+}
+
+/// The files that a topic follows: the first partitions of the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Followed {
+    /// How many there are; none in a run that has left them behind.
+    pub files: usize,
+    /// The event time at which the topic takes over.
+    pub from: EventTime,
 }
 
 /// One source on one worker.
@@ -107,14 +118,43 @@ pub struct SourceTask<I> {
     /// When those were written.
     written: Written,
     rejects: Rejects,
+    /// The files of its history are read.
+    follows: bool,
 }
 
 impl SourceSpec {
     /// The name of a partition; one found since the start has its number for a name.
     fn partition(&self, index: usize) -> Cow<'_, str> {
-        self.partitions
-            .get(index)
-            .map_or_else(|| index.to_string().into(), |name| name.into())
+        name_of(&self.partitions, index)
+    }
+
+    /// What the end of a partition means: a file's is the end of what it has to say.
+    fn at_end_of(&self, index: usize) -> AtEnd {
+        match self.history {
+            Some(followed) if index < followed.files => AtEnd::Close,
+            Some(_) | None => self.at_end,
+        }
+    }
+
+    /// The rows that a partition found since the start is read for.
+    fn side(&self) -> Option<Side> {
+        self.history.map(|followed| Side::From(followed.from))
+    }
+
+    /// A number for a partition that is its own over all sources of a pipeline and over all runs,
+    /// also those that have left the files behind.
+    fn ordinal(&self, partition: usize) -> u32 {
+        const HALF: usize = 1 << 19;
+        let files = self.history.map_or(0, |followed| followed.files);
+        let place = match partition.checked_sub(files) {
+            None => HALF + partition,
+            Some(place) => place,
+        };
+        assert!(
+            place < 2 * HALF && files <= HALF,
+            "a source has at most a million partitions, half of which may be files"
+        );
+        u32::try_from((self.table << 20) | place).expect("a pipeline has at most 4096 tables")
     }
 }
 
@@ -165,6 +205,7 @@ impl<I: Inbox> SourceTask<I> {
             written: Written::default(),
             cuts: Cuts::new(spec.pace),
             rejects: Rejects::new(&spec.name, spec.reject_limit, spec.letters.is_some()),
+            follows: false,
             spec,
             inbox,
             shared,
@@ -207,6 +248,7 @@ impl<I: Inbox> SourceTask<I> {
             return Progress::Waiting(Duration::from_millis(1));
         }
         self.give_floors();
+        self.follow();
         let Some((partition, arrival)) = self.ready.pop_front().or_else(|| self.inbox.take())
         else {
             return Progress::Waiting(self.cuts.until_tick(self.clock.elapsed()));
@@ -214,9 +256,13 @@ impl<I: Inbox> SourceTask<I> {
         match self.admit(partition, arrival) {
             None | Some(Arrival::CaughtUp(_) | Arrival::Away | Arrival::Found(_)) => {}
             Some(Arrival::End) => self.end(partition),
+            Some(Arrival::Rows(_)) if self.has_ended(partition) => {
+                self.shared.fail(after_the_end(&self.spec.name));
+                return Progress::Finished;
+            }
             Some(Arrival::Rows(rows)) => {
                 self.spent = true;
-                if let Err(error) = self.stamp(partition, &rows, outlet) {
+                if let Err(error) = self.stamp(partition, rows, outlet) {
                     let message = format!("cannot evaluate the rows of `{}`", self.spec.name);
                     self.shared
                         .fail(Failure::new(message).because(plain(&error)));
@@ -226,6 +272,12 @@ impl<I: Inbox> SourceTask<I> {
             }
         }
         Progress::Worked
+    }
+
+    /// Whether event time has ended for a partition: an earlier run ended it, for good.
+    fn has_ended(&self, partition: usize) -> bool {
+        let mark = &self.partitions[&partition].mark;
+        mark.watermark == Watermark::END
     }
 
     fn is_done(&self) -> bool {
@@ -289,6 +341,8 @@ impl<I: Inbox> SourceTask<I> {
             };
             let before = Epoch(announced.0.saturating_sub(1));
             if let Some(watermark) = self.tide.watermark(self.spec.table, before) {
+                // Where a run begins the tide has not heard yet how far event time had come.
+                let watermark = watermark.max(self.reached);
                 let partition = self.spec.partition(index);
                 let kept = self.shared.kept_from(&self.spec.name, &partition);
                 state.take_floor(watermark, kept);
@@ -296,6 +350,19 @@ impl<I: Inbox> SourceTask<I> {
                     .extend(state.held.drain(..).map(|arrival| (index, arrival)));
                 self.inbox.resume(index);
             }
+        }
+    }
+
+    /// Where a topic follows files, it is read when event time is where they end.
+    fn follow(&mut self) {
+        let Some(Followed { from, .. }) = self.spec.history.filter(|_| !self.follows) else {
+            return;
+        };
+        // Where only arrivals close epochs, a worker without files would wait for ever.
+        let waits = self.cuts.ticks(self.clock.elapsed()).is_some();
+        if !waits || self.tide.reached(self.spec.table).has_reached(from) {
+            self.follows = true;
+            self.inbox.follow();
         }
     }
 
@@ -394,9 +461,10 @@ impl<I: Inbox> SourceTask<I> {
     /// Gives back what may go in now, and holds the rest.
     fn admit(&mut self, partition: usize, arrival: Arrival) -> Option<Arrival> {
         if let Arrival::Found(offset) = arrival {
+            let side = self.spec.side();
             self.partitions
                 .entry(partition)
-                .or_insert_with(|| PartitionState::unknown(offset));
+                .or_insert_with(|| PartitionState::unknown(offset, side));
         }
         let state = self
             .partitions
@@ -430,7 +498,7 @@ impl<I: Inbox> SourceTask<I> {
             .expect("one of this worker's");
         state.done = true;
         // A mark that says so already has closed event time for good.
-        let closed = stop_says_so || self.spec.at_end == AtEnd::Close;
+        let closed = stop_says_so || self.spec.at_end_of(partition) == AtEnd::Close;
         if closed {
             state.mark.ended = true;
             state.mark.watermark = Watermark::END;
@@ -441,17 +509,21 @@ impl<I: Inbox> SourceTask<I> {
     fn stamp(
         &mut self,
         partition: usize,
-        arrived: &ArrivedRows,
+        arrived: ArrivedRows,
         outlet: &mut impl Outlet,
     ) -> Result<()> {
         let state = self
             .partitions
             .get_mut(&partition)
             .expect("one of this worker's");
+        let (arrived, others) = match state.mark.side {
+            None => (arrived, 0),
+            Some(side) => arrived.keep(side)?,
+        };
+        let arrived = &arrived;
         let passed = Passed::new(state.mark.watermark, &arrived.times, self.spec.bound_us);
-        let ordinal = ordinal(self.spec.table, partition);
         let place = Place {
-            partition: ordinal,
+            partition: self.spec.ordinal(partition),
             positions: &arrived.positions,
             spans: &arrived.spans,
         };
@@ -465,16 +537,17 @@ impl<I: Inbox> SourceTask<I> {
         }
         let rejected = arrived.rejects.len() as u64;
         for &(insert, fates) in &outcome.fates {
-            let rejects = Fates {
+            let not_for_it = Fates {
                 rejected,
+                filtered: others,
                 ..Fates::default()
             };
-            for fates in [fates, rejects] {
+            for fates in [fates, not_for_it] {
                 self.shared.count(insert, self.spec.table, fates);
                 *self.fates.entry(insert).or_default() += fates;
             }
         }
-        let records = arrived.rows.num_rows() as u64 + rejected;
+        let records = arrived.rows.num_rows() as u64 + rejected + others;
         match &arrived.positions {
             Positions::Records(of) => self.written.block(of.written(arrived.from, arrived.end)),
             Positions::Bytes { .. } => self.written.at(self.clock.wall(), records),
@@ -486,7 +559,7 @@ impl<I: Inbox> SourceTask<I> {
             self.shared.fail(failure);
         }
         if let Some(schema) = &self.spec.letters {
-            let letters = self.letters(arrived, &outcome.turned);
+            let letters = letters::of(arrived, &outcome.turned, &self.spec.inserts);
             if !letters.is_empty() {
                 let partition = &self.spec.partition(partition);
                 outlet.letters(letters::rows(&letters, &self.spec.name, partition, schema)?);
@@ -494,62 +567,13 @@ impl<I: Inbox> SourceTask<I> {
         }
         Ok(())
     }
-
-    fn letters(&self, arrived: &ArrivedRows, turned: &[(usize, Turned)]) -> Vec<Letter> {
-        let rejected = arrived
-            .rejects
-            .iter()
-            .map(|reject| rejected_letter(arrived, reject));
-        let turned = turned.iter().map(|(insert, turned)| {
-            let into = &self.spec.inserts[*insert];
-            turned_letter(arrived, turned, into)
-        });
-        rejected.chain(turned).collect()
-    }
 }
 
-/// A number for a partition that is its own over all sources of a pipeline and over all runs.
-fn ordinal(table: TableId, partition: usize) -> u32 {
-    let number = (table << 20) | partition;
-    assert!(
-        partition < 1 << 20,
-        "a source has at most a million partitions"
-    );
-    u32::try_from(number).expect("a pipeline has at most 4096 tables")
-}
-
-fn rejected_letter(arrived: &ArrivedRows, rejected: &RejectedRecord) -> Letter {
-    Letter {
-        late: false,
-        reason: rejected.reject.reason.code(),
-        message: rejected.reject.message.clone(),
-        column: rejected.reject.column.clone(),
-        offset: arrived.positions.of(rejected.span.start).0,
-        line: (rejected.line > 0).then_some(rejected.line),
-        insert_into: None,
-        payload: arrived.payload(rejected.span).to_vec(),
-    }
-}
-
-fn turned_letter(arrived: &ArrivedRows, turned: &Turned, into: &str) -> Letter {
-    let span: Span = arrived.spans[turned.row() as usize];
-    let (late, reason, message) = match turned {
-        Turned::Failed { message, .. } => (false, Reason::Expression.code(), message.clone()),
-        Turned::Late { window_end, .. } => {
-            let end = Watermark::behind(crate::types::EventTime(*window_end), 0);
-            (true, "late", format!("its last window ended {end}"))
-        }
-    };
-    Letter {
-        late,
-        reason,
-        message,
-        column: None,
-        offset: arrived.positions.of(span.start).0,
-        line: arrived.line_of(span),
-        insert_into: Some(into.to_owned()),
-        payload: arrived.payload(span).to_vec(),
-    }
+/// Every record would be late.
+fn after_the_end(source: &str) -> Failure {
+    Failure::new(format!("cannot read on in `{source}`"))
+        .because("its event time has ended, and more records have come")
+        .hint("an earlier run was told --close-windows, which is for good: start over with --fresh")
 }
 
 #[cfg(test)]

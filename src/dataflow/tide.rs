@@ -90,6 +90,12 @@ impl Tide {
         look(&known.positions, known.complete);
     }
 
+    /// How far `table` is as of the last complete epoch.
+    #[must_use]
+    pub fn reached(&self, table: TableId) -> Watermark {
+        self.0.borrow().positions.watermark_of(table)
+    }
+
     /// The watermark of `table`, once `epoch` is complete. It may be that of a later epoch.
     #[must_use]
     pub fn watermark(&self, table: TableId, epoch: Epoch) -> Option<Watermark> {

@@ -10,6 +10,6 @@ mod resume;
 mod snapshot;
 mod store;
 
-pub use resume::{Beginning, Refusal, Resume, first_positions, resume};
+pub use resume::{Beginning, Refusal, Resume, first_positions, is_past_files, resume};
 pub use snapshot::{Facts, Manifest, PartFile, Snapshots, Unusable};
 pub use store::{Store, StoreError};

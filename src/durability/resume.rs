@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Epoch, Mark, PartitionMark, SourceMark, Watermark};
+use crate::types::{Epoch, Mark, PartitionMark, Side, SourceMark, Watermark};
 
 /// What to do before going live.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +54,40 @@ pub enum Refusal {
         /// The partition.
         partition: String,
     },
+    /// Its files and its topic met at another time.
+    #[error("`{source_name}` was filled from files up to another time: {then}, now {now}")]
+    OtherSide {
+        /// The source.
+        source_name: String,
+        /// Where they met, as the mark has it.
+        then: String,
+        /// Where they are to meet.
+        now: String,
+    },
+    /// It was read from its topic, and now there are files.
+    #[error("`{source_name}` was read without `{partition}` before")]
+    NotReplayed {
+        /// The source.
+        source_name: String,
+        /// A file.
+        partition: String,
+    },
+    /// Files that were not read to their end are not there.
+    #[error(
+        "`{source_name}` is being filled from files, and `{partition}` was not read to its end"
+    )]
+    InHistory {
+        /// The source.
+        source_name: String,
+        /// The file.
+        partition: String,
+    },
+    /// Event time has ended with the files: no topic follows.
+    #[error("`{source_name}` was filled from files, and event time has ended with them")]
+    HistoryEnded {
+        /// The source.
+        source_name: String,
+    },
     /// A partition is not what it was.
     #[error("`{partition}` of `{source_name}` has changed since it was read")]
     PartitionChanged {
@@ -73,20 +107,40 @@ pub struct Beginning {
     pub growing: BTreeSet<String>,
 }
 
-/// Where a source that goes on began, by the marks: that was decided once, at its first run.
-/// `None` if no mark knows it.
+/// Where a source that goes on began, by the marks: that was decided once, at its first run. Files
+/// that it follows are left out. `None` if no mark knows it.
 #[must_use]
 pub fn first_positions(source: &str, marks: &[Mark]) -> Option<SourceMark> {
     let known = marks.iter().filter_map(|mark| mark.sources.get(source));
     let partitions = known.flat_map(|mark| &mark.partitions);
-    let first: BTreeMap<String, PartitionMark> = partitions
-        .map(|(name, mark)| (name.clone(), PartitionMark::beginning(mark.first)))
-        .collect();
+    let first = partitions.filter(|(_, mark)| !mark.is_file());
+    let first = first.map(|(name, mark)| {
+        let beginning = match mark.side {
+            Some(Side::From(from)) => PartitionMark::following(mark.first, from),
+            Some(Side::Before(_)) | None => PartitionMark::beginning(mark.first),
+        };
+        (name.clone(), beginning)
+    });
     let is_known = marks.iter().any(|mark| mark.sources.contains_key(source));
     is_known.then_some(SourceMark {
-        partitions: first,
+        partitions: first.collect(),
         watermark: Watermark::START,
     })
+}
+
+/// Whether a run that has none of the files of `source` may begin where it stood at `done`: they
+/// had been read to their ends then, and were left behind. `follows` is a mark of a later run.
+#[must_use]
+pub fn is_past_files(source: &str, follows: &Mark, done: Option<&SourceMark>) -> bool {
+    let follows = follows
+        .sources
+        .get(source)
+        .is_some_and(SourceMark::follows_files);
+    !follows
+        || done.is_some_and(|done| {
+            let files = done.partitions.values().filter(|mark| mark.is_file());
+            done.follows_files() && files.into_iter().all(|file| file.ended)
+        })
 }
 
 /// Decides what to replay. `marks` are those that survived; state is there up to `done`.
@@ -141,10 +195,18 @@ fn same_partitions(
 ) -> Result<(), Refusal> {
     let source_name = || source.to_owned();
     let empty = SourceMark::default();
+    let is_first = then.is_none_or(|then| then.partitions.is_empty());
     let then = then.unwrap_or(&empty);
     for (name, mark) in &then.partitions {
         let partition = name.clone();
         match now.partitions.get(name) {
+            None if grows && mark.is_file() => left_behind(source, name, mark)?,
+            None if !mark.is_file() && now.partitions.values().any(PartitionMark::is_file) => {
+                return Err(Refusal::NotReplayed {
+                    source_name: source_name(),
+                    partition: now.partitions.keys().next().cloned().unwrap_or(partition),
+                });
+            }
             None => {
                 return Err(Refusal::PartitionGone {
                     source_name: source_name(),
@@ -157,26 +219,64 @@ fn same_partitions(
                     partition,
                 });
             }
+            Some(now) if now.side != mark.side => {
+                return Err(Refusal::OtherSide {
+                    source_name: source_name(),
+                    then: met(mark.side),
+                    now: met(now.side),
+                });
+            }
             Some(_) => {}
         }
     }
-    match now
-        .partitions
-        .keys()
-        .find(|name| !grows && !then.partitions.contains_key(*name))
-    {
+    let mut new = now.partitions.iter();
+    let new = new.find(|(name, now)| {
+        let is_new = !then.partitions.contains_key(*name);
+        is_new
+            && if grows {
+                now.is_file() && !is_first
+            } else {
+                true
+            }
+    });
+    match new {
         None => Ok(()),
-        Some(name) => Err(Refusal::PartitionNew {
+        Some((name, _)) if grows => Err(Refusal::NotReplayed {
+            source_name: source_name(),
+            partition: name.clone(),
+        }),
+        Some((name, _)) => Err(Refusal::PartitionNew {
             source_name: source_name(),
             partition: name.clone(),
         }),
     }
 }
 
+/// A file that is not there any more, of a source that is a topic now.
+fn left_behind(source: &str, partition: &str, mark: &PartitionMark) -> Result<(), Refusal> {
+    let source_name = source.to_owned();
+    match mark.side {
+        Some(_) if mark.ended => Ok(()),
+        None if mark.ended => Err(Refusal::HistoryEnded { source_name }),
+        Some(_) | None => Err(Refusal::InHistory {
+            source_name,
+            partition: partition.to_owned(),
+        }),
+    }
+}
+
+/// Where files and topic meet, for people.
+fn met(side: Option<Side>) -> String {
+    match side {
+        Some(Side::Before(at) | Side::From(at)) => Watermark::behind(at, 0).to_string(),
+        None => "their end".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Offset;
+    use crate::types::{EventTime, Offset};
 
     fn beginning(sources: BTreeMap<String, SourceMark>) -> Beginning {
         Beginning {
@@ -259,7 +359,8 @@ mod tests {
     fn a_source_that_goes_on_begins_where_its_first_run_did_and_may_grow() {
         let mut later = mark(3, 40);
         let known = later.sources.get_mut("clicks").unwrap();
-        known.partitions.get_mut("a.csv").unwrap().first = Offset(17);
+        let partition = known.partitions.get_mut("a.csv").unwrap();
+        (partition.first, partition.identity) = (Offset(17), None);
 
         let first = first_positions("clicks", std::slice::from_ref(&later)).unwrap();
         assert_eq!(first.partitions["a.csv"].offset, Offset(17));
@@ -276,6 +377,89 @@ mod tests {
             growing: BTreeSet::from(["clicks".to_owned()]),
         };
         assert!(resume("f", &now, Epoch(0), &[later]).is_ok());
+    }
+
+    /// A file, read or not, and the first partition of the topic that follows it at `from`.
+    fn history(ended: bool, from: Option<i64>) -> BTreeMap<String, SourceMark> {
+        let mut sources = source("1", 70);
+        let partitions = &mut sources.get_mut("clicks").unwrap().partitions;
+        let file = partitions.get_mut("a.csv").unwrap();
+        file.ended = ended;
+        if let Some(from) = from {
+            file.side = Some(Side::Before(EventTime(from)));
+            let topic = PartitionMark::following(Offset(3), EventTime(from));
+            partitions.insert("0".to_owned(), topic);
+        }
+        sources
+    }
+
+    /// As a run finds it that reads the topic alone.
+    fn topic(marks: &[Mark]) -> Beginning {
+        let first = first_positions("clicks", marks).unwrap();
+        Beginning {
+            sources: BTreeMap::from([("clicks".to_owned(), first)]),
+            growing: BTreeSet::from(["clicks".to_owned()]),
+        }
+    }
+
+    fn mark_of(sources: BTreeMap<String, SourceMark>) -> Mark {
+        Mark {
+            sources,
+            ..mark(3, 0)
+        }
+    }
+
+    #[test]
+    fn a_run_without_the_files_goes_on_once_they_are_read() {
+        let read = mark_of(history(true, Some(500)));
+        let now = topic(std::slice::from_ref(&read));
+        assert!(resume("f", &now, Epoch(0), std::slice::from_ref(&read)).is_ok());
+        let first = &now.sources["clicks"].partitions["0"];
+        assert_eq!(*first, PartitionMark::following(Offset(3), EventTime(500)));
+
+        let reading = mark_of(history(false, Some(500)));
+        let refusal = resume("f", &now, Epoch(0), &[reading]).unwrap_err();
+        assert!(matches!(refusal, Refusal::InHistory { .. }), "{refusal}");
+        let ended = mark_of(history(true, None));
+        let refusal = resume("f", &now, Epoch(0), &[ended]).unwrap_err();
+        assert!(matches!(refusal, Refusal::HistoryEnded { .. }), "{refusal}");
+    }
+
+    #[test]
+    fn files_that_were_left_behind_are_not_read_again() {
+        let (with, mut without) = (history(true, Some(500)), history(true, Some(500)));
+        without
+            .get_mut("clicks")
+            .unwrap()
+            .partitions
+            .remove("a.csv");
+        let follows = mark_of(without.clone());
+
+        let state = [&with, &without].map(|sources| &sources["clicks"]);
+        assert!(state.map(|done| is_past_files("clicks", &follows, Some(done))) == [true; 2]);
+        assert!(!is_past_files("clicks", &follows, None));
+        let reading = &history(false, Some(500))["clicks"];
+        assert!(!is_past_files("clicks", &follows, Some(reading)));
+        assert!(is_past_files("clicks", &mark_of(source("1", 0)), None));
+    }
+
+    #[test]
+    fn files_do_not_come_to_a_topic_that_was_read_nor_meet_it_elsewhere() {
+        let growing = BTreeSet::from(["clicks".to_owned()]);
+        let with_files = |from| Beginning {
+            sources: history(false, Some(from)),
+            growing: growing.clone(),
+        };
+        let mut alone = history(true, Some(500));
+        alone.get_mut("clicks").unwrap().partitions.remove("a.csv");
+        let refusal = resume("f", &with_files(500), Epoch(0), &[mark_of(alone)]).unwrap_err();
+        assert!(matches!(refusal, Refusal::NotReplayed { .. }), "{refusal}");
+
+        let met = mark_of(history(false, Some(400)));
+        let refusal = resume("f", &with_files(500), Epoch(0), &[met]).unwrap_err();
+        assert!(matches!(refusal, Refusal::OtherSide { .. }), "{refusal}");
+        let first = mark_of(history(false, Some(500)));
+        assert!(resume("f", &with_files(500), Epoch(0), &[first]).is_ok());
     }
 
     #[test]

@@ -236,7 +236,7 @@ fn check_sinks(pipeline: &Pipeline, sinks: &[TableId], base: &Path) -> Vec<Probl
     problems
 }
 
-fn from_world(place: Place, error: ConnectorError) -> Problem {
+pub(super) fn from_world(place: Place, error: ConnectorError) -> Problem {
     match error {
         ConnectorError::Permanent { message, hint } => Problem::at(place, message).maybe_hint(hint),
         ConnectorError::Away { message, hint } => Problem::at(place, message).hint(hint),
@@ -244,6 +244,23 @@ fn from_world(place: Place, error: ConnectorError) -> Problem {
         | ConnectorError::Fenced { .. }
         | ConnectorError::Rewound { .. } => Problem::at(place, error.to_string()),
     }
+}
+
+/// The destinations of a pipeline, and the tables in each: these move together. All wait for each
+/// other, because what one does not take stays in queues that they share.
+#[must_use]
+pub fn destinations(pipeline: &Pipeline, base: &Path) -> Vec<(String, Guarantee, Vec<TableId>)> {
+    let sinks: Vec<TableId> = (0..pipeline.tables.len())
+        .filter(|&table| pipeline.tables[table].role == Role::Sink)
+        .collect();
+    let tables: Vec<&Table> = sinks.iter().map(|&table| &pipeline.tables[table]).collect();
+    // What cannot be opened has been said by `check_world`.
+    let opened = open_destinations(&pipeline.name, &tables, base).unwrap_or_default();
+    let known = opened.into_iter().map(|open| {
+        let tables = open.tables.iter().map(|&table| sinks[table]).collect();
+        (open.name, open.guarantee, tables)
+    });
+    known.collect()
 }
 
 /// What a crash does to the rows of a table, for `explain`.

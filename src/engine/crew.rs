@@ -9,6 +9,8 @@ pub struct Crew {
     pub processes: usize,
     /// Worker threads of each.
     pub threads: usize,
+    /// How many partitions stand before those that are counted here.
+    pub before: usize,
 }
 
 impl Crew {
@@ -21,7 +23,13 @@ impl Crew {
     /// The worker that owns a partition.
     #[must_use]
     pub fn owner(&self, partition: usize) -> usize {
-        partition % self.workers()
+        (self.before + partition) % self.workers()
+    }
+
+    /// The same crew for partitions that stand behind `before` others.
+    #[must_use]
+    pub fn behind(self, before: usize) -> Self {
+        Self { before, ..self }
     }
 
     /// Which of this process' threads a worker is, if it is one of them.
@@ -47,6 +55,7 @@ mod tests {
             process,
             processes: 3,
             threads: 2,
+            before: 0,
         };
 
         for partition in 0..20 {
@@ -54,5 +63,6 @@ mod tests {
             assert_eq!(owners.count(), 1, "partition {partition}");
         }
         assert_eq!(crew(1).thread_of(9), Some(1));
+        assert_eq!(crew(1).behind(3).thread_of(6), Some(1));
     }
 }

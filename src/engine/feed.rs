@@ -11,18 +11,23 @@
 //! sequence. What is claimed and not yet taken is bounded per partition, and so is the number of
 //! partitions read at a time: memory does not grow with the number of files.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use timely::scheduling::activate::SyncActivator;
 
 use super::crew::Crew;
 use super::intake::Intake;
+use super::pacing::{Due, Pacing, due};
 use crate::connector::{Reader, Source};
 use crate::dataflow::arrival::{Arrival, Inbox};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::step::plain;
-use crate::types::Offset;
+use crate::types::{EventTime, Offset};
+
+/// How many files that overlap in event time are read side by side, if they are read in its order.
+/// Each takes the memory of a block. Beyond that, event time waits for one to end.
+const OVERLAPPING: usize = 256;
 
 /// The reading threads of a source and the inboxes that they fill: one of each per worker of
 /// this process.
@@ -63,6 +68,20 @@ pub struct Feed {
     at_a_time: usize,
     /// Blocks of one partition that may be claimed and not yet taken by its worker.
     ahead: u64,
+    /// The same of all partitions.
+    ahead_in_all: u64,
+    order: Order,
+    /// When rows are due, if not at once.
+    pacing: Option<Arc<Pacing>>,
+}
+
+/// Which partition is read next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// The one of which least was read.
+    Even,
+    /// The one that is least far in event time, as far as it is known.
+    Time,
 }
 
 struct State {
@@ -83,6 +102,9 @@ struct Lane {
     /// Decoded before their turn.
     early: BTreeMap<u64, Arrival>,
     parked: bool,
+    /// How far its event time is, and how far the last block went; known as blocks are decoded.
+    time: Option<i64>,
+    stride: i64,
 }
 
 enum Cursor {
@@ -116,6 +138,8 @@ impl Feed {
             taken: 0,
             early: BTreeMap::new(),
             parked: false,
+            time: None,
+            stride: 0,
         };
         let state = State {
             lanes: start.iter().enumerate().map(lane).collect(),
@@ -134,7 +158,43 @@ impl Feed {
             claimable: Condvar::new(),
             crew,
             at_a_time: 16.max(4 * crew.threads),
+            ahead_in_all: u64::MAX,
+            order: Order::Even,
+            pacing: None,
         }
+    }
+
+    /// The same, read in the order of event time across partitions. `times` says about when what
+    /// comes next of each happened; one without is read first. The order is only about what has to
+    /// be held: results do not depend on it.
+    #[must_use]
+    pub fn by_time(self, times: Vec<Option<i64>>, pacing: Option<Arc<Pacing>>) -> Self {
+        for (lane, time) in self.lock().lanes.iter_mut().zip(times) {
+            lane.time = time;
+        }
+        let ahead = 4 + 4 * self.crew.threads as u64;
+        Self {
+            order: Order::Time,
+            pacing,
+            at_a_time: OVERLAPPING,
+            ahead,
+            ahead_in_all: ahead,
+            ..self
+        }
+    }
+
+    /// The same; these partitions were read to their ends before.
+    #[must_use]
+    pub fn without(self, ended: impl Iterator<Item = usize>) -> Self {
+        for partition in ended {
+            if let Some(thread) = self.crew.thread_of(partition) {
+                let mut state = self.lock();
+                state.lanes[partition].reader = Cursor::Ended;
+                state.lanes[partition].claimed = 1;
+                state.inboxes[thread].push((partition, Arrival::End));
+            }
+        }
+        self
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -163,7 +223,7 @@ impl Feed {
             {
                 return None;
             }
-            if let Some(partition) = state.next_claim(self.at_a_time, self.ahead) {
+            if let Some(partition) = self.next_claim(&state) {
                 let lane = &mut state.lanes[partition];
                 let reader = match std::mem::replace(&mut lane.reader, Cursor::Busy) {
                     Cursor::Idle(reader) => Some(reader),
@@ -203,6 +263,7 @@ impl Feed {
             wakers,
         } = &mut *state;
         let lane = &mut lanes[partition];
+        lane.is_at(&arrival);
         lane.early.insert(sequence, arrival);
         let mut woken = false;
         while let Some(arrival) = lane.early.remove(&lane.delivered) {
@@ -286,19 +347,31 @@ impl Reading for Feed {
     }
 }
 
-impl State {
+impl Feed {
     /// The partition to cut from next: the one that is least ahead, so that event time moves
     /// together, among those that are being read or may be opened.
-    fn next_claim(&self, at_a_time: usize, ahead: u64) -> Option<usize> {
-        let active = self.lanes.iter().filter(|lane| lane.is_active()).count();
-        let may_open = active < at_a_time;
-        let open = self
-            .lanes
-            .iter()
-            .enumerate()
-            .filter(|(_, lane)| lane.is_claimable(may_open, ahead));
-        open.min_by_key(|(index, lane)| (lane.claimed, *index))
-            .map(|(index, _)| index)
+    fn next_claim(&self, state: &State) -> Option<usize> {
+        let active = state.lanes.iter().filter(|lane| lane.is_active()).count();
+        let may_open = active < self.at_a_time;
+        let under_way: u64 = state.lanes.iter().map(Lane::under_way).sum();
+        if under_way >= self.ahead_in_all {
+            return None;
+        }
+        let lanes = state.lanes.iter().enumerate();
+        let claimable = |(_, lane): &(usize, &Lane)| lane.is_claimable(may_open, self.ahead);
+        let first = match self.order {
+            Order::Even => {
+                let claimable = lanes.filter(claimable);
+                claimable.min_by_key(|(index, lane)| (lane.claimed, *index))
+            }
+            // None goes ahead of the one whose turn it is, also not while that one is cut from.
+            Order::Time => {
+                let waiting = lanes.filter(|(_, lane)| lane.is_waiting(may_open));
+                let first = waiting.min_by_key(|(index, lane)| (lane.expected(), *index));
+                first.filter(claimable)
+            }
+        };
+        first.map(|(index, _)| index)
     }
 }
 
@@ -313,7 +386,40 @@ impl Lane {
             Cursor::Idle(_) => true,
             Cursor::Busy | Cursor::Ended => false,
         };
-        free && !self.parked && self.claimed - self.taken < ahead
+        free && !self.parked && self.under_way() < ahead
+    }
+
+    /// Whether it has more to say, now or soon.
+    fn is_waiting(&self, may_open: bool) -> bool {
+        let has_more = match self.reader {
+            Cursor::NotOpened => may_open,
+            Cursor::Idle(_) | Cursor::Busy => true,
+            Cursor::Ended => false,
+        };
+        has_more && !self.parked
+    }
+
+    /// Blocks claimed and not yet taken.
+    fn under_way(&self) -> u64 {
+        self.claimed - self.taken
+    }
+
+    /// About when the rows of the next block happened, if those that are not decoded yet go as far
+    /// as the last that was.
+    fn expected(&self) -> Option<i64> {
+        let undecoded = self.claimed - self.delivered - self.early.len() as u64;
+        let ahead = i64::try_from(undecoded).unwrap_or(i64::MAX);
+        Some(self.time?.saturating_add(self.stride.saturating_mul(ahead)))
+    }
+
+    /// A block was decoded.
+    fn is_at(&mut self, arrival: &Arrival) {
+        let Arrival::Rows(rows) = arrival else { return };
+        let (first, last) = (rows.times.iter().min(), rows.times.iter().max());
+        if let (Some(&first), Some(&last)) = (first, last) {
+            self.time = self.time.max(Some(last));
+            self.stride = last.saturating_sub(first);
+        }
     }
 }
 
@@ -326,6 +432,43 @@ struct WorkerInbox {
 }
 
 impl WorkerInbox {
+    fn has_taken(&self, partition: usize) {
+        self.feed.lock().lanes[partition].taken += 1;
+        self.feed.claimable.notify_one();
+    }
+
+    /// What has happened by `now`, of the first partition whose next rows have.
+    fn take_due(&mut self, now: EventTime) -> Option<(usize, Arrival)> {
+        let more = std::mem::take(&mut self.feed.lock().inboxes[self.thread]);
+        self.batch.extend(more);
+        let mut waiting = BTreeSet::new();
+        for place in 0..self.batch.len() {
+            let (partition, arrival) = &self.batch[place];
+            let partition = *partition;
+            if waiting.contains(&partition) {
+                continue;
+            }
+            match due(arrival, now) {
+                Due::Nothing => {
+                    waiting.insert(partition);
+                }
+                Due::All => {
+                    self.has_taken(partition);
+                    return self.batch.remove(place);
+                }
+                Due::Until(offset) => {
+                    let Some((_, Arrival::Rows(rows))) = self.batch.remove(place) else {
+                        unreachable!("only rows are due in part");
+                    };
+                    let (now, later) = rows.split(offset);
+                    self.batch.insert(place, (partition, Arrival::Rows(later)));
+                    return Some((partition, Arrival::Rows(now)));
+                }
+            }
+        }
+        None
+    }
+
     fn set_parked(&self, partition: usize, parked: bool) {
         let mut state = self.feed.lock();
         let lane = &mut state.lanes[partition];
@@ -338,13 +481,16 @@ impl WorkerInbox {
 
 impl Inbox for WorkerInbox {
     fn take(&mut self) -> Option<(usize, Arrival)> {
+        if let Some(pacing) = &self.feed.pacing {
+            let now = pacing.now();
+            return self.take_due(now);
+        }
         if self.batch.is_empty() {
             let mut state = self.feed.lock();
             self.batch = std::mem::take(&mut state.inboxes[self.thread]).into();
         }
         let (partition, arrival) = self.batch.pop_front()?;
-        self.feed.lock().lanes[partition].taken += 1;
-        self.feed.claimable.notify_one();
+        self.has_taken(partition);
         Some((partition, arrival))
     }
 
@@ -361,3 +507,6 @@ impl Inbox for WorkerInbox {
         false
     }
 }
+
+#[cfg(test)]
+mod tests;

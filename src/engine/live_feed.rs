@@ -67,6 +67,8 @@ struct LaneState {
     waker: Option<SyncActivator>,
     /// The consumer is not polled, for want of room.
     stalled: bool,
+    /// It is not read yet.
+    held: bool,
     closed: bool,
 }
 
@@ -97,6 +99,14 @@ impl Lane {
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Waits until it may be read. Whether it may, and not: the feed was closed.
+    fn begin(&self) -> bool {
+        let state = self.lock();
+        let held = |state: &mut LaneState| state.held && !state.closed;
+        let state = self.wanted.wait_while(state, held);
+        !state.unwrap_or_else(PoisonError::into_inner).closed
     }
 
     fn is_stalled(&self) -> bool {
@@ -157,6 +167,7 @@ impl LiveFeed {
                     wants: Vec::new(),
                     waker: None,
                     stalled: false,
+                    held: false,
                     closed: false,
                 }),
                 wanted: Condvar::new(),
@@ -176,7 +187,27 @@ impl LiveFeed {
         }
     }
 
+    /// The same, not to be read before `release`.
+    #[must_use]
+    pub fn held(self) -> Self {
+        for lane in &self.lanes {
+            lane.lock().held = true;
+        }
+        self
+    }
+
+    /// It may be read.
+    pub fn release(&self) {
+        for lane in &self.lanes {
+            lane.lock().held = false;
+            lane.wanted.notify_all();
+        }
+    }
+
     fn consume(&self, thread: usize) -> Result<(), Failure> {
+        if !self.lanes[thread].begin() {
+            return Ok(());
+        }
         let live = self
             .source
             .live()

@@ -206,11 +206,6 @@ pub fn announce(
         let names = &placed.partitions;
         let before = fates.iter().filter(|(_, of, _)| *of == opened.table);
         let from = offsets(decision.start.get(&opened.name), names);
-        let lengths = opened.source.partitions().iter().map(|known| known.length);
-        let ends = decision
-            .ends
-            .as_ref()
-            .and_then(|ends| ends.get(&opened.name));
         // A generator deals its row numbers out to its partitions.
         let connector = pipeline.tables[opened.table].connector.as_str();
         let is_dealt = ["generator", "nexmark"].contains(&connector);
@@ -222,10 +217,7 @@ pub fn announce(
                 replay.and_then(|mark| mark.sources.get(&opened.name)),
                 names,
             ),
-            ends: match ends {
-                Some(ends) => ends.iter().copied().map(Some).collect(),
-                None => lengths.map(|length| length.map(Offset)).collect(),
-            },
+            ends: opened.ends(decision),
             before: before.map(|&(insert, _, fates)| (insert, fates)).collect(),
             ..SourceFacts::default()
         };
@@ -261,7 +253,10 @@ pub fn announce(
         opened.source.live().is_some() && decision.ends.is_none() && shared.board.is_watched()
     };
     for opened in sources.iter().filter(goes_on) {
-        let (table, source) = (opened.table, Arc::clone(&opened.source));
+        let (table, source) = (
+            (opened.table, opened.followed()),
+            Arc::clone(&opened.source),
+        );
         let (shared, clock) = (Arc::clone(shared), clock.clone());
         spawn_named("ends", move || {
             watch_ends(table, &*source, (&shared, &clock), run)
@@ -276,13 +271,20 @@ fn offsets(mark: Option<&SourceMark>, names: &[String]) -> Vec<Option<Offset>> {
 
 /// Asks a source that goes on now and then where its partitions end, until the run has ended.
 /// Who cannot say it now is asked again later: reading is what waits for a broker, not this.
-fn watch_ends(table: TableId, source: &dyn Source, (shared, clock): (&Shared, &Clock), run: u64) {
+/// Files that it follows stand before them.
+fn watch_ends(
+    (table, files): (TableId, usize),
+    source: &dyn Source,
+    (shared, clock): (&Shared, &Clock),
+    run: u64,
+) {
     let Some(live) = source.live() else { return };
     while shared.board.runs(run) {
         if let Ok(ends) = live.ends() {
             shared.board.write(|facts| {
                 if let Some(known) = facts.sources.get_mut(&table) {
-                    known.ends = ends.into_iter().map(Some).collect();
+                    known.ends.truncate(files);
+                    known.ends.extend(ends.into_iter().map(Some));
                 }
             });
         }

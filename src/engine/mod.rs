@@ -6,6 +6,7 @@
 //! | `open`, `start` | what a run is made of, opened; where it begins, decided |
 //! | `crew` | who works: processes and their threads |
 //! | `feed`, `live_feed`, `intake` | reading threads: partitions to decoded, checked arrivals |
+//! | `history`, `both`, `pacing` | files read in the place of a topic, or before it, and how fast |
 //! | `worker` | a worker's part of the dataflow |
 //! | `destinations`, `committer` | the threads that write an epoch's rows and mark |
 //! | `patience` | waiting for what is away |
@@ -17,11 +18,13 @@
 //! | `mesh` | several processes that run as one |
 //! | `check` | what would go wrong, found before anything is written |
 
+mod both;
 mod check;
 mod committer;
 mod crew;
 mod destinations;
 mod feed;
+mod history;
 mod intake;
 mod keeper;
 mod live_feed;
@@ -29,6 +32,7 @@ mod measure;
 pub mod mesh;
 mod meter;
 mod open;
+mod pacing;
 mod patience;
 mod reference;
 mod rest;
@@ -39,14 +43,15 @@ mod threads;
 mod waits;
 mod worker;
 
-pub use check::{check_options, check_tables, check_world, guarantee};
+pub use check::{check_options, check_tables, check_world, destinations, guarantee};
+pub use history::{Replay, Replayed, check_history, replayed};
 pub use measure::measure;
 pub use rest::at_rest;
 pub use run::{RunOptions, Summary, run, run_as};
-pub use start::state_folder;
+pub use start::{foresee, state_folder};
 pub use status::{
     DestinationStatus, FateStatus, OperatorStatus, PartitionStatus, SinkStatus, SourceStatus,
-    Status, status,
+    Status, ViewStatus, status,
 };
 pub use threads::spawn_named;
 pub use waits::length;

@@ -4,20 +4,25 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::both::Both;
 use super::committer::failed;
 use super::crew::Crew;
 use super::feed::{Feed, Reading};
+use super::history::{Files, Replay};
 use super::intake::Intake;
 use super::keeper::Show;
 use super::live_feed::LiveFeed;
+use super::pacing::Pacing;
 use super::patience::patiently;
+use super::start::Decision;
 use super::worker::PlacedSource;
-use crate::connector::{OpenDestination, Source, open_destinations, open_source};
+use crate::connector::{Live, OpenDestination, Source, open_destinations, open_source};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::schedule::Stop;
+use crate::dataflow::source::Followed;
 use crate::durability::{Beginning, Resume, first_positions};
 use crate::plan::{Pipeline, Role, TableId};
-use crate::types::{Clock, Mark, Offset, PartitionMark, SourceMark, Watermark};
+use crate::types::{Clock, Mark, Offset, PartitionMark, Side, SourceMark, Watermark};
 
 /// A source, opened.
 pub struct OpenedSource {
@@ -29,8 +34,10 @@ pub struct OpenedSource {
     intake: Intake,
     /// The source.
     pub source: Arc<dyn Source>,
-    /// Its partitions as they are now.
+    /// Its partitions as they are now, without files that it follows.
     partitions: Arc<Vec<String>>,
+    /// The files that are read in its place, or before it.
+    files: Option<Files>,
 }
 
 /// A destination with its tables, by their ids.
@@ -44,11 +51,19 @@ pub struct Sink {
 /// Opens the sources of a pipeline.
 pub fn open_sources(
     pipeline: &Pipeline,
-    base: &Path,
+    (base, replay): (&Path, &Replay),
     (shared, clock): (&Shared, &Clock),
 ) -> Result<Vec<OpenedSource>, Failure> {
     let open = |(id, columns): (TableId, &[usize])| {
         let table = &pipeline.tables[id];
+        let mut files = None;
+        if let Some(replayed) = replay.sources.get(&id) {
+            let opened = Files::open(replayed, columns, base, clock)?;
+            if opened.follow_from.is_none() {
+                return Ok(OpenedSource::alone(id, table.name.clone(), opened));
+            }
+            files = Some(opened);
+        }
         let intake = Intake::new(table, columns);
         let open = || open_source(table, &intake.decoded, base, clock);
         let source = patiently(&table.name, (shared, clock), open)
@@ -63,6 +78,7 @@ pub fn open_sources(
             intake,
             partitions: Arc::new(names.collect()),
             source,
+            files,
         })
     };
     pipeline.sources().map(open).collect()
@@ -92,26 +108,17 @@ pub fn beginnings(
 ) -> Result<Beginning, Failure> {
     let mut beginnings = Beginning::default();
     for source in sources {
-        let Some(live) = source.source.live() else {
-            let beginning = beginning(&*source.source);
-            beginnings.sources.insert(source.name.clone(), beginning);
-            continue;
-        };
-        beginnings.growing.insert(source.name.clone());
-        let first = match first_positions(&source.name, marks) {
-            Some(known) => known,
-            None => {
-                let message = format!("cannot find where `{}` begins", source.name);
-                let offsets = patiently(&source.name, world, || live.beginning())
-                    .map_err(|error| failed(&message, error))?;
-                let marks = offsets.into_iter().map(PartitionMark::beginning);
-                SourceMark {
-                    partitions: source.partitions.iter().cloned().zip(marks).collect(),
-                    watermark: Watermark::START,
-                }
+        let mut beginning = match (source.source.live(), &source.files) {
+            (None, None) => beginning(&*source.source),
+            (None, Some(_)) => SourceMark::default(),
+            (Some(live), _) => {
+                beginnings.growing.insert(source.name.clone());
+                source.first_positions(live, marks, world)?
             }
         };
-        beginnings.sources.insert(source.name.clone(), first);
+        let files = source.files.iter().flat_map(Files::beginning);
+        beginning.partitions.extend(files);
+        beginnings.sources.insert(source.name.clone(), beginning);
     }
     Ok(beginnings)
 }
@@ -200,14 +207,78 @@ pub fn stops(
 }
 
 impl OpenedSource {
+    /// Files that are read in the place of a source.
+    fn alone(table: TableId, name: String, files: Files) -> Self {
+        Self {
+            table,
+            name,
+            intake: files.intake.clone(),
+            source: Arc::clone(&files.source),
+            partitions: Arc::new(files.names.clone()),
+            files: Some(files),
+        }
+    }
+
+    /// The files that are read in its place or before it.
+    pub fn files(&self) -> Option<&Files> {
+        self.files.as_ref()
+    }
+
+    /// How many files it follows in this run.
+    pub fn followed(&self) -> usize {
+        match (self.source.live(), &self.files) {
+            (Some(_), Some(files)) => files.names.len(),
+            (None, _) | (_, None) => 0,
+        }
+    }
+
+    /// Where the partitions of a topic begin.
+    fn first_positions(
+        &self,
+        live: &dyn Live,
+        marks: &[Mark],
+        world: (&Shared, &Clock),
+    ) -> Result<SourceMark, Failure> {
+        let from = self.files.as_ref().and_then(|files| files.follow_from);
+        let follow = |mark: PartitionMark| match from {
+            Some(from) => PartitionMark::following(mark.first, from),
+            None => mark,
+        };
+        if let Some(mut known) = first_positions(&self.name, marks) {
+            let all = std::mem::take(&mut known.partitions).into_iter();
+            known.partitions = all.map(|(name, mark)| (name, follow(mark))).collect();
+            return Ok(known);
+        }
+        let message = format!("cannot find where `{}` begins", self.name);
+        let offsets = patiently(&self.name, world, || live.beginning())
+            .map_err(|error| failed(&message, error))?;
+        let marks = offsets
+            .into_iter()
+            .map(PartitionMark::beginning)
+            .map(follow);
+        Ok(SourceMark {
+            partitions: self.partitions.iter().cloned().zip(marks).collect(),
+            watermark: Watermark::START,
+        })
+    }
+
     /// The names of the partitions that are known where the run begins. Those of a source that
     /// goes on are numbers without gaps, and every process has to name the same.
     fn known(&self, start: &BTreeMap<String, SourceMark>) -> Arc<Vec<String>> {
         match self.source.live() {
             None => Arc::clone(&self.partitions),
             Some(_) => {
-                let count = start[&self.name].partitions.len();
-                Arc::new((0..count).map(|index| index.to_string()).collect())
+                let marks = start[&self.name].partitions.values();
+                let count = marks.filter(|mark| !mark.is_file()).count();
+                let files = self
+                    .files
+                    .iter()
+                    .flat_map(|files| files.names.iter().cloned());
+                Arc::new(
+                    files
+                        .chain((0..count).map(|index| index.to_string()))
+                        .collect(),
+                )
             }
         }
     }
@@ -215,36 +286,105 @@ impl OpenedSource {
     /// Its reading threads and inboxes.
     pub fn feed(
         &self,
-        start: &BTreeMap<String, SourceMark>,
-        ends: Option<&Vec<Offset>>,
+        decision: &Decision,
         crew: Crew,
-        queue_bytes: usize,
-        (shared, clock): (&Arc<Shared>, &Clock),
+        (queue_bytes, pacing): (usize, Option<Arc<Pacing>>),
+        world: (&Arc<Shared>, &Clock),
     ) -> Arc<dyn Reading> {
+        let start = &decision.start[&self.name];
+        let names = self.known(&decision.start);
+        let from = names.iter().map(|name| start.partitions[name].offset);
+        let from: Vec<Offset> = from.collect();
+        let shared = Arc::clone(world.0);
+        let files = self.files.as_ref().map(|files| {
+            let from = &from[..files.names.len()];
+            // What is not read again is no way still to go.
+            shared.read(self.table, 0, from.iter().map(|offset| offset.0).sum());
+            let source = (Arc::clone(&files.source), files.intake.clone());
+            let feed = Feed::new(
+                &self.name,
+                source.0,
+                source.1,
+                from,
+                crew,
+                Arc::clone(&shared),
+            );
+            let ended = files.names.iter().enumerate();
+            let ended = ended.filter(|(_, name)| start.partitions[*name].ended);
+            let feed = feed.without(ended.map(|(index, _)| index));
+            match files.times(start) {
+                Some(times) => feed.by_time(times, pacing),
+                None => feed,
+            }
+        });
         let (source, intake) = (Arc::clone(&self.source), self.intake.clone());
-        let partitions = &start[&self.name].partitions;
-        let names = self.known(start);
-        let from: Vec<Offset> = names.iter().map(|name| partitions[name].offset).collect();
-        if self.source.live().is_none() {
-            let feed = Feed::new(&self.name, source, intake, &from, crew, Arc::clone(shared));
-            return Arc::new(feed);
+        match (self.source.live(), files) {
+            (None, Some(files)) => Arc::new(files),
+            (None, None) => Arc::new(Feed::new(&self.name, source, intake, &from, crew, shared)),
+            (Some(_), files) => {
+                let count = self.followed();
+                let topic = LiveFeed::new(
+                    &self.name,
+                    (source, intake),
+                    &from[count..],
+                    self.ends_of(decision).cloned(),
+                    crew.behind(count),
+                    queue_bytes,
+                    (shared, world.1.clone()),
+                );
+                match files {
+                    None => Arc::new(topic),
+                    Some(_) if self.has_followed(decision) => self.both(files, topic),
+                    Some(_) => self.both(files, topic.held()),
+                }
+            }
         }
-        let ends = ends.cloned();
-        let world = (Arc::clone(shared), clock.clone());
-        Arc::new(LiveFeed::new(
-            &self.name,
-            (source, intake),
-            &from,
-            ends,
-            crew,
-            queue_bytes,
-            world,
-        ))
     }
 
-    /// How long it is, where that is known.
+    fn both(&self, files: Option<Feed>, topic: LiveFeed) -> Arc<dyn Reading> {
+        Arc::new(Both {
+            files: Arc::new(files.expect("it follows files")),
+            count: self.followed(),
+            topic: Arc::new(topic),
+        })
+    }
+
+    fn ends_of<'a>(&self, decision: &'a Decision) -> Option<&'a Vec<Offset>> {
+        decision.ends.as_ref()?.get(&self.name)
+    }
+
+    /// Whether the topic was read before this run, after all its files.
+    fn has_followed(&self, decision: &Decision) -> bool {
+        let stops = decision.resume.stops.iter().map(|mark| &mark.sources);
+        let known = stops.chain([&decision.start]);
+        let known = known.filter_map(|sources| sources.get(&self.name));
+        let mut partitions = known.flat_map(|known| known.partitions.values());
+        partitions.any(|mark| !mark.is_file() && mark.offset > mark.first)
+    }
+
+    /// Where its partitions end, as far as that is known from the start.
+    pub fn ends(&self, decision: &Decision) -> Vec<Option<Offset>> {
+        let length = |source: &Arc<dyn Source>| -> Vec<Option<Offset>> {
+            let lengths = source.partitions().iter().map(|known| known.length);
+            lengths.map(|length| length.map(Offset)).collect()
+        };
+        let own = match self.ends_of(decision) {
+            Some(ends) => ends.iter().copied().map(Some).collect(),
+            None => length(&self.source),
+        };
+        match &self.files {
+            Some(files) if self.followed() > 0 => [length(&files.source), own].concat(),
+            Some(_) | None => own,
+        }
+    }
+
+    /// How long it is, where that is known: of a topic, the files before it.
     pub fn length(&self) -> Option<u64> {
-        self.source
+        let source = self
+            .files
+            .as_ref()
+            .map_or(&self.source, |files| &files.source);
+        source
             .partitions()
             .iter()
             .map(|partition| partition.length)
@@ -253,12 +393,21 @@ impl OpenedSource {
 
     /// As all workers know it.
     pub fn placed(&self, start: &BTreeMap<String, SourceMark>, ends: bool) -> PlacedSource {
+        let sides = start[&self.name].partitions.values().map(|mark| mark.side);
+        let from = sides.flatten().find_map(|side| match side {
+            Side::From(from) => Some(from),
+            Side::Before(_) => None,
+        });
         PlacedSource {
             is_live: self.source.live().is_some(),
             goes_on: self.source.live().is_some() && !ends,
             table: self.table,
             name: self.name.clone(),
             partitions: self.known(start),
+            history: from.map(|from| Followed {
+                files: self.followed(),
+                from,
+            }),
         }
     }
 }

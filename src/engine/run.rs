@@ -23,6 +23,7 @@ use super::committer::CrashPoint;
 use super::crew::Crew;
 use super::destinations::{committers, placed, specs};
 use super::feed::Reading;
+use super::history::{Replay, pacing};
 use super::keeper::{Keeper, KeeperSpec, Word};
 use super::mesh::{self, Control, Duty, Link, Member, Steps, end_process};
 use super::meter::announce;
@@ -39,6 +40,7 @@ use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::source::{AtEnd, Pace};
 use crate::dataflow::zones::zones;
 use crate::durability::Snapshots;
+use crate::metrics::RESTARTS;
 use crate::plan::{Pipeline, TableId};
 use crate::types::{Clock, Fates, SourceMark};
 
@@ -67,6 +69,8 @@ pub struct RunOptions {
     pub several_machines: bool,
     /// Empties this pipeline's tables and marks first.
     pub fresh: bool,
+    /// What is read from files in the place of topics, or before them.
+    pub replay: Replay,
 }
 
 /// What a run came to.
@@ -103,6 +107,7 @@ pub fn run(
         match once(pipeline, &options, None, || (), shared) {
             Err(failure) if failure.again && !shared.is_stopping() => {
                 warn!(cause = failure.message, "begins again from what is durable");
+                shared.metrics.add(&RESTARTS, &[], 1);
                 // What fails at once would otherwise fail as fast as it can.
                 clock.wait_until(clock.elapsed() + pause);
                 pause = (pause * 2).min(PAUSE_MAX);
@@ -161,6 +166,7 @@ fn once(
         process,
         processes,
         threads,
+        before: 0,
     };
     let steps = Arc::new(Steps::new(threads));
     let heard: Arc<OnceLock<Arc<Keeper>>> = Arc::default();
@@ -200,7 +206,7 @@ fn open(
     shared: &Shared,
     clock: &Clock,
 ) -> Result<Opened, Failure> {
-    let sources = open_sources(pipeline, &options.base, (shared, clock))?;
+    let sources = open_sources(pipeline, (&options.base, &options.replay), (shared, clock))?;
     let (indexes, references) = reference::load(pipeline, &options.base, clock)?;
     let sinks = open_sinks(pipeline, &options.base)?;
     for source in &sources {
@@ -319,7 +325,7 @@ impl Team {
         let (shared, clock) = world;
         let start = &decision.start;
         let fates = known_fates(pipeline, &decision);
-        let feeds = self.feeds(pipeline, &sources, &decision, world);
+        let feeds = self.feeds((pipeline, options), &sources, &decision, world);
         let known = |source: &OpenedSource| source.placed(start, decision.ends.is_some());
         let known: Vec<_> = sources.iter().map(known).collect();
         let specs = specs(
@@ -374,16 +380,17 @@ impl Team {
 
     fn feeds(
         &self,
-        pipeline: &Pipeline,
+        (pipeline, options): (&Pipeline, &RunOptions),
         sources: &[OpenedSource],
         decision: &Decision,
         world: (&Arc<Shared>, &Clock),
     ) -> Vec<Arc<dyn Reading>> {
         let queue_bytes = pipeline.settings.queue_bytes / sources.len().max(1);
+        let files = sources.iter();
+        let files = files.filter_map(|source| Some((source.name.as_str(), source.files()?)));
+        let pacing = pacing(options.replay.speed, files, decision, world.1);
         let feed = |source: &OpenedSource| {
-            let ends = decision.ends.as_ref();
-            let ends = ends.and_then(|ends| ends.get(&source.name));
-            source.feed(&decision.start, ends, self.crew, queue_bytes, world)
+            source.feed(decision, self.crew, (queue_bytes, pacing.clone()), world)
         };
         sources.iter().map(feed).collect()
     }

@@ -9,12 +9,16 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use super::committer::failed;
-use super::open::{OpenedSource, Sink, beginnings, ends};
+use super::history::Replay;
+use super::open::{OpenedSource, Sink, beginnings, ends, open_sinks, open_sources};
 use super::patience::patiently;
+use super::reference;
 use super::run::RunOptions;
 use crate::connector::{Guarantee, OpenDestination};
 use crate::dataflow::outcome::{Failure, Shared};
-use crate::durability::{Manifest, Refusal, Resume, Snapshots, Store, resume};
+use crate::durability::{
+    Beginning, Manifest, Refusal, Resume, Snapshots, Store, is_past_files, resume,
+};
 use crate::plan::Pipeline;
 use crate::types::{Clock, Epoch, Mark, Offset, SourceMark};
 
@@ -52,14 +56,13 @@ pub fn decide(
     };
     let mut beginning = beginnings(sources, &marks, world)?;
     beginning.sources.extend(references.clone());
-    let resumed = |done, marks: &[Mark]| {
-        resume(&pipeline.fingerprint, &beginning, done, marks)
-            .map_err(|refusal| refused(&pipeline.name, &refusal))
-    };
     // A start that cannot resume ends before it takes anything over: taking over fences whoever
     // publishes there now.
-    for mark in &marks {
-        resumed(Epoch(0), std::slice::from_ref(mark))?;
+    fit(pipeline, &beginning, &marks)?;
+    if let Some(snapshots) = snapshots.filter(|_| leaves_files(sources, &marks)) {
+        let held = marks.iter().cloned().map(Some).collect();
+        let begin = newest(snapshots, &pipeline.fingerprint, held)?;
+        needs_no_files(pipeline, sources, &marks, begin.as_ref())?;
     }
     let incarnation = random();
     let found = take_over_all(sinks, incarnation, options.fresh, world)?;
@@ -70,12 +73,18 @@ pub fn decide(
             .map_err(|error| Failure::new(message).because(error))?;
     }
     let known: Vec<Mark> = found.iter().flatten().cloned().collect();
-    let begin = snapshots
-        .map(|snapshots| newest(snapshots, pipeline, sinks, &found))
-        .transpose()?
-        .flatten();
+    let held = || {
+        let keeps_mark = |sink: &Sink| sink.open.guarantee == Guarantee::ExactlyOnce;
+        let held = sinks.iter().zip(&found);
+        let held = held.filter(|(sink, _)| keeps_mark(sink));
+        held.map(|(_, mark)| mark.clone()).collect()
+    };
+    let begin = snapshots.map(|snapshots| newest(snapshots, &pipeline.fingerprint, held()));
+    let begin = begin.transpose()?.flatten();
+    needs_no_files(pipeline, sources, &known, begin.as_ref())?;
     let done = begin.as_ref().map_or(Epoch(0), |begin| begin.facts.epoch);
-    let resume = resumed(done, &known)?;
+    let resume = resume(&pipeline.fingerprint, &beginning, done, &known)
+        .map_err(|refusal| refused(&pipeline.name, &refusal))?;
     let life = known.iter().map(|mark| mark.life).max();
     let first = Mark {
         generation: resume.generation,
@@ -89,23 +98,63 @@ pub fn decide(
     for (Sink { open, .. }, mark) in sinks.iter_mut().zip(found) {
         marks.push(first_mark(open, mark, (&first, done), world)?);
     }
-    let mut start = first.sources;
-    for (name, source) in begin.iter().flat_map(|begin| &begin.facts.sources) {
-        let known = start.entry(name.clone()).or_default();
-        known.partitions.extend(source.partitions.clone());
-        known.watermark = source.watermark;
-    }
     Ok(Decision {
         marks,
         life: first.life,
         resume,
-        start,
+        start: start(first.sources, begin.as_ref()),
         ends: options
             .until_caught_up
             .then(|| ends(sources, world))
             .transpose()?,
         begin,
     })
+}
+
+/// What a start would refuse: reference tables that cannot be used, and marks that do not fit the
+/// file and its input. Takes nothing over, changes nothing, and waits for nobody.
+pub fn foresee(pipeline: &Pipeline, base: &Path) -> Result<(), Failure> {
+    let (shared, clock) = (Shared::default(), Clock::machine());
+    shared.stop();
+    let world = (&shared, &clock);
+    let (_, references) = reference::load(pipeline, base, &clock)?;
+    let marks = peek(&open_sinks(pipeline, base)?, world)?;
+    if marks.is_empty() {
+        return Ok(());
+    }
+    let sources = open_sources(pipeline, (base, &Replay::default()), world)?;
+    let mut beginning = beginnings(&sources, &marks, world)?;
+    beginning.sources.extend(references);
+    fit(pipeline, &beginning, &marks)
+}
+
+/// Whether a run of `pipeline` can go on from each of `marks`.
+fn fit(pipeline: &Pipeline, beginning: &Beginning, marks: &[Mark]) -> Result<(), Failure> {
+    for mark in marks {
+        let mark = std::slice::from_ref(mark);
+        resume(&pipeline.fingerprint, beginning, Epoch(0), mark)
+            .map_err(|refusal| refused(&pipeline.name, &refusal))?;
+    }
+    Ok(())
+}
+
+/// Where the sources begin: where a snapshot has them, or else at their beginning.
+fn start(
+    beginning: BTreeMap<String, SourceMark>,
+    begin: Option<&Manifest>,
+) -> BTreeMap<String, SourceMark> {
+    let mut start = beginning;
+    for (name, source) in begin.iter().flat_map(|begin| &begin.facts.sources) {
+        let known = start.entry(name.clone()).or_default();
+        for (partition, mark) in &source.partitions {
+            // A file that is not here was read to its end, and is left behind.
+            if !mark.is_file() || known.partitions.contains_key(partition) {
+                known.partitions.insert(partition.clone(), mark.clone());
+            }
+        }
+        known.watermark = source.watermark;
+    }
+    start
 }
 
 fn take_over_all(
@@ -126,21 +175,53 @@ fn take_over_all(
     sinks.iter_mut().map(take_over).collect()
 }
 
+/// Whether some source was filled from files that this run does not have.
+fn leaves_files(sources: &[OpenedSource], marks: &[Mark]) -> bool {
+    let follows = |source: &OpenedSource| {
+        let marks = marks
+            .iter()
+            .filter_map(|mark| mark.sources.get(&source.name));
+        source.files().is_none() && marks.into_iter().any(SourceMark::follows_files)
+    };
+    sources.iter().any(follows)
+}
+
+/// A run without the files that filled its tables begins with a snapshot from after them.
+fn needs_no_files(
+    pipeline: &Pipeline,
+    sources: &[OpenedSource],
+    marks: &[Mark],
+    begin: Option<&Manifest>,
+) -> Result<(), Failure> {
+    for source in sources.iter().filter(|source| source.files().is_none()) {
+        let done = begin.and_then(|begin| begin.facts.sources.get(&source.name));
+        if !marks
+            .iter()
+            .all(|mark| is_past_files(&source.name, mark, done))
+        {
+            let cause = format!(
+                "`{}` was filled from files, and no snapshot from after them is here",
+                source.name
+            );
+            let hint = "run the same `tidemark replay` again, which reads them; or start over with \
+                        --fresh, which empties its tables";
+            let failure = Failure::new(format!("cannot resume `{}`", pipeline.name));
+            return Err(failure.because(cause).hint(hint));
+        }
+    }
+    Ok(())
+}
+
 /// The newest snapshot that is whole and that every destination is at or past.
 fn newest(
     snapshots: &Snapshots,
-    pipeline: &Pipeline,
-    sinks: &[Sink],
-    found: &[Option<Mark>],
+    fingerprint: &str,
+    held: Vec<Option<Mark>>,
 ) -> Result<Option<Manifest>, Failure> {
-    let keeps_mark = |sink: &&Sink| sink.open.guarantee == Guarantee::ExactlyOnce;
-    let held = sinks.iter().zip(found);
-    let held = held.filter(|(sink, _)| keeps_mark(sink));
-    let held: Vec<Option<Mark>> = held.map(|(_, mark)| mark.clone()).collect();
     let unreadable = |error| Failure::new("could not list the snapshots").because(error);
     for (epoch, manifest) in snapshots.list().map_err(unreadable)? {
         let verified = manifest.and_then(|manifest| {
-            let serves = manifest.serves(&pipeline.fingerprint, &held);
+            let serves = manifest.serves(fingerprint, &held);
             if serves {
                 snapshots.verify(&manifest)?;
             }
@@ -205,6 +286,21 @@ fn refused(pipeline: &str, refusal: &Refusal) -> Failure {
         | Refusal::PartitionNew { .. }
         | Refusal::PartitionChanged { .. } => {
             "put the files back as they were, or start over with --fresh, which empties its tables"
+        }
+        Refusal::OtherSide { .. } => {
+            "give the same --then-follow --from, or start over with --fresh, which empties its tables"
+        }
+        Refusal::NotReplayed { .. } => {
+            "history comes first: start over with --fresh, which empties its tables; or go on with \
+             `tidemark run`"
+        }
+        Refusal::InHistory { .. } => {
+            "run the same `tidemark replay` again, which goes on; or start over with --fresh, which \
+             empties its tables"
+        }
+        Refusal::HistoryEnded { .. } => {
+            "start over with --fresh, which empties its tables; `tidemark replay --then-follow` goes \
+             on with the topic"
         }
     };
     Failure::new(format!("cannot resume `{pipeline}`"))

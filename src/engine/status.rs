@@ -49,6 +49,20 @@ pub struct Status {
     pub sinks: Vec<SinkStatus>,
     /// What they are kept in.
     pub destinations: Vec<DestinationStatus>,
+    /// The views, each with what became of the records in every INSERT that reads it.
+    #[serde(default)]
+    pub views: Vec<ViewStatus>,
+}
+
+/// A view, in one INSERT. It is part of that INSERT's plan and has no counts of its own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ViewStatus {
+    /// Its name.
+    pub name: String,
+    /// The table that the INSERT is into.
+    pub into: String,
+    /// What became of the records that the INSERT reads, by source.
+    pub sources: Vec<FateStatus>,
 }
 
 /// A source.
@@ -178,7 +192,9 @@ pub fn status(pipeline: &Pipeline, shared: &Shared) -> Status {
         status.read = read.get(&table).map_or(0, |progress| progress.records);
         status
     });
+    let sinks = sinks(pipeline, &facts, &stage, now);
     Status {
+        views: views(pipeline, &sinks),
         stage: stage.word().to_owned(),
         says: stage.sentence(now),
         ready: stage == Stage::Live && !away,
@@ -187,7 +203,7 @@ pub fn status(pipeline: &Pipeline, shared: &Shared) -> Status {
         epoch: facts.complete.0,
         sources: sources.collect(),
         operators: operators(pipeline, &facts),
-        sinks: sinks(pipeline, &facts, &stage, now),
+        sinks,
         destinations: destinations(&facts, shared, now),
         ..blank(pipeline)
     }
@@ -385,6 +401,21 @@ fn sinks(pipeline: &Pipeline, facts: &Facts, stage: &Stage, now: Duration) -> Ve
     let tables = pipeline.tables.iter().enumerate();
     let sinks = tables.filter(|(_, table)| table.role == Role::Sink);
     sinks.map(status).collect()
+}
+
+fn views(pipeline: &Pipeline, sinks: &[SinkStatus]) -> Vec<ViewStatus> {
+    let mut views = Vec::new();
+    for insert in &pipeline.inserts {
+        let into = &pipeline.tables[insert.table].name;
+        let sink = sinks.iter().find(|sink| sink.name == *into);
+        views.extend(insert.views.iter().map(|name| ViewStatus {
+            name: name.clone(),
+            into: into.clone(),
+            sources: sink.map_or_else(Vec::new, |sink| sink.sources.clone()),
+        }));
+    }
+    views.sort_by(|a, b| (&a.name, &a.into).cmp(&(&b.name, &b.into)));
+    views
 }
 
 fn plus(mut all: Fates, more: &Fates) -> Fates {

@@ -22,7 +22,7 @@ use crate::dataflow::render::{DestinationPart, Parts, SourcePart, positions_need
 use crate::dataflow::report::Positions;
 use crate::dataflow::schedule::{Schedule, Stop};
 use crate::dataflow::shell::Address;
-use crate::dataflow::source::{AtEnd, Pace, SourceSpec, SourceTask, Start};
+use crate::dataflow::source::{AtEnd, Followed, Pace, SourceSpec, SourceTask, Start};
 use crate::dataflow::state::{State, Vault};
 use crate::dataflow::tide::Tide;
 use crate::dataflow::zones::Zone;
@@ -87,6 +87,8 @@ pub struct PlacedSource {
     pub is_live: bool,
     /// Whether it has no end in this run: new partitions may come.
     pub goes_on: bool,
+    /// The files that it follows.
+    pub history: Option<Followed>,
 }
 
 /// Where a sink table is.
@@ -238,6 +240,7 @@ impl WorkerPlan {
                 idle_after: idle_timeout(table),
                 reject_limit: reject_limit(table),
                 goes_on: source.goes_on,
+                history: source.history,
                 chain: chain.clone(),
             };
             let feed = &self.feeds[position];

@@ -43,6 +43,8 @@ pub struct Insert {
     pub input: NodeId,
     /// Where it stands.
     pub place: Place,
+    /// The views that it reads, itself or by way of others, by name.
+    pub views: Vec<String>,
 }
 
 /// Options of the whole pipeline, set by `SET 'name' = 'value'` or `--set name=value`.

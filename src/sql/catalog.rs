@@ -1,7 +1,7 @@
 //! What names mean while a file is planned: tables, views, functions and types.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
@@ -55,6 +55,8 @@ impl TableSource for Declared {
 struct View {
     schema: SchemaRef,
     plan: LogicalPlan,
+    /// The views among what it reads, by way of others too.
+    views: BTreeSet<String>,
 }
 
 impl TableSource for View {
@@ -156,10 +158,33 @@ impl Catalog {
         }
     }
 
-    pub fn add_view(&mut self, name: &str, plan: LogicalPlan) {
+    /// `reads` are the names that its query mentions.
+    pub fn add_view<'a>(
+        &mut self,
+        name: &str,
+        plan: LogicalPlan,
+        reads: impl Iterator<Item = &'a String>,
+    ) {
         let schema = Arc::clone(plan.schema().inner());
-        let view = Arc::new(View { schema, plan });
+        let views = self.views_of(reads);
+        let view = Arc::new(View {
+            schema,
+            plan,
+            views,
+        });
         self.named.insert(name.to_owned(), Named::View(view));
+    }
+
+    /// The views among `names`, and those that these read.
+    pub fn views_of<'a>(&self, names: impl Iterator<Item = &'a String>) -> BTreeSet<String> {
+        let mut views = BTreeSet::new();
+        for name in names {
+            if let Some(Named::View(view)) = self.named.get(name) {
+                views.insert(name.clone());
+                views.extend(view.views.iter().cloned());
+            }
+        }
+        views
     }
 
     pub fn add_broken(&mut self, name: &str) {

@@ -13,6 +13,7 @@
 mod accents;
 mod assign;
 mod catalog;
+mod comparisons;
 mod create_table;
 mod dialect;
 mod errors;
@@ -249,8 +250,8 @@ impl Declared {
         let place = place_of(name.span);
         grouped_windows::rewrite(&mut query, &self.catalog);
         let mut found = refusals::of_query(&query, &self.catalog);
-        for (table, place) in found.mentions {
-            self.mentions.entry(table).or_insert(place);
+        for (table, place) in &found.mentions {
+            self.mentions.entry(table.clone()).or_insert(*place);
         }
         let planned = if found.problems.is_empty() {
             query::view(&self.catalog, query, columns)
@@ -260,7 +261,10 @@ impl Declared {
             return;
         };
         match planned {
-            Ok(plan) => self.catalog.add_view(&normalise(name), plan),
+            Ok(plan) => {
+                let reads = found.mentions.keys();
+                self.catalog.add_view(&normalise(name), plan, reads);
+            }
             Err(error) => {
                 problems.push(errors::of_datafusion(&error).or_at(place));
                 self.catalog.add_broken(&normalise(name));
@@ -345,6 +349,7 @@ fn lower(
     let lateness_us =
         i64::try_from(settings.settings.allowed_lateness.as_micros()).unwrap_or(i64::MAX);
     let mut by_sink: BTreeMap<TableId, Vec<(usize, Place)>> = BTreeMap::new();
+    let mut views: BTreeMap<TableId, BTreeSet<String>> = BTreeMap::new();
     let mut order = Vec::new();
     for insert in prepared {
         let mut mentions = declared.mentions.clone();
@@ -359,6 +364,8 @@ fn lower(
                     problems.push(second_insert(&tables[insert.table], insert.place));
                 }
                 nodes.push((node, insert.place));
+                let views = views.entry(insert.table).or_default();
+                views.extend(declared.catalog.views_of(insert.mentions.keys()));
             }
             Err(problem) => problems.push(problem),
         }
@@ -372,6 +379,11 @@ fn lower(
             table,
             input,
             place,
+            views: views
+                .remove(&table)
+                .unwrap_or_default()
+                .into_iter()
+                .collect(),
         });
     }
     (graph, inserts)

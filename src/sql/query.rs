@@ -17,7 +17,7 @@ use super::catalog::Catalog;
 use super::functions::casts;
 use super::problem::Problem;
 use super::types::cut_off;
-use super::{accents, lateral, multisets, normalise};
+use super::{accents, comparisons, lateral, multisets, normalise};
 
 type Result<T> = std::result::Result<T, DataFusionError>;
 
@@ -62,6 +62,7 @@ pub fn expression(catalog: &Catalog, mut sql: ast::Expr, schema: &DFSchema) -> R
 
 /// A planned expression, types coerced and constants folded.
 pub fn coerced(config: &Arc<ConfigOptions>, expression: Expr, schema: &DFSchema) -> Result<Expr> {
+    comparisons::check_expression(&expression, schema)?;
     let context = SimplifyContext::builder()
         .with_config_options(Arc::clone(config))
         .with_schema(Arc::new(schema.clone()))
@@ -74,6 +75,7 @@ pub fn coerced(config: &Arc<ConfigOptions>, expression: Expr, schema: &DFSchema)
 
 /// Coerces the types of a plan, and gives its casts PostgreSQL's meaning.
 pub fn analyse(catalog: &Catalog, plan: LogicalPlan) -> Result<LogicalPlan> {
+    comparisons::check(&plan)?;
     let plan = Analyzer::new().execute_and_check(plan, &catalog.config(), |_, _| {})?;
     casts::rewrite(plan)
 }

@@ -22,6 +22,8 @@ use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use crate::plan::{Emit, Place};
 
 use super::dialect::TidemarkDialect;
+use crate::types::nearest;
+
 use super::problem::Problem;
 use super::window::PARTITION_BY;
 use super::{create_table, matching, place_of, variables};
@@ -182,9 +184,9 @@ fn statement(dialect: &TidemarkDialect, tokens: &[TokenWithSpan]) -> Result<Stat
     let next = parser.peek_token_ref();
     if next.token != Token::EOF {
         let message = format!("expected the end of the statement, found `{}`", next.token);
-        return Err(
-            Problem::at(place_of(next.span), message).hint("statements are separated by `;`")
-        );
+        let place = place_of(next.span);
+        let problem = Problem::at(place, message).hint("statements are separated by `;`");
+        return Err(problem.maybe_hint(misspelt_before(&parser)));
     }
     if let (Some((_, place)), Kind::Set { .. } | Kind::CreateTable(_) | Kind::CreateView { .. }) =
         (emit, &kind)
@@ -193,6 +195,23 @@ fn statement(dialect: &TidemarkDialect, tokens: &[TokenWithSpan]) -> Result<Stat
             .hint("write it at the end of the INSERT INTO that reads this"));
     }
     Ok(Statement { kind, place })
+}
+
+/// What the word before the next one may have been meant to be: `FORM` is taken for the name of a
+/// column, and only the word behind it is in the way.
+fn misspelt_before(parser: &Parser<'_>) -> Option<String> {
+    const MEANT: [&str; 6] = ["FROM", "WHERE", "GROUP", "HAVING", "UNION", "JOIN"];
+    let before = (0..parser.index())
+        .rev()
+        .map(|at| &parser.token_at(at).token);
+    let mut words = before.filter_map(|token| match token {
+        Token::Word(word) if word.quote_style.is_none() => Some(word.value.as_str()),
+        _ => None,
+    });
+    let word = words.next().filter(|word| word.len() > 3)?;
+    let meant = nearest(word, MEANT)?;
+    let differs = !word.eq_ignore_ascii_case(meant);
+    differs.then(|| format!("did you mean {meant} instead of `{word}`?"))
 }
 
 /// What may go wrong while parsing: sqlparser's error, or one that already says it well.

@@ -264,6 +264,7 @@ fn window(
         ("hop", [slide_us, size_us]) => {
             multiple(*slide_us, *size_us)
                 .map_err(|what| wrong(format!("the size of a HOP {what} slide")))?;
+            few(*slide_us, *size_us).map_err(|problem| problem.or_at(place))?;
             WindowKind::Hop {
                 slide_us: *slide_us,
                 size_us: *size_us,
@@ -272,6 +273,7 @@ fn window(
         ("cumulate", [step_us, size_us]) => {
             multiple(*step_us, *size_us)
                 .map_err(|what| wrong(format!("the size of a CUMULATE {what} step")))?;
+            few(*step_us, *size_us).map_err(|problem| problem.or_at(place))?;
             WindowKind::Cumulate {
                 step_us: *step_us,
                 size_us: *size_us,
@@ -322,6 +324,18 @@ fn multiple(step: i64, size: i64) -> Result<(), &'static str> {
     } else {
         Err("must be a multiple of its")
     }
+}
+
+/// More windows than this per row are a mistake in a unit, and as many rows when they close.
+const WINDOWS_MAX: i64 = 10_000;
+
+fn few(step: i64, size: i64) -> Result<(), Problem> {
+    let windows = size / step;
+    if windows <= WINDOWS_MAX {
+        return Ok(());
+    }
+    let message = format!("each row would be in {windows} windows, and {WINDOWS_MAX} is the most");
+    Err(Problem::of_file(message).hint("make the step longer, or the size shorter"))
 }
 
 fn argument(argument: &FunctionArg) -> Option<&ast::Expr> {

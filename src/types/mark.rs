@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Epoch, Offset, Watermark};
+use super::{Epoch, EventTime, Offset, Watermark};
 
 /// What a destination holds: every epoch up to `epoch`, and the input positions that this means.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,9 +31,18 @@ pub struct Mark {
 pub struct SourceMark {
     /// By partition name.
     pub partitions: BTreeMap<String, PartitionMark>,
-    /// How far event time had come: it stays there while every partition is idle.
+    /// How far event time had come: it does not go back.
     #[serde(default, skip_serializing_if = "Watermark::is_start")]
     pub watermark: Watermark,
+}
+
+impl SourceMark {
+    /// Whether it is a topic, or what of it is left, whose rows before some time came from files.
+    #[must_use]
+    pub fn follows_files(&self) -> bool {
+        let mut sides = self.partitions.values().filter_map(|mark| mark.side);
+        sides.any(|side| matches!(side, Side::From(_)))
+    }
 }
 
 /// One partition's position at the end of an epoch.
@@ -57,6 +66,31 @@ pub struct PartitionMark {
     /// What must not have changed for `offset` to mean the same: a file's size and checksum.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
+    /// Which rows it is read for, where files and a topic share them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub side: Option<Side>,
+}
+
+/// Which rows of a source a partition is read for, where history comes from files and what follows
+/// from a topic. The other rows are filtered, and say nothing of how far event time is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// Those that happened before: it is a file.
+    Before(EventTime),
+    /// Those that happened then or later: it is a partition of the topic.
+    From(EventTime),
+}
+
+impl Side {
+    /// Whether a row that happened at `micros` is read here.
+    #[must_use]
+    pub fn takes(self, micros: i64) -> bool {
+        match self {
+            Self::Before(end) => micros < end.0,
+            Self::From(begin) => micros >= begin.0,
+        }
+    }
 }
 
 /// From `offset` on, a partition's watermark is at least this: event time had come so far while
@@ -81,7 +115,25 @@ impl PartitionMark {
             floors: Vec::new(),
             first: offset,
             identity: None,
+            side: None,
         }
+    }
+
+    /// Nothing read yet of a topic's partition whose rows before `from` come from files: when
+    /// those are read, event time is there.
+    #[must_use]
+    pub fn following(offset: Offset, from: EventTime) -> Self {
+        Self {
+            watermark: Watermark::behind(from, 0),
+            side: Some(Side::From(from)),
+            ..Self::beginning(offset)
+        }
+    }
+
+    /// Whether it is a file, which comes to an end and can change.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        self.identity.is_some()
     }
 }
 

@@ -25,7 +25,9 @@ use tokio::sync::oneshot;
 
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::engine::{measure, spawn_named, status};
+use crate::metrics::Metrics;
 use crate::plan::Pipeline;
+use crate::types::Clock;
 
 /// The page: one file without anything from elsewhere.
 const PAGE: &str = include_str!("page.html");
@@ -54,6 +56,27 @@ impl Server {
         pipeline: &Arc<Pipeline>,
         shared: &Arc<Shared>,
     ) -> Result<Self, Failure> {
+        shared.board.watch();
+        let view = View {
+            pipeline: Arc::clone(pipeline),
+            shared: Arc::clone(shared),
+        };
+        Self::listen((bind, port), routes(view))
+    }
+
+    /// Begins to answer with metrics alone, of something that is no run of a pipeline.
+    pub fn of_metrics(at: (IpAddr, u16), metrics: Metrics, clock: Clock) -> Result<Self, Failure> {
+        let text = move || async move {
+            metrics.refresh(clock.elapsed());
+            ([(header::CONTENT_TYPE, METRICS)], metrics.text())
+        };
+        let routes = Router::new()
+            .route("/metrics", get(text))
+            .route("/healthz", get(|| async { "healthy\n" }));
+        Self::listen(at, routes)
+    }
+
+    fn listen((bind, port): (IpAddr, u16), routes: Router) -> Result<Self, Failure> {
         let cannot = |error: std::io::Error| {
             Failure::new(format!("cannot serve metrics at {bind}:{port}"))
                 .because(error)
@@ -62,14 +85,9 @@ impl Server {
         let listener = TcpListener::bind((bind, port)).map_err(cannot)?;
         listener.set_nonblocking(true).map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
-        shared.board.watch();
-        let view = View {
-            pipeline: Arc::clone(pipeline),
-            shared: Arc::clone(shared),
-        };
         let (end, ended) = oneshot::channel();
         let thread = spawn_named("web", move || {
-            if let Err(error) = serve(listener, view, ended) {
+            if let Err(error) = serve(listener, routes, ended) {
                 tracing::warn!(%error, "the metrics are not served any more");
             }
         });
@@ -97,7 +115,7 @@ impl Server {
 
 fn serve(
     listener: TcpListener,
-    view: View,
+    routes: Router,
     ended: oneshot::Receiver<Infallible>,
 ) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -106,7 +124,7 @@ fn serve(
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         tokio::select! {
-            served = axum::serve(listener, routes(view)).into_future() => served,
+            served = axum::serve(listener, routes).into_future() => served,
             // Nothing is ever sent: the other end is dropped.
             _ = ended => Ok(()),
         }

@@ -197,7 +197,10 @@ impl Relation {
         }
         let (l, r) = *random.pick(&pairs);
         let not = if random.chance(50) { "NOT " } else { "" };
-        let condition = if random.chance(40) {
+        // NOT IN asks whether there is a NULL among the others: not yet here.
+        let is_null_aware =
+            !not.is_empty() && (left.columns[l].nullable || right.columns[r].nullable);
+        let condition = if random.chance(40) && !is_null_aware {
             format!("x.c{l} {not}IN (SELECT y.c{r} FROM ({}) y)", right.sql)
         } else {
             let mut inner = format!("x.c{l} = y.c{r}");
@@ -414,13 +417,16 @@ fn residual(random: &mut Random, left: &Relation, right: &Relation) -> String {
         return holds(random, &column, relation.columns[place].kind);
     }
     let (l, r) = *random.pick(&pairs);
-    match left.columns[l].kind {
-        Kind::Time if random.chance(60) => {
-            format!("x.c{l} BETWEEN y.c{r} - INTERVAL '10' MINUTE AND y.c{r} + INTERVAL '5' MINUTE")
-        }
-        Kind::Int | Kind::Long if random.chance(40) => format!("x.c{l} + y.c{r} > 4"),
-        _ => format!("x.c{l} {} y.c{r}", random.pick(&["<", "<=", "<>", ">"])),
+    let kind = left.columns[l].kind;
+    if kind == Kind::Time && random.chance(60) {
+        return format!(
+            "x.c{l} BETWEEN y.c{r} - INTERVAL '10' MINUTE AND y.c{r} + INTERVAL '5' MINUTE"
+        );
     }
+    if matches!(kind, Kind::Int | Kind::Long) && random.chance(40) {
+        return format!("x.c{l} + y.c{r} > 4");
+    }
+    format!("x.c{l} {} y.c{r}", random.pick(&["<", "<=", "<>", ">"]))
 }
 
 /// A condition on one column.
@@ -472,7 +478,9 @@ fn aggregate(random: &mut Random, input: &Relation) -> (String, Column) {
             let kind = match kind {
                 Kind::Int => Kind::Long,
                 Kind::Number(_, scale) => Kind::Number(38, scale),
-                _ => Kind::Number(38, 0),
+                Kind::Long | Kind::Text | Kind::Boolean | Kind::Date | Kind::Time => {
+                    Kind::Number(38, 0)
+                }
             };
             let column = Column {
                 kind,

@@ -200,6 +200,7 @@ fn measured(query: Query, arguments: &NexmarkArgs) -> u8 {
         state: Some(folder.clone()),
         several_machines: false,
         fresh: false,
+        replay: crate::engine::Replay::default(),
     };
     let shared = Arc::new(Shared::default());
     run::stop_on_signals(&shared);

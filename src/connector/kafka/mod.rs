@@ -15,6 +15,7 @@ mod batch;
 mod blocks;
 mod consumer;
 mod contact;
+mod embedded;
 mod letters;
 mod marks;
 mod produce;
@@ -34,8 +35,9 @@ use super::open::{OpenSink, OpenSource};
 use super::option::{Absent, ConnectorOption, Side, ValueKind};
 use settings::text;
 
+pub use self::embedded::EmbeddedBroker;
 pub use self::letters::places_at;
-pub use self::produce::{ProduceInput, ProduceJob, ProduceProgress, produce};
+pub use self::produce::{ProduceInput, ProduceJob, ProduceProgress, make_topic_of, produce};
 pub use self::resend::{ResendJob, Resent, resend};
 use self::sink::KafkaSink;
 use self::source::KafkaSource;

@@ -36,6 +36,7 @@ mod marks;
 mod numeric;
 mod options;
 mod plan;
+mod read;
 mod rows;
 mod secrets;
 mod session;
@@ -45,6 +46,7 @@ mod tls;
 mod write;
 
 pub use destination::Postgres;
+pub use read::read;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::Field;

@@ -41,14 +41,14 @@ pub(super) fn address_of(table: &Table) -> Result<Address, ConnectorError> {
 }
 
 #[cfg(unix)]
-fn is_private(path: &Path) -> bool {
+pub(super) fn is_private(path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     // What belongs to the group and to others.
     std::fs::metadata(path).is_ok_and(|file| file.mode() & 0o077 == 0)
 }
 
 #[cfg(not(unix))]
-fn is_private(_: &Path) -> bool {
+pub(super) fn is_private(_: &Path) -> bool {
     true
 }
 

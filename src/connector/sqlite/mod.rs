@@ -28,7 +28,7 @@ mod tests;
 mod value;
 mod write;
 
-pub use read::{Answer, read};
+pub use read::read;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

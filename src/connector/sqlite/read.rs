@@ -6,16 +6,7 @@ use std::time::Duration;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 
-use crate::connector::ConnectorError;
-
-/// The answer to a query, as text: the names of its columns, then its rows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Answer {
-    /// Column names.
-    pub columns: Vec<String>,
-    /// Values; NULL is empty.
-    pub rows: Vec<Vec<String>>,
-}
+use crate::connector::{Answer, ConnectorError};
 
 /// Asks `query` of the file at `path`, which is not changed. What it sees is one commit.
 pub fn read(path: &Path, query: &str) -> Result<Answer, ConnectorError> {

@@ -13,7 +13,7 @@ use crate::format::Positions as Places;
 use crate::plan::{
     Column, Insert, Node, Operator, Pipeline, Place as FilePlace, Role, Settings, Table,
 };
-use crate::types::{Floor, Offset};
+use crate::types::{Floor, Offset, Span};
 
 fn table(name: &str) -> Table {
     let column = Column {
@@ -56,6 +56,7 @@ fn pipeline() -> Pipeline {
             table: 1,
             input: 0,
             place: FilePlace::default(),
+            views: Vec::new(),
         }],
         fingerprint: String::new(),
     }
@@ -177,6 +178,17 @@ fn task(
     partitions: usize,
     schedule: Schedule,
 ) -> (SourceTask<List>, Log) {
+    let start = (vec![mark(0, false); partitions], Watermark::START);
+    task_from(start, at_end, arrivals, schedule)
+}
+
+fn task_from(
+    (marks, watermark): (Vec<PartitionMark>, Watermark),
+    at_end: AtEnd,
+    arrivals: Vec<(usize, Arrival)>,
+    schedule: Schedule,
+) -> (SourceTask<List>, Log) {
+    let partitions = marks.len();
     let pipeline = pipeline();
     let zones = zones(&pipeline);
     let none = std::collections::BTreeSet::new();
@@ -193,6 +205,7 @@ fn task(
         pace: Pace::Interval(Duration::from_secs(1)),
         at_end,
         idle_after: Some(Duration::from_secs(15)),
+        history: None,
         goes_on: false,
         reject_limit: 1.0,
     };
@@ -201,10 +214,8 @@ fn task(
         parked: Vec::new(),
     };
     let start = Start {
-        partitions: (0..partitions)
-            .map(|index| (index, mark(0, false)))
-            .collect(),
-        watermark: Watermark::START,
+        partitions: marks.into_iter().enumerate().collect(),
+        watermark,
         tide: Tide::new(Positions::new([(0, partitions)]), Epoch(0)),
     };
     let shared = Arc::new(Shared::default());
@@ -214,6 +225,71 @@ fn task(
     };
     let task = SourceTask::new(spec, inbox, start, schedule, shared, Clock::manual());
     (task, log)
+}
+
+/// A file and a partition of the topic that takes over at 3.
+fn with_history(arrivals: Vec<(usize, Arrival)>) -> (SourceTask<List>, Log) {
+    let schedule = Schedule::new(Epoch(0), vec![], Epoch(0));
+    let (mut task, log) = task(AtEnd::Wait, arrivals, 2, schedule);
+    let from = EventTime(3);
+    task.spec.history = Some(Followed { files: 1, from });
+    let file = PartitionMark {
+        side: Some(Side::Before(from)),
+        identity: Some("3 bytes".to_owned()),
+        ..PartitionMark::beginning(Offset(0))
+    };
+    let topic = PartitionMark::following(Offset(0), from);
+    task.partitions = [file, topic]
+        .map(PartitionState::new)
+        .into_iter()
+        .enumerate()
+        .collect();
+    (task, log)
+}
+
+#[test]
+fn each_row_counts_on_its_own_side_of_where_files_and_topic_meet() {
+    let arrivals = vec![
+        (0, rows(0..5)),
+        (1, rows(1..6)),
+        (0, Arrival::End),
+        (1, Arrival::End),
+    ];
+    let (mut task, mut log) = with_history(arrivals);
+
+    while task.step(true, &mut log) == Progress::Worked {}
+
+    assert_eq!(
+        log.lines,
+        ["1: [0, 1, 2]", "1: [3, 4, 5]", "1 closes: 0@5 end 1@6"]
+    );
+    let fates = &task.shared.fates()[&(0, 0)];
+    assert_eq!((fates.accepted, fates.filtered), (6, 4));
+    // The file says no more; the topic is where its last row was.
+    let watermarks = task.partitions.values().map(|state| state.mark.watermark);
+    let expected = [Watermark::END, Watermark::behind(EventTime(5), 0)];
+    assert_eq!(watermarks.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn rows_on_the_wrong_side_do_not_move_event_time() {
+    let (mut task, mut log) = with_history(vec![(0, rows(0..5)), (1, rows(0..2))]);
+
+    while task.step(true, &mut log) == Progress::Worked {}
+
+    let watermarks = task.partitions.values().map(|state| state.mark.watermark);
+    let expected = [2, 3].map(|time| Watermark::behind(EventTime(time), 0));
+    assert_eq!(watermarks.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_partition_has_one_number_with_the_files_before_it_and_without() {
+    let (mut task, _) = with_history(Vec::new());
+
+    assert_eq!(task.spec.ordinal(1), 0);
+    assert_eq!(task.spec.ordinal(0), 1 << 19);
+    task.spec.history = None;
+    assert_eq!(task.spec.ordinal(0), 0);
 }
 
 /// As `run`, with credit only every second time it is asked for.
@@ -457,8 +533,14 @@ struct Live {
 
 impl Live {
     fn new(partitions: usize) -> Self {
+        Self::from(vec![mark(0, false); partitions], Watermark::START)
+    }
+
+    /// A run that begins where a snapshot stands, event time at `reached`.
+    fn from(marks: Vec<PartitionMark>, reached: Watermark) -> Self {
         let schedule = Schedule::new(Epoch(0), vec![], Epoch(0));
-        let (mut task, log) = task(AtEnd::Wait, Vec::new(), partitions, schedule);
+        let start = (marks, reached);
+        let (mut task, log) = task_from(start, AtEnd::Wait, Vec::new(), schedule);
         let (clock, tide) = (Clock::manual(), task.tide.clone());
         task.clock = clock.clone();
         Self {
@@ -560,6 +642,97 @@ fn a_partition_that_comes_back_goes_on_where_event_time_is_and_a_replay_does_the
     );
     assert!(log.lines[1].starts_with("1: [5, 6,"), "{:?}", log.lines);
     assert_eq!(task.partitions[&0].mark.floors, [floor]);
+}
+
+fn at(time: i64) -> Watermark {
+    Watermark::behind(crate::types::EventTime(time), 0)
+}
+
+/// What was read of partition 0 up to 50, and of partition 1, which is idle, up to 5.
+fn one_idle() -> Vec<PartitionMark> {
+    let idle = PartitionMark {
+        idle: true,
+        ..mark(5, false)
+    };
+    vec![mark(50, false), idle]
+}
+
+#[test]
+fn a_run_waits_for_the_records_that_came_to_an_idle_partition_while_nobody_ran() {
+    let mut live = Live::from(one_idle(), at(49));
+
+    // The other partition is read first, and far ahead.
+    live.at(0, [(0, rows(50..500))]);
+    live.at(1, []);
+    live.heard();
+    assert_eq!(live.watermark(), 49);
+
+    live.at(2, [(1, rows(5..150))]);
+    live.at(3, []);
+    live.heard();
+    assert_eq!(live.watermark(), 149);
+}
+
+#[test]
+fn a_partition_that_comes_back_first_thing_in_a_run_goes_on_where_event_time_was() {
+    let mut live = Live::from(one_idle(), at(49));
+
+    live.at(0, [(1, rows(5..20))]);
+
+    let floor = Floor {
+        offset: Offset(5),
+        watermark: at(49),
+    };
+    let position = &live.task.partitions[&1].mark;
+    assert_eq!(
+        (position.watermark, &position.floors[..]),
+        (at(49), &[floor][..])
+    );
+}
+
+#[test]
+fn records_that_come_after_event_time_was_ended_for_good_are_refused_and_not_late() {
+    let mut live = Live::from(vec![mark(5, true)], Watermark::END);
+
+    live.at(0, [(0, rows(5..9))]);
+
+    let failure = live.task.shared.failure().expect("it is refused");
+    assert!(failure.message.contains("cannot read on in `numbers`"));
+    assert!(live.log.lines.is_empty(), "{:?}", live.log.lines);
+}
+
+#[test]
+fn a_silent_partition_has_one_floor_however_many_runs_begin() {
+    let mut marks = one_idle();
+    for time in [49, 49, 60] {
+        let mut live = Live::from(marks, at(time));
+        live.at(0, []);
+        marks = live
+            .task
+            .partitions
+            .values()
+            .map(|state| state.mark.clone())
+            .collect();
+        marks[1].idle = true;
+    }
+
+    let floor = Floor {
+        offset: Offset(5),
+        watermark: at(60),
+    };
+    assert_eq!(marks[1].floors, [floor]);
+}
+
+/// It is no longer idle in the mark, and its floor was to come in the next epoch.
+#[test]
+fn a_partition_whose_run_ended_while_it_came_back_is_given_its_floor_by_the_next() {
+    let mut marks = one_idle();
+    marks[1].idle = false;
+    let mut live = Live::from(marks, at(49));
+
+    live.at(0, [(1, rows(5..20))]);
+
+    assert_eq!(live.task.partitions[&1].mark.watermark, at(49));
 }
 
 #[test]

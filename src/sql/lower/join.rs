@@ -11,6 +11,7 @@ use crate::sql::graph::{Facts, Key};
 use crate::sql::problem::Problem;
 
 use super::expression::identity;
+use super::momentary::Changing;
 use super::text::texts;
 use super::{Ask, Finality, Lowering, Result, Rows, position};
 
@@ -46,6 +47,9 @@ impl Lowering<'_> {
     pub(super) fn stream_join(&mut self, join: &Join, ask: Ask) -> Result<Rows> {
         let (kind, is_swapped) = self.kind_of(join)?;
         self.refuse_final(kind, join, ask)?;
+        let sides_of = |side: fn(&(Expr, Expr)) -> &Expr| join.on.iter().map(side);
+        self.refuse_nulls(join, sides_of(|(left, _)| left), join.left.schema())?;
+        self.refuse_nulls(join, sides_of(|(_, right)| right), join.right.schema())?;
         let sides = self.sides(join, is_swapped, ask)?;
         if sides.keys.is_empty() {
             self.refuse_unbounded(&sides, kind, join)?;
@@ -272,8 +276,39 @@ impl Lowering<'_> {
         if kind == JoinType::Inner {
             return Ok(Further::Above(filter));
         }
+        self.refuse_momentary_within(sides, &filter, &over)?;
         let (compiled, _) = self.compile(&filter, &over)?;
         Ok(Further::Within(compiled, identity(&filter)))
+    }
+
+    /// Refuses a condition within a join that would fail on many rows of a side that changes:
+    /// there is nowhere to leave such a pair out.
+    fn refuse_momentary_within(
+        &self,
+        sides: &Sides,
+        filter: &Expr,
+        over: &super::Positional,
+    ) -> Result<()> {
+        let nodes = [sides.left.node, sides.right.node];
+        if !nodes.iter().any(|node| self.graph.nodes[*node].changing) {
+            return Ok(());
+        }
+        let offset = self.graph.fields(sides.left.node).len();
+        let [left, right] = nodes.map(|node| self.graph.facts(node));
+        let mut facts = Facts {
+            signs: left.signs.clone(),
+            ..Facts::default()
+        };
+        let moved = right.signs.iter().map(|(at, sign)| (offset + at, *sign));
+        facts.signs.extend(moved);
+        let changing = Changing {
+            schema: over.schema(),
+            facts: &facts,
+        };
+        match changing.refusal(filter) {
+            Some(problem) => Err(problem.or_at(self.place)),
+            None => Ok(()),
+        }
     }
 
     /// The columns of both sides.

@@ -7,14 +7,14 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field};
-use datafusion_common::ScalarValue;
+use datafusion_common::{DFSchema, ScalarValue};
 use datafusion_expr::expr::{Sort, WindowFunction, WindowFunctionParams};
 use datafusion_expr::{
     BinaryExpr, Expr, Limit, LogicalPlan, Operator as Op, Projection, Sort as SortPlan, Window,
     WindowFunctionDefinition,
 };
 
-use crate::plan::{Operator, OverCall, OverFunction, SortKey};
+use crate::plan::{Expression, Operator, OverCall, OverFunction, SortKey};
 use crate::sql::graph::Key;
 use crate::sql::problem::Problem;
 
@@ -51,19 +51,22 @@ impl Lowering<'_> {
             });
         let what = format!("{} OVER (..)", calls[0].fun.name());
         let rows = self.input_of_over(&window.input, ask, &what)?;
-        let schema = window.input.schema();
+        let mut reads: Vec<&Expr> = partition_by.iter().collect();
+        reads.extend(order_by.iter().map(|key| &key.expr));
+        reads.extend(calls.iter().filter_map(|call| call.params.args.first()));
+        let (rows, at) = self.read_by_over(rows, window.input.schema(), &reads)?;
         let over = self.positional(&rows)?;
-        let partition: Vec<Expr> = partition_by
-            .iter()
-            .map(|expr| self.resolve(expr, schema, &rows, &over))
-            .collect::<Result<_>>()?;
-        let (rows, partition) = self.as_columns(rows, &over, partition)?;
-        let over = self.positional(&rows)?;
-        let order = self.sort_keys(order_by, schema, &rows, &over)?;
+        let (partition, at) = at.split_at(partition_by.len());
+        let (ordered, values) = at.split_at(order_by.len());
+        let order = self.sort_keys(order_by, ordered, &over)?;
+        let mut values = values.iter();
         let mut computed = Vec::new();
         for (call, expr) in calls.iter().zip(&window.window_expr) {
             let name = expr.schema_name().to_string();
-            computed.push(self.over_call(call, &name, schema, &rows, &over)?);
+            let value = call.params.args.first().and_then(|_| values.next());
+            let value = value.map(|at| self.compile(&over.column(*at), &over));
+            let value = value.transpose()?.map(|(value, _)| value);
+            computed.push(self.over_call(call, &name, value)?);
         }
         let first = bounded.map(|(call, most)| {
             computed.swap(0, call);
@@ -74,7 +77,7 @@ impl Lowering<'_> {
         if let Some((call, _)) = bounded {
             places.swap(0, call);
         }
-        let rows = self.add_over(rows, partition, order, computed, first);
+        let rows = self.add_over(rows, partition.to_vec(), order, computed, first);
         let mut columns = rows.columns;
         columns.extend(places);
         Ok(Rows { columns, ..rows })
@@ -88,8 +91,10 @@ impl Lowering<'_> {
                 .hint("leave ORDER BY out: a table has no order; or add LIMIT"));
         };
         let rows = self.input_of_over(&sort.input, ask, "ORDER BY .. LIMIT")?;
+        let reads: Vec<&Expr> = sort.expr.iter().map(|key| &key.expr).collect();
+        let (rows, ordered) = self.read_by_over(rows, sort.input.schema(), &reads)?;
         let over = self.positional(&rows)?;
-        let order = self.sort_keys(&sort.expr, sort.input.schema(), &rows, &over)?;
+        let order = self.sort_keys(&sort.expr, &ordered, &over)?;
         let number = OverCall {
             function: OverFunction::RowNumber,
             output: Arc::new(Field::new("row_number", DataType::UInt64, false)),
@@ -200,13 +205,28 @@ impl Lowering<'_> {
         }
     }
 
+    /// The same rows with what is read of each among the columns: a row on which that fails is
+    /// left out there, as anywhere else.
+    fn read_by_over(
+        &mut self,
+        rows: Rows,
+        schema: &DFSchema,
+        reads: &[&Expr],
+    ) -> Result<(Rows, Vec<usize>)> {
+        let over = self.positional(&rows)?;
+        let reads: Vec<Expr> = reads
+            .iter()
+            .map(|expr| self.resolve(expr, schema, &rows, &over))
+            .collect::<Result<_>>()?;
+        self.as_columns(rows, &over, reads)
+    }
+
+    /// A call; `value` is what it reads of each row.
     fn over_call(
         &self,
         call: &WindowFunction,
         name: &str,
-        schema: &datafusion_common::DFSchema,
-        rows: &Rows,
-        over: &Positional,
+        value: Option<Expression>,
     ) -> Result<OverCall> {
         let function = match (&call.fun, call.fun.name()) {
             (WindowFunctionDefinition::WindowUDF(_), "row_number") => OverFunction::RowNumber,
@@ -214,12 +234,9 @@ impl Lowering<'_> {
             (WindowFunctionDefinition::WindowUDF(_), "dense_rank") => OverFunction::DenseRank,
             (WindowFunctionDefinition::WindowUDF(_), "lag" | "lead") => {
                 let sign = if call.fun.name() == "lag" { 1 } else { -1 };
-                let [value, more @ ..] = call.params.args.as_slice() else {
-                    return Err(self.cannot("compute lag or lead of nothing"));
-                };
-                let distance = match more {
-                    [] => 1,
-                    [Expr::Literal(ScalarValue::Int64(Some(distance)), _)] => *distance,
+                let distance = match call.params.args.as_slice() {
+                    [_] => 1,
+                    [_, Expr::Literal(ScalarValue::Int64(Some(distance)), _)] => *distance,
                     _ => {
                         return Err(self
                             .cannot(
@@ -228,10 +245,9 @@ impl Lowering<'_> {
                             .hint("write coalesce(lag(x, 1) OVER (..), 0)"));
                     }
                 };
-                let value = self.resolve(value, schema, rows, over)?;
                 OverFunction::Before {
                     distance: sign * distance,
-                    value: self.compile(&value, over)?.0,
+                    value: value.expect("it has an argument"),
                 }
             }
             (_, other) => {
@@ -266,17 +282,11 @@ impl Lowering<'_> {
         })
     }
 
-    fn sort_keys(
-        &self,
-        order: &[Sort],
-        schema: &datafusion_common::DFSchema,
-        rows: &Rows,
-        over: &Positional,
-    ) -> Result<Vec<SortKey>> {
-        let keys = order.iter().map(|key| {
-            let expr = self.resolve(&key.expr, schema, rows, over)?;
+    /// An order by columns of `over`.
+    fn sort_keys(&self, order: &[Sort], at: &[usize], over: &Positional) -> Result<Vec<SortKey>> {
+        let keys = order.iter().zip(at).map(|(key, at)| {
             Ok(SortKey {
-                expression: self.compile(&expr, over)?.0,
+                expression: self.compile(&over.column(*at), over)?.0,
                 descending: !key.asc,
                 nulls_first: key.nulls_first,
             })
@@ -331,10 +341,7 @@ impl Lowering<'_> {
 }
 
 /// The column that a filter bounds from above, and by what.
-pub(super) fn bound(
-    predicate: &Expr,
-    schema: &datafusion_common::DFSchema,
-) -> Option<(usize, u64)> {
+pub(super) fn bound(predicate: &Expr, schema: &DFSchema) -> Option<(usize, u64)> {
     conjuncts(predicate).into_iter().find_map(|part| {
         let Expr::BinaryExpr(BinaryExpr { left, op, right }) = part else {
             return None;

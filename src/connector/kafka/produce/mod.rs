@@ -17,6 +17,7 @@ mod send;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
@@ -29,6 +30,7 @@ use super::marks::{self, TOPIC, Until};
 use super::settings::Cluster;
 use super::transaction::{Failed, Outgoing, Transactions};
 use crate::connector::ConnectorError;
+use crate::metrics::{self, Metrics};
 use crate::plan::Table;
 use crate::types::Clock;
 
@@ -86,20 +88,33 @@ pub struct ProduceProgress {
     pub committed: AtomicU64,
     /// Those that did not convert and went as they stood.
     pub as_they_were: AtomicU64,
+    /// Where the first of them begins.
+    pub first_odd: OnceLock<String>,
     /// How far the parts are read, in their own unit, and how long they are, if that is known.
     pub distance: AtomicU64,
     /// All of it; 0 if that is not known.
     pub length: AtomicU64,
     /// Records or bytes that an earlier run had sent, in the parts' own unit.
     pub before: AtomicU64,
+    /// What was produced, failed, and how long it took.
+    pub metrics: Metrics,
+}
+
+/// Makes the topic, if it is not there and the job says with how many partitions.
+pub fn make_topic_of(job: &ProduceJob) -> Result<(), ConnectorError> {
+    find_topic(job, &cluster_of(job))
+}
+
+fn cluster_of(job: &ProduceJob) -> Cluster {
+    let options = job.options.iter();
+    let options = options.map(|(name, value)| (name.as_str(), value.as_str()));
+    Cluster::new(&job.servers, options)
 }
 
 /// Sends everything that is not there yet.
 pub fn produce(job: &ProduceJob, progress: &ProduceProgress) -> Result<(), ConnectorError> {
     let opened = Opened::new(job, &PathBuf::new(), &Clock::machine())?;
-    let options = job.options.iter();
-    let options = options.map(|(name, value)| (name.as_str(), value.as_str()));
-    let cluster = Cluster::new(&job.servers, options);
+    let cluster = cluster_of(job);
     find_topic(job, &cluster)?;
     marks::make(&cluster)?;
     // Who was here before cannot commit any more; only then is what they committed all there is.
@@ -113,7 +128,14 @@ pub fn produce(job: &ProduceJob, progress: &ProduceProgress) -> Result<(), Conne
     };
     positions.check(&opened.parts, &job.job)?;
     count(&opened.parts, &positions, progress);
-    send_all(job, &opened, &producers, &positions, progress)
+    let outcome = send_all(job, &opened, &producers, &positions, progress);
+    let (sent, committed) = (&progress.sent, &progress.committed);
+    let failed = sent.load(Ordering::Relaxed) - committed.load(Ordering::Relaxed);
+    let topic = [job.topic.as_str()];
+    progress
+        .metrics
+        .add(&metrics::PRODUCE_FAILED, &topic, failed);
+    outcome
 }
 
 fn prefix(job: &ProduceJob) -> String {

@@ -10,6 +10,7 @@ use crate::connector::ConnectorError;
 use crate::connector::kafka::marks::TOPIC;
 use crate::connector::kafka::transaction::{Outgoing, Transactions};
 use crate::format::Message;
+use crate::metrics;
 use crate::types::{Clock, Offset};
 
 /// A transaction is committed after so long, so that readers see records come,
@@ -89,6 +90,10 @@ impl<'a> Sender<'a> {
         let mut reader = part.source.open(part.index, offset)?;
         while let Some(block) = reader.next()? {
             messages.each(&block, |message, next| {
+                if !message.fits {
+                    let place = || format!("at byte {offset} of {}", part.name);
+                    self.progress.first_odd.get_or_init(place);
+                }
                 self.send(message)?;
                 self.advance(part, &mut offset, next);
                 let waited = self.keep_pace();
@@ -185,8 +190,18 @@ impl<'a> Sender<'a> {
         self.progress
             .committed
             .fetch_add(self.records, Ordering::Relaxed);
+        self.measure();
         (self.since, self.records) = (None, 0);
         Ok(())
+    }
+
+    /// A transaction was committed.
+    fn measure(&self) {
+        let (now, topic) = (self.clock.elapsed(), [self.topic]);
+        let took = now - self.since.unwrap_or(now);
+        let known = &self.progress.metrics;
+        known.add(&metrics::PRODUCED, &topic, self.records);
+        known.observe(&metrics::PRODUCE_LATENCY, &topic, took, self.records, now);
     }
 
     /// Commits what is left.

@@ -1,0 +1,122 @@
+//! Which partition a feed reads next.
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+
+use super::*;
+use crate::connector::{ConnectorError, Partition};
+use crate::dataflow::arrival::ArrivedRows;
+use crate::format::{Block, Decoder, Positions};
+use crate::plan::{Place, Role, Table};
+use crate::types::Span;
+
+/// Never read: the test claims, and says what was decoded.
+struct Nothing;
+
+impl Source for Nothing {
+    fn partitions(&self) -> &[Partition] {
+        &[]
+    }
+
+    fn open(&self, _: usize, _: Offset) -> Result<Box<dyn Reader>, ConnectorError> {
+        Ok(Box::new(NoReader))
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        unreachable!("nothing is decoded")
+    }
+}
+
+struct NoReader;
+
+impl Reader for NoReader {
+    fn next(&mut self) -> Result<Option<Block>, ConnectorError> {
+        Ok(None)
+    }
+}
+
+fn rows(times: &[i64]) -> Arrival {
+    let column: ArrayRef = Arc::new(Int64Array::from(times.to_vec()));
+    Arrival::Rows(ArrivedRows {
+        rows: RecordBatch::try_from_iter([("at", column)]).unwrap(),
+        times: times.to_vec().into(),
+        spans: vec![Span { start: 0, len: 1 }; times.len()],
+        rejects: Vec::new(),
+        bytes: Arc::default(),
+        line: 1,
+        positions: Positions::Bytes { start: Offset(0) },
+        from: Offset(0),
+        end: Offset(1),
+    })
+}
+
+fn feed(times: &[Option<i64>]) -> Arc<Feed> {
+    let crew = Crew {
+        process: 0,
+        processes: 1,
+        threads: 1,
+        before: 0,
+    };
+    let source = Arc::new(Nothing);
+    let table = Table {
+        name: "t".to_owned(),
+        role: Role::Source,
+        columns: Vec::new(),
+        primary_key: Vec::new(),
+        checks: Vec::new(),
+        watermark: None,
+        connector: "file".to_owned(),
+        options: BTreeMap::new(),
+        place: Place::default(),
+    };
+    let intake = Intake::new(&table, &[]);
+    let start = vec![Offset(0); times.len()];
+    let feed = Feed::new("t", source, intake, &start, crew, Arc::default());
+    Arc::new(feed.by_time(times.to_vec(), None))
+}
+
+/// Claims a block; whose it is.
+fn claim(feed: &Feed) -> Option<(usize, u64)> {
+    let partition = feed.next_claim(&feed.lock())?;
+    feed.lock().lanes[partition].reader = Cursor::Busy;
+    let sequence = feed.put_back(partition, Some(Box::new(NoReader)))?;
+    Some((partition, sequence))
+}
+
+#[test]
+fn the_file_that_is_furthest_back_in_event_time_is_read_next() {
+    let feed = feed(&[Some(100), Some(10), None]);
+    // Nobody knows when what is in the last begins.
+    assert_eq!(claim(&feed), Some((2, 0)));
+    feed.deliver(2, 0, rows(&[300, 310]));
+
+    let mut read = Vec::new();
+    for _ in 0..4 {
+        let (partition, sequence) = claim(&feed).unwrap();
+        read.push(partition);
+        let from = [100, 10][partition] + 40 * i64::try_from(sequence).unwrap();
+        feed.deliver(partition, sequence, rows(&[from, from + 39]));
+    }
+    assert_eq!(read, [1, 1, 1, 0]);
+}
+
+#[test]
+fn what_is_not_decoded_yet_is_taken_to_go_as_far_as_the_last_block() {
+    let feed = feed(&[Some(0), Some(50)]);
+    let (_, sequence) = claim(&feed).unwrap();
+    feed.deliver(0, sequence, rows(&[0, 20]));
+
+    let claims: Vec<usize> = (0..4).map(|_| claim(&feed).unwrap().0).collect();
+
+    // At 20, then at 40 and, with two under way, at 60: the other one's turn, as far as is known.
+    assert_eq!(claims, [0, 0, 1, 1]);
+}
+
+#[test]
+fn no_file_goes_ahead_while_the_one_whose_turn_it_is_is_cut_from() {
+    let feed = feed(&[Some(0), Some(50)]);
+    feed.lock().lanes[0].reader = Cursor::Busy;
+    assert_eq!(feed.next_claim(&feed.lock()), None);
+
+    feed.lock().lanes[0].parked = true;
+    assert_eq!(feed.next_claim(&feed.lock()), Some(1));
+}

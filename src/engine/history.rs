@@ -1,0 +1,243 @@
+//! History: files that are read in the place of a topic, or before it.
+//!
+//! ```text
+//!   jan.csv  ├──────────┤                     each a partition that begins where its first row
+//!   feb.csv           ├──────────┤            happened: event time need not wait for it before
+//!   topic                        ├──────▶     begins where the files end (`--from`)
+//! ```
+//!
+//! A partition's watermark, before its first row, is that row's event time less the bound. Whatever
+//! the first row is, it is not late then, and no later one is that would not be anyway: the result
+//! is the same as without. But event time moves while files are read one after the other, windows
+//! close, and what is held is what the bound asks for.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::check::from_world;
+use super::committer::failed;
+use super::intake::Intake;
+use super::pacing::Pacing;
+use super::start::Decision;
+use crate::connector::{
+    NoHistory, OptionProblem, Source, history_table, inspect_source, open_source,
+};
+use crate::dataflow::outcome::Failure;
+use crate::dataflow::step::plain;
+use crate::format::metadata_of;
+use crate::plan::{Pipeline, Table, TableId};
+use crate::sql::Problem;
+use crate::types::{Clock, EventTime, Offset, PartitionMark, Side, SourceMark, Watermark};
+
+/// What a run reads from files instead.
+#[derive(Clone, Debug, Default)]
+pub struct Replay {
+    /// The sources, by table.
+    pub sources: BTreeMap<TableId, Replayed>,
+    /// How many times faster than it happened; as fast as it can be read if not said.
+    pub speed: Option<f64>,
+}
+
+/// A source whose history is read from files.
+#[derive(Clone, Debug)]
+pub struct Replayed {
+    /// The table, with the files for its connector.
+    pub table: Table,
+    /// When the topic takes over, if it does.
+    pub follow_from: Option<EventTime>,
+}
+
+/// The files of a source, opened.
+pub struct Files {
+    /// The files.
+    pub source: Arc<dyn Source>,
+    /// How their records become rows.
+    pub intake: Intake,
+    /// What marks call them.
+    pub names: Vec<String>,
+    /// When the topic takes over.
+    pub follow_from: Option<EventTime>,
+    beginnings: Vec<PartitionMark>,
+    /// When each one's first row happened.
+    firsts: Vec<Option<EventTime>>,
+    bound_us: i64,
+    has_time: bool,
+}
+
+impl Files {
+    /// Opens the files of `replayed` and looks when each begins. `columns` are those that the plan
+    /// reads.
+    pub fn open(
+        replayed: &Replayed,
+        columns: &[usize],
+        base: &Path,
+        clock: &Clock,
+    ) -> Result<Self, Failure> {
+        let table = &replayed.table;
+        let intake = Intake::new(table, columns);
+        let source = open_source(table, &intake.decoded, base, clock).map_err(|error| {
+            failed(&format!("cannot read the files of `{}`", table.name), error)
+        })?;
+        let side = replayed.follow_from.map(Side::Before);
+        let bound_us = table.watermark.as_ref().map(|it| it.bound_us);
+        let mut files = Self {
+            names: source
+                .partitions()
+                .iter()
+                .map(|file| name(&file.name))
+                .collect(),
+            follow_from: replayed.follow_from,
+            beginnings: Vec::new(),
+            firsts: Vec::new(),
+            bound_us: bound_us.unwrap_or(0),
+            has_time: bound_us.is_some(),
+            source,
+            intake,
+        };
+        for index in 0..files.names.len() {
+            let first = match bound_us {
+                Some(_) => files.first(index, side)?,
+                None => None,
+            };
+            files.firsts.push(first);
+            files.beginnings.push(PartitionMark {
+                identity: files.source.partitions()[index].identity.clone(),
+                watermark: first.map_or_else(Default::default, |first| {
+                    Watermark::behind(first, files.bound_us)
+                }),
+                side,
+                ..PartitionMark::beginning(Offset(0))
+            });
+        }
+        Ok(files)
+    }
+
+    /// When the first row that is read here happened, if it is in the file's first block.
+    fn first(&self, index: usize, side: Option<Side>) -> Result<Option<EventTime>, Failure> {
+        let message = || format!("cannot read `{}`", self.names[index]);
+        let mut reader = self
+            .source
+            .open(index, Offset(0))
+            .map_err(|error| failed(&message(), error))?;
+        let Some(block) = reader.next().map_err(|error| failed(&message(), error))? else {
+            return Ok(None);
+        };
+        let rows = self.intake.take(&mut *self.source.decoder(), &block);
+        let rows = rows.map_err(|error| Failure::new(message()).because(plain(&error)))?;
+        let mut times = rows.times.iter().copied();
+        let first = times.find(|&time| side.is_none_or(|side| side.takes(time)));
+        Ok(first.map(EventTime))
+    }
+
+    /// Where a first run begins.
+    pub fn beginning(&self) -> impl Iterator<Item = (String, PartitionMark)> {
+        self.names
+            .iter()
+            .cloned()
+            .zip(self.beginnings.iter().cloned())
+    }
+
+    /// When what comes next of each file happened, about, where a run begins at `start`; nothing
+    /// where rows have no time.
+    pub fn times(&self, start: &SourceMark) -> Option<Vec<Option<i64>>> {
+        let time = |(name, first): (&String, &Option<EventTime>)| {
+            let mark = start.partitions.get(name)?;
+            if mark.offset == mark.first || mark.watermark.is_start() {
+                return first.map(|first| first.0);
+            }
+            Some(mark.watermark.micros().saturating_add(self.bound_us))
+        };
+        self.has_time
+            .then(|| self.names.iter().zip(&self.firsts).map(time).collect())
+    }
+
+    /// Where pacing begins: what some destination holds, and the first row otherwise, is not waited
+    /// for again.
+    fn origin(&self, name: &str, decision: &Decision) -> Option<EventTime> {
+        let stops = decision.resume.stops.iter().map(|mark| &mark.sources);
+        let known = stops.chain([&decision.start]).filter_map(|of| of.get(name));
+        let reached = known.map(|mark| mark.watermark);
+        let reached = reached.filter(|it| !it.is_start() && *it != Watermark::END);
+        let reached = reached.map(|it| EventTime(it.micros().saturating_add(self.bound_us)));
+        self.firsts
+            .iter()
+            .flatten()
+            .min()
+            .copied()
+            .max(reached.max())
+    }
+}
+
+/// How the run is paced, if it is to be.
+pub fn pacing<'a>(
+    speed: Option<f64>,
+    sources: impl Iterator<Item = (&'a str, &'a Files)>,
+    decision: &Decision,
+    clock: &Clock,
+) -> Option<Arc<Pacing>> {
+    let origins = sources.filter_map(|(name, files)| files.origin(name, decision));
+    let origin = origins.min()?;
+    Some(Arc::new(Pacing::new(speed?, origin, clock.clone())))
+}
+
+/// What marks call a file. A number is what they call a partition of a topic.
+fn name(path: &str) -> String {
+    match path.parse::<usize>() {
+        Ok(_) => format!("./{path}"),
+        Err(_) => path.to_owned(),
+    }
+}
+
+/// The source `table` with the files that `pattern` means in its place, or before its topic.
+pub fn replayed(
+    pipeline: &Pipeline,
+    (table, columns): (TableId, &[usize]),
+    (pattern, options): (&str, &[(String, String)]),
+    follow_from: Option<EventTime>,
+    base: &Path,
+) -> Result<Replayed, Vec<Problem>> {
+    let declared = &pipeline.tables[table];
+    let history = history_table(declared, pattern, base, options).map_err(|error| match error {
+        NoHistory::Files(error) => vec![from_world(declared.place, error)],
+        NoHistory::Options(problems) => {
+            let problems = problems.into_iter();
+            let at = |it: OptionProblem| Problem::at(it.place, it.message).maybe_hint(it.hint);
+            problems.map(at).collect()
+        }
+    })?;
+    let read = Intake::new(&history, columns).decoded;
+    let with_record = read.iter().map(|&column| &history.columns[column]);
+    let with_record = with_record.filter(|column| metadata_of(&column.field).is_some());
+    let problems: Vec<Problem> = with_record
+        .map(|column| {
+            let message = format!(
+                "`{}` comes with a record of the topic, and files have no such thing",
+                column.field.name()
+            );
+            Problem::at(column.place, message).hint("leave it out of the queries to replay them")
+        })
+        .collect();
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(Replayed {
+        table: history,
+        follow_from,
+    })
+}
+
+/// What the outside world would refuse of the files.
+#[must_use]
+pub fn check_history(pipeline: &Pipeline, replay: &Replay, base: &Path) -> Vec<Problem> {
+    let files = pipeline.sources().filter_map(|(id, columns)| {
+        // Those that are read alone are sources like others.
+        let replayed = replay.sources.get(&id)?;
+        replayed.follow_from?;
+        let table = &replayed.table;
+        let intake = Intake::new(table, columns);
+        let error = inspect_source(table, &intake.decoded, base).err()?;
+        Some(from_world(table.place, error))
+    });
+    files.collect()
+}

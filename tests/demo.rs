@@ -1,0 +1,82 @@
+//! `tidemark demo`: all that is made up goes through Kafka and is in the tables, or is said why not.
+
+use std::path::Path;
+
+use postgres::Client;
+
+use crate::services::{kafka, postgres_with_url};
+use crate::support::{Exit, tables, tidemark};
+
+const ROWS: i64 = 40_000;
+
+fn demo(folder: &Path, options: &[&str]) -> String {
+    let rows = ROWS.to_string();
+    let all = ["demo", "--rows", &rows, "--rate", "40000", "--folder", "."];
+    let ended = tidemark(folder, &[&all, options].concat(), &[]);
+    assert_eq!(ended.how, Exit::Code(0), "{}", ended.stderr);
+    ended.stdout
+}
+
+#[test]
+fn a_newcomer_sees_every_trip_come_through_the_broker_in_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+
+    let said = demo(folder.path(), &[]);
+
+    assert!(said.contains("trips by borough, so far"), "{said}");
+    assert!(said.contains("ended with it"), "{said}");
+    let found = tables(&folder.path().join("demo.db"));
+    let count = |name: &str, column: &str| -> i64 {
+        let table = found.iter().find(|table| table.name == name).unwrap();
+        let at = table.columns.iter().position(|c| c == column).unwrap();
+        let values = table.rows.iter().map(|row| {
+            let rusqlite::types::Value::Integer(number) = &row[at] else {
+                panic!("{:?} is no number", row[at])
+            };
+            *number
+        });
+        values.sum()
+    };
+    let letters = found.iter().find(|t| t.name == "trips_dead").unwrap();
+    let kind = letters.columns.iter().position(|c| c == "kind").unwrap();
+    let is_late = |row: &&Vec<rusqlite::types::Value>| {
+        row[kind] == rusqlite::types::Value::Text("late".to_owned())
+    };
+    let late = i64::try_from(letters.rows.iter().filter(is_late).count()).unwrap();
+    let rejected = i64::try_from(letters.rows.len()).unwrap() - late;
+    assert!(late > 0 && rejected > 0, "{late} late, {rejected} rejected");
+    assert_eq!(count("trips_by_borough", "trips"), ROWS - rejected);
+    assert_eq!(count("trips_by_minute", "trips"), ROWS - rejected - late);
+}
+
+#[test]
+fn the_demo_through_real_servers_comes_to_the_same_however_often_it_is_shown() {
+    let (Some(broker), Some((mut client, url))) =
+        (kafka("this test"), postgres_with_url("this test"))
+    else {
+        return;
+    };
+    let schema = "tidemark_demo_test";
+    let sql = format!("drop schema if exists {schema} cascade; create schema {schema}");
+    client.batch_execute(&sql).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("{url}?options=-csearch_path%3D{schema}");
+    let options = ["--kafka", broker.as_str(), "--postgres", url.as_str()];
+    let count = |client: &mut Client| -> i64 {
+        let sql = format!(
+            "select ((select sum(trips) from {schema}.trips_by_borough)
+                + (select count(*) from {schema}.trips_dead where kind = 'rejected'))::bigint"
+        );
+        client.query_one(&sql, &[]).unwrap().get(0)
+    };
+
+    for _ in 0..2 {
+        let said = demo(folder.path(), &options);
+
+        assert!(!said.contains("ended with it"), "{said}");
+        assert_eq!(count(&mut client), ROWS);
+    }
+    client
+        .batch_execute(&format!("drop schema {schema} cascade"))
+        .unwrap();
+}
