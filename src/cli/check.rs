@@ -55,7 +55,21 @@ pub fn check(arguments: &FileArgs) -> u8 {
         }
     }
     say::out(&together(&planned));
+    say::out(&growth(&planned));
     0
+}
+
+/// What is held for every record, for ever.
+fn growth(planned: &Planned) -> String {
+    let growing = plan::growing(&planned.pipeline).into_iter();
+    let lines = growing.map(|(place, what)| {
+        format!(
+            "memory grows with every record, line {}: {what}\n  hint:  aggregate or take the first \
+             rows per key below it, as far as the question allows\n",
+            place.line
+        )
+    });
+    lines.collect()
 }
 
 /// Which sinks move together, and which only wait for each other.

@@ -157,7 +157,7 @@ impl<'a> Tree<'a> {
 }
 
 /// What a node does, in one line.
-fn describe(pipeline: &Pipeline, id: NodeId) -> String {
+pub(super) fn describe(pipeline: &Pipeline, id: NodeId) -> String {
     let node = &pipeline.nodes[id];
     let input_name = |at: usize| -> String {
         let input = node.operator.inputs()[0];

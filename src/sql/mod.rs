@@ -29,6 +29,7 @@ mod only;
 mod problem;
 mod query;
 mod refusals;
+mod sets;
 mod settings;
 mod statement;
 mod table;

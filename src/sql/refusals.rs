@@ -343,11 +343,6 @@ impl Visitor for Found<'_> {
                 "a pipeline cannot compute a query inside an expression yet",
                 "join a table that has a PRIMARY KEY, or use IN (SELECT ..)",
             ),
-            Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => self.refuse(
-                place_of(expr.span()),
-                "a pipeline cannot compute GROUPING SETS, ROLLUP or CUBE yet",
-                "write one INSERT per set of columns",
-            ),
             Expr::Collate { .. } => self.refuse(
                 place_of(expr.span()),
                 "a pipeline cannot compute COLLATE",

@@ -94,7 +94,8 @@ impl Relation {
             6 | 7 => Self::among(random, depth),
             8..=10 => Self::aggregate(random, depth),
             11 => Self::distinct(random, depth),
-            12 | 13 => Self::set(random, depth),
+            12 => Self::set(random, depth),
+            13 => Self::beside(random, depth),
             _ => Self::top(random, depth),
         }
     }
@@ -372,6 +373,47 @@ impl Relation {
     }
 }
 
+impl Relation {
+    /// Each row with what stands before and behind it in its partition.
+    fn beside(random: &mut Random, depth: usize) -> Self {
+        let input = Self::input(random, depth);
+        let order = order(random, &input);
+        let by = random.below(input.columns.len());
+        let mut columns = input.columns.clone();
+        let mut selected = vec!["x.*".to_owned()];
+        for _ in 0..1 + random.below(2) {
+            let place = random.below(input.columns.len());
+            let nullable = true;
+            let neighbour = Column {
+                nullable,
+                ..input.columns[place]
+            };
+            let number = Column {
+                kind: Kind::Long,
+                nullable: false,
+            };
+            let back = random.between(1, 3);
+            let (call, column) = match random.below(5) {
+                0 => ("rank()".to_owned(), number),
+                1 => ("dense_rank()".to_owned(), number),
+                2 => (format!("lead(x.c{place}, {back})"), neighbour),
+                _ => (format!("lag(x.c{place}, {back})"), neighbour),
+            };
+            let index = columns.len();
+            selected.push(format!(
+                "{call} OVER (PARTITION BY x.c{by} ORDER BY {order}) AS c{index}"
+            ));
+            columns.push(column);
+        }
+        Self {
+            sql: format!("SELECT {} FROM ({}) x", selected.join(", "), input.sql),
+            columns,
+            append: false,
+            key: None,
+        }
+    }
+}
+
 /// Columns as `c0`, `c1` and so on.
 fn named(columns: impl Iterator<Item = String>) -> String {
     let named: Vec<String> = (0..)
@@ -470,7 +512,11 @@ fn aggregate(random: &mut Random, input: &Relation) -> (String, Column) {
         kind: Kind::Long,
         nullable: false,
     };
-    let (aggregate, column) = match (random.below(6), kind) {
+    let nullable_of = |kind| Column {
+        kind,
+        nullable: true,
+    };
+    let (aggregate, column) = match (random.below(9), kind) {
         (0, _) => ("count(*)".to_owned(), long),
         (1, _) => (format!("count({argument})"), long),
         (2, _) => (format!("count(DISTINCT {argument})"), long),
@@ -488,6 +534,20 @@ fn aggregate(random: &mut Random, input: &Relation) -> (String, Column) {
             };
             (format!("sum({argument})"), column)
         }
+        (5, Kind::Int | Kind::Long | Kind::Number(8, _)) => (
+            format!("avg({argument})"),
+            nullable_of(Kind::Number(38, 16)),
+        ),
+        (6, Kind::Text) => {
+            let order = order(random, input);
+            let list = format!("string_agg({argument}, '-' ORDER BY {order})");
+            (list, nullable_of(kind))
+        }
+        (7, Kind::Int | Kind::Long | Kind::Number(..) | Kind::Date) => {
+            let middle = format!("percentile_disc(0.5) WITHIN GROUP (ORDER BY {argument})");
+            (middle, nullable_of(kind))
+        }
+        (8, Kind::Int) => (format!("sum(DISTINCT {argument})"), nullable_of(Kind::Long)),
         (5, Kind::Boolean) => {
             let name = random.pick(&["bool_and", "bool_or"]);
             let column = Column {

@@ -18,6 +18,7 @@ mod operators;
 mod over;
 mod reader;
 mod rows;
+mod sorted;
 mod wanted;
 
 pub use codec::Codec;

@@ -29,10 +29,8 @@ use super::{Ask, Finality, Lowering, Result, Rows, WindowColumns, name_of, posit
 
 impl Lowering<'_> {
     pub(super) fn aggregate(&mut self, aggregate: &Aggregate, ask: Ask) -> Result<Rows> {
-        if matches!(aggregate.group_expr.as_slice(), [Expr::GroupingSet(_)]) {
-            return Err(self
-                .cannot("compute GROUPING SETS, ROLLUP or CUBE")
-                .hint("write one INSERT per set of columns"));
+        if let [Expr::GroupingSet(sets)] = aggregate.group_expr.as_slice() {
+            return self.grouping_sets(aggregate, sets, ask);
         }
         let below = Ask {
             finality: ask.finality,

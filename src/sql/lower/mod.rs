@@ -14,6 +14,7 @@
 
 mod aggregate;
 pub mod expression;
+mod grouping;
 mod join;
 mod lookup;
 mod matched;
@@ -488,6 +489,7 @@ impl Lowering<'_> {
         let mut facts = self.graph.facts(rows.node).clone();
         facts.not_null[column] = false;
         facts.keys.clear();
+        facts.sets = None;
         facts.key_text = None;
         facts.present.clear();
         let operator = Operator::Unnest {

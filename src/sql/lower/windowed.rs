@@ -62,6 +62,7 @@ impl Lowering<'_> {
         let start = fields.len() - 2;
         // A row may come out several times.
         facts.keys.clear();
+        facts.sets = None;
         facts.key_text = None;
         let operator = Operator::Window {
             input: rows.node,
