@@ -88,8 +88,9 @@ pub enum Turned {
     Late {
         /// Which row.
         row: u32,
-        /// The end of the last of those windows.
-        window_end: i64,
+        /// The end of the last of those windows; `None` where a row has none and goes by its own
+        /// time.
+        window_end: Option<i64>,
     },
     /// Late by itself, where no window decides.
     Behind {
@@ -202,7 +203,7 @@ impl Action {
                 for &(row, window_end) in &assigned.late {
                     turned.push(Turned::Late {
                         row: piece.origin_of(row as usize),
-                        window_end,
+                        window_end: (*kind != WindowKind::Moment).then_some(window_end),
                     });
                 }
                 windowed(&piece, assigned, schema)

@@ -130,10 +130,10 @@ impl Matches {
             columns[columns.len() - 2].as_primitive::<UInt32Type>(),
             columns[columns.len() - 1].as_primitive::<UInt64Type>(),
         );
-        for row in 0..rows.num_rows() {
+        for (row, time) in times.into_iter().enumerate() {
             let bytes: Bytes = Arc::from(encoded.row(row).as_ref());
             self.bytes += bytes.len();
-            let order = (times[row], places.0.value(row), places.1.value(row), bytes);
+            let order = (time, places.0.value(row), places.1.value(row), bytes);
             let key = || Waiting {
                 key: Arc::from(keys.value(row)),
                 count: 0,

@@ -14,28 +14,32 @@ use crate::plan::{
 use crate::sql::functions::function_of;
 use crate::sql::graph::Facts;
 use crate::sql::matching::{MatchRecognize, Read, What};
-use crate::sql::window::WINDOW_COLUMNS;
 
 use super::expression::{Positional, identity, substitute};
 use super::text::text;
 use super::{Ask, Finality, Lowering, Result, Rows, position};
 
 impl Lowering<'_> {
-    pub(super) fn matched(&mut self, node: &MatchRecognize, ask: Ask) -> Result<Rows> {
+    pub(super) fn matched(&mut self, node: &MatchRecognize) -> Result<Rows> {
         let below = Ask {
             finality: Some(Finality::Above("MATCH_RECOGNIZE")),
             assign: Assign::Windows,
             window: false,
             time: false,
             session: false,
+            windows_close: true,
             first: None,
-            ..ask
         };
         let rows = self.rows(&node.input, below)?;
         if self.is_changing(&rows) {
             return Err(self.too_changing("MATCH_RECOGNIZE"));
         }
-        let open_us = self.open_us(&node.time, &node.input, node.place, &rows)?;
+        let open_us = self.open_us(
+            &node.time,
+            &node.input,
+            (node.place, "MATCH_RECOGNIZE"),
+            &rows,
+        )?;
         let over = self.positional(&rows)?;
         let schema = node.input.schema();
         let read: Vec<&Expr> = node.partition.iter().chain(&node.arguments).collect();
@@ -60,14 +64,8 @@ impl Lowering<'_> {
         let over = self.positional(&rows)?;
         let column = over.column(time);
         let (time, field) = self.compile(&column, &over)?;
-        let mut fields = self.graph.fields(rows.node);
-        let start = fields.len();
-        let mut facts = self.graph.facts(rows.node).clone();
-        for name in WINDOW_COLUMNS {
-            fields.push(Arc::new(Field::new(name, field.data_type().clone(), false)));
-            facts.not_null.push(true);
-            facts.event_time.push(false);
-        }
+        let (fields, facts) = self.with_window_columns(rows.node, field.data_type());
+        let start = fields.len() - 2;
         let identity = format!("moment {} by {}", rows.node, identity(&column));
         let operator = Operator::Window {
             input: rows.node,

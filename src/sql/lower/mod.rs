@@ -168,7 +168,7 @@ impl Lowering<'_> {
             LogicalPlan::Extension(extension) => {
                 let node = extension.node.as_any();
                 if let Some(node) = node.downcast_ref::<MatchRecognize>() {
-                    return self.matched(node, ask);
+                    return self.matched(node);
                 }
                 match node.downcast_ref::<WindowAssign>() {
                     Some(window) => self.window(window, ask),

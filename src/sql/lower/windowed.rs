@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, FieldRef};
+use arrow::datatypes::{DataType, Field, FieldRef};
 
-use crate::plan::{Assign, Emit, Operator, Place, WindowKind};
+use crate::plan::{Assign, Emit, NodeId, Operator, Place, WindowKind};
 use datafusion_expr::{Expr, LogicalPlan};
 
-use crate::sql::graph::Key;
+use crate::sql::graph::{Facts, Key};
 use crate::sql::problem::Problem;
 use crate::sql::window::{WINDOW_COLUMNS, WindowAssign};
 
@@ -33,7 +33,12 @@ impl Lowering<'_> {
             return Err(self.too_changing("windows"));
         }
         let schema = window.input.schema();
-        let open_us = self.open_us(&window.time, &window.input, window.place, &rows)?;
+        let open_us = self.open_us(
+            &window.time,
+            &window.input,
+            (window.place, "a window"),
+            &rows,
+        )?;
         let rows = self.narrow(Rows {
             window: None,
             ..rows
@@ -53,14 +58,8 @@ impl Lowering<'_> {
             window.kind
         );
         let (time, field) = self.compile(&time, &over)?;
-        let mut fields = self.graph.fields(rows.node);
-        let start = fields.len();
-        for name in WINDOW_COLUMNS {
-            fields.push(Arc::new(Field::new(name, field.data_type().clone(), false)));
-        }
-        let mut facts = self.graph.facts(rows.node).clone();
-        facts.not_null.extend([true, true]);
-        facts.event_time.extend([false, false]);
+        let (fields, mut facts) = self.with_window_columns(rows.node, field.data_type());
+        let start = fields.len() - 2;
         facts.windows = lags_of(window.kind, start, open_us);
         // A row may come out several times.
         facts.keys.clear();
@@ -94,19 +93,35 @@ impl Lowering<'_> {
         })
     }
 
+    /// The fields and facts of a node, and the two columns that a window adds.
+    pub(super) fn with_window_columns(
+        &self,
+        node: NodeId,
+        time: &DataType,
+    ) -> (Vec<FieldRef>, Facts) {
+        let mut fields = self.graph.fields(node);
+        let mut facts = self.graph.facts(node).clone();
+        for name in WINDOW_COLUMNS {
+            fields.push(Arc::new(Field::new(name, time.clone(), false)));
+            facts.not_null.push(true);
+            facts.event_time.push(false);
+        }
+        (fields, facts)
+    }
+
     /// How long after their end windows stay open: rows of the source may be late, those of closed
     /// windows come as late as they do.
     pub(super) fn open_us(
         &self,
         time: &Expr,
         input: &LogicalPlan,
-        place: Place,
+        (place, what): (Place, &str),
         rows: &Rows,
     ) -> Result<i64> {
         let facts = self.graph.facts(rows.node);
         let column = plain_column(time, input.schema()).map(|at| rows.columns[at]);
         let Some(lag) = column.and_then(|at| facts.lag(at)) else {
-            return Err(self.no_event_time(time, input, place, rows));
+            return Err(self.no_event_time(time, input, (place, what), rows));
         };
         if !column.is_some_and(|at| facts.event_time[at]) {
             return Ok(lag);
@@ -125,7 +140,7 @@ impl Lowering<'_> {
         &self,
         time: &Expr,
         input: &LogicalPlan,
-        place: Place,
+        (place, what): (Place, &str),
         rows: &Rows,
     ) -> Problem {
         let time = text(time);
@@ -137,7 +152,7 @@ impl Lowering<'_> {
             .hint("take window_end of the inner query, or window_start unless it is a SESSION");
         }
         let message =
-            format!("the time of a window must be a WATERMARK FOR column, and `{time}` is not");
+            format!("the time of {what} must be a WATERMARK FOR column, and `{time}` is not");
         let mut hint = format!(
             "declare it on the table: WATERMARK FOR {time} AS {time} - INTERVAL '5' SECOND"
         );

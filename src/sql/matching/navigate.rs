@@ -245,16 +245,11 @@ impl<'c> Reads<'c> {
 
     /// `FIRST(x [, n])`, `LAST(x [, n])`, `PREV(x [, n])`, and `PREV` of the other two.
     fn navigation(&mut self, name: &str, arguments: &[FunctionArg], place: Place) -> Result<Read> {
+        let call = name.to_uppercase();
         let usage = || {
-            Problem::at(
-                place,
-                format!("{name} takes a column, and how many rows it goes"),
-            )
-            .hint(format!(
-                "write {}(x.column) or {}(x.column, 2)",
-                name.to_uppercase(),
-                name.to_uppercase()
-            ))
+            let message = format!("{name} takes a column, and how many rows it goes");
+            let hint = format!("write {call}(x.column) or {call}(x.column, 2)");
+            Problem::at(place, message).hint(hint)
         };
         let expr = |at: usize| match arguments.get(at) {
             Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))) => Some(expr),
@@ -268,27 +263,34 @@ impl<'c> Reads<'c> {
             None => None,
             Some(number) => Some(whole(number).ok_or_else(usage)?),
         };
-        if name != "prev" {
-            let (variable, argument, text) = self.argument(of)?;
-            let skip = given.unwrap_or(0);
-            let first = name == "first";
-            let text = match (skip, first) {
-                (0, false) => text,
-                (0, true) => format!("first({text})"),
-                (skip, _) => format!("{name}({text}, {skip})"),
+        if name == "prev" {
+            return match self.previous(of, given.unwrap_or(1))? {
+                Some(read) => Ok(read),
+                None => Err(usage().into()),
             };
-            let what = What::Row {
-                argument,
-                first,
-                skip,
-                back: 0,
-            };
-            return Ok(Read {
-                variable,
-                what,
-                text,
-            });
         }
+        let (variable, argument, text) = self.argument(of)?;
+        let (skip, first) = (given.unwrap_or(0), name == "first");
+        let text = match (skip, first) {
+            (0, false) => text,
+            (0, true) => format!("first({text})"),
+            (skip, _) => format!("{name}({text}, {skip})"),
+        };
+        let what = What::Row {
+            argument,
+            first,
+            skip,
+            back: 0,
+        };
+        Ok(Read {
+            variable,
+            what,
+            text,
+        })
+    }
+
+    /// So many rows of the partition before a row; `None` if `of` is not of a row.
+    fn previous(&mut self, of: &ast::Expr, back: usize) -> Result<Option<Read>> {
         let inner = match of {
             ast::Expr::Function(function) => self.function(function)?,
             _ => None,
@@ -310,28 +312,28 @@ impl<'c> Reads<'c> {
                 }
             }
         };
-        let back = given.unwrap_or(1);
-        match inner.what {
-            What::Row {
+        let What::Row {
+            argument,
+            first,
+            skip,
+            back: 0,
+        } = inner.what
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Read {
+            variable: inner.variable,
+            what: What::Row {
                 argument,
                 first,
                 skip,
-                back: 0,
-            } => Ok(Read {
-                variable: inner.variable,
-                what: What::Row {
-                    argument,
-                    first,
-                    skip,
-                    back,
-                },
-                text: match back {
-                    1 => format!("prev({})", inner.text),
-                    back => format!("prev({}, {back})", inner.text),
-                },
-            }),
-            What::Row { .. } | What::Aggregate { .. } => Err(usage().into()),
-        }
+                back,
+            },
+            text: match back {
+                1 => format!("prev({})", inner.text),
+                back => format!("prev({}, {back})", inner.text),
+            },
+        }))
     }
 
     /// What is read of a row: whose rows, which argument, and how it reads.
