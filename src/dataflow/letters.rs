@@ -79,6 +79,14 @@ fn turned_letter(arrived: &ArrivedRows, turned: &Turned, into: &str) -> Letter {
     let span: Span = arrived.spans[turned.row() as usize];
     let (late, reason, message) = match turned {
         Turned::Failed { message, .. } => (false, Reason::Expression.code(), message.clone()),
+        Turned::Behind { watermark, .. } => {
+            let watermark = Watermark::behind(EventTime(*watermark), 0);
+            (
+                true,
+                "late",
+                format!("event time was at {watermark} already"),
+            )
+        }
         Turned::Late { window_end, .. } => {
             let end = Watermark::behind(EventTime(*window_end), 0);
             (true, "late", format!("its last window ended {end}"))
