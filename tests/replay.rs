@@ -393,3 +393,36 @@ fn the_topic_goes_on_where_the_files_end() {
     );
     world.end();
 }
+
+/// Without a snapshot everything is read again, files and topic at a time, by workers of which some
+/// have the one and some the other, and more than may wait.
+#[test]
+fn files_and_topic_are_read_again_up_to_the_mark() {
+    let Some(mut world) = World::new("again") else {
+        return;
+    };
+    let replay = ["replay", "trips.sql", "--quiet", "--until-caught-up"];
+    let follow = ["--then-follow", "--from", "2024-05-01 02:30:00"];
+    let seldom = ["--close-windows", "--set", "snapshot.interval=1h"];
+    let replay = [&replay[..], &HISTORY, &follow, &seldom].concat();
+    world.load(&trips(0..TRIPS));
+    world.produce(&trips(4500..TRIPS));
+    for crash in ["4", "7", "9"] {
+        let variables = [("TIDEMARK_TEST_PACE", "5"), ("TIDEMARK_CRASH_AT", crash)];
+        let one = [&replay[..], &["--threads", "1", "--fresh", "--yes"]].concat();
+        // How many blocks come of the topic is the broker's business: the last may come too late.
+        let killed = world.tidemark(&one, &variables);
+        assert_ne!(killed.how, Exit::Code(1), "{}", killed.stderr);
+
+        world.well(
+            &[
+                &replay[..],
+                &["--threads", "4", "--set", "queue.bytes=20000"],
+            ]
+            .concat(),
+        );
+
+        world.compare(&["minutes", "zones"]);
+    }
+    world.end();
+}
