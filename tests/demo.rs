@@ -29,9 +29,11 @@ fn a_newcomer_sees_every_trip_come_through_the_broker_in_the_process() {
     let count = |name: &str, column: &str| -> i64 {
         let table = found.iter().find(|table| table.name == name).unwrap();
         let at = table.columns.iter().position(|c| c == column).unwrap();
-        let values = table.rows.iter().map(|row| match &row[at] {
-            rusqlite::types::Value::Integer(number) => *number,
-            other => panic!("{other:?} is no number"),
+        let values = table.rows.iter().map(|row| {
+            let rusqlite::types::Value::Integer(number) = &row[at] else {
+                panic!("{:?} is no number", row[at])
+            };
+            *number
         });
         values.sum()
     };

@@ -16,6 +16,7 @@ mod eyes;
 mod fuzz;
 mod launch;
 mod letters;
+mod newcomer;
 mod nexmark;
 mod oracle;
 mod pipelines;

@@ -1,9 +1,9 @@
 //! `check`, `explain` and `list`: everything that is said without running.
 
 use super::file::Planned;
-use super::{FileArgs, file, say};
+use super::{FileArgs, WRONG, file, say};
 use crate::connector::Guarantee;
-use crate::engine::{check_world, destinations, guarantee};
+use crate::engine::{check_world, destinations, foresee, guarantee};
 use crate::plan::{self, Role};
 use crate::sql::SourceText;
 
@@ -23,6 +23,10 @@ pub fn check(arguments: &FileArgs) -> u8 {
                 text: &planned.text,
             },
         );
+    }
+    if let Err(failure) = foresee(&planned.pipeline, &planned.base) {
+        say::failure(&failure);
+        return WRONG;
     }
     let tables = &planned.pipeline.tables;
     let count = |role| tables.iter().filter(|table| table.role == role).count();
@@ -51,7 +55,21 @@ pub fn check(arguments: &FileArgs) -> u8 {
         }
     }
     say::out(&together(&planned));
+    say::out(&growth(&planned));
     0
+}
+
+/// What is held for every record, for ever.
+fn growth(planned: &Planned) -> String {
+    let growing = plan::growing(&planned.pipeline).into_iter();
+    let lines = growing.map(|(place, what)| {
+        format!(
+            "memory grows with every record, line {}: {what}\n  hint:  aggregate or take the first \
+             rows per key below it, as far as the question allows\n",
+            place.line
+        )
+    });
+    lines.collect()
 }
 
 /// Which sinks move together, and which only wait for each other.

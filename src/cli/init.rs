@@ -1,10 +1,12 @@
 //! `init` and `infer`: from nothing, or from a file of data, to a pipeline that runs.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
 
-use super::{FAILED, InferArgs, InitArgs, WRONG, say};
-use crate::format::infer;
+use super::{FAILED, InferArgs, InitArgs, WRONG, produce, say};
+use crate::connector::FileSource;
+use crate::format::{InferredTable, infer};
 
 const STARTER: &str = include_str!("../../dataflows/starter.sql");
 /// How much of a file is looked at.
@@ -37,20 +39,19 @@ pub fn init(arguments: &InitArgs) -> u8 {
     }
 }
 
-/// Prints a CREATE TABLE for a file of data.
+/// Prints a CREATE TABLE for a file of data; of a folder or a pattern, the first file stands for all.
 pub fn infer_table(arguments: &InferArgs) -> u8 {
     let path = arguments.file.display().to_string();
-    let mut sample = Vec::new();
-    let read = File::open(&arguments.file)
-        .and_then(|file| file.take(SAMPLE_BYTES).read_to_end(&mut sample));
-    if let Err(error) = read {
-        say::err(&format!(
-            "error: could not read `{path}`\n  cause: {error}\n"
-        ));
-        return WRONG;
-    }
-    match infer(&path, &sample) {
+    let (first, sample) = match FileSource::sample(&path, Path::new(""), SAMPLE_BYTES) {
+        Ok(found) => found,
+        Err(error) => {
+            produce::refuse(&error);
+            return WRONG;
+        }
+    };
+    match infer(&first, &sample) {
         Ok(table) => {
+            let table = InferredTable { path, ..table };
             say::out(&format!("{table}\n"));
             0
         }

@@ -219,7 +219,7 @@ struct InitArgs {
 
 #[derive(Debug, Args)]
 struct InferArgs {
-    /// A CSV or JSON lines file
+    /// A CSV or JSON lines file (.gz and .zst are unpacked); of a folder or a pattern, the first one
     file: PathBuf,
 }
 

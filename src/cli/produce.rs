@@ -89,7 +89,8 @@ fn serve(
     Ok(Some(server))
 }
 
-fn refuse(error: &ConnectorError) {
+/// Says why a file or a broker cannot be used.
+pub fn refuse(error: &ConnectorError) {
     let hint = match error {
         ConnectorError::Permanent { hint, .. } => hint.as_deref(),
         ConnectorError::Away { hint, .. } => Some(hint.as_str()),
@@ -268,6 +269,9 @@ fn summary(job: &ProduceJob, progress: &ProduceProgress, took: Duration) -> Stri
             "; {} did not convert and went as they stand",
             say::grouped(odd)
         ));
+        if let Some(first) = progress.first_odd.get() {
+            text.push_str(&format!(", the first {first}"));
+        }
     }
     text.push('\n');
     text

@@ -18,8 +18,10 @@ use crate::types::Clock;
 
 /// How often the bars move.
 const BARS: Duration = Duration::from_millis(200);
-/// How often a line is logged.
+/// How often a line is logged while records come,
 const LINES: Duration = Duration::from_secs(1);
+/// and while none do.
+const QUIET_LINES: Duration = Duration::from_secs(60);
 
 /// A thread that shows progress until it is ended.
 pub struct Watch {
@@ -131,6 +133,7 @@ fn status(progress: &SourceProgress) -> String {
 fn log_lines(names: &BTreeMap<TableId, String>, shared: &Shared, ended: &Receiver<()>) {
     let clock = Clock::machine();
     let mut before: BTreeMap<TableId, (u64, Duration)> = BTreeMap::new();
+    let mut said: BTreeMap<TableId, Duration> = BTreeMap::new();
     let mut first: BTreeMap<TableId, (u64, Duration)> = BTreeMap::new();
     while ended.recv_timeout(LINES) == Err(RecvTimeoutError::Timeout) {
         let fates = shared.fates();
@@ -142,13 +145,18 @@ fn log_lines(names: &BTreeMap<TableId, String>, shared: &Shared, ended: &Receive
             let (rows, then) = before
                 .insert(table, (progress.records, now))
                 .unwrap_or_default();
+            let last = said.get(&table).copied();
+            if rows == progress.records && last.is_some_and(|last| now < last + QUIET_LINES) {
+                continue;
+            }
+            said.insert(table, now);
             let passed = u64::try_from((now - then).as_millis())
                 .unwrap_or(u64::MAX)
                 .max(1);
             let rows_per_second = (progress.records - rows) * 1000 / passed;
             let of = fates.iter().filter(|((_, source), _)| *source == table);
             let (late, rejected) = of.fold((0, 0), |(late, rejected), (_, fates)| {
-                (late + fates.late, rejected.max(fates.rejected))
+                (late.max(fates.late), rejected.max(fates.rejected))
             });
             let watermark = progress.watermark.map(|watermark| watermark.to_string());
             let (begun_at, begun) = *first.entry(table).or_insert((progress.distance, now));

@@ -2,7 +2,8 @@
 //!
 //! A row is late for a window when the watermark of its own partition, before this row, had
 //! already reached the window's end plus the allowed lateness. That is a function of the
-//! partition's rows alone, so it does not matter when, where or how fast they were read.
+//! partition's rows alone, so it does not matter when, where or how fast they were read. For
+//! SESSION it is the row's own time that counts: where its session ends, other rows decide.
 //!
 //! ```text
 //!   hop by 10, size 30     pane [20,30) belongs to [0,30) [10,40) [20,50)
@@ -97,6 +98,7 @@ pub fn assign(
     let limits = Limits::new(kind, lateness_us, times, origin, passed);
     match (kind, how) {
         (WindowKind::Tumble { size_us }, _) => tumble(size_us, times, &limits),
+        (WindowKind::Session { gap_us, .. }, _) => session(gap_us, times, &limits),
         (_, Assign::Panes) => panes(kind, times, &limits),
         (_, Assign::Windows) => windows(kind, times, &limits),
     }
@@ -123,6 +125,8 @@ impl Limits {
             WindowKind::Tumble { size_us } => size_us,
             WindowKind::Hop { slide_us, .. } => slide_us,
             WindowKind::Cumulate { step_us, .. } => step_us,
+            // What decides is the row itself, which is as good as a window that ends with it.
+            WindowKind::Session { .. } => 1,
         };
         let first_end = floor(earliest, pane).saturating_add(pane);
         if passed.after == Watermark::START
@@ -179,6 +183,24 @@ fn tumble(size: i64, times: &[i64], limits: &Limits) -> Assigned {
         out.ends.push(end);
     }
     out.rows = (!out.late.is_empty()).then_some(on_time);
+    out
+}
+
+/// Each row's own session: from the row on, until nothing happened for `gap`.
+fn session(gap: i64, times: &[i64], limits: &Limits) -> Assigned {
+    let mut out = Assigned::default();
+    let mut rows = Vec::with_capacity(times.len());
+    for (row, &time) in times.iter().enumerate() {
+        let end = time.saturating_add(gap);
+        if time < limits.of(row) {
+            out.late.push((index(row), end));
+            continue;
+        }
+        rows.push(index(row));
+        out.starts.push(time);
+        out.ends.push(end);
+    }
+    out.rows = (!out.late.is_empty()).then_some(rows);
     out
 }
 
@@ -239,6 +261,7 @@ impl Ends {
             WindowKind::Tumble { size_us } => (size_us, floor(time, size_us) + size_us),
             WindowKind::Hop { slide_us, size_us } => (slide_us, floor(time, slide_us) + size_us),
             WindowKind::Cumulate { step_us, size_us } => (step_us, floor(time, size_us) + size_us),
+            WindowKind::Session { .. } => unreachable!("a session is not aligned"),
         };
         let pane = floor(time, step);
         Self {
@@ -263,6 +286,7 @@ impl Ends {
         match kind {
             WindowKind::Tumble { size_us } | WindowKind::Hop { size_us, .. } => end - size_us,
             WindowKind::Cumulate { size_us, .. } => self.last - size_us,
+            WindowKind::Session { .. } => unreachable!("a session is not aligned"),
         }
     }
 }
@@ -388,6 +412,29 @@ mod tests {
 
         assert_eq!(assigned.starts, [30, 30]);
         assert_eq!(assigned.ends, [50, 60]);
+    }
+
+    #[test]
+    fn a_row_is_late_for_a_session_when_its_own_time_and_the_lateness_were_passed() {
+        let kind = WindowKind::Session {
+            gap_us: 10,
+            partition: 0,
+        };
+        let times = [5, 25, 21, 20, 19];
+
+        let assigned = assign(
+            kind,
+            Assign::Windows,
+            5,
+            &times,
+            None,
+            &passed(0, &times, 0),
+        );
+
+        assert_eq!(assigned.rows, Some(vec![0, 1, 2, 3]));
+        assert_eq!(assigned.starts, [5, 25, 21, 20]);
+        assert_eq!(assigned.ends, [15, 35, 31, 30]);
+        assert_eq!(assigned.late, [(4, 29)]);
     }
 
     #[test]

@@ -265,7 +265,7 @@ impl SourceFacts {
     pub fn waited_for(&self, index: usize) -> Option<Watermark> {
         match self.marks.get(&index) {
             None => Some(Watermark::START),
-            Some(mark) => (!mark.idle).then_some(mark.watermark),
+            Some(mark) => (!mark.idle || mark.ended).then_some(mark.watermark),
         }
     }
 }

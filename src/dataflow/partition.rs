@@ -6,6 +6,10 @@
 //!                                     not wait for it                            watermark is W(e-1)
 //! ```
 //!
+//! A run that goes live waits for everyone again: a partition that was idle when the last run ended
+//! may have records waiting, and how fast they are read must not decide whether they are late. Who is
+//! behind event time then returns like one that was idle.
+//!
 //! The watermark that a partition returns with is its floor. It is kept in the mark with the
 //! position from which it holds, because it does not follow from the records; a replay, in which
 //! nothing goes idle, applies it there.
@@ -91,14 +95,16 @@ impl PartitionState {
         self.apply_floors(self.mark.offset);
     }
 
-    /// The replay is over, if there was one; event time is at `reached`.
+    /// The replay is over, if there was one; event time is at `reached`, and was since the last run
+    /// ended. Whoever is behind it goes on from there: it was idle, or was coming back and had not
+    /// been given its floor. Without one, rows would come that are not late for windows that have
+    /// closed.
     pub fn go_live(&mut self, reached: Watermark) {
-        // Event time is ahead of a partition that it waits for only if that one had announced
-        // itself, and the mark is of an epoch before it had its floor. Event time stood still since,
-        // so here is the floor: without it, rows would come that are not late for windows that have
-        // closed.
-        let returning = !self.hidden && !self.mark.idle && self.mark.watermark < reached;
-        if returning {
+        if self.hidden || self.mark.ended {
+            return;
+        }
+        self.moved |= std::mem::take(&mut self.mark.idle);
+        if self.mark.watermark < reached {
             self.raise(Floor {
                 offset: self.mark.offset,
                 watermark: reached,
@@ -129,6 +135,12 @@ impl PartitionState {
 
     fn raise(&mut self, floor: Floor) {
         self.mark.watermark = self.mark.watermark.max(floor.watermark);
+        // Runs that begin while it stays silent each raise it where it stands.
+        let stands =
+            |last: &Floor| last.offset == floor.offset && last.watermark <= floor.watermark;
+        if self.mark.floors.last().is_some_and(stands) {
+            self.mark.floors.pop();
+        }
         self.mark.floors.push(floor);
         self.moved = true;
     }

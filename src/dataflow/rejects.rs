@@ -41,7 +41,8 @@ impl Rejects {
             warn!(
                 source = self.source,
                 partition,
-                line = first.line,
+                line = (first.line > 0).then_some(first.line),
+                offset = (first.line == 0).then(|| arrived.positions.of(first.span.start).0),
                 column = first.reject.column,
                 reason = first.reject.message,
                 "records are rejected, and no 'dead.letter' keeps them; this is the first"

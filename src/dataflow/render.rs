@@ -253,6 +253,9 @@ impl<'scope> Built<'_, 'scope> {
                     let hashes: Hashes = Box::new(move |rows| Ok(plan.hashes(rows)?));
                     return self.spread(id, &name, input, aggregates, hashes);
                 }
+                if let (Some(groups), Some(before)) = (plan.sessions(), plan.session_partials()) {
+                    return self.grouped(id, &name, input, groups, || before);
+                }
                 self.grouped(id, &name, input, aggregates, || plan.partials())
             }
             Operator::Latest {

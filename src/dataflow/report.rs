@@ -84,19 +84,24 @@ impl SourcePositions {
         }
     }
 
-    /// Event time moves to the minimum over the partitions that it waits for. A source without
-    /// partitions has nothing to wait for; one whose partitions are all idle stands still.
+    /// Event time moves to the minimum over the partitions that it waits for: those that are not
+    /// idle. One that has ended waits for nobody, idle or not: its watermark is the end.
+    ///
+    /// Where all are idle nobody is waited for, and event time goes to where the furthest is. So it
+    /// does not matter which of them fell silent first, and a partition that never had a record
+    /// does not keep back what the others have completed.
     fn advance(&mut self) {
-        let waited_for = self.partitions.iter().filter_map(|mark| match mark {
-            None => Some(Watermark::START),
-            Some(mark) => (!mark.idle).then_some(mark.watermark),
-        });
-        let minimum = match waited_for.min() {
-            None if self.partitions.is_empty() => Watermark::END,
-            None => Watermark::START,
-            Some(minimum) => minimum,
+        let known = |mark: &Option<PartitionMark>| {
+            mark.as_ref()
+                .map_or(Watermark::START, |mark| mark.watermark)
         };
-        self.reached = self.reached.max(minimum);
+        let is_waited_for = |mark: &&Option<PartitionMark>| {
+            mark.as_ref().is_none_or(|mark| !mark.idle || mark.ended)
+        };
+        let waited_for = self.partitions.iter().filter(is_waited_for).map(known);
+        let furthest = self.partitions.iter().map(known).max();
+        let reached = waited_for.min().or(furthest).unwrap_or(Watermark::END);
+        self.reached = self.reached.max(reached);
     }
 }
 
@@ -235,6 +240,49 @@ mod tests {
 
         assert_eq!(positions.watermark().micros(), 10);
         assert_eq!(positions.pending().collect::<Vec<_>>(), [Epoch(2)]);
+    }
+
+    fn idle(mut report: Report) -> Report {
+        for (_, mark) in &mut report.partitions {
+            mark.idle = true;
+        }
+        report
+    }
+
+    #[test]
+    fn event_time_waits_for_no_idle_partition_and_if_all_are_idle_goes_where_the_furthest_is() {
+        let mut positions = Positions::new([(0, 3)]);
+        let mut hear = |epoch, report| {
+            positions.hear(Epoch(epoch), report);
+            positions.complete(Epoch(epoch));
+            positions.watermark()
+        };
+        hear(1, at(0, 50));
+        hear(2, at(1, 30));
+        let mut never_had_a_record = idle(at(2, 0));
+        never_had_a_record.partitions[0].1.watermark = Watermark::START;
+
+        assert_eq!(hear(3, never_had_a_record).micros(), 30);
+        assert_eq!(hear(4, idle(at(0, 50))).micros(), 30);
+        assert_eq!(hear(5, idle(at(1, 30))).micros(), 50);
+    }
+
+    /// Otherwise windows that are open when `--close-windows` ends event time would be lost.
+    #[test]
+    fn the_end_of_event_time_is_heard_from_idle_partitions_too() {
+        let mut positions = Positions::new([(0, 2)]);
+        for partition in 0..2 {
+            let mut report = idle(at(partition, 10));
+            positions.hear(Epoch(1), report.clone());
+            let mark = &mut report.partitions[0].1;
+            (mark.watermark, mark.ended) = (Watermark::END, true);
+            positions.hear(Epoch(2), report);
+        }
+
+        positions.complete(Epoch(1));
+        assert_eq!(positions.watermark().micros(), 10);
+        positions.complete(Epoch(2));
+        assert_eq!(positions.watermark(), Watermark::END);
     }
 
     #[test]

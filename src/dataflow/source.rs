@@ -256,6 +256,10 @@ impl<I: Inbox> SourceTask<I> {
         match self.admit(partition, arrival) {
             None | Some(Arrival::CaughtUp(_) | Arrival::Away | Arrival::Found(_)) => {}
             Some(Arrival::End) => self.end(partition),
+            Some(Arrival::Rows(_)) if self.has_ended(partition) => {
+                self.shared.fail(after_the_end(&self.spec.name));
+                return Progress::Finished;
+            }
             Some(Arrival::Rows(rows)) => {
                 self.spent = true;
                 if let Err(error) = self.stamp(partition, rows, outlet) {
@@ -268,6 +272,12 @@ impl<I: Inbox> SourceTask<I> {
             }
         }
         Progress::Worked
+    }
+
+    /// Whether event time has ended for a partition: an earlier run ended it, for good.
+    fn has_ended(&self, partition: usize) -> bool {
+        let mark = &self.partitions[&partition].mark;
+        mark.watermark == Watermark::END
     }
 
     fn is_done(&self) -> bool {
@@ -331,6 +341,8 @@ impl<I: Inbox> SourceTask<I> {
             };
             let before = Epoch(announced.0.saturating_sub(1));
             if let Some(watermark) = self.tide.watermark(self.spec.table, before) {
+                // Where a run begins the tide has not heard yet how far event time had come.
+                let watermark = watermark.max(self.reached);
                 let partition = self.spec.partition(index);
                 let kept = self.shared.kept_from(&self.spec.name, &partition);
                 state.take_floor(watermark, kept);
@@ -555,6 +567,13 @@ impl<I: Inbox> SourceTask<I> {
         }
         Ok(())
     }
+}
+
+/// Every record would be late.
+fn after_the_end(source: &str) -> Failure {
+    Failure::new(format!("cannot read on in `{source}`"))
+        .because("its event time has ended, and more records have come")
+        .hint("an earlier run was told --close-windows, which is for good: start over with --fresh")
 }
 
 #[cfg(test)]

@@ -314,6 +314,10 @@ pub fn plain(error: &DataFusionError) -> String {
         DataFusionError::Execution(message) | DataFusionError::Plan(message) => message.clone(),
         other => other.strip_backtrace(),
     };
+    if let Some((_, why)) = text.split_once("regex parse error:") {
+        let why = why.rsplit("error: ").next().unwrap_or(why).trim();
+        return format!("this is no regular expression: {why}");
+    }
     let text = text.lines().next().unwrap_or_default();
     let text = [
         "Cast error: ",
@@ -332,7 +336,30 @@ pub fn plain(error: &DataFusionError) -> String {
         .next()
         .map(|c| c.to_lowercase().to_string())
         .unwrap_or_default();
-    format!("{first}{}", letters.as_str().trim_end_matches('.'))
+    let text = format!("{first}{}", letters.as_str().trim_end_matches('.'));
+    in_sql(&text)
+}
+
+/// The names of types at the end of the library's messages as they are written in SQL. A value
+/// that stands before them stays as it is.
+fn in_sql(text: &str) -> String {
+    const NAMES: [(&str, &str); 7] = [
+        ("Int64", "BIGINT"),
+        ("Int32", "INT"),
+        ("Int16", "SMALLINT"),
+        ("Float64", "DOUBLE PRECISION"),
+        ("Float32", "REAL"),
+        ("Date32", "DATE"),
+        ("Boolean", "BOOLEAN"),
+    ];
+    for (theirs, ours) in NAMES {
+        for ending in [format!("{theirs} type"), format!("type {theirs}")] {
+            if let Some(before) = text.strip_suffix(&ending) {
+                return format!("{before}type {ours}");
+            }
+        }
+    }
+    text.to_owned()
 }
 
 fn unnest(piece: &Piece, column: usize, schema: &SchemaRef) -> Result<Piece> {

@@ -9,12 +9,16 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use super::committer::failed;
-use super::open::{OpenedSource, Sink, beginnings, ends};
+use super::history::Replay;
+use super::open::{OpenedSource, Sink, beginnings, ends, open_sinks, open_sources};
 use super::patience::patiently;
+use super::reference;
 use super::run::RunOptions;
 use crate::connector::{Guarantee, OpenDestination};
 use crate::dataflow::outcome::{Failure, Shared};
-use crate::durability::{Manifest, Refusal, Resume, Snapshots, Store, is_past_files, resume};
+use crate::durability::{
+    Beginning, Manifest, Refusal, Resume, Snapshots, Store, is_past_files, resume,
+};
 use crate::plan::Pipeline;
 use crate::types::{Clock, Epoch, Mark, Offset, SourceMark};
 
@@ -52,15 +56,9 @@ pub fn decide(
     };
     let mut beginning = beginnings(sources, &marks, world)?;
     beginning.sources.extend(references.clone());
-    let resumed = |done, marks: &[Mark]| {
-        resume(&pipeline.fingerprint, &beginning, done, marks)
-            .map_err(|refusal| refused(&pipeline.name, &refusal))
-    };
     // A start that cannot resume ends before it takes anything over: taking over fences whoever
     // publishes there now.
-    for mark in &marks {
-        resumed(Epoch(0), std::slice::from_ref(mark))?;
-    }
+    fit(pipeline, &beginning, &marks)?;
     if let Some(snapshots) = snapshots.filter(|_| leaves_files(sources, &marks)) {
         let held = marks.iter().cloned().map(Some).collect();
         let begin = newest(snapshots, &pipeline.fingerprint, held)?;
@@ -85,7 +83,8 @@ pub fn decide(
     let begin = begin.transpose()?.flatten();
     needs_no_files(pipeline, sources, &known, begin.as_ref())?;
     let done = begin.as_ref().map_or(Epoch(0), |begin| begin.facts.epoch);
-    let resume = resumed(done, &known)?;
+    let resume = resume(&pipeline.fingerprint, &beginning, done, &known)
+        .map_err(|refusal| refused(&pipeline.name, &refusal))?;
     let life = known.iter().map(|mark| mark.life).max();
     let first = Mark {
         generation: resume.generation,
@@ -111,6 +110,33 @@ pub fn decide(
         },
         begin,
     })
+}
+
+/// What a start would refuse: reference tables that cannot be used, and marks that do not fit the
+/// file and its input. Takes nothing over, changes nothing, and waits for nobody.
+pub fn foresee(pipeline: &Pipeline, base: &Path) -> Result<(), Failure> {
+    let (shared, clock) = (Shared::default(), Clock::machine());
+    shared.stop();
+    let world = (&shared, &clock);
+    let (_, references) = reference::load(pipeline, base, &clock)?;
+    let marks = peek(&open_sinks(pipeline, base)?, world)?;
+    if marks.is_empty() {
+        return Ok(());
+    }
+    let sources = open_sources(pipeline, (base, &Replay::default()), world)?;
+    let mut beginning = beginnings(&sources, &marks, world)?;
+    beginning.sources.extend(references);
+    fit(pipeline, &beginning, &marks)
+}
+
+/// Whether a run of `pipeline` can go on from each of `marks`.
+fn fit(pipeline: &Pipeline, beginning: &Beginning, marks: &[Mark]) -> Result<(), Failure> {
+    for mark in marks {
+        let mark = std::slice::from_ref(mark);
+        resume(&pipeline.fingerprint, beginning, Epoch(0), mark)
+            .map_err(|refusal| refused(&pipeline.name, &refusal))?;
+    }
+    Ok(())
 }
 
 /// Where the sources begin: where a snapshot has them, or else at their beginning.
@@ -198,7 +224,7 @@ fn newest(
         let verified = manifest.and_then(|manifest| {
             let serves = manifest.serves(fingerprint, &held);
             if serves {
-                snapshots.verify(&manifest)?;
+                snapshots.fetch(&manifest)?;
             }
             Ok(serves.then_some(manifest))
         });

@@ -157,7 +157,7 @@ impl<'a> Tree<'a> {
 }
 
 /// What a node does, in one line.
-fn describe(pipeline: &Pipeline, id: NodeId) -> String {
+pub(super) fn describe(pipeline: &Pipeline, id: NodeId) -> String {
     let node = &pipeline.nodes[id];
     let input_name = |at: usize| -> String {
         let input = node.operator.inputs()[0];
@@ -363,6 +363,7 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
                 ));
             }
         }
+        Operator::Window { .. } if is_behind_state(pipeline, id) => {}
         Operator::Window { .. } => remarks.push("late rows are turned away here".to_owned()),
         Operator::Lookup { .. } => remarks.push("table copied to every worker".to_owned()),
         Operator::Aggregate {
@@ -404,6 +405,14 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
     remarks.join("; ")
 }
 
+/// Whether rows come from an operator that holds state, so that none is late.
+fn is_behind_state(pipeline: &Pipeline, id: NodeId) -> bool {
+    let mut inputs = pipeline.nodes[id].operator.inputs().into_iter();
+    inputs.any(|input| {
+        pipeline.nodes[input].operator.is_stateful() || is_behind_state(pipeline, input)
+    })
+}
+
 fn close(window: &AggregateWindow) -> String {
     if window.lateness_us == 0 {
         "its end".to_owned()
@@ -435,6 +444,7 @@ fn window(kind: WindowKind) -> String {
         WindowKind::Cumulate { step_us, size_us } => {
             format!("CUMULATE {} up to {}", duration(step_us), duration(size_us))
         }
+        WindowKind::Session { gap_us, .. } => format!("SESSION gap {}", duration(gap_us)),
     }
 }
 

@@ -14,12 +14,14 @@
 pub mod aggregate_types;
 mod explain;
 mod expression;
+mod growth;
 mod operator;
 mod pipeline;
 mod table;
 
 pub use explain::{canonical, explain};
 pub use expression::Expression;
+pub use growth::growing;
 pub use operator::{
     AggregateCall, AggregateFunction, AggregateWindow, Assign, Emit, JoinKind, JoinType, Node,
     NodeId, Operator, OverCall, OverFunction, SortKey, WindowKind,

@@ -277,6 +277,15 @@ pub enum WindowKind {
         /// Length of the longest.
         size_us: i64,
     },
+    /// The rows of a partition, cut where nothing happens for `gap_us`: a row is in the session of
+    /// another one that is less than `gap_us` away. A session ends `gap_us` after its last row.
+    /// The `Window` node gives every row a session of its own; the aggregate joins them.
+    Session {
+        /// How long nothing happens before a session ends.
+        gap_us: i64,
+        /// How many of the aggregate's keys, from the first, are the partition.
+        partition: usize,
+    },
 }
 
 /// What the two columns of a `Window` hold.

@@ -111,10 +111,7 @@ fn reworded(text: &str, notes: &[&str]) -> Problem {
         return Problem::of_file(plain(inner));
     }
     if let Some(call) = between(text, "the given name and argument types '", "'.") {
-        let candidates: Vec<&str> = text
-            .split_once("Candidate functions:")
-            .map(|(_, candidates)| candidates.split_whitespace().collect())
-            .unwrap_or_default();
+        let candidates = candidates(text);
         let hint = match call {
             _ if call.starts_with("substr(Utf8, Utf8") => {
                 Some("for a pattern, write (regexp_match(x, 'pattern'))[1]".to_owned())
@@ -123,9 +120,26 @@ fn reworded(text: &str, notes: &[&str]) -> Problem {
                 "to_char is for times; of a number, write CAST(round(x, 2) AS TEXT)".to_owned(),
             ),
             _ if candidates.is_empty() => None,
-            _ => Some(format!("there is {}", candidates.join(" "))),
+            _ => Some(format!("there is {}", candidates.join(", "))),
         };
         return Problem::of_file(format!("there is no {}", sql_types(call))).maybe_hint(hint);
+    }
+    if let Some((_, why)) = text.split_once("regex parse error:") {
+        let why = why.rsplit("error: ").next().unwrap_or(why).trim();
+        return Problem::of_file(format!("this is no regular expression: {why}"));
+    }
+    if let Some((condition, kind)) = between(text, "non-boolean predicate '", "\n")
+        .or_else(|| {
+            text.split_once("non-boolean predicate '")
+                .map(|(_, rest)| rest)
+        })
+        .and_then(|rest| rest.split_once("' returning "))
+    {
+        let (condition, kind) = (sql_literals(condition), sql_types(kind));
+        return Problem::of_file(format!(
+            "`{condition}` is {kind}, and a condition is BOOLEAN"
+        ))
+        .hint("compare it with something");
     }
     if text.contains("Span(") {
         return Problem::of_file("this expression is not complete, or not SQL");
@@ -135,6 +149,18 @@ fn reworded(text: &str, notes: &[&str]) -> Problem {
         hint: notes.first().map(|note| plain(note)),
         place: None,
     }
+}
+
+/// The forms of a function that DataFusion names, without those for its other forms of text.
+fn candidates(text: &str) -> Vec<String> {
+    let listed = text.split_once("Candidate functions:");
+    let lines = listed.into_iter().flat_map(|(_, lines)| lines.lines());
+    let lines = lines.map(str::trim).filter(|line| !line.is_empty());
+    let ours = lines.filter(|line| !line.contains("Utf8View") && !line.contains("LargeUtf8"));
+    let mut candidates: Vec<String> = ours.map(sql_types).collect();
+    candidates.dedup();
+    candidates.truncate(4);
+    candidates
 }
 
 /// What stands between the first `start` and the next `end`.
@@ -323,7 +349,8 @@ pub fn list(names: &[&str]) -> String {
     }
 }
 
-fn place_of_span(span: datafusion_common::Span) -> Place {
+/// Where DataFusion says that something stands.
+pub fn place_of_span(span: datafusion_common::Span) -> Place {
     Place {
         line: span.start.line,
         column: span.start.column,
@@ -344,6 +371,7 @@ pub fn plain(message: &str) -> String {
         "Optimizer rule ",
         "type_coercion",
         "Internal error: ",
+        "External error: ",
     ] {
         text = text.strip_prefix(prefix).unwrap_or(text).trim();
     }

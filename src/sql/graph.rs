@@ -32,6 +32,9 @@ pub struct Facts {
     pub not_null: Vec<bool>,
     /// Per column: whether it is the event time of its source.
     pub event_time: Vec<bool>,
+    /// Times of windows, and how far behind the watermark a row may come with them, in
+    /// microseconds.
+    pub lagging: BTreeMap<usize, i64>,
     /// Expressions over the columns, by identity, that a filter keeps from being NULL.
     pub present: BTreeSet<String>,
     /// The keys of the rows; empty if there is none.
@@ -40,6 +43,17 @@ pub struct Facts {
     pub signs: BTreeMap<usize, Sign>,
     /// How the key reads where the rows were made, for messages.
     pub key_text: Option<String>,
+}
+
+impl Facts {
+    /// How far behind the watermark a row may come with the time in a column; `None` if nothing is
+    /// known of that.
+    pub fn lag(&self, column: usize) -> Option<i64> {
+        match self.event_time[column] {
+            true => Some(0),
+            false => self.lagging.get(&column).copied(),
+        }
+    }
 }
 
 /// Nodes, each once.
@@ -129,6 +143,15 @@ impl Graph {
         let facts = Facts {
             not_null: every(|facts| &facts.not_null),
             event_time: every(|facts| &facts.event_time),
+            lagging: (0..width)
+                .filter_map(|at| {
+                    let lags = all.iter().map(|facts| facts.lag(at));
+                    let most = lags.collect::<Option<Vec<i64>>>()?.into_iter().max()?;
+                    all.iter()
+                        .any(|facts| !facts.event_time[at])
+                        .then_some((at, most))
+                })
+                .collect(),
             ..Facts::default()
         };
         let mut fields = self.fields(inputs[0]);
@@ -170,6 +193,9 @@ impl Graph {
             event_time: sources
                 .iter()
                 .map(|from| from.is_some_and(|from| known.event_time[from]))
+                .collect(),
+            lagging: (0..sources.len())
+                .filter_map(|to| Some((to, *known.lagging.get(&sources[to]?)?)))
                 .collect(),
             keys: keys.collect(),
             key_text: known.key_text.clone(),

@@ -5,10 +5,12 @@
 //!   SELECT tumble(interval '1 minute') AS w, count(*) FROM t GROUP BY w         Arroyo
 //!   SELECT TUMBLE_START(ts, INTERVAL '1' MINUTE), count(*) FROM t
 //!   GROUP BY TUMBLE(ts, INTERVAL '1' MINUTE)                                    Flink, long ago
+//!   SELECT k, count(*) FROM t GROUP BY session_window(ts, '1 minute'), k        Spark
 //!
 //!   SELECT .., count(*) FROM TUMBLE(t, ts, INTERVAL '1 minute') GROUP BY window_start, window_end
 //! ```
 //!
+//! A session is partitioned by the other columns of GROUP BY.
 //! The call itself becomes a STRUCT of `start` and `end`, `w.start` becomes `window_start`. What
 //! does not have one of these shapes is left as it is, and refused later with a hint.
 #![allow(
@@ -19,14 +21,14 @@
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    self, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident,
-    Query, Select, SelectItem, TableFactor, TableFunctionArgs, Value, VisitMut, VisitorMut,
-    visit_expressions_mut,
+    self, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgOperator, FunctionArguments,
+    GroupByExpr, Ident, Query, Select, SelectItem, TableFactor, TableFunctionArgs, Value, VisitMut,
+    VisitorMut, visit_expressions_mut,
 };
 
 use super::catalog::Catalog;
 use super::normalise;
-use super::window::WINDOW_COLUMNS;
+use super::window::{PARTITION_BY, WINDOW_COLUMNS};
 
 /// Moves the windows of every SELECT of the query.
 pub fn rewrite(query: &mut Query, catalog: &Catalog) {
@@ -101,6 +103,7 @@ fn call(expr: &Expr) -> Option<(Spec, Part)> {
         ("tumble", 1 | 2) => ("TUMBLE", 1),
         ("hop", 2 | 3) => ("HOP", 2),
         ("window", 2) => ("TUMBLE", 1),
+        ("session", 1 | 2) | ("session_window", 2) => ("SESSION", 1),
         ("window", 3) => {
             // Spark gives the size first.
             arguments.swap(1, 2);
@@ -145,11 +148,17 @@ impl Selects<'_> {
         let [from] = select.from.as_mut_slice() else {
             return;
         };
-        let Some(windowed) = self.windowed(&from.relation, spec) else {
+        let names = names(&select.projection);
+        let partition = match spec.function {
+            "SESSION" => partition(&select.group_by, &names),
+            _ => Some(Vec::new()),
+        };
+        let Some(windowed) =
+            partition.and_then(|partition| self.windowed(&from.relation, spec, partition))
+        else {
             return;
         };
         from.relation = windowed;
-        let names = names(&select.projection);
         group(select, &names);
         let columns = |expr: &mut Expr| -> ControlFlow<()> {
             replace(expr, &names);
@@ -171,7 +180,12 @@ impl Selects<'_> {
     }
 
     /// `TUMBLE(relation, time, ..)` in place of a relation.
-    fn windowed(&self, relation: &TableFactor, spec: &Spec) -> Option<TableFactor> {
+    fn windowed(
+        &self,
+        relation: &TableFactor,
+        spec: &Spec,
+        partition: Vec<Expr>,
+    ) -> Option<TableFactor> {
         let (first, alias, event_time) = match relation {
             TableFactor::Table {
                 name,
@@ -196,16 +210,19 @@ impl Selects<'_> {
             (None, Some(time)) => Expr::Identifier(Ident::with_quote('"', time)),
             (None, None) => return None,
         };
-        let arguments = [first, time]
-            .into_iter()
-            .chain(spec.intervals.iter().cloned());
+        let unnamed = |expr: Expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr));
+        let by = partition.into_iter().map(|column| FunctionArg::Named {
+            name: Ident::new(PARTITION_BY),
+            arg: FunctionArgExpr::Expr(column),
+            operator: FunctionArgOperator::RightArrow,
+        });
+        let rest = [time].into_iter().chain(spec.intervals.iter().cloned());
+        let arguments = [unnamed(first)].into_iter().chain(by);
         Some(TableFactor::Table {
             name: ast::ObjectName::from(vec![Ident::new(spec.function)]),
             alias: alias.clone(),
             args: Some(TableFunctionArgs {
-                args: arguments
-                    .map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)))
-                    .collect(),
+                args: arguments.chain(rest.map(unnamed)).collect(),
                 settings: None,
             }),
             with_hints: Vec::new(),
@@ -247,23 +264,43 @@ fn is_window(expr: &Expr) -> bool {
     call(expr).is_some()
 }
 
-/// The window among the GROUP BY expressions, by call, name or position, becomes its columns.
+impl Names {
+    /// Whether an expression of GROUP BY is the window, by call, name or position.
+    fn are_of(&self, expr: &Expr) -> bool {
+        match expr {
+            Expr::Identifier(name) => self.names.contains(&normalise(name)),
+            Expr::Value(value) => match &value.value {
+                Value::Number(number, _) => number
+                    .parse()
+                    .is_ok_and(|at: usize| self.positions.contains(&at)),
+                _ => false,
+            },
+            other => is_window(other),
+        }
+    }
+}
+
+/// The other columns of GROUP BY, unless some are no columns.
+fn partition(group_by: &GroupByExpr, names: &Names) -> Option<Vec<Expr>> {
+    let GroupByExpr::Expressions(groups, _) = group_by else {
+        return None;
+    };
+    let others = groups.iter().filter(|expr| !names.are_of(expr));
+    let columns = others.map(|expr| match expr {
+        Expr::Identifier(_) => Some(expr.clone()),
+        Expr::CompoundIdentifier(parts) => parts.last().cloned().map(Expr::Identifier),
+        _ => None,
+    });
+    columns.collect()
+}
+
+/// The window among the GROUP BY expressions becomes its columns.
 fn group(select: &mut Select, names: &Names) {
     let GroupByExpr::Expressions(groups, _) = &mut select.group_by else {
         return;
     };
-    let is_it = |expr: &Expr| match expr {
-        Expr::Identifier(name) => names.names.contains(&normalise(name)),
-        Expr::Value(value) => match &value.value {
-            Value::Number(number, _) => number
-                .parse()
-                .is_ok_and(|at: usize| names.positions.contains(&at)),
-            _ => false,
-        },
-        other => is_window(other),
-    };
     let before = groups.len();
-    groups.retain(|expr| !is_it(expr));
+    groups.retain(|expr| !names.are_of(expr));
     if groups.len() < before {
         groups.extend(WINDOW_COLUMNS.map(|name| Expr::Identifier(Ident::new(name))));
     }

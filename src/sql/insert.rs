@@ -311,6 +311,7 @@ pub fn lower(
         assign: Assign::Windows,
         window: false,
         time: false,
+        session: false,
         first: None,
     };
     let rows = lowering.rows(&prepared.plan, ask)?;

@@ -13,6 +13,7 @@
 mod accents;
 mod assign;
 mod catalog;
+mod comparisons;
 mod create_table;
 mod dialect;
 mod errors;

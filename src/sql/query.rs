@@ -17,7 +17,7 @@ use super::catalog::Catalog;
 use super::functions::casts;
 use super::problem::Problem;
 use super::types::cut_off;
-use super::{accents, lateral, multisets, normalise};
+use super::{accents, comparisons, lateral, multisets, normalise};
 
 type Result<T> = std::result::Result<T, DataFusionError>;
 
@@ -57,6 +57,7 @@ pub fn view(catalog: &Catalog, query: ast::Query, columns: &[ast::Ident]) -> Res
 pub fn expression(catalog: &Catalog, mut sql: ast::Expr, schema: &DFSchema) -> Result<Expr> {
     cut_off(&mut sql);
     let expression = SqlToRel::new(catalog).sql_to_expr(sql, schema, &mut PlannerContext::new())?;
+    comparisons::check_expression(&expression, schema)?;
     let context = SimplifyContext::builder()
         .with_config_options(catalog.config())
         .with_schema(Arc::new(schema.clone()))
@@ -69,6 +70,7 @@ pub fn expression(catalog: &Catalog, mut sql: ast::Expr, schema: &DFSchema) -> R
 
 /// Coerces the types of a plan, and gives its casts PostgreSQL's meaning.
 pub fn analyse(catalog: &Catalog, plan: LogicalPlan) -> Result<LogicalPlan> {
+    comparisons::check(&plan)?;
     let plan = Analyzer::new().execute_and_check(plan, &catalog.config(), |_, _| {})?;
     casts::rewrite(plan)
 }

@@ -22,7 +22,10 @@ use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use crate::plan::{Emit, Place};
 
 use super::dialect::TidemarkDialect;
+use crate::types::nearest;
+
 use super::problem::Problem;
+use super::window::PARTITION_BY;
 use super::{create_table, place_of, variables};
 
 /// A statement and where it starts.
@@ -171,7 +174,7 @@ fn statement(dialect: &TidemarkDialect, tokens: &[TokenWithSpan]) -> Result<Stat
             format!("a statement may have {TOKENS_MAX} words and signs at most"),
         ));
     }
-    let (tokens, emit) = take_emit(drop_table_in_arguments(tokens));
+    let (tokens, emit) = take_emit(partition_as_argument(&drop_table_in_arguments(tokens)));
     let end = tokens.last().map_or(place, |token| place_of(token.span));
     let mut parser = Parser::new(dialect).with_tokens_with_locations(tokens);
     let kind = kind(&mut parser, emit.as_ref().map(|(emit, _)| *emit))
@@ -179,9 +182,9 @@ fn statement(dialect: &TidemarkDialect, tokens: &[TokenWithSpan]) -> Result<Stat
     let next = parser.peek_token_ref();
     if next.token != Token::EOF {
         let message = format!("expected the end of the statement, found `{}`", next.token);
-        return Err(
-            Problem::at(place_of(next.span), message).hint("statements are separated by `;`")
-        );
+        let place = place_of(next.span);
+        let problem = Problem::at(place, message).hint("statements are separated by `;`");
+        return Err(problem.maybe_hint(misspelt_before(&parser)));
     }
     if let (Some((_, place)), Kind::Set { .. } | Kind::CreateTable(_) | Kind::CreateView { .. }) =
         (emit, &kind)
@@ -190,6 +193,23 @@ fn statement(dialect: &TidemarkDialect, tokens: &[TokenWithSpan]) -> Result<Stat
             .hint("write it at the end of the INSERT INTO that reads this"));
     }
     Ok(Statement { kind, place })
+}
+
+/// What the word before the next one may have been meant to be: `FORM` is taken for the name of a
+/// column, and only the word behind it is in the way.
+fn misspelt_before(parser: &Parser<'_>) -> Option<String> {
+    const MEANT: [&str; 6] = ["FROM", "WHERE", "GROUP", "HAVING", "UNION", "JOIN"];
+    let before = (0..parser.index())
+        .rev()
+        .map(|at| &parser.token_at(at).token);
+    let mut words = before.filter_map(|token| match token {
+        Token::Word(word) if word.quote_style.is_none() => Some(word.value.as_str()),
+        _ => None,
+    });
+    let word = words.next().filter(|word| word.len() > 3)?;
+    let meant = nearest(word, MEANT)?;
+    let differs = !word.eq_ignore_ascii_case(meant);
+    differs.then(|| format!("did you mean {meant} instead of `{word}`?"))
 }
 
 /// What may go wrong while parsing: sqlparser's error, or one that already says it well.
@@ -442,4 +462,40 @@ fn drop_table_in_arguments(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
         .filter(|(at, _)| !is_marker(*at))
         .map(|(_, token)| token.clone())
         .collect()
+}
+
+/// `SESSION(t PARTITION BY k, ..)` is `SESSION(t, partition_by => k, ..)`.
+fn partition_as_argument(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
+    let is = |token: &TokenWithSpan, wanted: &str| {
+        matches!(&token.token, Token::Word(word)
+            if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(wanted))
+    };
+    // For each open parenthesis, whether it is that of SESSION.
+    let mut open: Vec<bool> = Vec::new();
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let mut rest = tokens.iter().peekable();
+    while let Some(token) = rest.next() {
+        match &token.token {
+            Token::LParen => open.push(out.last().is_some_and(|last| is(last, "session"))),
+            Token::RParen => drop(open.pop()),
+            _ => {}
+        }
+        let is_clause = open.last() == Some(&true)
+            && is(token, "partition")
+            && rest.peek().is_some_and(|next| is(next, "by"));
+        if !is_clause {
+            out.push(token.clone());
+            continue;
+        }
+        let by = rest.next().expect("it was looked at");
+        let name = Token::make_word(PARTITION_BY, None);
+        for (token, span) in [
+            (Token::Comma, token.span),
+            (name, token.span),
+            (Token::RArrow, by.span),
+        ] {
+            out.push(TokenWithSpan { token, span });
+        }
+    }
+    out
 }

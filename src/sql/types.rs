@@ -21,6 +21,8 @@ use datafusion_sql::sqlparser::ast::{
     VisitMut, visit_expressions_mut,
 };
 
+use crate::types::nearest;
+
 /// The metadata key under which Arrow names extension types.
 pub const EXTENSION: &str = "ARROW:extension:name";
 /// The extension name of `JSON`.
@@ -133,6 +135,10 @@ fn structure(
 
 fn refuse(sql: &Sql) -> (String, String) {
     let name = sql.to_string();
+    if let Some(meant) = misspelt(sql) {
+        let message = format!("there is no type `{name}`");
+        return (message, format!("did you mean {meant}?"));
+    }
     let hint = match sql {
         Sql::TinyInt(_) => "write SMALLINT",
         Sql::Time(_, _) => "write TIME, or TIMESTAMPTZ for an instant",
@@ -148,6 +154,36 @@ fn refuse(sql: &Sql) -> (String, String) {
         }
     };
     (format!("there is no type `{name}`"), hint.to_owned())
+}
+
+/// The type that a name was most likely meant to be.
+fn misspelt(sql: &Sql) -> Option<&'static str> {
+    const NAMES: [&str; 18] = [
+        "BOOLEAN",
+        "SMALLINT",
+        "INT",
+        "INTEGER",
+        "BIGINT",
+        "NUMERIC",
+        "DECIMAL",
+        "REAL",
+        "DOUBLE",
+        "FLOAT",
+        "TEXT",
+        "VARCHAR",
+        "BYTEA",
+        "DATE",
+        "TIMESTAMP",
+        "TIMESTAMPTZ",
+        "INTERVAL",
+        "UUID",
+    ];
+    let Sql::Custom(name, _) = sql else {
+        return None;
+    };
+    let name = name.to_string();
+    // Of short names every other is near.
+    nearest(&name, NAMES).filter(|meant| meant.len() > 3 && name.len() > 3)
 }
 
 /// The `n` of `VARCHAR(n)` and `CHAR(n)`.

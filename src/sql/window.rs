@@ -1,7 +1,9 @@
-//! `TUMBLE(t, ts, size)`, `HOP` and `CUMULATE` in FROM: one extension node in the logical plan.
+//! `TUMBLE(t, ts, size)`, `HOP`, `CUMULATE` and `SESSION` in FROM: one extension node in the
+//! logical plan.
 //!
 //! The node's output is its input's columns, then `window_start` and `window_end`. The optimiser
-//! pushes filters that do not read the two, and projections, through it.
+//! pushes filters that do not read the two, and projections, through it; through SESSION only
+//! filters on whole partitions, because any other row may hold a session together.
 #![allow(
     clippy::wildcard_enum_match_arm,
     reason = "of the syntax of FROM, window functions are named"
@@ -29,12 +31,17 @@ use super::problem::Problem;
 /// The names of the two columns that a window adds.
 pub const WINDOW_COLUMNS: [&str; 2] = ["window_start", "window_end"];
 
+/// What the words `PARTITION BY` in a window function are read as: the name of an argument.
+pub const PARTITION_BY: &str = "partition_by";
+
 /// Assigns windows to the rows of its input.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WindowAssign {
     pub input: LogicalPlan,
     pub time: Expr,
     pub kind: WindowKind,
+    /// What SESSION is partitioned by.
+    pub partition: Vec<Expr>,
     pub place: Place,
     schema: DFSchemaRef,
 }
@@ -47,7 +54,13 @@ impl PartialOrd for WindowAssign {
 }
 
 impl WindowAssign {
-    fn try_new(input: LogicalPlan, time: Expr, kind: WindowKind, place: Place) -> Result<Self> {
+    fn try_new(
+        input: LogicalPlan,
+        time: Expr,
+        kind: WindowKind,
+        partition: Vec<Expr>,
+        place: Place,
+    ) -> Result<Self> {
         let data_type = time.get_type(input.schema())?;
         if !matches!(data_type, DataType::Timestamp(_, _)) {
             let message = format!(
@@ -55,6 +68,17 @@ impl WindowAssign {
                 super::types::name_of(&data_type)
             );
             return Err(Problem::at(place, message).into());
+        }
+        if let Some(name) = WINDOW_COLUMNS
+            .into_iter()
+            .find(|name| input.schema().has_column_with_unqualified_name(name))
+        {
+            let message = format!("the rows have a column `{name}` already");
+            return Err(Problem::at(place, message)
+                .hint(format!(
+                    "rename it in the inner query: SELECT {name} AS inner_{name}, .."
+                ))
+                .into());
         }
         let mut fields: Vec<_> = input
             .schema()
@@ -70,6 +94,7 @@ impl WindowAssign {
             input,
             time,
             kind,
+            partition,
             place,
             schema,
         })
@@ -90,11 +115,22 @@ impl UserDefinedLogicalNodeCore for WindowAssign {
     }
 
     fn expressions(&self) -> Vec<Expr> {
-        vec![self.time.clone()]
+        let time = [self.time.clone()].into_iter();
+        time.chain(self.partition.iter().cloned()).collect()
     }
 
     fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
-        WINDOW_COLUMNS.map(str::to_owned).into()
+        if !matches!(self.kind, WindowKind::Session { .. }) {
+            return WINDOW_COLUMNS.map(str::to_owned).into();
+        }
+        let partition: HashSet<&datafusion_common::Column> =
+            self.partition.iter().filter_map(Expr::try_as_col).collect();
+        let others = self
+            .schema
+            .columns()
+            .into_iter()
+            .filter(|column| !partition.contains(column));
+        others.map(|column| column.name).collect()
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -106,15 +142,17 @@ impl UserDefinedLogicalNodeCore for WindowAssign {
         mut expressions: Vec<Expr>,
         mut inputs: Vec<LogicalPlan>,
     ) -> Result<Self> {
+        let partition = expressions.split_off(1);
         let time = expressions.swap_remove(0);
-        Self::try_new(inputs.swap_remove(0), time, self.kind, self.place)
+        let input = inputs.swap_remove(0);
+        Self::try_new(input, time, self.kind, partition, self.place)
     }
 
     fn necessary_children_exprs(&self, output: &[usize]) -> Option<Vec<Vec<usize>>> {
         let schema = self.input.schema();
         let inputs = schema.fields().len();
         let mut needed: Vec<usize> = output.iter().copied().filter(|at| *at < inputs).collect();
-        for column in self.time.column_refs() {
+        for column in self.expressions().iter().flat_map(Expr::column_refs) {
             needed.push(schema.index_of_column(column).ok()?);
         }
         needed.sort_unstable();
@@ -183,17 +221,20 @@ fn window(
         "tumble" => "TUMBLE(table, time, INTERVAL '1' MINUTE)",
         "hop" => "HOP(table, time, INTERVAL '10' SECOND, INTERVAL '1' MINUTE): slide, then size",
         "cumulate" => "CUMULATE(table, time, INTERVAL '1' HOUR, INTERVAL '1' DAY): step, then size",
-        _ => {
-            return Err(Problem::at(place, "SESSION windows cannot be computed yet")
-                .hint("use TUMBLE, HOP or CUMULATE")
-                .into());
-        }
+        _ => "SESSION(table PARTITION BY key, time, INTERVAL '10' MINUTE)",
     };
     let wrong = |message: String| Problem::at(place, message).hint(format!("write {usage}"));
-    let expressions: Vec<&ast::Expr> = arguments.iter().filter_map(argument).collect();
-    let wanted = if name == "tumble" { 3 } else { 4 };
+    let (partition, arguments) = partition(name, arguments);
+    let expressions: Vec<&ast::Expr> = arguments.iter().filter_map(|at| argument(at)).collect();
+    let wanted = match name {
+        "tumble" | "session" => 3,
+        _ => 4,
+    };
     if expressions.len() != wanted || arguments.len() != wanted {
-        let message = format!("{} takes {wanted} arguments", name.to_uppercase());
+        let message = match name {
+            "session" => "SESSION takes a table, PARTITION BY, a time and a gap".to_owned(),
+            _ => format!("{} takes {wanted} arguments", name.to_uppercase()),
+        };
         return Err(wrong(message).into());
     }
     let input =
@@ -203,6 +244,10 @@ fn window(
             })?)?;
     let schema = Arc::clone(input.schema());
     let time = context.sql_to_expr(descriptor(expressions[1]).clone(), &schema)?;
+    let partition = partition
+        .into_iter()
+        .map(|column| context.sql_to_expr(column, &schema))
+        .collect::<Result<Vec<_>>>()?;
     let mut sizes = Vec::new();
     for size in &expressions[2..] {
         let at = Some(place_of(size.span()))
@@ -212,9 +257,14 @@ fn window(
     }
     let kind = match (name, sizes.as_slice()) {
         ("tumble", [size_us]) => WindowKind::Tumble { size_us: *size_us },
+        ("session", [gap_us]) => WindowKind::Session {
+            gap_us: *gap_us,
+            partition: partition.len(),
+        },
         ("hop", [slide_us, size_us]) => {
             multiple(*slide_us, *size_us)
                 .map_err(|what| wrong(format!("the size of a HOP {what} slide")))?;
+            few(*slide_us, *size_us).map_err(|problem| problem.or_at(place))?;
             WindowKind::Hop {
                 slide_us: *slide_us,
                 size_us: *size_us,
@@ -223,6 +273,7 @@ fn window(
         ("cumulate", [step_us, size_us]) => {
             multiple(*step_us, *size_us)
                 .map_err(|what| wrong(format!("the size of a CUMULATE {what} step")))?;
+            few(*step_us, *size_us).map_err(|problem| problem.or_at(place))?;
             WindowKind::Cumulate {
                 step_us: *step_us,
                 size_us: *size_us,
@@ -230,7 +281,41 @@ fn window(
         }
         _ => return Err(wrong(format!("{name} takes {wanted} arguments")).into()),
     };
-    WindowAssign::try_new(input, time, kind, place)
+    WindowAssign::try_new(input, time, kind, partition, place)
+}
+
+/// The columns of `PARTITION BY`, which the parser reads as `partition_by => a, b`, and the other
+/// arguments.
+fn partition<'a>(
+    name: &str,
+    arguments: &'a [FunctionArg],
+) -> (Vec<ast::Expr>, Vec<&'a FunctionArg>) {
+    let by = arguments.iter().position(|argument| {
+        let name = match argument {
+            FunctionArg::Named { name, .. } => name.value.clone(),
+            FunctionArg::ExprNamed { name, .. } => name.to_string(),
+            FunctionArg::Unnamed(_) => return false,
+        };
+        name == PARTITION_BY
+    });
+    let Some(from) = by.filter(|_| name == "session") else {
+        return (Vec::new(), arguments.iter().collect());
+    };
+    // The time and the gap come after the columns.
+    if from + 3 > arguments.len() {
+        return (Vec::new(), Vec::new());
+    }
+    let to = arguments.len() - 2;
+    let mut columns = Vec::new();
+    for column in arguments[from..to].iter().filter_map(argument) {
+        match column {
+            ast::Expr::Tuple(several) => columns.extend(several.iter().cloned()),
+            ast::Expr::Nested(one) => columns.push(one.as_ref().clone()),
+            one => columns.push(one.clone()),
+        }
+    }
+    let others = arguments[..from].iter().chain(&arguments[to..]);
+    (columns, others.collect())
 }
 
 fn multiple(step: i64, size: i64) -> Result<(), &'static str> {
@@ -239,6 +324,18 @@ fn multiple(step: i64, size: i64) -> Result<(), &'static str> {
     } else {
         Err("must be a multiple of its")
     }
+}
+
+/// More windows than this per row are a mistake in a unit, and as many rows when they close.
+const WINDOWS_MAX: i64 = 10_000;
+
+fn few(step: i64, size: i64) -> Result<(), Problem> {
+    let windows = size / step;
+    if windows <= WINDOWS_MAX {
+        return Ok(());
+    }
+    let message = format!("each row would be in {windows} windows, and {WINDOWS_MAX} is the most");
+    Err(Problem::of_file(message).hint("make the step longer, or the size shorter"))
 }
 
 fn argument(argument: &FunctionArg) -> Option<&ast::Expr> {

@@ -31,7 +31,7 @@ pub struct Mark {
 pub struct SourceMark {
     /// By partition name.
     pub partitions: BTreeMap<String, PartitionMark>,
-    /// How far event time had come: it stays there while every partition is idle.
+    /// How far event time had come: it does not go back.
     #[serde(default, skip_serializing_if = "Watermark::is_start")]
     pub watermark: Watermark,
 }

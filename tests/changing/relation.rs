@@ -94,7 +94,8 @@ impl Relation {
             6 | 7 => Self::among(random, depth),
             8..=10 => Self::aggregate(random, depth),
             11 => Self::distinct(random, depth),
-            12 | 13 => Self::set(random, depth),
+            12 => Self::set(random, depth),
+            13 => Self::beside(random, depth),
             _ => Self::top(random, depth),
         }
     }
@@ -247,13 +248,10 @@ impl Relation {
             named(selected.into_iter()),
             input.sql
         );
-        if keys.is_empty() {
-            // A group of no rows is a row in PostgreSQL, and not yet here.
-            sql.push_str(" HAVING count(*) > 0");
-        } else {
+        if !keys.is_empty() {
             let _ = write!(sql, " GROUP BY {}", keys.join(", "));
         }
-        if !keys.is_empty() && random.chance(25) {
+        if random.chance(25) {
             sql.push_str(random.pick::<&str>(&[
                 " HAVING count(*) > 1",
                 " HAVING count(*) < 4",
@@ -375,6 +373,47 @@ impl Relation {
     }
 }
 
+impl Relation {
+    /// Each row with what stands before and behind it in its partition.
+    fn beside(random: &mut Random, depth: usize) -> Self {
+        let input = Self::input(random, depth);
+        let order = order(random, &input);
+        let by = random.below(input.columns.len());
+        let mut columns = input.columns.clone();
+        let mut selected = vec!["x.*".to_owned()];
+        for _ in 0..1 + random.below(2) {
+            let place = random.below(input.columns.len());
+            let nullable = true;
+            let neighbour = Column {
+                nullable,
+                ..input.columns[place]
+            };
+            let number = Column {
+                kind: Kind::Long,
+                nullable: false,
+            };
+            let back = random.between(1, 3);
+            let (call, column) = match random.below(5) {
+                0 => ("rank()".to_owned(), number),
+                1 => ("dense_rank()".to_owned(), number),
+                2 => (format!("lead(x.c{place}, {back})"), neighbour),
+                _ => (format!("lag(x.c{place}, {back})"), neighbour),
+            };
+            let index = columns.len();
+            selected.push(format!(
+                "{call} OVER (PARTITION BY x.c{by} ORDER BY {order}) AS c{index}"
+            ));
+            columns.push(column);
+        }
+        Self {
+            sql: format!("SELECT {} FROM ({}) x", selected.join(", "), input.sql),
+            columns,
+            append: false,
+            key: None,
+        }
+    }
+}
+
 /// Columns as `c0`, `c1` and so on.
 fn named(columns: impl Iterator<Item = String>) -> String {
     let named: Vec<String> = (0..)
@@ -420,13 +459,16 @@ fn residual(random: &mut Random, left: &Relation, right: &Relation) -> String {
         return holds(random, &column, relation.columns[place].kind);
     }
     let (l, r) = *random.pick(&pairs);
-    match left.columns[l].kind {
-        Kind::Time if random.chance(60) => {
-            format!("x.c{l} BETWEEN y.c{r} - INTERVAL '10' MINUTE AND y.c{r} + INTERVAL '5' MINUTE")
-        }
-        Kind::Int | Kind::Long if random.chance(40) => format!("x.c{l} + y.c{r} > 4"),
-        _ => format!("x.c{l} {} y.c{r}", random.pick(&["<", "<=", "<>", ">"])),
+    let kind = left.columns[l].kind;
+    if kind == Kind::Time && random.chance(60) {
+        return format!(
+            "x.c{l} BETWEEN y.c{r} - INTERVAL '10' MINUTE AND y.c{r} + INTERVAL '5' MINUTE"
+        );
     }
+    if matches!(kind, Kind::Int | Kind::Long) && random.chance(40) {
+        return format!("x.c{l} + y.c{r} > 4");
+    }
+    format!("x.c{l} {} y.c{r}", random.pick(&["<", "<=", "<>", ">"]))
 }
 
 /// A condition on one column.
@@ -478,7 +520,9 @@ fn aggregate(random: &mut Random, input: &Relation) -> (String, Column) {
             let kind = match kind {
                 Kind::Int => Kind::Long,
                 Kind::Number(_, scale) => Kind::Number(38, scale),
-                _ => Kind::Number(38, 0),
+                Kind::Long | Kind::Text | Kind::Boolean | Kind::Date | Kind::Time => {
+                    Kind::Number(38, 0)
+                }
             };
             let column = Column {
                 kind,

@@ -235,7 +235,10 @@ impl Case {
             if window.is_some() {
                 group.extend(["window_start".to_owned(), "window_end".to_owned()]);
             }
-            group.extend(keys.iter().map(|key| key.ours.clone()));
+            group.extend(keys.iter().map(|key| match side {
+                Side::Ours => key.ours.clone(),
+                Side::Theirs => key.theirs.clone(),
+            }));
             if !group.is_empty() {
                 let _ = write!(sql, "\n  GROUP BY {}", group.join(", "));
             }
@@ -269,6 +272,15 @@ impl Case {
                     "CUMULATE({input}, at, {}, {}) t",
                     seconds(step),
                     seconds(size)
+                )
+            }
+            Some(Window::Session { gap, by_p: false }) => {
+                format!("SESSION({input}, at, {}) t", seconds(gap))
+            }
+            Some(Window::Session { gap, by_p: true }) => {
+                format!(
+                    "SESSION((SELECT *, coalesce(k, '-') AS p FROM {input}) PARTITION BY p, at, {}) t",
+                    seconds(gap)
                 )
             }
         }

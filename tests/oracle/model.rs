@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::case::Case;
 use super::data::Row;
-use super::query::{Branch, Lookup, Query};
+use super::query::{Branch, Lookup, Query, Window};
 
 /// A row that reached the result, and the windows that took it.
 pub struct Accepted<'c> {
@@ -59,7 +59,28 @@ pub fn judge<'c>(case: &'c Case, query: &Query) -> Judged<'c> {
             }
         }
     }
+    if let Some(Window::Session { gap, by_p }) = query.window() {
+        join_sessions(&mut accepted, gap, by_p);
+    }
     Judged { accepted, fates }
+}
+
+/// Gives the rows of a session its window: each partition in the order of time, cut where nothing
+/// happens for the gap.
+fn join_sessions(accepted: &mut [Accepted<'_>], gap: i64, by_p: bool) {
+    let p = |row: &Accepted<'_>| match (&row.row.k, by_p) {
+        (Some(k), true) => k.clone(),
+        (None, true) => "-".to_owned(),
+        (_, false) => String::new(),
+    };
+    accepted.sort_by_key(|row| (p(row), row.row.at));
+    let together = |a: &Accepted<'_>, b: &Accepted<'_>| p(a) == p(b) && b.row.at - a.row.at < gap;
+    for session in accepted.chunk_by_mut(together) {
+        let window = (session[0].row.at, session[session.len() - 1].row.at + gap);
+        for row in session {
+            row.windows = vec![Some(window)];
+        }
+    }
 }
 
 /// One row on its way through one branch.
@@ -80,6 +101,11 @@ fn take<'c>(
     }
     let windows = match query.window() {
         None => vec![None],
+        Some(window @ Window::Session { .. }) => {
+            let late = watermark.is_some_and(|w| w > row.at + case.lateness_us);
+            let alone = window.of(row.at).into_iter().filter(|_| !late);
+            alone.map(Some).collect()
+        }
         Some(window) => {
             let closed = |end: i64| watermark.is_some_and(|w| w >= end + case.lateness_us);
             let open = window

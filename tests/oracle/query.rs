@@ -66,14 +66,31 @@ pub enum Compare {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
-    Tumble { size: i64 },
-    Hop { slide: i64, size: i64 },
-    Cumulate { step: i64, size: i64 },
+    Tumble {
+        size: i64,
+    },
+    Hop {
+        slide: i64,
+        size: i64,
+    },
+    Cumulate {
+        step: i64,
+        size: i64,
+    },
+    /// Of all rows, or of each `p`, which is `k` without NULLs.
+    Session {
+        gap: i64,
+        by_p: bool,
+    },
 }
 
 impl Window {
     fn random(random: &mut Random) -> Self {
-        match random.below(3) {
+        match random.below(4) {
+            3 => Self::Session {
+                gap: *random.pick(&[1, 3, 10, 30]) * SECOND,
+                by_p: random.chance(70),
+            },
             0 => Self::Tumble {
                 size: *random.pick(&[1, 7, 10, 60]) * SECOND,
             },
@@ -90,7 +107,8 @@ impl Window {
         }
     }
 
-    /// Start and end of every window that has the time in it.
+    /// Start and end of every window that has the time in it; of a session, as if the row were
+    /// alone.
     pub fn of(self, at: i64) -> Vec<(i64, i64)> {
         let floor = |to: i64| at.div_euclid(to) * to;
         match self {
@@ -103,6 +121,7 @@ impl Window {
                 .map(|steps| (floor(size), floor(size) + steps * step))
                 .filter(|(_, end)| at < *end)
                 .collect(),
+            Self::Session { gap, .. } => vec![(at, at + gap)],
         }
     }
 }
@@ -198,11 +217,19 @@ impl Query {
             .then(|| *random.pick(&[Lookup::Inner, Lookup::Left]));
         let time = if zoned { "TIMESTAMPTZ" } else { "TIMESTAMP" };
         let (shape, keyed) = Self::shape(random, lookup, time);
+        // Nothing may drop a row of a session that was made.
+        let is_session = matches!(
+            shape,
+            Shape::Group {
+                window: Some(Window::Session { .. }),
+                ..
+            }
+        );
         Self {
             name: name.to_owned(),
-            view: both || random.chance(30),
+            view: both || is_session || random.chance(30),
             branches,
-            lookup,
+            lookup: lookup.map(|kind| if is_session { Lookup::Left } else { kind }),
             shape,
             outer: None,
             keyed,
@@ -241,9 +268,13 @@ impl Query {
                 let keyed = window.is_none() || random.chance(60);
                 let least = usize::from(window.is_none());
                 let count = least + random.below(3);
+                let mut keys = keys(random, lookup, keyed, count);
+                if let Some(Window::Session { by_p: true, .. }) = window {
+                    keys.insert(0, partition());
+                }
                 let shape = Shape::Group {
                     window,
-                    keys: keys(random, lookup, keyed, count),
+                    keys,
                     aggregates: aggregates(random, time, keyed),
                     having: random.chance(25).then(|| *random.pick(&HAVING)),
                 };
@@ -379,6 +410,14 @@ fn keys(random: &mut Random, lookup: Option<Lookup>, keyed: bool, count: usize) 
         terms.push(same("coalesce(z.zone, 'nowhere')", "TEXT"));
     }
     random.choose(&terms, count)
+}
+
+/// What sessions are partitioned by.
+fn partition() -> Term {
+    Term {
+        ours: "t.p".to_owned(),
+        ..same("coalesce(t.k, '-')", "TEXT")
+    }
 }
 
 const HAVING: [&str; 4] = [

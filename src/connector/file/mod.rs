@@ -169,7 +169,7 @@ impl FileSource {
     }
 
     /// The first file's name and the start of what is in it.
-    pub(super) fn sample(
+    pub fn sample(
         pattern: &str,
         base: &Path,
         bytes: u64,

@@ -91,7 +91,7 @@ pub(super) fn of_rows(window: Option<AggregateWindow>, input: &RecordBatch) -> V
     clippy::wildcard_enum_match_arm,
     reason = "the planner makes timestamps of microseconds"
 )]
-fn micros(column: &ArrayRef) -> &[i64] {
+pub(super) fn micros(column: &ArrayRef) -> &[i64] {
     assert_eq!(column.null_count(), 0, "every row has a window");
     match column.data_type() {
         arrow::datatypes::DataType::Int64 => column.as_primitive::<Int64Type>().values(),
@@ -113,7 +113,10 @@ pub(super) fn is_closed(window: AggregateWindow, end: i64, watermark: Watermark)
 /// `Assign::Windows` that is the bucket itself.
 pub(super) fn windows(window: AggregateWindow, bucket: Bucket) -> impl Iterator<Item = Bucket> {
     let (step, last) = match (window.assign, window.kind) {
-        (Assign::Windows, _) | (Assign::Panes, WindowKind::Tumble { .. }) => (i64::MAX, bucket.end),
+        (Assign::Windows, _)
+        | (Assign::Panes, WindowKind::Tumble { .. } | WindowKind::Session { .. }) => {
+            (i64::MAX, bucket.end)
+        }
         (Assign::Panes, WindowKind::Hop { slide_us, size_us }) => {
             (slide_us, bucket.start.saturating_add(size_us))
         }
@@ -125,7 +128,10 @@ pub(super) fn windows(window: AggregateWindow, bucket: Bucket) -> impl Iterator<
     let ends = std::iter::successors(Some(bucket.end), move |end| end.checked_add(step));
     ends.take_while(move |end| *end <= last).map(move |end| {
         let start = match (window.assign, window.kind) {
-            (Assign::Windows, _) | (Assign::Panes, WindowKind::Tumble { .. }) => bucket.start,
+            (Assign::Windows, _)
+            | (Assign::Panes, WindowKind::Tumble { .. } | WindowKind::Session { .. }) => {
+                bucket.start
+            }
             (Assign::Panes, WindowKind::Hop { size_us, .. }) => end - size_us,
             (Assign::Panes, WindowKind::Cumulate { size_us, .. }) => last - size_us,
         };

@@ -19,6 +19,8 @@
 //! and the new row of a window are read from one place. With `Emit::OnClose` the panes stay, and
 //! a window is put together once, when it closes.
 //!
+//! Sessions end where their rows say: they are held by key, not by bucket (see `sessions`).
+//!
 //! A changing input may take rows back. Sums and what is made of them subtract; everything else
 //! keeps its rows (see `replayed`). A group is there while it has rows.
 //!
@@ -35,7 +37,9 @@ mod keys;
 mod partials;
 mod plan;
 mod recipe;
+mod sessions;
 mod shape;
+mod slots;
 mod table;
 mod tables;
 
@@ -44,6 +48,7 @@ pub use error::AggregateError;
 pub use keys::{hashes, route, without_signs};
 pub use partials::Partials;
 pub use plan::{Aggregation, Input};
+pub use sessions::{SessionPartials, Sessions};
 
 #[cfg(test)]
 mod tests;

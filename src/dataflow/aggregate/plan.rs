@@ -16,6 +16,7 @@ use super::error::AggregateError;
 use super::keys::{KeyCodec, hashes, route};
 use super::partials::Partials;
 use super::recipe::{Recipe, resolve};
+use super::sessions::{SessionPartials, Sessions};
 use crate::plan::{AggregateCall, AggregateFunction, AggregateWindow, Emit, Expression};
 
 /// What an aggregate reads.
@@ -147,6 +148,18 @@ impl Aggregation {
         Aggregates::new(Arc::clone(&self.0))
     }
 
+    /// Something that holds the sessions of a worker's keys, if the windows are sessions.
+    #[must_use]
+    pub fn sessions(&self) -> Option<Sessions> {
+        Sessions::new(&self.0)
+    }
+
+    /// Something that aggregates sessions before the exchange, if the windows are sessions.
+    #[must_use]
+    pub fn session_partials(&self) -> Option<SessionPartials> {
+        SessionPartials::new(&self.0)
+    }
+
     /// Whether some aggregate depends on order, so that two columns must stand at the end of
     /// every batch of rows: partition (UInt32) and offset (UInt64).
     #[must_use]
@@ -213,6 +226,20 @@ impl Plan {
     }
 
     pub(super) fn evaluate(&self, input: &RecordBatch) -> Result<Evaluated, AggregateError> {
+        let columns = self.columns(input)?;
+        let keys = self
+            .codec
+            .encode(&self.key_columns(&columns), input.num_rows())?;
+        let hashes = hashes(&keys);
+        Ok(Evaluated {
+            columns,
+            keys,
+            hashes,
+        })
+    }
+
+    /// All expressions over a batch; then partition and offset, if they are needed.
+    pub(super) fn columns(&self, input: &RecordBatch) -> Result<Vec<ArrayRef>, AggregateError> {
         let columns = self
             .expressions
             .iter()
@@ -222,18 +249,20 @@ impl Plan {
             let at = input.num_columns() - 2;
             columns.extend_from_slice(&input.columns()[at..]);
         }
-        let keys: Vec<ArrayRef> = self
-            .keys
-            .iter()
-            .map(|&key| Arc::clone(&columns[key]))
-            .collect();
-        let keys = self.codec.encode(&keys, input.num_rows())?;
-        let hashes = hashes(&keys);
-        Ok(Evaluated {
-            columns,
-            keys,
-            hashes,
-        })
+        Ok(columns)
+    }
+
+    /// The keys among evaluated columns.
+    pub(super) fn key_columns(&self, columns: &[ArrayRef]) -> Vec<ArrayRef> {
+        let keys = self.keys.iter();
+        keys.map(|&key| Arc::clone(&columns[key])).collect()
+    }
+
+    /// The types of the keys.
+    pub(super) fn key_types(&self) -> Vec<DataType> {
+        let keys = self.keys.iter();
+        keys.map(|&key| self.expressions[key].data_type.clone())
+            .collect()
     }
 
     /// Those of the evaluated columns that accumulators take, of some rows or all. The others,

@@ -3,27 +3,26 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, UInt32Array, UInt64Array,
-    make_comparator, new_null_array,
+    make_comparator,
 };
-use arrow::compute::{SortOptions, concat, filter, interleave, take};
+use arrow::compute::{SortOptions, filter, interleave, take};
 use arrow::datatypes::Int64Type;
 use arrow::error::ArrowError;
 
-use super::accumulators::Accumulator;
 use super::changing::Step;
 use super::error::AggregateError;
 use super::groups::Groups;
 use super::keys::{NO_KEY, hashes, route};
 use super::plan::Plan;
+use super::slots::Slots;
 
 /// Groups and their accumulators.
 pub(super) struct Table {
     groups: Groups,
-    accumulators: Vec<Box<dyn Accumulator>>,
+    slots: Slots,
     tracked: Option<Tracked>,
     /// The group of each row of a batch; kept for its memory.
     numbers: Vec<u32>,
@@ -79,13 +78,6 @@ pub(super) struct Failing<'t> {
     pub groups: usize,
 }
 
-/// The results of some groups.
-struct Results {
-    columns: Vec<ArrayRef>,
-    /// Rows of NULLs, because a result does not fit its type.
-    failed: BTreeMap<usize, String>,
-}
-
 /// Hashes to exchange by, keys, and the columns of states.
 type Partial = (UInt64Array, BinaryArray, Vec<ArrayRef>);
 
@@ -108,7 +100,7 @@ impl Table {
     pub fn new(plan: &Plan, tracking: Tracking) -> Self {
         Self {
             groups: Groups::default(),
-            accumulators: plan.accumulators(),
+            slots: Slots::new(plan),
             tracked: (tracking == Tracking::On).then(Tracked::default),
             numbers: Vec::new(),
         }
@@ -132,11 +124,7 @@ impl Table {
 
     pub fn bytes(&self) -> usize {
         let tracked = self.tracked.as_ref().map_or(0, Tracked::bytes);
-        let accumulators = self
-            .accumulators
-            .iter()
-            .map(|accumulator| accumulator.bytes());
-        self.groups.bytes() + accumulators.sum::<usize>() + tracked
+        self.groups.bytes() + self.slots.bytes() + tracked
     }
 
     /// Takes rows, or takes them back: `keys` and `hashes` of a whole batch, and which rows of
@@ -149,24 +137,7 @@ impl Table {
         columns: &[Option<ArrayRef>],
     ) -> Result<(), AggregateError> {
         self.number(plan, keys, hashes, rows)?;
-        for (accumulator, recipe) in self.accumulators.iter_mut().zip(&plan.recipes) {
-            let column = |&at: &usize| {
-                Arc::clone(
-                    columns[at]
-                        .as_ref()
-                        .expect("what recipes name is evaluated"),
-                )
-            };
-            let arguments: Vec<ArrayRef> = recipe.arguments.iter().map(column).collect();
-            let filter = recipe.filter.as_ref().map(column);
-            let filter: Option<&BooleanArray> = filter.as_ref().map(|filter| filter.as_boolean());
-            let done = match step {
-                Step::Give => accumulator.update(&arguments, &self.numbers, filter),
-                Step::TakeBack => accumulator.retract(&arguments, &self.numbers, filter),
-            };
-            done.map_err(|cause| recipe.failed(cause))?;
-        }
-        Ok(())
+        self.slots.update(plan, step, columns, &self.numbers)
     }
 
     /// Takes states: keys, and the columns of all accumulators' states.
@@ -177,21 +148,13 @@ impl Table {
         states: &[ArrayRef],
     ) -> Result<(), AggregateError> {
         self.number(plan, keys, &hashes(keys), None)?;
-        let mut states = states;
-        for (accumulator, recipe) in self.accumulators.iter_mut().zip(&plan.recipes) {
-            let (own, others) = states.split_at(accumulator.state_types().len());
-            states = others;
-            accumulator
-                .merge(own, &self.numbers)
-                .map_err(|cause| recipe.failed(cause))?;
-        }
-        Ok(())
+        self.slots.merge(plan, states, &self.numbers)
     }
 
     /// Takes all that another table has.
     pub fn merge_table(&mut self, plan: &Plan, other: &Self) -> Result<(), AggregateError> {
         for range in chunks(other.len()) {
-            let states = other.states(plan, range.clone())?;
+            let states = other.slots.states(plan, range.clone())?;
             self.merge(plan, &other.groups.keys(range), &states)?;
         }
         Ok(())
@@ -201,7 +164,7 @@ impl Table {
     pub fn partial(&self, plan: &Plan, groups: Range<usize>) -> Result<Partial, AggregateError> {
         let keys = self.groups.keys(groups.clone());
         let routes: UInt64Array = hashes(&keys).into_iter().map(route).collect();
-        let states = self.states(plan, groups.clone())?;
+        let states = self.slots.states(plan, groups.clone())?;
         let gone = self.tracked.as_ref().map(|tracked| &tracked.hidden.gone);
         let Some(gone) = gone.filter(|gone| !gone.is_empty()) else {
             return Ok((routes, keys, states));
@@ -265,7 +228,7 @@ impl Table {
         before: Option<&Vec<ArrayRef>>,
         hidden: &mut Hidden,
     ) -> Result<Option<TableChanges>, AggregateError> {
-        let now = self.peek_each(plan, groups)?;
+        let now = self.slots.peek_each(plan, groups)?;
         let gone = self.gone(plan, groups)?;
         let rows = 0..groups.len();
         let is_hidden = |row: &usize| now.failed.contains_key(row) || gone.contains(&groups[*row]);
@@ -312,7 +275,7 @@ impl Table {
         let Some(living) = &plan.living else {
             return Ok(BTreeSet::new());
         };
-        let counts = self.accumulators[living.accumulator].peek(&living.output, groups)?;
+        let counts = self.slots.read(living, groups)?;
         let counts = counts.as_primitive::<Int64Type>().values();
         let gone = groups.iter().zip(counts).filter(|(_, count)| **count == 0);
         Ok(gone.map(|(&group, _)| group).collect())
@@ -363,7 +326,7 @@ impl Table {
         let mut failing = BTreeMap::new();
         for range in chunks(self.groups.len()) {
             let groups: Vec<u32> = numbers(range).collect();
-            let results = self.peek_each(plan, &groups)?;
+            let results = self.slots.peek_each(plan, &groups)?;
             failing.extend(results.failed.into_iter().map(|(row, e)| (groups[row], e)));
         }
         if let Some(tracked) = &mut self.tracked {
@@ -378,7 +341,7 @@ impl Table {
         let parts = parts.chunks(CHUNK).map(|groups| {
             let keys = groups.iter().map(|&group| self.groups.key(group as usize));
             let mut columns = plan.codec.decode(keys)?;
-            columns.extend(self.peek(plan, groups)?);
+            columns.extend(self.slots.peek(plan, groups)?);
             Ok((groups.len(), columns))
         });
         parts.collect()
@@ -387,64 +350,9 @@ impl Table {
     /// Forgets all groups and keeps the memory.
     pub fn clear(&mut self) {
         self.groups.clear();
-        for accumulator in &mut self.accumulators {
-            accumulator.clear();
-        }
+        self.slots.clear();
         if let Some(tracked) = &mut self.tracked {
             *tracked = Tracked::default();
-        }
-    }
-
-    fn states(&self, plan: &Plan, groups: Range<usize>) -> Result<Vec<ArrayRef>, AggregateError> {
-        let mut states = Vec::new();
-        for (accumulator, recipe) in self.accumulators.iter().zip(&plan.recipes) {
-            let state = accumulator.state(groups.clone());
-            states.extend(state.map_err(|cause| recipe.failed(cause))?);
-        }
-        Ok(states)
-    }
-
-    fn peek(&self, plan: &Plan, groups: &[u32]) -> Result<Vec<ArrayRef>, AggregateError> {
-        let results = plan.readings.iter().map(|reading| {
-            let accumulator = &self.accumulators[reading.accumulator];
-            let result = accumulator.peek(&reading.output, groups);
-            result.map_err(|cause| AggregateError::Compute {
-                text: reading.text.clone(),
-                cause,
-            })
-        });
-        results.collect()
-    }
-
-    /// The same, where a group that has a result beyond its type stands alone.
-    fn peek_each(&self, plan: &Plan, groups: &[u32]) -> Result<Results, AggregateError> {
-        match (self.peek(plan, groups), groups) {
-            (Ok(columns), _) => Ok(Results {
-                columns,
-                failed: BTreeMap::new(),
-            }),
-            (Err(error), []) => Err(error),
-            (Err(error), [_]) => {
-                let types = self.peek(plan, &[])?;
-                let nulls = types.iter().map(|of| new_null_array(of.data_type(), 1));
-                Ok(Results {
-                    columns: nulls.collect(),
-                    failed: BTreeMap::from([(0, error.in_one_line())]),
-                })
-            }
-            (Err(_), _) => {
-                let half = groups.len() / 2;
-                let mut first = self.peek_each(plan, &groups[..half])?;
-                let second = self.peek_each(plan, &groups[half..])?;
-                for (ours, theirs) in first.columns.iter_mut().zip(&second.columns) {
-                    *ours = concat(&[ours.as_ref(), theirs.as_ref()])?;
-                }
-                let failed = second.failed.into_iter();
-                first
-                    .failed
-                    .extend(failed.map(|(row, error)| (half + row, error)));
-                Ok(first)
-            }
         }
     }
 
@@ -457,10 +365,7 @@ impl Table {
         rows: Option<&[u32]>,
     ) -> Result<(), AggregateError> {
         self.groups.number(keys, hashes, rows, &mut self.numbers);
-        let groups = self.groups.len();
-        for accumulator in &mut self.accumulators {
-            accumulator.resize(groups);
-        }
+        self.slots.resize(self.groups.len());
         let Some(tracked) = &mut self.tracked else {
             return Ok(());
         };
@@ -469,7 +374,7 @@ impl Table {
         let tracked = self.tracked.as_ref().expect("looked at just now");
         if tracked.touched.len() > from {
             let touched = &tracked.touched[from..];
-            let before = self.peek_each(plan, touched)?;
+            let before = self.slots.peek_each(plan, touched)?;
             let before = (touched.len(), before.columns);
             let tracked = self.tracked.as_mut().expect("looked at just now");
             tracked.before.push(before);
@@ -527,7 +432,7 @@ impl Tracked {
 
 /// How many groups make one batch: few enough that their texts stay far below the 2 GiB that an
 /// array of texts can hold.
-const CHUNK: usize = 8192;
+pub(super) const CHUNK: usize = 8192;
 
 /// Ranges of at most `CHUNK` groups.
 pub(super) fn chunks(groups: usize) -> impl Iterator<Item = Range<usize>> {
@@ -537,7 +442,11 @@ pub(super) fn chunks(groups: usize) -> impl Iterator<Item = Range<usize>> {
 }
 
 /// The rows below `rows` in which some column differs.
-fn differing(old: &[ArrayRef], new: &[ArrayRef], rows: usize) -> Result<Vec<usize>, ArrowError> {
+pub(super) fn differing(
+    old: &[ArrayRef],
+    new: &[ArrayRef],
+    rows: usize,
+) -> Result<Vec<usize>, ArrowError> {
     let comparators = old
         .iter()
         .zip(new)

@@ -4,4 +4,5 @@ mod changing;
 mod functions;
 mod kit;
 mod multiset;
+mod sessions;
 mod windows;

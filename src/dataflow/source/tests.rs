@@ -178,6 +178,17 @@ fn task(
     partitions: usize,
     schedule: Schedule,
 ) -> (SourceTask<List>, Log) {
+    let start = (vec![mark(0, false); partitions], Watermark::START);
+    task_from(start, at_end, arrivals, schedule)
+}
+
+fn task_from(
+    (marks, watermark): (Vec<PartitionMark>, Watermark),
+    at_end: AtEnd,
+    arrivals: Vec<(usize, Arrival)>,
+    schedule: Schedule,
+) -> (SourceTask<List>, Log) {
+    let partitions = marks.len();
     let pipeline = pipeline();
     let zones = zones(&pipeline);
     let none = std::collections::BTreeSet::new();
@@ -203,10 +214,8 @@ fn task(
         parked: Vec::new(),
     };
     let start = Start {
-        partitions: (0..partitions)
-            .map(|index| (index, mark(0, false)))
-            .collect(),
-        watermark: Watermark::START,
+        partitions: marks.into_iter().enumerate().collect(),
+        watermark,
         tide: Tide::new(Positions::new([(0, partitions)]), Epoch(0)),
     };
     let shared = Arc::new(Shared::default());
@@ -524,8 +533,14 @@ struct Live {
 
 impl Live {
     fn new(partitions: usize) -> Self {
+        Self::from(vec![mark(0, false); partitions], Watermark::START)
+    }
+
+    /// A run that begins where a snapshot stands, event time at `reached`.
+    fn from(marks: Vec<PartitionMark>, reached: Watermark) -> Self {
         let schedule = Schedule::new(Epoch(0), vec![], Epoch(0));
-        let (mut task, log) = task(AtEnd::Wait, Vec::new(), partitions, schedule);
+        let start = (marks, reached);
+        let (mut task, log) = task_from(start, AtEnd::Wait, Vec::new(), schedule);
         let (clock, tide) = (Clock::manual(), task.tide.clone());
         task.clock = clock.clone();
         Self {
@@ -627,6 +642,97 @@ fn a_partition_that_comes_back_goes_on_where_event_time_is_and_a_replay_does_the
     );
     assert!(log.lines[1].starts_with("1: [5, 6,"), "{:?}", log.lines);
     assert_eq!(task.partitions[&0].mark.floors, [floor]);
+}
+
+fn at(time: i64) -> Watermark {
+    Watermark::behind(crate::types::EventTime(time), 0)
+}
+
+/// What was read of partition 0 up to 50, and of partition 1, which is idle, up to 5.
+fn one_idle() -> Vec<PartitionMark> {
+    let idle = PartitionMark {
+        idle: true,
+        ..mark(5, false)
+    };
+    vec![mark(50, false), idle]
+}
+
+#[test]
+fn a_run_waits_for_the_records_that_came_to_an_idle_partition_while_nobody_ran() {
+    let mut live = Live::from(one_idle(), at(49));
+
+    // The other partition is read first, and far ahead.
+    live.at(0, [(0, rows(50..500))]);
+    live.at(1, []);
+    live.heard();
+    assert_eq!(live.watermark(), 49);
+
+    live.at(2, [(1, rows(5..150))]);
+    live.at(3, []);
+    live.heard();
+    assert_eq!(live.watermark(), 149);
+}
+
+#[test]
+fn a_partition_that_comes_back_first_thing_in_a_run_goes_on_where_event_time_was() {
+    let mut live = Live::from(one_idle(), at(49));
+
+    live.at(0, [(1, rows(5..20))]);
+
+    let floor = Floor {
+        offset: Offset(5),
+        watermark: at(49),
+    };
+    let position = &live.task.partitions[&1].mark;
+    assert_eq!(
+        (position.watermark, &position.floors[..]),
+        (at(49), &[floor][..])
+    );
+}
+
+#[test]
+fn records_that_come_after_event_time_was_ended_for_good_are_refused_and_not_late() {
+    let mut live = Live::from(vec![mark(5, true)], Watermark::END);
+
+    live.at(0, [(0, rows(5..9))]);
+
+    let failure = live.task.shared.failure().expect("it is refused");
+    assert!(failure.message.contains("cannot read on in `numbers`"));
+    assert!(live.log.lines.is_empty(), "{:?}", live.log.lines);
+}
+
+#[test]
+fn a_silent_partition_has_one_floor_however_many_runs_begin() {
+    let mut marks = one_idle();
+    for time in [49, 49, 60] {
+        let mut live = Live::from(marks, at(time));
+        live.at(0, []);
+        marks = live
+            .task
+            .partitions
+            .values()
+            .map(|state| state.mark.clone())
+            .collect();
+        marks[1].idle = true;
+    }
+
+    let floor = Floor {
+        offset: Offset(5),
+        watermark: at(60),
+    };
+    assert_eq!(marks[1].floors, [floor]);
+}
+
+/// It is no longer idle in the mark, and its floor was to come in the next epoch.
+#[test]
+fn a_partition_whose_run_ended_while_it_came_back_is_given_its_floor_by_the_next() {
+    let mut marks = one_idle();
+    marks[1].idle = false;
+    let mut live = Live::from(marks, at(49));
+
+    live.at(0, [(1, rows(5..20))]);
+
+    assert_eq!(live.task.partitions[&1].mark.watermark, at(49));
 }
 
 #[test]

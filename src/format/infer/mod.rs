@@ -26,6 +26,8 @@ pub struct InferredTable {
     pub path: String,
     /// How it is written.
     pub options: FormatOptions,
+    /// Whether the file's name or its first character says so; else it is taken for CSV.
+    pub is_told: bool,
     /// Its columns, in the order of the file.
     pub columns: Vec<InferredColumn>,
     /// Which column seems to say when things happened.
@@ -46,7 +48,7 @@ pub struct InferredColumn {
 /// Guesses the table of the file `path`, which starts with `sample`.
 pub fn infer(path: &str, sample: &[u8]) -> Result<InferredTable, FormatError> {
     let name = path.rsplit('/').next().unwrap_or(path);
-    let (stem, kind) = stem_and_kind(name, sample);
+    let (stem, kind, is_told) = stem_and_kind(name, sample);
     let mut options = FormatOptions {
         kind,
         record_bytes_max: 1 << 20,
@@ -57,6 +59,12 @@ pub fn infer(path: &str, sample: &[u8]) -> Result<InferredTable, FormatError> {
         FormatKind::Json => json_columns(sample),
         FormatKind::Csv => csv_columns(sample, &mut options)?,
     };
+    if kind == FormatKind::Json && starts_with(sample, b'[') {
+        return Err(FormatError::new(format!(
+            "`{path}` is one JSON array, and records are one object per line: \
+             `jq -c '.[]' {path} > lines.json` makes it so"
+        )));
+    }
     if seen.columns.is_empty() {
         return Err(FormatError::new(format!(
             "cannot infer columns: `{path}` has no records"
@@ -77,12 +85,18 @@ pub fn infer(path: &str, sample: &[u8]) -> Result<InferredTable, FormatError> {
         path: path.to_owned(),
         event_time: timestamp(|column| !column.nullable).or_else(|| timestamp(|_| true)),
         options,
+        is_told,
         columns,
     })
 }
 
-/// The file's name without its endings, and the format that they or the bytes suggest.
-fn stem_and_kind<'a>(name: &'a str, sample: &[u8]) -> (&'a str, FormatKind) {
+fn starts_with(sample: &[u8], wanted: u8) -> bool {
+    sample.trim_ascii_start().first() == Some(&wanted)
+}
+
+/// The file's name without its endings, the format that they or the bytes suggest, and whether they
+/// do.
+fn stem_and_kind<'a>(name: &'a str, sample: &[u8]) -> (&'a str, FormatKind, bool) {
     let packed = [".gz", ".zst"]
         .iter()
         .find_map(|ending| name.strip_suffix(ending));
@@ -95,16 +109,16 @@ fn stem_and_kind<'a>(name: &'a str, sample: &[u8]) -> (&'a str, FormatKind) {
         (".tsv", FormatKind::Csv),
     ] {
         if let Some(stem) = name.strip_suffix(ending) {
-            return (stem, kind);
+            return (stem, kind, true);
         }
     }
-    let first = sample.trim_ascii_start().first();
-    let kind = if first == Some(&b'{') {
+    let is_json = starts_with(sample, b'{');
+    let kind = if is_json {
         FormatKind::Json
     } else {
         FormatKind::Csv
     };
-    (name.split('.').next().unwrap_or(name), kind)
+    (name.split('.').next().unwrap_or(name), kind, is_json)
 }
 
 /// What was seen of the sample.
@@ -141,7 +155,7 @@ impl Column {
             sql_type: self
                 .guess
                 .map_or_else(|| "TEXT".to_owned(), Guess::sql_type),
-            nullable: self.values < records,
+            nullable: self.values < records || records == 0,
         }
     }
 }

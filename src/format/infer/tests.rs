@@ -70,6 +70,30 @@ fn json_keys_become_columns_in_the_order_seen() {
 }
 
 #[test]
+fn an_array_is_named_for_what_it_is() {
+    let error = infer("all.json", b"\n [{\"n\": 1}, {\"n\": 2}]").unwrap_err();
+
+    assert!(error.message.contains("is one JSON array"), "{error:?}");
+    assert!(error.message.contains("jq -c '.[]' all.json"), "{error:?}");
+}
+
+#[test]
+fn nothing_is_known_of_columns_that_have_a_name_only() {
+    let found = infer("head.csv", b"a,b\n").unwrap();
+
+    assert!(found.columns.iter().all(|column| column.nullable));
+}
+
+#[test]
+fn a_format_is_told_by_the_name_or_the_first_character() {
+    let told = |name, sample: &[u8]| infer(name, sample).unwrap().is_told;
+
+    assert!(told("a.csv", b"x,y\n1,2\n"));
+    assert!(told("export", b"{\"n\": 1}\n"));
+    assert!(!told("pipeline.sql", b"CREATE TABLE a (b INT)\n"));
+}
+
+#[test]
 fn an_empty_file_has_no_columns() {
     let error = infer("empty.csv", b"").unwrap_err();
 

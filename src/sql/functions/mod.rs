@@ -3,6 +3,7 @@
 
 mod aggregates;
 pub mod arithmetic;
+mod bounded;
 pub mod casts;
 mod json;
 mod json_steps;
@@ -37,7 +38,8 @@ impl Default for Functions {
             .chain(json::all())
             .chain([Arc::new(ScalarUDF::from(modulo::Modulo::default()))])
             // What is not a function of the row (now, random, uuid) is refused by name.
-            .filter(|function| function.signature().volatility == Volatility::Immutable);
+            .filter(|function| function.signature().volatility == Volatility::Immutable)
+            .map(bounded::bounded);
         let higher_order = datafusion_functions_nested::all_default_higher_order_functions();
         let window = datafusion_functions_window::all_default_window_functions();
         Self {
@@ -84,6 +86,7 @@ pub const VOLATILE: &[(&[&str], &str)] = &[
         ],
         "use a time that is in the rows, such as the WATERMARK FOR column",
     ),
+    (&["version"], "leave it out: `tidemark --version` says it"),
     (
         &["random", "rand"],
         "for a sample write a condition on a column, such as mod(id, 100) = 0",
@@ -102,6 +105,16 @@ pub const VOLATILE: &[(&[&str], &str)] = &[
 
 /// Functions of other engines, and what to write for them.
 pub const INSTEAD: &[(&[&str], &str)] = &[
+    (
+        &[
+            "user",
+            "current_user",
+            "session_user",
+            "current_role",
+            "current_catalog",
+        ],
+        "for a column of that name write it in quotes: \"user\"",
+    ),
     (&["age"], "subtract: a - b"),
     (
         &["date_diff", "datediff", "timestampdiff"],
@@ -165,6 +178,7 @@ pub const INSTEAD: &[(&[&str], &str)] = &[
         &[
             "jsonb_extract_path_text",
             "get_json_object",
+            "json_extract",
             "json_extract_scalar",
             "json_value",
             "json_query",

@@ -16,13 +16,15 @@ use crate::plan::{
 };
 use crate::sql::functions::casts::guarded_by;
 use crate::sql::functions::{ORDER_DEPENDENT, function_of};
-use crate::sql::graph::{Facts, Key, Sign};
+use crate::sql::graph::{Facts, Sign};
 use crate::sql::problem::Problem;
 use crate::sql::window::WINDOW_COLUMNS;
 
 use super::expression::{Positional, identity};
 use super::panes::assign;
+use super::session::{Session, partition_first};
 use super::text::{text, texts};
+use super::windowed::{group_keys, key_text, lagging};
 use super::{Ask, Finality, Lowering, Result, Rows, WindowColumns, name_of, position};
 
 impl Lowering<'_> {
@@ -38,6 +40,7 @@ impl Lowering<'_> {
             assign: assign(aggregate),
             window: true,
             time: aggregate.aggr_expr.iter().any(needs_order),
+            session: true,
             first: None,
         };
         let rows = self.rows(&aggregate.input, below)?;
@@ -62,20 +65,22 @@ impl Lowering<'_> {
         let emit = self.emit(window, ask)?;
         let (rows, group, aggregates) = self.computed_below(rows, &over, group, calls)?;
         let over = self.positional(&rows)?;
-        let window = window.and(rows.window);
+        let session = rows.session.clone();
+        let window = window.and(session.as_ref().map(Session::window).or(rows.window));
 
         let mut parts = Parts::new(&rows, window, emit);
-        let mut columns = Vec::new();
         let keys = group.iter().filter(|expr| !parts.is_window(expr)).count();
         let calls = aggregates.len();
-        for (at, expr) in group.iter().enumerate() {
-            columns.push(match parts.window_column(expr) {
+        let mut columns = vec![0; group.len()];
+        for at in partition_first(&group, session.as_ref()) {
+            let expr = &group[at];
+            columns[at] = match parts.window_column(expr) {
                 Some(column) => keys + calls + column,
                 None => {
                     self.key(expr, aggregate.schema.field(at).name(), &over, &mut parts)?;
                     parts.keys.len() - 1
                 }
-            });
+            };
         }
         for (at, expr) in aggregates.iter().enumerate() {
             let call = self.call(expr, &over, &rows, aggregate.group_expr.is_empty())?;
@@ -83,10 +88,14 @@ impl Lowering<'_> {
             columns.push(keys + at);
         }
         let rows = self.grouped(rows, parts, columns);
-        Ok(Rows {
-            window: rows.window.filter(|_| ask.window),
+        let rows = Rows {
+            window: rows.window.filter(|_| ask.window && session.is_none()),
             ..rows
-        })
+        };
+        match session {
+            Some(session) => self.having_of_sessions(rows, &session),
+            None => Ok(rows),
+        }
     }
 
     /// Has a projection compute what the aggregate reads, unless that is columns only: a row that
@@ -131,12 +140,18 @@ impl Lowering<'_> {
 
     /// Which window columns the rows are grouped by.
     fn window_of(&self, group: &[Expr], rows: &Rows) -> Result<Option<WindowColumns>> {
+        let has = |at: usize| group.iter().any(|expr| at_position(expr) == Some(at));
+        if let Some(session) = &rows.session {
+            return match session.missing(has) {
+                Some(problem) => Err(problem),
+                None => Ok(Some(session.window())),
+            };
+        }
         let Some(window) = rows.window else {
             return Ok(None);
         };
-        let has = |at: usize| group.iter().any(|expr| at_position(expr) == Some(at));
         let enough = match window.kind {
-            WindowKind::Tumble { .. } | WindowKind::Hop { .. } => {
+            WindowKind::Tumble { .. } | WindowKind::Hop { .. } | WindowKind::Session { .. } => {
                 has(window.start) || has(window.end)
             }
             // Windows of CUMULATE start together.
@@ -152,7 +167,7 @@ impl Lowering<'_> {
         }
         let message = match window.kind {
             WindowKind::Cumulate { .. } => "rows in windows are grouped without window_end",
-            WindowKind::Tumble { .. } | WindowKind::Hop { .. } => {
+            WindowKind::Tumble { .. } | WindowKind::Hop { .. } | WindowKind::Session { .. } => {
                 "rows in windows are grouped by neither window_start nor window_end"
             }
         };
@@ -364,6 +379,7 @@ impl Lowering<'_> {
         let facts = Facts {
             signs: signs.collect(),
             event_time: vec![false; fields.len()],
+            lagging: lagging(window, emit, start),
             not_null,
             key_text: Some(key_text(&fields[..keys.len()], window)),
             keys: group_keys(keys.len(), window, start),
@@ -378,7 +394,7 @@ impl Lowering<'_> {
                 assign: window.assign,
                 start: window.start,
                 end: window.end,
-                lateness_us: self.lateness_us,
+                lateness_us: window.open_us,
             }),
             emit,
         };
@@ -393,6 +409,7 @@ impl Lowering<'_> {
                 ..window
             }),
             time: None,
+            session: None,
         }
     }
 }
@@ -485,35 +502,7 @@ fn has_value(function: &AggregateFunction) -> bool {
     }
 }
 
-/// The keys of an aggregate's rows: its group key with what names the window.
-fn group_keys(keys: usize, window: Option<WindowColumns>, start: usize) -> Vec<Key> {
-    let group: Key = (0..keys).map(|at| vec![at]).collect();
-    let with = |at: usize| {
-        let mut key = group.clone();
-        key.push(vec![at]);
-        key
-    };
-    match window.map(|window| window.kind) {
-        None => vec![group],
-        Some(WindowKind::Cumulate { .. }) => vec![with(start + 1)],
-        Some(WindowKind::Tumble { .. } | WindowKind::Hop { .. }) => {
-            vec![with(start), with(start + 1)]
-        }
-    }
-}
-
-/// How the key of an aggregate's rows reads.
-fn key_text(keys: &[FieldRef], window: Option<WindowColumns>) -> String {
-    let window = window.map(|window| match window.kind {
-        WindowKind::Tumble { .. } | WindowKind::Hop { .. } => "window_start",
-        WindowKind::Cumulate { .. } => "window_end",
-    });
-    let names = keys.iter().map(|field| field.name().as_str());
-    let names: Vec<&str> = window.into_iter().chain(names).collect();
-    names.join(", ")
-}
-
-fn at_position(expr: &Expr) -> Option<usize> {
+pub(super) fn at_position(expr: &Expr) -> Option<usize> {
     unaliased(expr)
         .try_as_col()
         .and_then(|column| position(&column.name))

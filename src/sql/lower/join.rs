@@ -82,6 +82,7 @@ impl Lowering<'_> {
             columns,
             window: None,
             time: None,
+            session: None,
         };
         let Further::Above(predicate) = further else {
             return Ok(rows);
@@ -171,6 +172,7 @@ impl Lowering<'_> {
             assign: Assign::Windows,
             window: false,
             time: false,
+            session: false,
             windows_close: true,
             first: None,
             ..ask
@@ -362,6 +364,7 @@ impl Lowering<'_> {
             event_time: vec![false; fields.len()],
             key_text: left.key_text.clone().filter(|_| kept),
             present: Default::default(),
+            lagging: Default::default(),
             not_null,
             signs,
             keys,

@@ -63,6 +63,9 @@ impl Lowering<'_> {
             return self.stream_join(join, ask);
         };
         let rows = self.rows(sides.stream, ask)?;
+        if sides.output != Output::Left {
+            self.refuse_sessions(&rows, "this join")?;
+        }
         let rows = self.narrow(rows)?;
         let combined = self.combined(&sides, &rows)?;
         let (keys, residual) = self.conditions(join, &sides, &combined)?;
@@ -204,6 +207,7 @@ impl Lowering<'_> {
         let mut facts = Facts {
             not_null: known.not_null.clone(),
             event_time: known.event_time.clone(),
+            lagging: known.lagging.clone(),
             // A row of the stream finds one row at most.
             keys: known.keys.clone(),
             key_text: known.key_text.clone(),

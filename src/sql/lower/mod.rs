@@ -20,6 +20,7 @@ mod momentary;
 mod over;
 mod panes;
 mod scan;
+mod session;
 mod sides;
 mod text;
 mod windowed;
@@ -44,6 +45,7 @@ use expression::{
 use momentary::Changing;
 
 pub use scan::uses;
+use session::Session;
 pub use text::text;
 
 type Result<T> = std::result::Result<T, Problem>;
@@ -59,6 +61,8 @@ pub struct Rows {
     window: Option<WindowColumns>,
     /// The event time, where an aggregate above asked for it.
     time: Option<usize>,
+    /// What the aggregate above is to make sessions of.
+    session: Option<Session>,
 }
 
 /// The window columns of a node.
@@ -68,6 +72,8 @@ struct WindowColumns {
     assign: Assign,
     start: usize,
     end: usize,
+    /// How long after its end a window stays open, in microseconds.
+    open_us: i64,
     /// Whether the rows are groups of the windows: each is one row, whatever reads it.
     of_groups: bool,
 }
@@ -88,6 +94,8 @@ pub struct Ask {
     pub window: bool,
     /// Whether the event time is to be kept: an aggregate above takes its order from it.
     pub time: bool,
+    /// Whether an aggregate above makes sessions of rows.
+    pub session: bool,
 }
 
 /// What lowering knows of the file.
@@ -222,10 +230,11 @@ impl Lowering<'_> {
         let rows = self.narrow(rows)?;
         let over = self.positional(&rows)?;
         let predicate = self.resolve(predicate, schema, &rows, &over)?;
-        Ok(Rows {
-            node: self.keep_if(rows.node, &predicate, &over)?,
-            ..rows
-        })
+        let mut rows = rows;
+        if let Some(predicate) = self.filter_of_sessions(&mut rows, predicate)? {
+            rows.node = self.keep_if(rows.node, &predicate, &over)?;
+        }
+        Ok(rows)
     }
 
     /// A filter node; `predicate` is over `over`, the columns of `input`.
@@ -324,6 +333,10 @@ impl Lowering<'_> {
             ..window
         });
         let time = rows.time.map(|time| keep(time, "event_time"));
+        let session = rows
+            .session
+            .as_ref()
+            .map(|session| session.moved(&mut keep));
         let (mut columns, mut fields) = (Vec::new(), Vec::<FieldRef>::new());
         let mut text = format!("project {}:", rows.node);
         for (expr, name) in exprs.iter().zip(&names) {
@@ -345,6 +358,7 @@ impl Lowering<'_> {
             columns: (0..count).collect(),
             window,
             time,
+            session,
         })
     }
 
@@ -352,8 +366,8 @@ impl Lowering<'_> {
     /// columns after them.
     fn exact(&mut self, rows: Rows, output: &DFSchema) -> Result<Rows> {
         let width = self.graph.fields(rows.node).len();
-        if rows.window.is_none() && rows.time.is_none() && rows.columns.iter().copied().eq(0..width)
-        {
+        let bare = rows.window.is_none() && rows.time.is_none() && rows.session.is_none();
+        if bare && rows.columns.iter().copied().eq(0..width) {
             return Ok(rows);
         }
         let over = self.positional(&rows)?;
@@ -367,6 +381,7 @@ impl Lowering<'_> {
         let rows = Rows {
             window: None,
             time: None,
+            session: None,
             ..rows
         };
         Ok(self.exact(rows, output)?.node)
@@ -384,6 +399,7 @@ impl Lowering<'_> {
             .copied()
             .chain(window)
             .chain(rows.time)
+            .chain(rows.session.iter().flat_map(Session::columns))
             .collect();
         let fields = self.graph.fields(rows.node);
         if kept.len() == fields.len() {
@@ -409,6 +425,7 @@ impl Lowering<'_> {
         let mut inputs = Vec::new();
         for input in &union.inputs {
             let rows = self.rows(input, ask)?;
+            self.refuse_sessions(&rows, "UNION ALL")?;
             inputs.push(self.exact(rows, &union.schema)?);
         }
         let windows: Vec<_> = inputs.iter().map(|rows| rows.window).collect();
@@ -426,6 +443,7 @@ impl Lowering<'_> {
             ),
             window,
             time: inputs[0].time,
+            session: None,
         })
     }
 
@@ -446,6 +464,7 @@ impl Lowering<'_> {
             ..ask
         };
         let rows = self.rows(&unnest.input, ask)?;
+        self.refuse_sessions(&rows, "unnest")?;
         let rows = self.exact(rows, unnest.input.schema())?;
         let column = rows.columns[*at];
         let mut fields = self.graph.fields(rows.node);

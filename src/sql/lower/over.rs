@@ -154,6 +154,7 @@ impl Lowering<'_> {
             windows_close: true,
             window: false,
             time: false,
+            session: false,
             first: None,
             ..ask
         };

@@ -112,6 +112,7 @@ impl Lowering<'_> {
             columns: wanted,
             window: None,
             time,
+            session: None,
         })
     }
 }

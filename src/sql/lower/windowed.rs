@@ -1,14 +1,17 @@
-//! TUMBLE, HOP and CUMULATE: the node that assigns windows, over a time that is event time.
+//! TUMBLE, HOP, CUMULATE and SESSION: the node that assigns windows, over a time that is event time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::Field;
+use arrow::datatypes::{Field, FieldRef};
 
-use crate::plan::{Assign, Operator, WindowKind};
+use crate::plan::{Assign, Emit, Operator, WindowKind};
+use crate::sql::graph::Key;
 use crate::sql::problem::Problem;
 use crate::sql::window::{WINDOW_COLUMNS, WindowAssign};
 
 use super::expression::{identity, plain_column};
+use super::session::Session;
 use super::text::text;
 use super::{Ask, Finality, Lowering, Result, Rows, WindowColumns, uses};
 
@@ -20,30 +23,23 @@ impl Lowering<'_> {
             assign: Assign::Windows,
             window: true,
             time: ask.time,
+            session: false,
             first: None,
         };
         let rows = self.rows(&window.input, below)?;
         if self.is_changing(&rows) {
             return Err(self.too_changing("windows"));
         }
-        let rows = self.narrow(rows)?;
-        if rows.window.is_some() {
-            return Err(
-                Problem::at(window.place, "these rows are in windows already").hint(
-                    "aggregate by the window of the inner query only, or window the table itself",
-                ),
-            );
-        }
         let schema = window.input.schema();
-        let is_event_time = plain_column(&window.time, schema)
-            .is_some_and(|at| self.graph.facts(rows.node).event_time[rows.columns[at]]);
-        if !is_event_time {
-            return Err(self.no_event_time(window));
-        }
+        let open_us = self.open_us(window, &rows)?;
+        let rows = self.narrow(Rows {
+            window: None,
+            ..rows
+        })?;
         let over = self.positional(&rows)?;
         let time = self.resolve(&window.time, schema, &rows, &over)?;
         let assign = match window.kind {
-            WindowKind::Tumble { .. } => Assign::Windows,
+            WindowKind::Tumble { .. } | WindowKind::Session { .. } => Assign::Windows,
             WindowKind::Hop { .. } | WindowKind::Cumulate { .. } => ask.assign,
         };
         let identity = format!(
@@ -70,26 +66,58 @@ impl Lowering<'_> {
             kind: window.kind,
             assign,
         };
+        let session = Session::new(window, &rows.columns, start, open_us, ask).transpose()?;
         let mut columns = rows.columns;
         columns.extend([start, start + 1]);
+        let shown = ask.window && session.is_none();
         Ok(Rows {
             node: self
                 .graph
                 .add(identity, operator, fields, facts, window.place),
             columns,
-            window: ask.window.then_some(WindowColumns {
+            window: shown.then_some(WindowColumns {
                 kind: window.kind,
                 assign,
                 start,
                 end: start + 1,
+                open_us,
                 of_groups: false,
             }),
             time: rows.time,
+            session,
         })
     }
 
-    fn no_event_time(&self, window: &WindowAssign) -> Problem {
+    /// How long after their end windows stay open: rows of the source may be late, those of closed
+    /// windows come as late as they do.
+    fn open_us(&self, window: &WindowAssign, rows: &Rows) -> Result<i64> {
+        let facts = self.graph.facts(rows.node);
+        let column = plain_column(&window.time, window.input.schema()).map(|at| rows.columns[at]);
+        let Some(lag) = column.and_then(|at| facts.lag(at)) else {
+            return Err(self.no_event_time(window, rows));
+        };
+        if !column.is_some_and(|at| facts.event_time[at]) {
+            return Ok(lag);
+        }
+        if rows.window.is_some() {
+            return Err(
+                Problem::at(window.place, "these rows are in windows already").hint(
+                    "aggregate by the window of the inner query only, or window the table itself",
+                ),
+            );
+        }
+        Ok(self.lateness_us)
+    }
+
+    fn no_event_time(&self, window: &WindowAssign, rows: &Rows) -> Problem {
         let time = text(&window.time);
+        if rows.window.is_some() || !self.graph.facts(rows.node).lagging.is_empty() {
+            return Problem::at(
+                window.place,
+                format!("`{time}` is not a time that windows of windows can be made by"),
+            )
+            .hint("take window_end of the inner query, or window_start unless it is a SESSION");
+        }
         let message =
             format!("the time of a window must be a WATERMARK FOR column, and `{time}` is not");
         let mut hint = format!(
@@ -107,4 +135,54 @@ impl Lowering<'_> {
         }
         Problem::at(window.place, message).hint(hint)
     }
+}
+
+/// How far behind the watermark windows come when they close. How long a session is, nobody knows.
+pub(super) fn lagging(
+    window: Option<WindowColumns>,
+    emit: Emit,
+    start: usize,
+) -> BTreeMap<usize, i64> {
+    let Some(window) = window.filter(|_| emit == Emit::OnClose) else {
+        return BTreeMap::new();
+    };
+    let length = match window.kind {
+        WindowKind::Tumble { size_us }
+        | WindowKind::Hop { size_us, .. }
+        | WindowKind::Cumulate { size_us, .. } => Some(size_us),
+        WindowKind::Session { .. } => None,
+    };
+    let of_start = length.map(|length| (start, window.open_us.saturating_add(length)));
+    let lags = of_start.into_iter().chain([(start + 1, window.open_us)]);
+    lags.collect()
+}
+
+/// The keys of an aggregate's rows: its group key with what names the window.
+pub(super) fn group_keys(keys: usize, window: Option<WindowColumns>, start: usize) -> Vec<Key> {
+    let group: Key = (0..keys).map(|at| vec![at]).collect();
+    let with = |at: usize| {
+        let mut key = group.clone();
+        key.push(vec![at]);
+        key
+    };
+    match window.map(|window| window.kind) {
+        None => vec![group],
+        Some(WindowKind::Cumulate { .. }) => vec![with(start + 1)],
+        Some(WindowKind::Tumble { .. } | WindowKind::Hop { .. } | WindowKind::Session { .. }) => {
+            vec![with(start), with(start + 1)]
+        }
+    }
+}
+
+/// How the key of an aggregate's rows reads.
+pub(super) fn key_text(keys: &[FieldRef], window: Option<WindowColumns>) -> String {
+    let window = window.map(|window| match window.kind {
+        WindowKind::Tumble { .. } | WindowKind::Hop { .. } | WindowKind::Session { .. } => {
+            "window_start"
+        }
+        WindowKind::Cumulate { .. } => "window_end",
+    });
+    let names = keys.iter().map(|field| field.name().as_str());
+    let names: Vec<&str> = window.into_iter().chain(names).collect();
+    names.join(", ")
 }

@@ -10,10 +10,11 @@ use super::{ProduceInput, ProduceJob};
 use crate::connector::file::FileSource;
 use crate::connector::{ConnectorError, Source, open_source};
 use crate::format::{
-    Block, Decoded, Decoder, Encoder, FormatOptions, Message, Transcoder, Wanted, infer, value_text,
+    Block, Decoded, Decoder, Encoder, FormatOptions, InferredTable, Message, Transcoder, Wanted,
+    infer, value_text,
 };
 use crate::plan::{OptionValue, Place, Table};
-use crate::types::{Clock, Offset};
+use crate::types::{Clock, Offset, nearest};
 
 /// How much of a file its columns are guessed from.
 const SAMPLE_BYTES: u64 = 1 << 20;
@@ -106,9 +107,18 @@ impl Opened {
                 FormatOptions::parse(format, &BTreeMap::<String, OptionValue>::new())
                     .map_err(|error| said(&error))?
             }
-            (None, Ok(table)) => table.options.clone(),
+            (None, Ok(table)) if table.is_told => table.options.clone(),
+            (None, Ok(_)) => {
+                return Err(ConnectorError::hinted(
+                    format!("the name of `{first}` does not tell its format"),
+                    "say it: --format csv, or --format json for one object per line",
+                ));
+            }
             (None, Err(error)) => return Err(said(error)),
         };
+        if let (Some(key), Ok(table)) = (&job.key, &guessed) {
+            find_key(key, &first, table)?;
+        }
         let literal = guessed.iter().flat_map(|table| &table.columns);
         let literal = literal.filter(|column| is_literal(&column.sql_type));
         let literal = literal.map(|column| column.name.clone()).collect();
@@ -256,6 +266,20 @@ impl Messages {
             }
         }
     }
+}
+
+/// Without this a key that is misspelt would be no key, record by record.
+fn find_key(key: &str, file: &str, table: &InferredTable) -> Result<(), ConnectorError> {
+    let names = table.columns.iter().map(|column| column.name.as_str());
+    if names.clone().any(|name| name == key) {
+        return Ok(());
+    }
+    let message = format!("no record at the beginning of `{file}` has a field `{key}`");
+    let hint = match nearest(key, names.clone()) {
+        Some(near) => format!("--key {near}?"),
+        None => format!("there is {}", names.collect::<Vec<_>>().join(", ")),
+    };
+    Err(ConnectorError::hinted(message, hint))
 }
 
 fn format_name(options: &FormatOptions) -> &'static str {

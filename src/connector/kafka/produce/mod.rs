@@ -17,6 +17,7 @@ mod send;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
@@ -87,6 +88,8 @@ pub struct ProduceProgress {
     pub committed: AtomicU64,
     /// Those that did not convert and went as they stood.
     pub as_they_were: AtomicU64,
+    /// Where the first of them begins.
+    pub first_odd: OnceLock<String>,
     /// How far the parts are read, in their own unit, and how long they are, if that is known.
     pub distance: AtomicU64,
     /// All of it; 0 if that is not known.

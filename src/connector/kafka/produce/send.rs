@@ -90,6 +90,10 @@ impl<'a> Sender<'a> {
         let mut reader = part.source.open(part.index, offset)?;
         while let Some(block) = reader.next()? {
             messages.each(&block, |message, next| {
+                if !message.fits {
+                    let place = || format!("at byte {offset} of {}", part.name);
+                    self.progress.first_odd.get_or_init(place);
+                }
                 self.send(message)?;
                 self.advance(part, &mut offset, next);
                 let waited = self.keep_pace();

@@ -1,0 +1,7 @@
+-- A slide in another unit than was meant.
+CREATE TABLE trips (
+  trip_id BIGINT NOT NULL, zone TEXT, at TIMESTAMP, fare DECIMAL(10,2),
+  WATERMARK FOR at AS at - INTERVAL '10' SECOND
+) WITH (connector = 'file', path = 'trips.json', format = 'json');
+CREATE TABLE out (id BIGINT) WITH (connector = 'stdout');
+INSERT INTO out SELECT count(*) FROM HOP(trips, at, INTERVAL '1' MILLISECOND, INTERVAL '1' HOUR) GROUP BY window_start;
