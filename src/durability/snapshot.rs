@@ -11,6 +11,7 @@
 //! because it is broken.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::ipc::reader::StreamReader;
@@ -143,16 +144,25 @@ impl Manifest {
 /// A snapshot that has a manifest, by its epoch, or why the manifest is no good.
 pub type Listed = (Epoch, Result<Manifest, Unusable>);
 
+/// How many bytes of parts are kept between their verification and their use. What is beyond is
+/// read twice.
+const FETCHED_MAX: usize = 256 << 20;
+
 /// The snapshots of one pipeline.
 pub struct Snapshots {
     store: Store,
+    /// Parts that were read and are whole, by object, until they are used.
+    fetched: Mutex<BTreeMap<String, Vec<u8>>>,
 }
 
 impl Snapshots {
     /// Those in `store`.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store }
+        Self {
+            store,
+            fetched: Mutex::default(),
+        }
     }
 
     /// Where they are, for messages.
@@ -207,6 +217,29 @@ impl Snapshots {
         Ok(())
     }
 
+    /// As `verify`, and keeps what it reads for `state`: a start reads a snapshot once.
+    pub fn fetch(&self, manifest: &Manifest) -> Result<(), Unusable> {
+        self.forget_fetched();
+        let mut room = FETCHED_MAX;
+        for part in &manifest.parts {
+            let bytes = self.bytes_of(part)?;
+            if let Some(left) = room.checked_sub(bytes.len()) {
+                room = left;
+                self.fetched().insert(part.object.clone(), bytes);
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing that was fetched is wanted any more.
+    pub fn forget_fetched(&self) {
+        self.fetched().clear();
+    }
+
+    fn fetched(&self) -> MutexGuard<'_, BTreeMap<String, Vec<u8>>> {
+        self.fetched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn bytes_of(&self, part: &PartFile) -> Result<Vec<u8>, Unusable> {
         let bytes = self.store.get(&part.object)?;
         if checksum(&bytes) == part.checksum {
@@ -234,7 +267,8 @@ impl Snapshots {
             .iter()
             .filter(|part| part.operator == operator)
         {
-            let bytes = self.bytes_of(part)?;
+            let kept = self.fetched().remove(&part.object);
+            let bytes = kept.map_or_else(|| self.bytes_of(part), Ok)?;
             let broken = |error: arrow::error::ArrowError| Unusable::Broken {
                 object: part.object.clone(),
                 why: error.to_string(),

@@ -148,6 +148,7 @@ impl Keeper {
         if self.restored.fetch_add(1, Ordering::SeqCst) + 1 == workers {
             let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
             read.clear();
+            self.snapshots.forget_fetched();
         }
     }
 }

@@ -224,7 +224,7 @@ fn newest(
         let verified = manifest.and_then(|manifest| {
             let serves = manifest.serves(fingerprint, &held);
             if serves {
-                snapshots.verify(&manifest)?;
+                snapshots.fetch(&manifest)?;
             }
             Ok(serves.then_some(manifest))
         });

@@ -112,6 +112,25 @@ fn a_torn_or_altered_part_is_found_and_a_broken_manifest_too() {
 }
 
 #[test]
+fn what_was_read_to_be_verified_is_not_read_again() {
+    let folder = TempDir::new().unwrap();
+    let snapshots = snapshots(&folder);
+    let manifest = take(&snapshots, 3);
+    let part = &manifest.parts[0];
+    let expected = snapshots.state(&manifest, &part.operator).unwrap();
+    let state = || snapshots.state(&manifest, &part.operator);
+
+    snapshots.fetch(&manifest).unwrap();
+    for part in &manifest.parts {
+        std::fs::remove_file(folder.path().join(&part.object)).unwrap();
+    }
+
+    assert_eq!(state().unwrap(), expected);
+    assert!(state().is_err(), "it is kept until it is used");
+    snapshots.forget_fetched();
+}
+
+#[test]
 fn one_of_a_newer_version_is_not_read() {
     let folder = TempDir::new().unwrap();
     let snapshots = snapshots(&folder);
