@@ -2,6 +2,7 @@
 //! another start has replaced.
 
 use std::io::{BufRead as _, BufReader};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -11,6 +12,8 @@ use rusqlite::Connection;
 use tidemark::engine::spawn_named;
 
 use crate::eyes::fetch;
+use crate::produce::Topic;
+use crate::services::postgres_with_url;
 
 /// Nothing here takes longer, or the test fails.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -164,6 +167,105 @@ fn a_process_that_stands_still_is_noticed_and_all_start_again() {
     let (status, said) = run.end();
     assert!(status.success(), "{said}");
     assert_whole(folder.path());
+}
+
+#[test]
+fn a_run_until_caught_up_ends_where_its_first_start_did_however_often_it_starts_again() {
+    let Some(topic) = Topic::new("this test") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let sql = format!(
+        "SET 'commit.interval' = '20ms';
+         CREATE TABLE read (n BIGINT) WITH (connector = 'kafka', topic = '{}',
+           'bootstrap.servers' = '{}', format = 'json');
+         CREATE TABLE kept (n BIGINT) WITH (connector = 'sqlite', path = 'out.db');
+         INSERT INTO kept SELECT n FROM read;",
+        topic.name, topic.servers
+    );
+    std::fs::write(folder.path().join("pipeline.sql"), sql).unwrap();
+    let numbers = |count: usize| (0..count).map(|n| format!("{n}\n")).collect::<String>();
+    std::fs::write(
+        folder.path().join("a.csv"),
+        format!("n\n{}", numbers(200_000)),
+    )
+    .unwrap();
+    std::fs::write(folder.path().join("b.csv"), format!("n\n{}", numbers(1000))).unwrap();
+    topic.produce(folder.path(), &["a.csv"]);
+    let run = Run::start(folder.path(), &["--processes", "2", "--until-caught-up"]);
+    run.until("published");
+    let process = children(run.process.id())[1];
+    signal("-STOP", process);
+
+    topic.produce(folder.path(), &["b.csv"]);
+    signal("-KILL", process);
+
+    let (status, said) = run.end();
+    assert!(status.success(), "{said}");
+    assert!(said.contains("all start again"), "{said}");
+    let database = Connection::open(folder.path().join("out.db")).unwrap();
+    let count = "select count(*), count(distinct n) from kept";
+    let count = database.query_row(count, [], |row| Ok((row.get(0)?, row.get(1)?)));
+    assert_eq!(count.unwrap(), (200_000, 200_000));
+}
+
+#[test]
+fn a_supervisor_that_is_started_before_its_database_waits_for_it() {
+    let Some((mut client, url)) = postgres_with_url("this test") else {
+        return;
+    };
+    let drop = "drop table if exists waited_for; do $$ begin
+        if to_regclass('tidemark_marks') is not null then
+          delete from tidemark_marks where pipeline = 'waited';
+          delete from tidemark_tables where pipeline = 'waited';
+        end if; end $$";
+    client.batch_execute(drop).unwrap();
+    let (before, rest) = url.rsplit_once('@').unwrap();
+    let (real, name) = rest.split_once('/').unwrap();
+    // A port that nobody listens at until we do.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::mem::drop(listener);
+    let folder = tempfile::tempdir().unwrap();
+    let sql = format!(
+        "SET 'pipeline.name' = 'waited';
+         CREATE TABLE made (n BIGINT)
+           WITH (connector = 'generator', rows = '100', 'fields.n.kind' = 'sequence');
+         CREATE TABLE waited_for (n BIGINT)
+           WITH (connector = 'postgres', url = '{before}@{address}/{name}', sslmode = 'disable');
+         INSERT INTO waited_for SELECT n FROM made;"
+    );
+    std::fs::write(folder.path().join("pipeline.sql"), sql).unwrap();
+    let run = Run::start(folder.path(), &["--processes", "2"]);
+    run.until("waiting for it to begin");
+
+    forward(TcpListener::bind(address).unwrap(), real.to_owned());
+
+    let (status, said) = run.end();
+    assert!(status.success(), "{said}");
+    let count = client.query_one("select count(*) from waited_for", &[]);
+    assert_eq!(count.unwrap().get::<_, i64>(0), 100);
+    client.batch_execute(drop).unwrap();
+}
+
+/// Passes connections on, until the test's process ends.
+fn forward(listener: TcpListener, to: String) {
+    spawn_named("forward", move || {
+        for near in listener.incoming().map_while(Result::ok) {
+            let far = TcpStream::connect(&to).unwrap();
+            let (mut from_near, mut to_near) = (near.try_clone().unwrap(), near);
+            let (mut from_far, mut to_far) = (far.try_clone().unwrap(), far);
+            // One side ends the other; what it ends with does not matter here.
+            spawn_named("there", move || {
+                let _ = std::io::copy(&mut from_near, &mut to_far);
+                let _ = to_far.shutdown(Shutdown::Write);
+            });
+            spawn_named("back", move || {
+                let _ = std::io::copy(&mut from_far, &mut to_near);
+                let _ = to_near.shutdown(Shutdown::Write);
+            });
+        }
+    });
 }
 
 #[test]

@@ -90,6 +90,7 @@ fn the_metrics_at_the_end_of_a_run_are_the_counts_of_its_summary() {
         pace: None,
         crash_at: None,
         until_caught_up: false,
+        ends: None,
         at_end: AtEnd::Close,
         state: None,
         several_machines: false,

@@ -16,7 +16,7 @@ use super::hosts::hosts;
 use super::supervise::{Order, Report, Start, report};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::engine::mesh::{Member, PEER_LOST, Tls, end_process};
-use crate::engine::spawn_named;
+use crate::engine::{Ends, spawn_named};
 
 /// The variable that holds the secret of a cluster.
 const SECRET: &str = "TIDEMARK_CLUSTER_SECRET";
@@ -80,6 +80,8 @@ pub struct Membership {
     pub member: Member,
     /// Whether process 0 empties the tables first, if a supervisor says so.
     pub fresh: Option<bool>,
+    /// Where the sources end, if a supervisor knows from an earlier start.
+    pub ends: Option<Ends>,
     /// Who started it.
     pub supervisor: Supervisor,
 }
@@ -91,10 +93,10 @@ pub struct Supervisor(Option<UnixStream>);
 impl Supervisor {
     /// Tells the supervisor, if there is one, that the destinations are taken over and the workers
     /// begin: from here on another start does not empty the tables.
-    pub fn running(&mut self) {
+    pub fn running(&mut self, ends: Option<&Ends>) {
         if let Some(line) = &mut self.0 {
             // If it is gone, this process is about to end.
-            let _ = report(line, &Report::Running);
+            let _ = report(line, &Report::Running(ends.cloned()));
         }
     }
 }
@@ -119,6 +121,7 @@ impl ClusterArgs {
                 Ok(Some(Membership {
                     member,
                     fresh: None,
+                    ends: None,
                     supervisor: Supervisor(None),
                 }))
             }
@@ -147,6 +150,7 @@ impl ClusterArgs {
             .map_err(|_| Failure::new("the supervisor said nothing that can be understood"))?;
         Ok(Membership {
             fresh: Some(start.fresh),
+            ends: start.ends,
             member: Member {
                 process: start.process,
                 addresses: start.addresses,

@@ -182,6 +182,7 @@ impl Show {
             pace: None,
             crash_at: None,
             until_caught_up: false,
+            ends: None,
             at_end: AtEnd::Close,
             state: Some(self.folder.join("state")),
             several_machines: false,

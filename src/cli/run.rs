@@ -4,8 +4,10 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
+use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
 use super::cluster::Membership;
@@ -17,10 +19,14 @@ use super::supervise::{Program, Supervision};
 use super::{FAILED, LogFormat, RunArgs, WRONG, eyes, file, say, supervise};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::source::{AtEnd, Pace};
-use crate::engine::{Replay, RunOptions, Summary, check_history, check_world, mesh};
+use crate::engine::{Looked, Replay, RunOptions, Summary, check_history, look as world, mesh};
 use crate::metrics::RESTARTS;
 use crate::plan::{Pipeline, Role};
 use crate::sql::{Problem, SourceText};
+use crate::types::Clock;
+
+/// How often a supervisor that waits for the world looks at it again.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Runs a pipeline and says how it went.
 pub fn run(arguments: &RunArgs) -> u8 {
@@ -103,12 +109,24 @@ fn look(arguments: &RunArgs, planned: &Planned, replay: Replay) -> Result<Replay
     if arguments.fresh || arguments.cluster.member {
         return Ok(replay);
     }
-    let mut problems = check_world(&planned.pipeline, &planned.base);
-    problems.extend(check_history(&planned.pipeline, &replay, &planned.base));
-    if problems.is_empty() {
-        Ok(replay)
-    } else {
-        Err(problems)
+    let (clock, mut said) = (Clock::machine(), false);
+    loop {
+        let Looked { mut problems, away } = world(&planned.pipeline, &planned.base);
+        problems.extend(check_history(&planned.pipeline, &replay, &planned.base));
+        if problems.is_empty() && away.is_empty() {
+            return Ok(replay);
+        }
+        // Who is started by hand wants to know; a supervisor starts with the machine, perhaps before
+        // the servers. What refuses will refuse again, and is waited for by nobody.
+        if !problems.is_empty() || arguments.cluster.processes.is_none() {
+            problems.extend(away);
+            return Err(problems);
+        }
+        if !std::mem::replace(&mut said, true) {
+            let (cause, hint) = (&away[0].message, &away[0].hint);
+            warn!(cause, hint, "it is away: waiting for it to begin");
+        }
+        clock.wait_until(clock.elapsed() + LOOK);
     }
 }
 
@@ -146,13 +164,21 @@ fn one_of_several(
     let Membership {
         member,
         fresh,
+        ends,
         mut supervisor,
     } = membership;
+    options.ends = ends;
     options.fresh = fresh.unwrap_or(options.fresh);
     // The supervisor counts its starts from 1; whoever starts this process otherwise does not.
     let restarts = member.attempt.map_or(0, |attempt| attempt - 1);
     shared.metrics.add(&RESTARTS, &[], restarts);
-    crate::engine::run_as(member, || supervisor.running(), pipeline, &options, shared)
+    crate::engine::run_as(
+        member,
+        |ends| supervisor.running(ends),
+        pipeline,
+        &options,
+        shared,
+    )
 }
 
 fn options(arguments: &RunArgs, base: PathBuf, replay: Replay) -> RunOptions {
@@ -162,6 +188,7 @@ fn options(arguments: &RunArgs, base: PathBuf, replay: Replay) -> RunOptions {
         pace: variable("TIDEMARK_TEST_PACE").map(|seed| Pace::Arrivals { seed }),
         crash_at: variable("TIDEMARK_CRASH_AT"),
         until_caught_up: arguments.until_caught_up,
+        ends: None,
         at_end: if arguments.until_caught_up && !arguments.close_windows {
             AtEnd::Wait
         } else {

@@ -240,6 +240,7 @@ pub fn action(pipeline: &Pipeline, node: NodeId, indexes: &Indexes) -> Action {
                 .unwrap_or(i64::MAX / 4),
         },
         Operator::Aggregate { .. }
+        | Operator::Match { .. }
         | Operator::Latest { .. }
         | Operator::Join { .. }
         | Operator::Over { .. } => {
@@ -275,7 +276,7 @@ fn view(
     let multiplies = |&step: &usize| match &pipeline.nodes[nodes[step]].operator {
         Operator::Union { .. } | Operator::Unnest { .. } => true,
         Operator::Window {
-            kind: WindowKind::Tumble { .. } | WindowKind::Session { .. },
+            kind: WindowKind::Tumble { .. } | WindowKind::Session { .. } | WindowKind::Moment,
             ..
         } => false,
         Operator::Window { assign, .. } => *assign == Assign::Windows,
@@ -284,6 +285,7 @@ fn view(
         | Operator::Project { .. }
         | Operator::Lookup { .. }
         | Operator::Aggregate { .. }
+        | Operator::Match { .. }
         | Operator::Latest { .. }
         | Operator::Join { .. }
         | Operator::Over { .. } => false,

@@ -31,6 +31,7 @@ mod guard;
 pub mod latest;
 pub mod letters;
 pub mod lookup;
+mod matching;
 pub mod named;
 pub mod outcome;
 pub mod pace;

@@ -81,6 +81,8 @@ fn check_expressions(pipeline: &Pipeline, node: &Node) -> Option<Problem> {
             .chain(aggregates.iter().flat_map(read_by))
             .collect(),
         Operator::Latest { by, .. } => vec![by],
+        // Its expressions are over what it takes from rows.
+        Operator::Match { .. } => return None,
         Operator::Over { order, calls, .. } => {
             let order = order.iter().map(|key| &key.expression);
             order
@@ -179,10 +181,27 @@ fn fits_a_letter(column: &Column) -> bool {
     fits && (always || field.is_nullable())
 }
 
-/// What the outside world would refuse: looks, and changes nothing.
+/// What a look at the outside world found.
+#[derive(Debug, Default)]
+pub struct Looked {
+    /// What it would refuse, however often it is asked.
+    pub problems: Vec<Problem>,
+    /// What nobody answers for now.
+    pub away: Vec<Problem>,
+}
+
+/// What the outside world would refuse, and what of it is away: looks, and changes nothing.
 #[must_use]
 pub fn check_world(pipeline: &Pipeline, base: &Path) -> Vec<Problem> {
-    let mut problems = Vec::new();
+    let Looked { mut problems, away } = look(pipeline, base);
+    problems.extend(away);
+    problems
+}
+
+/// As `check_world`, apart.
+#[must_use]
+pub fn look(pipeline: &Pipeline, base: &Path) -> Looked {
+    let mut looked = Looked::default();
     for node in &pipeline.nodes {
         let (table, columns) = match &node.operator {
             Operator::Source { table, columns } => (*table, columns.clone()),
@@ -196,43 +215,56 @@ pub fn check_world(pipeline: &Pipeline, base: &Path) -> Vec<Problem> {
             | Operator::Window { .. }
             | Operator::Aggregate { .. }
             | Operator::Latest { .. }
+            | Operator::Match { .. }
             | Operator::Join { .. }
             | Operator::Over { .. } => continue,
         };
         let table = &pipeline.tables[table];
         let intake = Intake::new(table, &columns);
         if let Err(error) = inspect_source(table, &intake.decoded, base) {
-            problems.push(from_world(table.place, error));
+            looked.add(table.place, error);
         }
     }
     let sinks: Vec<TableId> = (0..pipeline.tables.len())
         .filter(|&table| pipeline.tables[table].role == Role::Sink)
         .collect();
-    problems.extend(check_sinks(pipeline, &sinks, base));
-    problems.dedup();
-    problems
+    check_sinks(pipeline, &sinks, base, &mut looked);
+    looked.problems.dedup();
+    looked.away.dedup();
+    looked
 }
 
-fn check_sinks(pipeline: &Pipeline, sinks: &[TableId], base: &Path) -> Vec<Problem> {
+fn check_sinks(pipeline: &Pipeline, sinks: &[TableId], base: &Path, looked: &mut Looked) {
     let tables: Vec<&Table> = sinks.iter().map(|&table| &pipeline.tables[table]).collect();
     let first = tables.first().map_or(Place::default(), |table| table.place);
     let destinations = match open_destinations(&pipeline.name, &tables, base) {
         Ok(destinations) => destinations,
-        Err(error) => return vec![from_world(first, error)],
+        Err(error) => return looked.add(first, error),
     };
-    let mut problems = Vec::new();
     for open in destinations {
         match open.destination.inspect() {
-            Err(error) => problems.push(from_world(tables[open.tables[0]].place, error)),
-            Ok(findings) => problems.extend(findings.into_iter().map(|finding| {
+            Err(error) => looked.add(tables[open.tables[0]].place, error),
+            Ok(findings) => looked.problems.extend(findings.into_iter().map(|finding| {
                 let place = tables[open.tables[finding.table]].place;
                 Problem::at(place, finding.message).maybe_hint(finding.hint)
             })),
         }
     }
-    problems
 }
 
+impl Looked {
+    fn add(&mut self, place: Place, error: ConnectorError) {
+        let found = match &error {
+            ConnectorError::Away { .. } | ConnectorError::Transient(_) => &mut self.away,
+            ConnectorError::Permanent { .. }
+            | ConnectorError::Fenced { .. }
+            | ConnectorError::Rewound { .. } => &mut self.problems,
+        };
+        found.push(from_world(place, error));
+    }
+}
+
+/// What a connector says, as a problem of the file.
 pub(super) fn from_world(place: Place, error: ConnectorError) -> Problem {
     match error {
         ConnectorError::Permanent { message, hint } => Problem::at(place, message).maybe_hint(hint),

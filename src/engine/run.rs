@@ -42,7 +42,7 @@ use crate::dataflow::zones::zones;
 use crate::durability::Snapshots;
 use crate::metrics::RESTARTS;
 use crate::plan::{Pipeline, TableId};
-use crate::types::{Clock, Fates, SourceMark};
+use crate::types::{Clock, Fates, Offset, SourceMark};
 
 /// How long to wait before a run that failed begins again, at first and at most.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -61,6 +61,8 @@ pub struct RunOptions {
     pub crash_at: Option<u64>,
     /// Whether what the sources hold now is all that is read.
     pub until_caught_up: bool,
+    /// What that is, if an earlier start of this run has found out.
+    pub ends: Option<Ends>,
     /// What the end of the input means.
     pub at_end: AtEnd,
     /// Where snapshots are kept, if not in `.tidemark`.
@@ -72,6 +74,9 @@ pub struct RunOptions {
     /// What is read from files in the place of topics, or before them.
     pub replay: Replay,
 }
+
+/// Where sources that go on end for a run, by name and partition.
+pub type Ends = BTreeMap<String, Vec<Offset>>;
 
 /// What a run came to.
 #[derive(Clone, Debug, Default)]
@@ -104,7 +109,9 @@ pub fn run(
     let clock = Clock::machine();
     let mut pause = PAUSE_MIN;
     loop {
-        match once(pipeline, &options, None, || (), shared) {
+        let mut ends = None;
+        let begun = |found: Option<&Ends>| ends = found.cloned();
+        match once(pipeline, &options, None, begun, shared) {
             Err(failure) if failure.again && !shared.is_stopping() => {
                 warn!(cause = failure.message, "begins again from what is durable");
                 shared.metrics.add(&RESTARTS, &[], 1);
@@ -113,6 +120,7 @@ pub fn run(
                 pause = (pause * 2).min(PAUSE_MAX);
                 shared.begin_again();
                 options.fresh = false;
+                options.ends = ends.or(options.ends);
             }
             outcome => return outcome,
         }
@@ -120,10 +128,11 @@ pub fn run(
 }
 
 /// Runs `pipeline` as one of several processes; process 0 has the summary. What goes wrong ends
-/// this process, and with it all others. `running` is called once all have begun.
+/// this process, and with it all others. `running` is called once all have begun, with where the
+/// sources end if that was asked for: the next start of the same run is to end there too.
 pub fn run_as(
     member: Member,
-    running: impl FnOnce(),
+    running: impl FnOnce(Option<&Ends>),
     pipeline: &Arc<Pipeline>,
     options: &RunOptions,
     shared: &Arc<Shared>,
@@ -135,7 +144,7 @@ fn once(
     pipeline: &Arc<Pipeline>,
     options: &RunOptions,
     member: Option<Member>,
-    running: impl FnOnce(),
+    running: impl FnOnce(Option<&Ends>),
     shared: &Arc<Shared>,
 ) -> Result<Summary, Failure> {
     let clock = Clock::machine();
@@ -189,7 +198,7 @@ fn once(
             (Some(joined.sockets), Some(control))
         }
     };
-    running();
+    running(decision.ends.as_ref());
     let team = Team {
         crew,
         steps,

@@ -103,10 +103,11 @@ pub fn decide(
         life: first.life,
         resume,
         start: start(first.sources, begin.as_ref()),
-        ends: options
-            .until_caught_up
-            .then(|| ends(sources, world))
-            .transpose()?,
+        ends: match &options.ends {
+            _ if !options.until_caught_up => None,
+            Some(known) => Some(known.clone()),
+            None => Some(ends(sources, world)?),
+        },
         begin,
     })
 }

@@ -196,6 +196,7 @@ fn measured(query: Query, arguments: &NexmarkArgs) -> u8 {
         pace: None,
         crash_at: None,
         until_caught_up: false,
+        ends: None,
         at_end: AtEnd::Close,
         state: Some(folder.clone()),
         several_machines: false,

@@ -22,7 +22,7 @@ use tracing::{info, warn};
 use super::signals::on_wishes;
 use super::{FAILED, say};
 use crate::dataflow::outcome::Failure;
-use crate::engine::mesh;
+use crate::engine::{Ends, mesh};
 use crate::types::Clock;
 use child::Child;
 pub use child::Program;
@@ -87,6 +87,8 @@ struct Supervisor {
     signals: u32,
     /// Whether the tables are still to be emptied.
     fresh: bool,
+    /// Where the sources end: the first start that ran has found out, and all end there.
+    ends: Option<Ends>,
 }
 
 /// The processes of one start.
@@ -110,6 +112,7 @@ impl Supervisor {
     ) -> Self {
         Self {
             fresh: supervision.fresh,
+            ends: None,
             supervision,
             events,
             happening,
@@ -204,6 +207,7 @@ impl Supervisor {
                 addresses: addresses.clone(),
                 secret: secret.clone(),
                 fresh: self.fresh,
+                ends: self.ends.clone(),
             };
             child.tell(&Order::Start(start));
         }
@@ -214,16 +218,17 @@ impl Supervisor {
         match self.happening.recv_timeout(most) {
             Ok(Event::Said(number, process, report)) if number == attempt.number => match report {
                 Report::Listens(address) => attempt.addresses[process] = Some(address),
-                Report::Running if attempt.running_since.is_none() => {
+                Report::Running(ends) if attempt.running_since.is_none() => {
                     attempt.running_since = Some(self.clock.elapsed());
                     self.fresh = false;
+                    self.ends = ends;
                     info!(
                         processes = self.supervision.processes,
                         start = number,
                         "all processes run"
                     );
                 }
-                Report::Running => {}
+                Report::Running(_) => {}
             },
             Ok(Event::HungUp(number)) if number == attempt.number => attempt.hung_up += 1,
             Ok(Event::Said(..) | Event::HungUp(_)) => {}

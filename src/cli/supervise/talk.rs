@@ -6,6 +6,8 @@ use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::Ends;
+
 /// What a process is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -29,6 +31,8 @@ pub struct Start {
     pub secret: Vec<u8>,
     /// Whether to empty the tables first: no longer, once a start has done it.
     pub fresh: bool,
+    /// Where the sources end, if a start has found out: with --until-caught-up.
+    pub ends: Option<Ends>,
 }
 
 /// What a process says.
@@ -37,8 +41,9 @@ pub struct Start {
 pub enum Report {
     /// It listens there.
     Listens(String),
-    /// The start is decided: the destinations are taken over, and the workers begin.
-    Running,
+    /// The start is decided: the destinations are taken over, and the workers begin. Where the
+    /// sources end, if they do.
+    Running(Option<Ends>),
 }
 
 /// Says one thing.

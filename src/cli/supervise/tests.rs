@@ -134,7 +134,7 @@ fn tables_are_emptied_until_a_start_has_done_it_and_then_no_more() {
     // The first start dies before it runs, the second after.
     let script = r#"
         if [ $attempt = 2 ]; then
-            if [ $me = 0 ]; then echo '"running"' >&0; fi
+            if [ $me = 0 ]; then echo '{"running":null}' >&0; fi
         fi
         if [ $attempt != 3 ]; then
             if [ $me = 0 ]; then kill -9 $$; fi

@@ -388,7 +388,7 @@ impl Destination for Postgres {
             standby,
         } = match self.connect() {
             Ok(connected) => connected,
-            Err(error) => return Ok(vec![unreachable_finding(error)]),
+            Err(error) => return Err(unreached(error)),
         };
         if standby {
             return Ok(vec![standby_refusal(&self.address).into_finding(0)]);
@@ -511,25 +511,17 @@ fn first_of(refusals: Vec<Refusal>) -> ConnectorError {
     error
 }
 
-fn unreachable_finding(error: ConnectorError) -> Finding {
+/// A server that nobody reaches may be there later, or the address is wrong.
+fn unreached(error: ConnectorError) -> ConnectorError {
     match error {
-        ConnectorError::Permanent { message, hint } => Finding {
-            table: 0,
+        ConnectorError::Transient(message) => ConnectorError::Away {
             message,
-            hint,
+            hint: "start the server, or change `url`".to_owned(),
         },
-        ConnectorError::Away { message, hint } => Finding {
-            table: 0,
-            message,
-            hint: Some(hint),
-        },
-        other @ (ConnectorError::Transient(_)
+        other @ (ConnectorError::Permanent { .. }
+        | ConnectorError::Away { .. }
         | ConnectorError::Fenced { .. }
-        | ConnectorError::Rewound { .. }) => Finding {
-            table: 0,
-            message: other.to_string(),
-            hint: Some("start the server, or change `url`".to_owned()),
-        },
+        | ConnectorError::Rewound { .. }) => other,
     }
 }
 

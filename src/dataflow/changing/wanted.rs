@@ -102,6 +102,7 @@ pub fn wanted(operator: &Operator) -> Vec<Wanted> {
         | Operator::Lookup { .. }
         | Operator::Window { .. }
         | Operator::Aggregate { .. }
+        | Operator::Match { .. }
         | Operator::Latest { .. } => Vec::new(),
     }
 }

@@ -364,6 +364,7 @@ impl Lowering<'_> {
             event_time: vec![false; fields.len()],
             key_text: left.key_text.clone().filter(|_| kept),
             present: Default::default(),
+            sets: None,
             lagging: Default::default(),
             not_null,
             signs,

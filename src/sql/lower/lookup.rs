@@ -210,6 +210,7 @@ impl Lowering<'_> {
             lagging: known.lagging.clone(),
             // A row of the stream finds one row at most.
             keys: known.keys.clone(),
+            sets: known.sets.clone(),
             key_text: known.key_text.clone(),
             present: known.present.clone(),
             signs: known.signs.clone(),

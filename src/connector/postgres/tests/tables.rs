@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::connector::Finding;
+use crate::connector::ConnectorError;
 
 /// Epochs of changes to few keys, None is a delete; whether the process starts again after it.
 fn epochs() -> impl Strategy<Value = Vec<(BTreeMap<u8, Option<i64>>, bool)>> {
@@ -495,7 +495,7 @@ fn emptying_makes_way_for_a_changed_declaration_of_a_table_made_here() {
 }
 
 #[test]
-fn a_wrong_address_is_one_finding_with_what_to_do_and_without_the_password() {
+fn a_wrong_address_is_said_with_what_to_do_and_without_the_password() {
     let Some(scratch) = Scratch::new("wrong_address") else {
         return;
     };
@@ -538,17 +538,19 @@ fn a_wrong_address_is_one_finding_with_what_to_do_and_without_the_password() {
         let specs = vec![Spec::new(counts(&[0]), None, None).unwrap()];
         let sink = Postgres::new(address(&scratch.url, &[given]), LIMITS, "p", specs);
 
-        let found = sink.inspect().unwrap();
-
-        let [
-            Finding {
+        let (message, advice) = match sink.inspect().unwrap_err() {
+            ConnectorError::Permanent {
                 message,
                 hint: Some(advice),
-                ..
-            },
-        ] = &found[..]
-        else {
-            panic!("{given:?}: {found:?}");
+            }
+            | ConnectorError::Away {
+                message,
+                hint: advice,
+            } => (message, advice),
+            other @ (ConnectorError::Permanent { hint: None, .. }
+            | ConnectorError::Transient(_)
+            | ConnectorError::Fenced { .. }
+            | ConnectorError::Rewound { .. }) => panic!("{given:?}: {other:?}"),
         };
         assert!(message.contains(part), "{given:?}: {message}");
         assert!(advice.contains(hint), "{given:?}: {advice}");
