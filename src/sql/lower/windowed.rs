@@ -45,12 +45,7 @@ impl Lowering<'_> {
         })?;
         let over = self.positional(&rows)?;
         let time = self.resolve(&window.time, schema, &rows, &over)?;
-        let assign = match window.kind {
-            WindowKind::Tumble { .. } | WindowKind::Session { .. } | WindowKind::Moment => {
-                Assign::Windows
-            }
-            WindowKind::Hop { .. } | WindowKind::Cumulate { .. } => ask.assign,
-        };
+        let assign = assigned(window.kind, ask);
         let identity = format!(
             "window {} by {}: {:?} {assign:?}",
             rows.node,
@@ -229,4 +224,14 @@ pub(super) fn key_text(keys: &[FieldRef], window: Option<WindowColumns>) -> Stri
     let names = keys.iter().map(|field| field.name().as_str());
     let names: Vec<&str> = window.into_iter().chain(names).collect();
     names.join(", ")
+}
+
+/// What the window columns hold: panes only make windows that overlap.
+fn assigned(kind: WindowKind, ask: Ask) -> Assign {
+    match kind {
+        WindowKind::Tumble { .. } | WindowKind::Session { .. } | WindowKind::Moment => {
+            Assign::Windows
+        }
+        WindowKind::Hop { .. } | WindowKind::Cumulate { .. } => ask.assign,
+    }
 }
