@@ -249,6 +249,11 @@ impl Metrics {
             .observe(took, times, now);
     }
 
+    /// What a histogram observed so far counts no more.
+    pub fn restart(&self, metric: &Metric) {
+        self.lock().latencies.remove(metric.name);
+    }
+
     /// The quantiles (`QUANTILES`) of a histogram over the last minute or two; `None` if nothing
     /// was observed in that time.
     #[must_use]

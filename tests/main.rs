@@ -6,12 +6,14 @@
 #![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
 
 mod architecture;
+mod bench;
 mod changing;
 mod cluster;
 mod crash;
 mod databases;
 mod demo;
 mod docs;
+mod double_entry;
 mod eyes;
 mod fuzz;
 mod launch;

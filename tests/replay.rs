@@ -149,6 +149,29 @@ fn however_it_is_cut_paced_and_killed_the_tables_are_the_same() {
     }
 }
 
+/// What is read again is more than may wait, and the file of one worker is later than all of another's:
+/// none waits for the other.
+#[test]
+fn workers_do_not_wait_for_each_other_s_files_in_a_resume() {
+    let folder = scratch();
+    let seldom = ["--set", "snapshot.interval=1h"];
+    let one = [&seldom[..], &["--threads", "1"]].concat();
+    let killed = replay(
+        folder.path(),
+        &one,
+        &[("TIDEMARK_TEST_PACE", "5"), ("TIDEMARK_CRASH_AT", "9")],
+    );
+    assert_eq!(killed.how, Exit::Aborted, "{}", killed.stderr);
+
+    let little = ["--threads", "3", "--set", "queue.bytes=20000"];
+    let little = [&seldom[..], &little].concat();
+    let ended = replay(folder.path(), &little, &[]);
+
+    assert_eq!(ended.how, Exit::Code(0), "{}", ended.stderr);
+    let summary = Summary::read(&folder.path().join("summary.json"));
+    assert!(summary.inserts.iter().all(|it| it.accepted == TRIPS));
+}
+
 /// At real time these three hours take three hours. They are killed when the first rows were read.
 #[test]
 fn a_paced_replay_that_is_killed_goes_on_where_it_was() {
@@ -343,7 +366,7 @@ fn the_topic_goes_on_where_the_files_end() {
             );
         }
     }
-    let summary = ["--summary", "summary.json"];
+    let summary = ["--summary", "summary.json", "--set", "queue.bytes=20000"];
     world.well(&[&replay[..], &summary].concat());
     let summary = Summary::read(&world.folder.path().join("summary.json"));
     for insert in &summary.inserts {
@@ -368,5 +391,38 @@ fn the_topic_goes_on_where_the_files_end() {
         &["run", "trips.sql", "--quiet", "--until-caught-up"],
         "no snapshot from after them is here",
     );
+    world.end();
+}
+
+/// Without a snapshot everything is read again, files and topic at a time, by workers of which some
+/// have the one and some the other, and more than may wait.
+#[test]
+fn files_and_topic_are_read_again_up_to_the_mark() {
+    let Some(mut world) = World::new("again") else {
+        return;
+    };
+    let replay = ["replay", "trips.sql", "--quiet", "--until-caught-up"];
+    let follow = ["--then-follow", "--from", "2024-05-01 02:30:00"];
+    let seldom = ["--close-windows", "--set", "snapshot.interval=1h"];
+    let replay = [&replay[..], &HISTORY, &follow, &seldom].concat();
+    world.load(&trips(0..TRIPS));
+    world.produce(&trips(4500..TRIPS));
+    for crash in ["4", "7", "9"] {
+        let variables = [("TIDEMARK_TEST_PACE", "5"), ("TIDEMARK_CRASH_AT", crash)];
+        let one = [&replay[..], &["--threads", "1", "--fresh", "--yes"]].concat();
+        // How many blocks come of the topic is the broker's business: the last may come too late.
+        let killed = world.tidemark(&one, &variables);
+        assert_ne!(killed.how, Exit::Code(1), "{}", killed.stderr);
+
+        world.well(
+            &[
+                &replay[..],
+                &["--threads", "4", "--set", "queue.bytes=20000"],
+            ]
+            .concat(),
+        );
+
+        world.compare(&["minutes", "zones"]);
+    }
     world.end();
 }

@@ -18,6 +18,7 @@ mod progress;
 mod replay;
 mod run;
 mod say;
+mod signals;
 mod snapshots;
 mod supervise;
 mod why;

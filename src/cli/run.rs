@@ -4,11 +4,9 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde::Serialize;
-use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
@@ -16,6 +14,7 @@ use super::cluster::Membership;
 use super::eyes::Eyes;
 use super::file::Planned;
 use super::progress::Watch;
+use super::signals::on_wishes;
 use super::supervise::{Program, Supervision};
 use super::{FAILED, LogFormat, RunArgs, WRONG, eyes, file, say, supervise};
 use crate::dataflow::outcome::{Failure, Shared};
@@ -268,20 +267,18 @@ fn confirmed(pipeline: &Pipeline) -> bool {
     read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
-/// The first signal stops after the open epoch; the second ends the process.
+/// The first signal stops after the open epoch; a later one ends the process.
 pub(super) fn stop_on_signals(shared: &Arc<Shared>) {
+    let shared = Arc::clone(shared);
     // Not the wish to stop itself: another process may have had that before the first signal came.
-    let signalled = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // Order matters: the one registered first sees the flag as the first signal left it.
-        let second =
-            signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&signalled));
-        let first = signal_hook::flag::register(signal, Arc::clone(&signalled));
-        let stop = signal_hook::flag::register(signal, shared.stop_flag());
-        if second.is_err() || first.is_err() || stop.is_err() {
-            tracing::warn!(signal, "could not listen for the signal");
+    let mut signalled = false;
+    on_wishes(move || {
+        if std::mem::replace(&mut signalled, true) {
+            signal_hook::low_level::exit(i32::from(FAILED));
         }
-    }
+        shared.stop();
+        true
+    });
 }
 
 /// One line per INSERT and source: the four counts add up to what was read.

@@ -30,7 +30,7 @@ mod sqlite;
 mod stdout;
 mod validate;
 
-pub use self::postgres::{Postgres, read as postgres_answer};
+pub use self::postgres::{Postgres, copy_again, read as postgres_answer};
 pub use catalog::{
     CONNECTORS, Connector, GENERAL_OPTIONS, Guarantee, SinkEntry, SourceEntry, connector,
     idle_timeout, max_ahead, reject_limit,
@@ -40,8 +40,8 @@ pub use file::{FileSink, FileSource};
 pub use generator::Generator;
 pub use history::{NoHistory, can_follow, history_table, moment};
 pub use kafka::{
-    EmbeddedBroker, ProduceInput, ProduceJob, ProduceProgress, ResendJob, Resent, make_topic_of,
-    places_at, produce, resend,
+    EmbeddedBroker, Feed, KafkaBench, ProduceInput, ProduceJob, ProduceProgress, ResendJob, Resent,
+    make_topic_of, places_at, produce, resend,
 };
 pub use letters::{EachLetter, KeptLetter, LetterFilter, read_letters};
 pub use list::list;

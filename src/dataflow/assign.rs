@@ -10,6 +10,8 @@
 //!   watermark before: 31   late for [0,30), so its first window is the one that ends at 40
 //! ```
 
+use std::collections::BTreeMap;
+
 use crate::plan::{Assign, WindowKind};
 use crate::types::Watermark;
 
@@ -99,9 +101,34 @@ pub fn assign(
     match (kind, how) {
         (WindowKind::Tumble { size_us }, _) => tumble(size_us, times, &limits),
         (WindowKind::Session { gap_us, .. }, _) => session(gap_us, times, &limits),
+        (WindowKind::Moment, _) => session(0, times, &limits),
         (_, Assign::Panes) => panes(kind, times, &limits),
         (_, Assign::Windows) => windows(kind, times, &limits),
     }
+}
+
+/// The rows with these event `times` that are late by themselves, and the watermark of the
+/// partition before each: it had passed the row's time plus the allowed lateness.
+#[must_use]
+pub fn late(
+    times: &[i64],
+    origin: Option<&[u32]>,
+    lateness_us: i64,
+    passed: &Passed<'_>,
+) -> BTreeMap<usize, i64> {
+    let earliest = times.iter().copied().min().unwrap_or(i64::MAX);
+    if earliest >= passed.after.micros().saturating_sub(lateness_us) {
+        return BTreeMap::new();
+    }
+    let before = passed.before_each();
+    let arrived = |row: usize| origin.map_or(row, |origin| origin[row] as usize);
+    let rows = times
+        .iter()
+        .enumerate()
+        .map(|(row, &time)| (row, time, before[arrived(row)]));
+    rows.filter(|&(_, time, watermark)| time < watermark.saturating_sub(lateness_us))
+        .map(|(row, _, watermark)| (row, watermark))
+        .collect()
 }
 
 /// For each row, the watermark less the allowed lateness: a window that ends at or before it is
@@ -126,7 +153,7 @@ impl Limits {
             WindowKind::Hop { slide_us, .. } => slide_us,
             WindowKind::Cumulate { step_us, .. } => step_us,
             // What decides is the row itself, which is as good as a window that ends with it.
-            WindowKind::Session { .. } => 1,
+            WindowKind::Session { .. } | WindowKind::Moment => 1,
         };
         let first_end = floor(earliest, pane).saturating_add(pane);
         if passed.after == Watermark::START
@@ -261,7 +288,9 @@ impl Ends {
             WindowKind::Tumble { size_us } => (size_us, floor(time, size_us) + size_us),
             WindowKind::Hop { slide_us, size_us } => (slide_us, floor(time, slide_us) + size_us),
             WindowKind::Cumulate { step_us, size_us } => (step_us, floor(time, size_us) + size_us),
-            WindowKind::Session { .. } => unreachable!("a session is not aligned"),
+            WindowKind::Session { .. } | WindowKind::Moment => {
+                unreachable!("a row's own time is not aligned")
+            }
         };
         let pane = floor(time, step);
         Self {
@@ -286,7 +315,9 @@ impl Ends {
         match kind {
             WindowKind::Tumble { size_us } | WindowKind::Hop { size_us, .. } => end - size_us,
             WindowKind::Cumulate { size_us, .. } => self.last - size_us,
-            WindowKind::Session { .. } => unreachable!("a session is not aligned"),
+            WindowKind::Session { .. } | WindowKind::Moment => {
+                unreachable!("a row's own time is not aligned")
+            }
         }
     }
 }

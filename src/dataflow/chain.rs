@@ -236,16 +236,26 @@ pub fn action(pipeline: &Pipeline, node: NodeId, indexes: &Indexes) -> Action {
             time: time.clone(),
             kind: *kind,
             assign: *assign,
-            lateness_us: i64::try_from(pipeline.settings.allowed_lateness.as_micros())
-                .unwrap_or(i64::MAX / 4),
+            lateness_us: lateness_us(pipeline),
+        },
+        Operator::OnTime { time, .. } => Action::OnTime {
+            time: *time,
+            lateness_us: lateness_us(pipeline),
         },
         Operator::Aggregate { .. }
+        | Operator::Match { .. }
         | Operator::Latest { .. }
         | Operator::Join { .. }
+        | Operator::IntervalJoin { .. }
         | Operator::Over { .. } => {
             panic!("node {node} holds state, so it is no step")
         }
     }
+}
+
+fn lateness_us(pipeline: &Pipeline) -> i64 {
+    let lateness = pipeline.settings.allowed_lateness.as_micros();
+    i64::try_from(lateness).unwrap_or(i64::MAX / 4)
 }
 
 fn view(
@@ -275,7 +285,7 @@ fn view(
     let multiplies = |&step: &usize| match &pipeline.nodes[nodes[step]].operator {
         Operator::Union { .. } | Operator::Unnest { .. } => true,
         Operator::Window {
-            kind: WindowKind::Tumble { .. } | WindowKind::Session { .. },
+            kind: WindowKind::Tumble { .. } | WindowKind::Session { .. } | WindowKind::Moment,
             ..
         } => false,
         Operator::Window { assign, .. } => *assign == Assign::Windows,
@@ -284,8 +294,11 @@ fn view(
         | Operator::Project { .. }
         | Operator::Lookup { .. }
         | Operator::Aggregate { .. }
+        | Operator::Match { .. }
         | Operator::Latest { .. }
+        | Operator::OnTime { .. }
         | Operator::Join { .. }
+        | Operator::IntervalJoin { .. }
         | Operator::Over { .. } => false,
     };
     let single = edges.len() == 1 && !steps.iter().any(multiplies);
@@ -346,14 +359,14 @@ impl View {
 fn fate_of(turned: &Turned) -> u8 {
     match turned {
         Turned::Failed { .. } => 1,
-        Turned::Late { .. } => 2,
+        Turned::Late { .. } | Turned::Behind { .. } => 2,
     }
 }
 
 fn count(fates: &mut Fates, turned: &Turned) {
     match turned {
         Turned::Failed { .. } => fates.rejected += 1,
-        Turned::Late { .. } => fates.late += 1,
+        Turned::Late { .. } | Turned::Behind { .. } => fates.late += 1,
     }
 }
 

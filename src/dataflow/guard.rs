@@ -82,11 +82,13 @@ fn trace(
         }
     };
     match &pipeline.nodes[node].operator {
-        Operator::Source { .. } => {}
+        // A match's columns are made behind state.
+        Operator::Source { .. } | Operator::Match { .. } => {}
         Operator::Filter { input, .. }
         | Operator::Latest { input, .. }
         | Operator::Over { input, .. }
         | Operator::Lookup { input, .. }
+        | Operator::OnTime { input, .. }
         | Operator::Window { input, .. } => follow(input, column),
         Operator::Unnest {
             input,
@@ -97,7 +99,7 @@ fn trace(
             }
         }
         Operator::Union { inputs } => inputs.iter().for_each(|input| follow(input, column)),
-        Operator::Join { left, right, .. } => {
+        Operator::Join { left, right, .. } | Operator::IntervalJoin { left, right, .. } => {
             match column.checked_sub(pipeline.nodes[*left].schema.fields().len()) {
                 None => follow(left, column),
                 Some(column) => follow(right, column),

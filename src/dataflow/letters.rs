@@ -79,7 +79,21 @@ fn turned_letter(arrived: &ArrivedRows, turned: &Turned, into: &str) -> Letter {
     let span: Span = arrived.spans[turned.row() as usize];
     let (late, reason, message) = match turned {
         Turned::Failed { message, .. } => (false, Reason::Expression.code(), message.clone()),
-        Turned::Late { window_end, .. } => {
+        Turned::Behind { watermark, .. } => {
+            let watermark = Watermark::behind(EventTime(*watermark), 0);
+            (
+                true,
+                "late",
+                format!("event time was at {watermark} already"),
+            )
+        }
+        Turned::Late {
+            window_end: None, ..
+        } => (true, "late", "event time was past it already".to_owned()),
+        Turned::Late {
+            window_end: Some(window_end),
+            ..
+        } => {
             let end = Watermark::behind(EventTime(*window_end), 0);
             (true, "late", format!("its last window ended {end}"))
         }

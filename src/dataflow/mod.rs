@@ -11,6 +11,7 @@
 //! | `packet`, `roles` | what flows along an edge, and the columns it carries besides a node's own |
 //! | `group`, `aggregate`, `latest`, `spread` | what keeps a row per group, and how rows come to it |
 //! | `changing` | joins, and functions over partitions, on differential's arrangements |
+//! | `interval` | joins of append streams, whose rows the watermark lets go |
 //! | `compute`, `withheld` | the stateless operators behind state, and the rows that fail there |
 //! | `seal`, `publish` | an epoch's changes, consolidated and handed to a destination |
 //! | `state`, `named` | the one door to what operators remember, and how that is called |
@@ -28,9 +29,11 @@ pub mod compute;
 pub mod credit;
 pub mod group;
 mod guard;
+pub mod interval;
 pub mod latest;
 pub mod letters;
 pub mod lookup;
+mod matching;
 pub mod named;
 pub mod outcome;
 pub mod pace;

@@ -11,7 +11,9 @@ pub fn held_by(pipeline: &Pipeline, id: NodeId) -> Vec<String> {
     let operator = &pipeline.nodes[id].operator;
     match operator {
         Operator::Aggregate { .. } => vec![format!("aggregate {id}")],
+        Operator::Match { .. } => vec![format!("match {id}")],
         Operator::Latest { .. } => vec![format!("latest {id}")],
+        Operator::IntervalJoin { .. } => vec![format!("interval join {id}")],
         Operator::Join { .. } | Operator::Over { .. } => {
             let wanted = wanted(operator).into_iter();
             wanted.map(|wanted| wanted.name(pipeline)).collect()
@@ -22,6 +24,7 @@ pub fn held_by(pipeline: &Pipeline, id: NodeId) -> Vec<String> {
         | Operator::Union { .. }
         | Operator::Unnest { .. }
         | Operator::Lookup { .. }
+        | Operator::OnTime { .. }
         | Operator::Window { .. } => Vec::new(),
     }
 }

@@ -175,6 +175,8 @@ impl PartitionState {
                 (None, None)
             }
             Arrival::CaughtUp(_) if self.mark.offset < limit => (None, None),
+            // Its end comes next and belongs to this stretch: nothing may keep it back.
+            Arrival::CaughtUp(_) if stop.is_some_and(|mark| mark.ended) => (None, None),
             // What lies beyond; and that its end is here, which is not said again.
             Arrival::CaughtUp(_) | Arrival::Rows(_) | Arrival::End | Arrival::Found(_) => {
                 self.hold(arrival)

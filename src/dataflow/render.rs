@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{Schema, SchemaRef};
 use timely::dataflow::Scope;
 use timely::dataflow::operators::core::Concatenate;
 use timely::dataflow::operators::probe::{Handle, Probe};
@@ -23,7 +23,9 @@ use super::changing::{self, Codec, Index, IndexParts, Join, JoinPlan, Over, Want
 use super::compute::Compute;
 use super::credit::Credit;
 use super::group::{Grouped, Groups, Incoming, Local, PreGroups};
+use super::interval::{self, IntervalJoin, IntervalPlan, Joined, owners};
 use super::latest::Latest;
+use super::matching::Matches;
 use super::outcome::{Failure, Shared};
 use super::publish::Publish;
 use super::report::Positions;
@@ -100,13 +102,16 @@ pub fn positions_needed(pipeline: &Pipeline) -> BTreeSet<NodeId> {
             .positions_needed()
             .then_some(*input),
         Operator::Latest { input, .. } => Some(*input),
+        Operator::Match { input, .. } => zones[*input].at_source.then_some(*input),
         Operator::Source { .. }
         | Operator::Filter { .. }
         | Operator::Project { .. }
         | Operator::Union { .. }
         | Operator::Unnest { .. }
         | Operator::Lookup { .. }
+        | Operator::OnTime { .. }
         | Operator::Join { .. }
+        | Operator::IntervalJoin { .. }
         | Operator::Over { .. }
         | Operator::Window { .. } => None,
     };
@@ -243,6 +248,7 @@ impl<'scope> Built<'_, 'scope> {
         let inputs = node.operator.inputs().into_iter();
         match &node.operator {
             Operator::Join { .. } | Operator::Over { .. } => self.changing(id, node),
+            Operator::IntervalJoin { .. } => self.interval_join(id, node),
             Operator::Aggregate { input: from, .. } => {
                 let input = self.rows_of(*from);
                 let plan = aggregation(self.pipeline, self.zones, node).expect(PLANNED);
@@ -257,6 +263,23 @@ impl<'scope> Built<'_, 'scope> {
                     return self.grouped(id, &name, input, groups, || before);
                 }
                 self.grouped(id, &name, input, aggregates, || plan.partials())
+            }
+            Operator::Match {
+                input: from,
+                matching,
+            } => {
+                let input = self.rows_of(*from);
+                let make = || {
+                    let (schema, located) = (
+                        Arc::clone(&self.pipeline.nodes[*from].schema),
+                        self.zones[*from].at_source,
+                    );
+                    Matches::new(matching, schema, Arc::clone(&node.schema), located)
+                        .expect(PLANNED)
+                };
+                let keys = make();
+                let hashes: Hashes = Box::new(move |rows| keys.hashes(rows));
+                self.spread(id, &format!("match {id}"), input, make(), hashes)
             }
             Operator::Latest {
                 input: from,
@@ -275,6 +298,7 @@ impl<'scope> Built<'_, 'scope> {
             | Operator::Project { .. }
             | Operator::Unnest { .. }
             | Operator::Lookup { .. }
+            | Operator::OnTime { .. }
             | Operator::Window { .. } => {
                 let rows: Vec<_> = inputs.map(|input| self.rows_of(input)).collect();
                 let input = self.scope.concatenate(rows);
@@ -333,10 +357,7 @@ impl<'scope> Built<'_, 'scope> {
             panic!("only asked of joins")
         };
         let sides = [left, right].map(Index::codec);
-        let fields = sides.iter().flat_map(|codec| codec.schema().fields());
-        // Without a match, the columns of a side are NULL.
-        let fields = fields.map(|field| field.as_ref().clone().with_nullable(true));
-        let both = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let both = both(sides.iter().map(|codec| codec.schema()));
         let [left, right] = sides;
         let plan = JoinPlan {
             kind: *kind,
@@ -347,6 +368,65 @@ impl<'scope> Built<'_, 'scope> {
             changing: node.changing,
         };
         Join::new(plan, left, right)
+    }
+
+    /// A join that lets rows go by time.
+    fn interval_join(&self, id: NodeId, node: &Node) -> Edge<'scope> {
+        let Operator::IntervalJoin {
+            left,
+            right,
+            keys,
+            kind,
+            interval,
+            residual,
+        } = &node.operator
+        else {
+            panic!("only asked of interval joins")
+        };
+        let schemas = [left, right].map(|&side| &self.pipeline.nodes[side].schema);
+        let plan = IntervalPlan {
+            kind: *kind,
+            interval: *interval,
+            residual: residual.clone(),
+            both: both(schemas.into_iter()),
+            output: Arc::clone(&node.schema),
+        };
+        let (of_left, of_right) = keys.iter().copied().unzip();
+        let codec = |schema, keys| Codec::new(Arc::clone(schema), keys, Vec::new());
+        let [left_codec, right_codec] = [(schemas[0], of_left), (schemas[1], of_right)]
+            .map(|(schema, keys)| Arc::new(codec(schema, keys).expect(PLANNED)));
+        let codecs = [left_codec, right_codec];
+        let name = format!("interval join {id}");
+        let join = IntervalJoin::new(plan, codecs.clone());
+        let state = match self.state.hold(&name, join) {
+            Ok(state) => state,
+            Err(error) => {
+                let failure = Failure::new(format!("could not restore the state of {name}"));
+                self.shared.fail(failure.because(error));
+                // Whoever sees the failure takes this part of the dataflow down again.
+                return self.rows_of(*left);
+            }
+        };
+        let [left_codec, right_codec] = codecs;
+        let sides = [
+            self.by_key(&name, *left, left_codec),
+            self.by_key(&name, *right, right_codec),
+        ];
+        let shared = Arc::clone(self.shared);
+        let core = Joined::new(name.clone(), state, self.positions(id), shared);
+        interval::joined(sides, self.reports.clone(), &name, core)
+    }
+
+    /// The rows of a node at the owners of their keys.
+    fn by_key(&self, name: &str, node: NodeId, codec: Arc<Codec>) -> Edge<'scope> {
+        let rows = self.rows_of(node);
+        let peers = rows.scope().peers();
+        if peers == 1 {
+            return rows;
+        }
+        let hashes: Hashes = Box::new(move |rows| Ok(owners(&codec.keys(rows)?)));
+        let core = Spread::new(name.to_owned(), hashes, peers);
+        shell::spread(rows, core, Arc::clone(self.shared))
     }
 
     /// An arrangement of a node's rows; an equal one is used again.
@@ -440,4 +520,11 @@ impl<'scope> Built<'_, 'scope> {
         );
         shell::grouped(rows, self.reports.clone(), name, core)
     }
+}
+
+/// The columns of both sides of a join. Without a match, those of a side are NULL.
+fn both<'a>(sides: impl Iterator<Item = &'a SchemaRef>) -> SchemaRef {
+    let fields = sides.flat_map(|schema| schema.fields());
+    let fields = fields.map(|field| field.as_ref().clone().with_nullable(true));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }

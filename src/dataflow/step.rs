@@ -15,7 +15,7 @@ use arrow::compute::{self, filter_record_batch, take, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use datafusion_common::{DataFusionError, Result, exec_err};
 
-use super::assign::{Assigned, Passed, assign};
+use super::assign::{Assigned, Passed, assign, late};
 use super::lookup::Index;
 use crate::plan::{Assign, Expression, JoinKind, WindowKind};
 
@@ -88,8 +88,16 @@ pub enum Turned {
     Late {
         /// Which row.
         row: u32,
-        /// The end of the last of those windows.
-        window_end: i64,
+        /// The end of the last of those windows; `None` where a row has none and goes by its own
+        /// time.
+        window_end: Option<i64>,
+    },
+    /// Late by itself, where no window decides.
+    Behind {
+        /// Which row.
+        row: u32,
+        /// The watermark of its partition before it.
+        watermark: i64,
     },
 }
 
@@ -98,7 +106,7 @@ impl Turned {
     #[must_use]
     pub fn row(&self) -> u32 {
         match self {
-            Self::Failed { row, .. } | Self::Late { row, .. } => *row,
+            Self::Failed { row, .. } | Self::Late { row, .. } | Self::Behind { row, .. } => *row,
         }
     }
 }
@@ -134,6 +142,13 @@ pub enum Action {
         /// Windows or panes.
         assign: Assign,
         /// How long a window stays open after its end.
+        lateness_us: i64,
+    },
+    /// Turns away what is late by itself.
+    OnTime {
+        /// The column of the event time.
+        time: usize,
+        /// How long after the watermark has passed it a row is taken still.
         lateness_us: i64,
     },
 }
@@ -188,10 +203,13 @@ impl Action {
                 for &(row, window_end) in &assigned.late {
                     turned.push(Turned::Late {
                         row: piece.origin_of(row as usize),
-                        window_end,
+                        window_end: (*kind != WindowKind::Moment).then_some(window_end),
                     });
                 }
                 windowed(&piece, assigned, schema)
+            }
+            Self::OnTime { time, lateness_us } => {
+                on_time(piece, *time, *lateness_us, schema, passed, turned)
             }
         }
     }
@@ -463,6 +481,27 @@ fn without_null_times(
         });
     }
     Ok((piece.keep(&valid)?, compute::filter(times, &valid)?))
+}
+
+/// The rows that are not late by themselves.
+fn on_time(
+    piece: &Piece,
+    time: usize,
+    lateness_us: i64,
+    schema: &SchemaRef,
+    passed: &Passed<'_>,
+    turned: &mut Vec<Turned>,
+) -> Result<Piece> {
+    let (piece, times) = without_null_times(piece, piece.rows.column(time), turned)?;
+    let times = times.as_primitive::<TimestampMicrosecondType>().values();
+    let late = late(times, piece.origin.as_deref(), lateness_us, passed);
+    let on_time = (0..times.len()).map(|row| Some(!late.contains_key(&row)));
+    let kept = piece.keep(&on_time.collect())?;
+    for (row, watermark) in late {
+        let row = piece.origin_of(row);
+        turned.push(Turned::Behind { row, watermark });
+    }
+    with_columns(&kept, schema, kept.rows.columns().to_vec())
 }
 
 fn windowed(piece: &Piece, assigned: Assigned, schema: &SchemaRef) -> Result<Piece> {

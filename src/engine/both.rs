@@ -4,6 +4,9 @@
 //!   thread ─▶ reads files until there are none ─▶ waits until event time is where they end ─▶ topic
 //! ```
 //!
+//! A run that goes on where the topic had been read already, from a snapshot before, reads both at a
+//! time up to there.
+//!
 //! That the topic waits changes no result: its partitions begin with a watermark where the files
 //! end, and hold rows from there on only. It bounds what is held meanwhile.
 
@@ -24,12 +27,26 @@ pub struct Both {
     pub count: usize,
     /// The topic, whose partitions come after them.
     pub topic: Arc<LiveFeed>,
+    /// The topic was read before, and files are read again: both at a time, because in a replay no
+    /// worker may wait for another.
+    pub together: bool,
 }
 
 impl Reading for Both {
     fn read(&self, thread: usize) {
-        self.files.read(thread);
-        self.topic.read(thread);
+        if !self.together {
+            self.files.read(thread);
+            return self.topic.read(thread);
+        }
+        std::thread::scope(|scope| {
+            let files = std::thread::Builder::new().name(format!("read-files-{thread}"));
+            let started = files.spawn_scoped(scope, || self.files.read(thread));
+            if started.is_err() {
+                // Then one after the other.
+                self.files.read(thread);
+            }
+            self.topic.read(thread);
+        });
     }
 
     fn inbox(self: Arc<Self>, thread: usize) -> Box<dyn Inbox> {

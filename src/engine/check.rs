@@ -81,6 +81,8 @@ fn check_expressions(pipeline: &Pipeline, node: &Node) -> Option<Problem> {
             .chain(aggregates.iter().flat_map(read_by))
             .collect(),
         Operator::Latest { by, .. } => vec![by],
+        // Its expressions are over what it takes from rows.
+        Operator::Match { .. } => return None,
         Operator::Over { order, calls, .. } => {
             let order = order.iter().map(|key| &key.expression);
             order
@@ -89,6 +91,8 @@ fn check_expressions(pipeline: &Pipeline, node: &Node) -> Option<Problem> {
         }
         // Its further condition is over the columns of both inputs.
         Operator::Join { .. }
+        | Operator::IntervalJoin { .. }
+        | Operator::OnTime { .. }
         | Operator::Source { .. }
         | Operator::Union { .. }
         | Operator::Unnest { .. } => return None,
@@ -213,7 +217,10 @@ pub fn look(pipeline: &Pipeline, base: &Path) -> Looked {
             | Operator::Window { .. }
             | Operator::Aggregate { .. }
             | Operator::Latest { .. }
+            | Operator::Match { .. }
+            | Operator::OnTime { .. }
             | Operator::Join { .. }
+            | Operator::IntervalJoin { .. }
             | Operator::Over { .. } => continue,
         };
         let table = &pipeline.tables[table];

@@ -105,6 +105,9 @@ struct Lane {
     /// How far its event time is, and how far the last block went; known as blocks are decoded.
     time: Option<i64>,
     stride: i64,
+    /// Up to where it was cut, and up to where it is read again.
+    position: Offset,
+    replay_to: Offset,
 }
 
 enum Cursor {
@@ -140,6 +143,8 @@ impl Feed {
             parked: false,
             time: None,
             stride: 0,
+            position: start,
+            replay_to: Offset(0),
         };
         let state = State {
             lanes: start.iter().enumerate().map(lane).collect(),
@@ -166,11 +171,18 @@ impl Feed {
 
     /// The same, read in the order of event time across partitions. `times` says about when what
     /// comes next of each happened; one without is read first. The order is only about what has to
-    /// be held: results do not depend on it.
+    /// be held: results do not depend on it. Up to `replay_to` it does not hold for a worker that has
+    /// nothing else to do: in a replay none may wait for another.
     #[must_use]
-    pub fn by_time(self, times: Vec<Option<i64>>, pacing: Option<Arc<Pacing>>) -> Self {
-        for (lane, time) in self.lock().lanes.iter_mut().zip(times) {
-            lane.time = time;
+    pub fn by_time(
+        self,
+        times: Vec<Option<i64>>,
+        replay_to: Vec<Offset>,
+        pacing: Option<Arc<Pacing>>,
+    ) -> Self {
+        let known = times.into_iter().zip(replay_to);
+        for (lane, (time, replay_to)) in self.lock().lanes.iter_mut().zip(known) {
+            (lane.time, lane.replay_to) = (time, replay_to);
         }
         let ahead = 4 + 4 * self.crew.threads as u64;
         Self {
@@ -240,13 +252,19 @@ impl Feed {
 
     /// Gives the partition back and takes a place in its sequence for what was cut. `None` once
     /// the feed is closed.
-    fn put_back(&self, partition: usize, reader: Option<Box<dyn Reader>>) -> Option<u64> {
+    fn put_back(&self, partition: usize, reader: Option<(Box<dyn Reader>, Offset)>) -> Option<u64> {
         let mut state = self.lock();
         let lane = &mut state.lanes[partition];
         if !matches!(lane.reader, Cursor::Busy) {
             return None;
         }
-        lane.reader = reader.map_or(Cursor::Ended, Cursor::Idle);
+        lane.reader = match reader {
+            None => Cursor::Ended,
+            Some((reader, position)) => {
+                lane.position = position;
+                Cursor::Idle(reader)
+            }
+        };
         lane.claimed += 1;
         let sequence = lane.claimed - 1;
         self.claimable.notify_all();
@@ -300,7 +318,10 @@ impl Reading for Feed {
                     return self.wake_all();
                 }
                 Ok((_, None)) => (self.put_back(partition, None), None),
-                Ok((reader, block)) => (self.put_back(partition, Some(reader)), block),
+                Ok((reader, Some(block))) => {
+                    let reader = Some((reader, block.end));
+                    (self.put_back(partition, reader), Some(block))
+                }
             };
             let Some(sequence) = sequence else { return };
             let arrival = match block {
@@ -353,10 +374,6 @@ impl Feed {
     fn next_claim(&self, state: &State) -> Option<usize> {
         let active = state.lanes.iter().filter(|lane| lane.is_active()).count();
         let may_open = active < self.at_a_time;
-        let under_way: u64 = state.lanes.iter().map(Lane::under_way).sum();
-        if under_way >= self.ahead_in_all {
-            return None;
-        }
         let lanes = state.lanes.iter().enumerate();
         let claimable = |(_, lane): &(usize, &Lane)| lane.is_claimable(may_open, self.ahead);
         let first = match self.order {
@@ -366,12 +383,34 @@ impl Feed {
             }
             // None goes ahead of the one whose turn it is, also not while that one is cut from.
             Order::Time => {
+                let under_way: u64 = state.lanes.iter().map(Lane::under_way).sum();
                 let waiting = lanes.filter(|(_, lane)| lane.is_waiting(may_open));
                 let first = waiting.min_by_key(|(index, lane)| (lane.expected(), *index));
-                first.filter(claimable)
+                let first = first.filter(|_| under_way < self.ahead_in_all);
+                first.filter(claimable).or_else(|| self.starved(state))
             }
         };
         first.map(|(index, _)| index)
+    }
+
+    /// A partition of a worker that has nothing to do in a replay. There an epoch ends by what is in
+    /// it, not by time, and the open epoch of one worker holds back what the others may read: if it
+    /// waited for its turn, they would wait for it.
+    fn starved<'a>(&self, state: &'a State) -> Option<(usize, &'a Lane)> {
+        let of = |thread: usize| {
+            let lanes = state.lanes.iter().enumerate();
+            lanes.filter(move |(index, _)| self.crew.thread_of(*index) == Some(thread))
+        };
+        let starved = (0..self.crew.threads).filter(|&thread| {
+            let mut lanes = of(thread);
+            lanes.all(|(_, lane)| lane.under_way() == 0)
+        });
+        let next = |thread: usize| {
+            let behind = of(thread).filter(|(_, lane)| lane.position < lane.replay_to);
+            let behind = behind.filter(|(_, lane)| lane.is_claimable(true, self.ahead));
+            behind.min_by_key(|(index, lane)| (lane.expected(), *index))
+        };
+        starved.into_iter().find_map(next)
     }
 }
 

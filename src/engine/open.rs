@@ -296,6 +296,15 @@ impl OpenedSource {
         let from = names.iter().map(|name| start.partitions[name].offset);
         let from: Vec<Offset> = from.collect();
         let shared = Arc::clone(world.0);
+        let stops = decision.resume.stops.iter();
+        let stops: Vec<&SourceMark> = stops.filter_map(|it| it.sources.get(&self.name)).collect();
+        let replayed = |names: &[String]| -> Vec<Offset> {
+            let to = |name: &String| {
+                let marks = stops.iter().filter_map(|stop| stop.partitions.get(name));
+                marks.map(|mark| mark.offset).max().unwrap_or_default()
+            };
+            names.iter().map(to).collect()
+        };
         let files = self.files.as_ref().map(|files| {
             let from = &from[..files.names.len()];
             // What is not read again is no way still to go.
@@ -313,7 +322,7 @@ impl OpenedSource {
             let ended = ended.filter(|(_, name)| start.partitions[*name].ended);
             let feed = feed.without(ended.map(|(index, _)| index));
             match files.times(start) {
-                Some(times) => feed.by_time(times, pacing),
+                Some(times) => feed.by_time(times, replayed(&files.names), pacing),
                 None => feed,
             }
         });
@@ -334,18 +343,19 @@ impl OpenedSource {
                 );
                 match files {
                     None => Arc::new(topic),
-                    Some(_) if self.has_followed(decision) => self.both(files, topic),
-                    Some(_) => self.both(files, topic.held()),
+                    Some(files) if self.has_followed(decision) => self.both(files, topic, true),
+                    Some(files) => self.both(files, topic.held(), false),
                 }
             }
         }
     }
 
-    fn both(&self, files: Option<Feed>, topic: LiveFeed) -> Arc<dyn Reading> {
+    fn both(&self, files: Feed, topic: LiveFeed, together: bool) -> Arc<dyn Reading> {
         Arc::new(Both {
-            files: Arc::new(files.expect("it follows files")),
+            files: Arc::new(files),
             count: self.followed(),
             topic: Arc::new(topic),
+            together,
         })
     }
 

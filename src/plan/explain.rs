@@ -17,8 +17,8 @@ use std::time::Duration;
 use arrow::datatypes::FieldRef;
 
 use super::{
-    AggregateCall, AggregateWindow, Assign, Emit, Expression, JoinKind, JoinType, NodeId, Operator,
-    OverCall, Pipeline, SortKey, Table, WindowKind,
+    AfterMatch, AggregateCall, AggregateWindow, Assign, Emit, Expression, Interval, JoinKind,
+    JoinType, Matching, NodeId, Operator, OverCall, Pipeline, SortKey, Table, WindowKind,
 };
 
 /// Where the remarks of the tree start.
@@ -189,11 +189,14 @@ pub(super) fn describe(pipeline: &Pipeline, id: NodeId) -> String {
         Operator::Aggregate {
             keys, aggregates, ..
         } => aggregate(keys, aggregates, &node.schema.fields()[keys.len()..]),
+        Operator::Match { matching, .. } => matching_text(matching, &input_name),
         Operator::Latest { keys, by, .. } => {
             let names: Vec<String> = keys.iter().map(|at| input_name(*at)).collect();
             format!("latest by {} per {}", by.text, names.join(", "))
         }
+        Operator::OnTime { time, .. } => format!("on time by {}", input_name(*time)),
         Operator::Join { .. } => join(pipeline, &node.operator),
+        Operator::IntervalJoin { .. } => interval_join(pipeline, &node.operator),
         Operator::Over {
             partition,
             order,
@@ -205,6 +208,32 @@ pub(super) fn describe(pipeline: &Pipeline, id: NodeId) -> String {
             let fields = &node.schema.fields()[node.schema.fields().len() - calls.len()..];
             over(&partition, order, calls, fields, *first)
         }
+    }
+}
+
+fn matching_text(matching: &Matching, input_name: &dyn Fn(usize) -> String) -> String {
+    let keys: Vec<String> = (0..matching.partition).map(input_name).collect();
+    let mut text = format!("match {}", matching.pattern.text(&matching.variables));
+    if !keys.is_empty() {
+        text += &format!(" per {}", keys.join(", "));
+    }
+    if let Some(within) = matching.within_us {
+        text += &format!(" within {}", duration(within));
+    }
+    let conditions = matching.variables.iter().filter_map(|variable| {
+        let condition = variable.condition.as_ref()?;
+        Some(format!("{} as {}", variable.name, condition.text))
+    });
+    let conditions: Vec<String> = conditions.collect();
+    if !conditions.is_empty() {
+        text += &format!("; {}", conditions.join(", "));
+    }
+    let after = |variable: &usize| matching.variables[*variable].name.as_str();
+    match &matching.after {
+        AfterMatch::PastLastRow => text,
+        AfterMatch::ToNextRow => format!("{text}; then to the next row"),
+        AfterMatch::ToFirst(variable) => format!("{text}; then to the first {}", after(variable)),
+        AfterMatch::ToLast(variable) => format!("{text}; then to the last {}", after(variable)),
     }
 }
 
@@ -291,17 +320,69 @@ fn join(pipeline: &Pipeline, operator: &Operator) -> String {
         .map(|(l, r)| format!("{} {equals} {}", name(left, *l), name(right, *r)))
         .collect();
     on.extend(residual.iter().map(|residual| residual.text.clone()));
-    let kind = match kind {
+    let kind = join_type(*kind);
+    match on.as_slice() {
+        [] => format!("join ({kind}), every row with every row"),
+        on => format!("join ({kind}) on {}", on.join(" and ")),
+    }
+}
+
+fn join_type(kind: JoinType) -> &'static str {
+    match kind {
         JoinType::Inner => "inner",
         JoinType::Left => "left",
         JoinType::Right => "right",
         JoinType::Full => "full",
         JoinType::Semi => "semi",
         JoinType::Anti => "anti",
+    }
+}
+
+fn interval_join(pipeline: &Pipeline, operator: &Operator) -> String {
+    let Operator::IntervalJoin {
+        left,
+        right,
+        keys,
+        kind,
+        interval,
+        residual,
+    } = operator
+    else {
+        panic!("only asked of interval joins")
     };
-    match on.as_slice() {
-        [] => format!("join ({kind}), every row with every row"),
-        on => format!("join ({kind}) on {}", on.join(" and ")),
+    let name = |node: &NodeId, at: usize| pipeline.nodes[*node].schema.field(at).name().clone();
+    let of_keys = keys.iter();
+    let mut on: Vec<String> = of_keys
+        .map(|(l, r)| format!("{} = {}", name(left, *l), name(right, *r)))
+        .collect();
+    let [l, r] = interval.times;
+    if !keys.contains(&(l, r)) {
+        let (lower, upper) = (offset(interval.lower_us), offset(interval.upper_us));
+        let (l, r) = (name(left, l), name(right, r));
+        on.push(format!("{l} between {r}{lower} and {r}{upper}"));
+    }
+    on.extend(residual.iter().map(|residual| residual.text.clone()));
+    let kind = join_type(*kind);
+    format!("interval join ({kind}) on {}", on.join(" and "))
+}
+
+/// What is added to a time.
+fn offset(us: i64) -> String {
+    match us {
+        0 => String::new(),
+        us if us < 0 => format!(" - {}", duration(us.saturating_neg())),
+        us => format!(" + {}", duration(us)),
+    }
+}
+
+/// Until when both sides of an interval join are held.
+fn held(interval: &Interval) -> String {
+    let [left, right] = interval
+        .held_us()
+        .map(|us| format!("their time{}", offset(us)));
+    match left == right {
+        true => format!("holds rows until {left}"),
+        false => format!("holds left rows until {left}, right rows until {right}"),
     }
 }
 
@@ -385,9 +466,21 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
             });
             remarks.push(emits(*emit).to_owned());
         }
+        Operator::Match { matching, .. } => {
+            remarks.push("exchanged by key".to_owned());
+            remarks.push(match matching.within_us {
+                Some(within) => format!("holds the rows of open matches, {}", duration(within)),
+                None => "holds the rows of open matches".to_owned(),
+            });
+        }
         Operator::Latest { .. } => {
             remarks.push("exchanged by key".to_owned());
             remarks.push("holds one row per key, never freed".to_owned());
+        }
+        Operator::OnTime { .. } => remarks.push("late rows are turned away here".to_owned()),
+        Operator::IntervalJoin { interval, .. } => {
+            remarks.push("exchanged by key".to_owned());
+            remarks.push(held(interval));
         }
         Operator::Join { keys, .. } => {
             remarks.push(exchanged(keys.is_empty()).to_owned());
@@ -445,6 +538,7 @@ fn window(kind: WindowKind) -> String {
             format!("CUMULATE {} up to {}", duration(step_us), duration(size_us))
         }
         WindowKind::Session { gap_us, .. } => format!("SESSION gap {}", duration(gap_us)),
+        WindowKind::Moment => "of a moment".to_owned(),
     }
 }
 

@@ -20,7 +20,10 @@ pub fn growing(pipeline: &Pipeline) -> Vec<(Place, String)> {
         | Operator::Lookup { .. }
         | Operator::Window { .. }
         | Operator::Aggregate { .. }
-        | Operator::Latest { .. } => false,
+        | Operator::Latest { .. }
+        | Operator::OnTime { .. }
+        | Operator::IntervalJoin { .. }
+        | Operator::Match { .. } => false,
     });
     growing
         .map(|(id, node)| (node.place, describe(pipeline, id)))
@@ -40,6 +43,11 @@ fn is_one_per_key(pipeline: &Pipeline, id: NodeId) -> bool {
         Operator::Join { left, right, .. } => {
             is_one_per_key(pipeline, *left) && is_one_per_key(pipeline, *right)
         }
-        Operator::Source { .. } | Operator::Window { .. } | Operator::Unnest { .. } => false,
+        Operator::Source { .. }
+        | Operator::Window { .. }
+        | Operator::Unnest { .. }
+        | Operator::OnTime { .. }
+        | Operator::IntervalJoin { .. }
+        | Operator::Match { .. } => false,
     }
 }

@@ -15,6 +15,7 @@ pub mod aggregate_types;
 mod explain;
 mod expression;
 mod growth;
+mod matching;
 mod operator;
 mod pipeline;
 mod table;
@@ -22,9 +23,10 @@ mod table;
 pub use explain::{canonical, explain};
 pub use expression::Expression;
 pub use growth::growing;
+pub use matching::{AfterMatch, Matching, Navigated, Navigation, Pattern, RowsFrom, Variable};
 pub use operator::{
-    AggregateCall, AggregateFunction, AggregateWindow, Assign, Emit, JoinKind, JoinType, Node,
-    NodeId, Operator, OverCall, OverFunction, SortKey, WindowKind,
+    AggregateCall, AggregateFunction, AggregateWindow, Assign, Emit, Interval, JoinKind, JoinType,
+    Node, NodeId, Operator, OverCall, OverFunction, SortKey, WindowKind,
 };
 pub use pipeline::{Insert, Pipeline, Settings};
 pub use table::{Check, Column, Computed, OptionValue, Place, Role, Table, TableId, WatermarkFor};

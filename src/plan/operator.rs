@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion_expr::AggregateUDF;
 
+use super::matching::Matching;
 use super::{Expression, Place, TableId};
 
 /// Index into `Pipeline::nodes`.
@@ -24,7 +25,7 @@ pub struct Node {
 }
 
 /// The operators. Whatever stands between sources and the first stateful operator (`Source`,
-/// `Filter`, `Project`, `Union`, `Unnest`, `Lookup`, `Window`) runs on the source's worker and
+/// `Filter`, `Project`, `Union`, `Unnest`, `Lookup`, `Window`, `OnTime`) runs on the source's worker and
 /// decides there what is late and what is rejected.
 #[derive(Clone, Debug)]
 pub enum Operator {
@@ -90,6 +91,14 @@ pub enum Operator {
         /// Whether the two columns hold each window, or the pane that windows are made of.
         assign: Assign,
     },
+    /// Turns away rows that happened, and were late, before the watermark of their own partition
+    /// less the allowed lateness: for what reads event time without a window.
+    OnTime {
+        /// An append stream.
+        input: NodeId,
+        /// Position of the event time, which comes from a `WATERMARK FOR` column.
+        time: usize,
+    },
     /// Groups and aggregates. Output: the key columns, then the aggregates, then, where `window`
     /// is given, `window_start` and `window_end`.
     Aggregate {
@@ -104,6 +113,15 @@ pub enum Operator {
         window: Option<AggregateWindow>,
         /// When rows come out.
         emit: Emit,
+    },
+    /// Finds patterns in the rows of each partition, in the order of their event time and then of
+    /// their places in the input. Output: an append stream of the partition's columns and the
+    /// measures, a row per match.
+    Match {
+        /// An append stream.
+        input: NodeId,
+        /// What is looked for.
+        matching: Box<Matching>,
     },
     /// Keeps the last row per key of an append stream by (event time, source position): a
     /// changing stream whose key is `keys`. Output: the input's columns.
@@ -129,6 +147,23 @@ pub enum Operator {
         nulls_match: bool,
         /// Which rows come out.
         kind: JoinType,
+        /// A further condition over the left's columns and then the right's.
+        residual: Option<Expression>,
+    },
+    /// Joins two append streams whose times bound each other, so that the watermark says when a
+    /// row can match no more: it is let go then, and comes out alone if its kind of join shows
+    /// it and it never matched. Always an append stream. Output: as that of `Join`.
+    IntervalJoin {
+        /// An append stream.
+        left: NodeId,
+        /// The other; it may be the same.
+        right: NodeId,
+        /// Columns that must be equal, and not NULL: of the left, of the right. At least one.
+        keys: Vec<(usize, usize)>,
+        /// Which rows come out.
+        kind: JoinType,
+        /// How the times bound each other.
+        interval: Interval,
         /// A further condition over the left's columns and then the right's.
         residual: Option<Expression>,
     },
@@ -160,10 +195,14 @@ impl Operator {
             | Self::Lookup { input, .. }
             | Self::Window { input, .. }
             | Self::Aggregate { input, .. }
+            | Self::Match { input, .. }
+            | Self::OnTime { input, .. }
             | Self::Latest { input, .. } => vec![*input],
             Self::Over { input, .. } => vec![*input],
             Self::Union { inputs } => inputs.clone(),
-            Self::Join { left, right, .. } => vec![*left, *right],
+            Self::Join { left, right, .. } | Self::IntervalJoin { left, right, .. } => {
+                vec![*left, *right]
+            }
         }
     }
 
@@ -172,8 +211,10 @@ impl Operator {
     pub fn is_stateful(&self) -> bool {
         match self {
             Self::Aggregate { .. }
+            | Self::Match { .. }
             | Self::Latest { .. }
             | Self::Join { .. }
+            | Self::IntervalJoin { .. }
             | Self::Over { .. } => true,
             Self::Source { .. }
             | Self::Filter { .. }
@@ -181,8 +222,48 @@ impl Operator {
             | Self::Union { .. }
             | Self::Unnest { .. }
             | Self::Lookup { .. }
+            | Self::OnTime { .. }
             | Self::Window { .. } => false,
         }
+    }
+}
+
+/// How the times of two sides bound each other: rows match only if the left's time less the
+/// right's lies from `lower_us` to `upper_us`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Interval {
+    /// The left's time and the right's, by position, never NULL.
+    pub times: [usize; 2],
+    /// The least difference, in microseconds.
+    pub lower_us: i64,
+    /// The greatest.
+    pub upper_us: i64,
+    /// By side: how far before the watermark a row may still come, in microseconds. The allowed
+    /// lateness is in it.
+    pub behind_us: [i64; 2],
+}
+
+impl Interval {
+    /// By side: for how long a row is held after its time, as the watermark counts. No row of the
+    /// other side that is still to come matches one that the watermark left further behind.
+    ///
+    /// A left row matches right rows up to its time less `lower_us`, and the right rows to come
+    /// are at or after the watermark less `behind_us`; a right row matches left rows up to its
+    /// time and `upper_us`.
+    #[must_use]
+    pub fn held_us(&self) -> [i64; 2] {
+        [
+            self.behind_us[1].saturating_sub(self.lower_us),
+            self.behind_us[0].saturating_add(self.upper_us),
+        ]
+    }
+
+    /// By side: how far before the watermark a row may come out with that side's time. It came
+    /// late itself, or was held.
+    #[must_use]
+    pub fn lag_us(&self) -> [i64; 2] {
+        let held = self.held_us();
+        [0, 1].map(|side| self.behind_us[side].max(held[side]))
     }
 }
 
@@ -286,6 +367,9 @@ pub enum WindowKind {
         /// How many of the aggregate's keys, from the first, are the partition.
         partition: usize,
     },
+    /// Every row at its own moment: for what goes by event time without a window. A row is late
+    /// when its own time and the allowed lateness have passed.
+    Moment,
 }
 
 /// What the two columns of a `Window` hold.

@@ -13,6 +13,7 @@ use crate::plan::{Expression, JoinType, Node, NodeId, Operator, Place};
 
 use super::assign::is_lossless;
 use super::functions::casts::is_lossless_text;
+use super::sets::Sets;
 
 /// A set of columns whose values no two rows of the accumulated table share. Each part of the
 /// key is the positions that hold it: a column may have been copied.
@@ -35,12 +36,16 @@ pub struct Facts {
     /// Times of windows, and how far behind the watermark a row may come with them, in
     /// microseconds.
     pub lagging: BTreeMap<usize, i64>,
+    /// The same of rows that were put into windows and not grouped: no time for further windows.
+    pub windows: BTreeMap<usize, i64>,
     /// Expressions over the columns, by identity, that a filter keeps from being NULL.
     pub present: BTreeSet<String>,
     /// The keys of the rows; empty if there is none.
     pub keys: Vec<Key>,
     /// Per column, where something is known: whether its numbers are above zero.
     pub signs: BTreeMap<usize, Sign>,
+    /// What is known where the rows are those of GROUPING SETS.
+    pub sets: Option<Sets>,
     /// How the key reads where the rows were made, for messages.
     pub key_text: Option<String>,
 }
@@ -87,7 +92,9 @@ impl Graph {
         let changing = match &operator {
             Operator::Aggregate { emit, .. } => *emit == crate::plan::Emit::Changes,
             Operator::Latest { .. } | Operator::Over { .. } => true,
-            Operator::Source { .. } => false,
+            Operator::Source { .. } | Operator::Match { .. } | Operator::IntervalJoin { .. } => {
+                false
+            }
             Operator::Join {
                 left, right, kind, ..
             } => {
@@ -103,6 +110,7 @@ impl Graph {
             | Operator::Union { .. }
             | Operator::Unnest { .. }
             | Operator::Lookup { .. }
+            | Operator::OnTime { .. }
             | Operator::Window { .. } => operator
                 .inputs()
                 .iter()
@@ -147,8 +155,10 @@ impl Graph {
                 .filter_map(|at| {
                     let lags = all.iter().map(|facts| facts.lag(at));
                     let most = lags.collect::<Option<Vec<i64>>>()?.into_iter().max()?;
+                    // Rows of a source would have to be turned away where they are late, and
+                    // among those of windows nobody does.
                     all.iter()
-                        .any(|facts| !facts.event_time[at])
+                        .all(|facts| !facts.event_time[at])
                         .then_some((at, most))
                 })
                 .collect(),
@@ -188,6 +198,15 @@ impl Graph {
                 .collect();
             parts.iter().all(|part| !part.is_empty()).then_some(parts)
         });
+        let sets = known.sets.as_ref();
+        let sets = sets.and_then(|sets| sets.through(columns, schema));
+        let of_sets = sets.iter().flat_map(Sets::keys);
+        let mut keys: Vec<Key> = keys.collect();
+        keys.extend(
+            of_sets
+                .filter(|key| !keys.contains(key))
+                .collect::<Vec<_>>(),
+        );
         Facts {
             not_null: columns.iter().map(|column| !column.nullable).collect(),
             event_time: sources
@@ -197,7 +216,11 @@ impl Graph {
             lagging: (0..sources.len())
                 .filter_map(|to| Some((to, *known.lagging.get(&sources[to]?)?)))
                 .collect(),
-            keys: keys.collect(),
+            windows: (0..sources.len())
+                .filter_map(|to| Some((to, *known.windows.get(&sources[to]?)?)))
+                .collect(),
+            keys,
+            sets,
             key_text: known.key_text.clone(),
             signs: (0..sources.len())
                 .filter_map(|to| Some((to, *known.signs.get(&sources[to]?)?)))

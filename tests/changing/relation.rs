@@ -158,6 +158,9 @@ impl Relation {
         if random.chance(25) && kind != "FULL" {
             let _ = write!(condition, " AND {}", residual(random, &left, &right));
         }
+        if random.chance(40) && kind != "FULL" {
+            condition += &near(random, &left, &right).unwrap_or_default();
+        }
         let outer_left = matches!(kind, "RIGHT" | "FULL");
         let outer_right = matches!(kind, "LEFT" | "FULL");
         let mut sides = Vec::new();
@@ -207,6 +210,9 @@ impl Relation {
             let mut inner = format!("x.c{l} = y.c{r}");
             if random.chance(25) {
                 let _ = write!(inner, " AND {}", residual(random, &left, &right));
+            }
+            if random.chance(40) {
+                inner += &near(random, &left, &right).unwrap_or_default();
             }
             format!(
                 "{not}EXISTS (SELECT 1 FROM ({}) y WHERE {inner})",
@@ -445,6 +451,26 @@ fn equal(random: &mut Random, left: &Relation, right: &Relation) -> Option<Strin
     Some(format!("x.c{l} = y.c{r}"))
 }
 
+/// Times of both sides that bound each other, if both have one.
+fn near(random: &mut Random, left: &Relation, right: &Relation) -> Option<String> {
+    let mut pairs = pairs(left, right);
+    pairs.retain(|(l, _)| left.columns[*l].kind == Kind::Time);
+    if pairs.is_empty() {
+        return None;
+    }
+    let (l, r) = *random.pick(&pairs);
+    let (before, after) = (random.between(0, 20), random.between(1, 20));
+    Some(match random.below(3) {
+        0 => format!(
+            " AND x.c{l} BETWEEN y.c{r} - INTERVAL '{before}' MINUTE AND y.c{r} + INTERVAL '{after}' MINUTE"
+        ),
+        1 => format!(" AND y.c{r} > x.c{l} AND y.c{r} - INTERVAL '{after}' MINUTE <= x.c{l}"),
+        _ => format!(
+            " AND x.c{l} - INTERVAL '{after}' MINUTE < y.c{r} - INTERVAL '{before}' MINUTE AND y.c{r} <= x.c{l}"
+        ),
+    })
+}
+
 /// A condition besides equality: over both sides, or one of them.
 fn residual(random: &mut Random, left: &Relation, right: &Relation) -> String {
     let pairs = pairs(left, right);
@@ -512,7 +538,11 @@ fn aggregate(random: &mut Random, input: &Relation) -> (String, Column) {
         kind: Kind::Long,
         nullable: false,
     };
-    let (aggregate, column) = match (random.below(6), kind) {
+    let nullable_of = |kind| Column {
+        kind,
+        nullable: true,
+    };
+    let (aggregate, column) = match (random.below(9), kind) {
         (0, _) => ("count(*)".to_owned(), long),
         (1, _) => (format!("count({argument})"), long),
         (2, _) => (format!("count(DISTINCT {argument})"), long),
@@ -530,6 +560,20 @@ fn aggregate(random: &mut Random, input: &Relation) -> (String, Column) {
             };
             (format!("sum({argument})"), column)
         }
+        (5, Kind::Int | Kind::Long | Kind::Number(8, _)) => (
+            format!("avg({argument})"),
+            nullable_of(Kind::Number(38, 16)),
+        ),
+        (6, Kind::Text) => {
+            let order = order(random, input);
+            let list = format!("string_agg({argument}, '-' ORDER BY {order})");
+            (list, nullable_of(kind))
+        }
+        (7, Kind::Int | Kind::Long | Kind::Number(..) | Kind::Date) => {
+            let middle = format!("percentile_disc(0.5) WITHIN GROUP (ORDER BY {argument})");
+            (middle, nullable_of(kind))
+        }
+        (8, Kind::Int) => (format!("sum(DISTINCT {argument})"), nullable_of(Kind::Long)),
         (5, Kind::Boolean) => {
             let name = random.pick(&["bool_and", "bool_or"]);
             let column = Column {

@@ -1,6 +1,7 @@
 //! `bench`: how fast this machine runs Tidemark.
 
 mod nexmark;
+mod scenario;
 
 use clap::{Args, Subcommand};
 
@@ -15,11 +16,14 @@ pub struct BenchArgs {
 enum Bench {
     /// The queries of the Nexmark benchmark over made-up events; their rows are counted and dropped
     Nexmark(nexmark::NexmarkArgs),
+    /// Pipelines under load, beside what bounds them: throughput, CPU, memory, latency
+    Scenario(scenario::ScenarioArgs),
 }
 
 /// Measures.
 pub fn bench(arguments: &BenchArgs) -> u8 {
     match &arguments.what {
         Bench::Nexmark(arguments) => nexmark::nexmark(arguments),
+        Bench::Scenario(arguments) => scenario::scenario(arguments),
     }
 }

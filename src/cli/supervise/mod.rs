@@ -17,13 +17,12 @@ mod talk;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use tracing::{info, warn};
 
+use super::signals::on_wishes;
 use super::{FAILED, say};
 use crate::dataflow::outcome::Failure;
-use crate::engine::{Ends, mesh, spawn_named};
+use crate::engine::{Ends, mesh};
 use crate::types::Clock;
 use child::Child;
 pub use child::Program;
@@ -68,19 +67,8 @@ pub enum Event {
 /// Runs all processes until they have done their work, or do not get it done.
 pub fn supervise(supervision: Supervision) -> u8 {
     let (events, happening) = sync_channel(64);
-    match Signals::new([SIGINT, SIGTERM]) {
-        Ok(mut signals) => {
-            let events = events.clone();
-            spawn_named("signals", move || {
-                for _ in signals.forever() {
-                    if events.send(Event::Signal).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        Err(error) => warn!(%error, "could not listen for signals"),
-    }
+    let wishes = events.clone();
+    on_wishes(move || wishes.send(Event::Signal).is_ok());
     match Supervisor::new(supervision, events, happening).run() {
         Ok(code) => code,
         Err(failure) => {

@@ -54,6 +54,19 @@ pub(super) fn make_topic(cluster: &Cluster, wish: &Wish<'_>) -> Result<(), Conne
     }
 }
 
+/// Removes a topic.
+pub(super) fn remove_topic(cluster: &Cluster, topic: &str) -> Result<(), ConnectorError> {
+    let removed = ask(cluster, |admin, options| {
+        admin.delete_topics(&[topic], options)
+    })?;
+    let failed =
+        |reason: String| ConnectorError::permanent(format!("cannot remove `{topic}`: {reason}"));
+    match removed.map_err(|error| failed(error.to_string()))?.pop() {
+        Some(Err((_, code))) => Err(failed(code.to_string())),
+        Some(Ok(_)) | None => Ok(()),
+    }
+}
+
 fn ask<T, F: Future<Output = KafkaResult<T>>>(
     cluster: &Cluster,
     work: impl FnOnce(&AdminClient<DefaultClientContext>, &AdminOptions) -> F,

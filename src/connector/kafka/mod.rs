@@ -12,6 +12,7 @@
 mod admin;
 mod ask;
 mod batch;
+mod bench;
 mod blocks;
 mod consumer;
 mod contact;
@@ -35,6 +36,7 @@ use super::open::{OpenSink, OpenSource};
 use super::option::{Absent, ConnectorOption, Side, ValueKind};
 use settings::text;
 
+pub use self::bench::{Feed, KafkaBench};
 pub use self::embedded::EmbeddedBroker;
 pub use self::letters::places_at;
 pub use self::produce::{ProduceInput, ProduceJob, ProduceProgress, make_topic_of, produce};

@@ -24,6 +24,7 @@
 
 mod address;
 mod admit;
+mod bench;
 mod column;
 mod destination;
 mod empty;
@@ -45,6 +46,7 @@ mod tests;
 mod tls;
 mod write;
 
+pub use bench::copy_again;
 pub use destination::Postgres;
 pub use read::read;
 

@@ -90,15 +90,27 @@ impl Codec {
         &self.schema
     }
 
-    /// Key, row and count of each row of a batch.
-    pub fn encode(&self, batch: &RecordBatch) -> Result<Encoded, CodecError> {
-        let width = self.schema.fields().len();
+    /// The key of each row of a batch.
+    pub fn keys(&self, batch: &RecordBatch) -> Result<BinaryArray, CodecError> {
         let keys: Vec<ArrayRef> = self
             .keys
             .iter()
             .map(|&key| without_signs(batch.column(key)))
             .collect();
         let key_rows = self.key_rows.encode(&keys)?;
+        let (mut encoded, mut buffer) = (BinaryBuilder::new(), Vec::new());
+        for row in 0..batch.num_rows() {
+            buffer.clear();
+            buffer.push(u8::from(keys.iter().any(|key| key.is_null(row))));
+            buffer.extend_from_slice(bytes(&key_rows, row));
+            encoded.append_value(&buffer);
+        }
+        Ok(encoded.finish())
+    }
+
+    /// Key, row and count of each row of a batch.
+    pub fn encode(&self, batch: &RecordBatch) -> Result<Encoded, CodecError> {
+        let width = self.schema.fields().len();
         let order = self.order.iter().map(|key| {
             let order = key.expression.evaluate(batch)?;
             Ok::<_, CodecError>(without_signs(&order))
@@ -108,24 +120,19 @@ impl Codec {
             .encode(&order.collect::<Result<Vec<_>, _>>()?)?;
         let rows = self.rows.encode(&batch.columns()[..width])?;
         let count = batch.num_rows();
-        let mut encoded = (BinaryBuilder::new(), BinaryBuilder::new());
-        let mut buffer = Vec::new();
+        let (mut encoded, mut buffer) = (BinaryBuilder::new(), Vec::new());
         for row in 0..count {
-            buffer.clear();
-            buffer.push(u8::from(keys.iter().any(|key| key.is_null(row))));
-            buffer.extend_from_slice(bytes(&key_rows, row));
-            encoded.0.append_value(&buffer);
             buffer.clear();
             let order = bytes(&order, row);
             buffer.extend_from_slice(order);
             buffer.extend_from_slice(bytes(&rows, row));
             buffer.extend_from_slice(&u32::try_from(order.len())?.to_le_bytes());
-            encoded.1.append_value(&buffer);
+            encoded.append_value(&buffer);
         }
         let counts = counts(batch, width).cloned();
         Ok(Encoded {
-            keys: encoded.0.finish(),
-            rows: encoded.1.finish(),
+            keys: self.keys(batch)?,
+            rows: encoded.finish(),
             counts: counts.unwrap_or_else(|| Int64Array::from_value(1, count)),
         })
     }

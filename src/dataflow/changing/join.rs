@@ -83,10 +83,18 @@ impl Join {
         let mut keys = Keys::default();
         while let Some((key, at)) = keys.next(&changed_left, &changed_right) {
             let mut sides = [
-                (&mut left_rows, &left_storage),
-                (&mut right_rows, &right_storage),
+                Stored {
+                    changes: at[0].map(|at| (&changed_left, at)),
+                    rows: &mut left_rows,
+                    batches: &left_storage,
+                },
+                Stored {
+                    changes: at[1].map(|at| (&changed_right, at)),
+                    rows: &mut right_rows,
+                    batches: &right_storage,
+                },
             ];
-            self.group(key, at, epoch, &mut sides, &mut round);
+            self.group(key, epoch, &mut sides, &mut round);
             if round.is_full() {
                 self.finish(std::mem::take(&mut round), emit)?;
             }
@@ -95,27 +103,24 @@ impl Join {
     }
 
     /// Looks up both sides of a key, as far as they are needed.
-    fn group(
-        &self,
-        key: &[u8],
-        changed: [bool; 2],
-        epoch: u64,
-        sides: &mut [(&mut Cursor, &Vec<Batch>); 2],
-        round: &mut Round,
-    ) {
+    fn group(&self, key: &[u8], epoch: u64, sides: &mut [Stored<'_>; 2], round: &mut Round) {
         let apart = has_null(key) && !self.nulls_match;
+        let changed = [0, 1].map(|side| sides[side].changes.is_some());
         let mut found: [Vec<Known>; 2] = Default::default();
-        for (side, (cursor, storage)) in sides.iter_mut().enumerate() {
-            let whole = !apart && (changed[1 - side] || self.must_know_all(side));
-            if !whole && !changed[side] {
-                continue;
-            }
-            entries((cursor, storage), key, epoch, |entry| {
-                if whole || entry.old != entry.now {
+        for (side, stored) in sides.iter_mut().enumerate() {
+            if !apart && (changed[1 - side] || self.must_know_all(side)) {
+                let found = &mut found[side];
+                entries((stored.rows, stored.batches), key, epoch, |entry| {
+                    found.push(round.rows[side].know(entry));
+                    !self.is_enough(side, entry)
+                });
+            } else if let Some((delta, at)) = stored.changes {
+                // With the other side as it was, the difference alone tells what comes of it.
+                delta.rows(at, |row, now| {
+                    let entry = Entry { row, old: 0, now };
                     found[side].push(round.rows[side].know(entry));
-                }
-                !(self.is_enough(side, entry) && whole)
-            });
+                });
+            }
         }
         let [left, right] = found;
         if apart {
@@ -297,6 +302,14 @@ fn pick(columns: &[ArrayRef], rows: &[Option<u32>]) -> Result<Vec<ArrayRef>, Cod
     picked.collect()
 }
 
+/// A side of a join at a key.
+struct Stored<'a> {
+    /// What the epoch changed, and where in it the key stands.
+    changes: Option<(&'a Delta, usize)>,
+    rows: &'a mut Cursor,
+    batches: &'a Vec<Batch>,
+}
+
 /// The keys that one of two sides changed, each once, ascending.
 #[derive(Default)]
 struct Keys {
@@ -305,8 +318,12 @@ struct Keys {
 }
 
 impl Keys {
-    /// The next one, and which sides changed it.
-    fn next<'a>(&mut self, left: &'a Delta, right: &'a Delta) -> Option<(&'a [u8], [bool; 2])> {
+    /// The next one, and where it stands in what each side changed.
+    fn next<'a>(
+        &mut self,
+        left: &'a Delta,
+        right: &'a Delta,
+    ) -> Option<(&'a [u8], [Option<usize>; 2])> {
         let one = (self.left < left.len()).then(|| left.key(self.left));
         let other = (self.right < right.len()).then(|| right.key(self.right));
         let key = match (one, other) {
@@ -314,10 +331,13 @@ impl Keys {
             (Some(key), None) | (None, Some(key)) => key,
             (Some(one), Some(other)) => one.min(other),
         };
-        let changed = [one == Some(key), other == Some(key)];
-        self.left += usize::from(changed[0]);
-        self.right += usize::from(changed[1]);
-        Some((key, changed))
+        let at = [
+            (one == Some(key)).then_some(self.left),
+            (other == Some(key)).then_some(self.right),
+        ];
+        self.left += usize::from(at[0].is_some());
+        self.right += usize::from(at[1].is_some());
+        Some((key, at))
     }
 }
 

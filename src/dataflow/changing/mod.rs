@@ -18,9 +18,10 @@ mod operators;
 mod over;
 mod reader;
 mod rows;
+mod sorted;
 mod wanted;
 
-pub use codec::Codec;
+pub use codec::{Codec, CodecError, has_null};
 pub use index::NullKeys;
 pub use join::{Join, JoinPlan};
 pub use operators::{Index, IndexParts, index, join, over};

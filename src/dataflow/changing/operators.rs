@@ -12,11 +12,12 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::frontier::MutableAntichain;
 
 use super::codec::{Codec, CodecError};
-use super::index::{Kept, NullKeys, RESTORED, Spread, updates};
+use super::index::{Kept, NullKeys, RESTORED, Spread};
 use super::join::Join;
 use super::over::Over;
 use super::reader::Reader;
-use super::rows::{Batch, RowBatcher, RowBuilder, RowChunker, RowSpine, Trace, Update};
+use super::rows::{Batch, RowSpine, Trace};
+use super::sorted::{Arrived, AsArrived, Sorter, Waiting};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::packet::{Packet, Packets, route};
 use crate::dataflow::report::Positions;
@@ -82,8 +83,7 @@ pub fn index<'scope>(
         shared,
     );
     let rows = arrive(rows, &format!("{name}, rows"), restored);
-    let arranged =
-        arrange_core::<_, _, RowChunker, RowBatcher, RowBuilder, RowSpine>(rows, Pipeline, name);
+    let arranged = arrange_core::<_, _, AsArrived, Waiting, Sorter, RowSpine>(rows, Pipeline, name);
     held.borrow_mut().watch(arranged.trace.clone());
     keep(
         &arranged,
@@ -138,11 +138,11 @@ fn spread<'scope>(
 fn arrive<'scope>(
     input: Edge<'scope>,
     name: &str,
-    restored: Vec<Update>,
-) -> Stream<'scope, u64, Vec<Update>> {
+    restored: Vec<Arrived>,
+) -> Stream<'scope, u64, Vec<Arrived>> {
     let mut builder = OperatorBuilder::new(name.to_owned(), input.scope());
     let mut input = builder.new_input(input, route());
-    let (mut output, stream) = builder.new_output::<Vec<Update>>();
+    let (mut output, stream) = builder.new_output::<Vec<Arrived>>();
     builder.build(move |mut capabilities| {
         let capability = capabilities.pop().expect("one output");
         debug_assert_eq!(*capability.time(), RESTORED);
@@ -158,7 +158,7 @@ fn arrive<'scope>(
                 let mut arrived = Vec::new();
                 for packet in packets.packets.drain(..) {
                     if let Packet::Rows { batch, .. } = packet {
-                        updates(&batch, *capability.time(), &mut arrived);
+                        arrived.push((*capability.time(), batch));
                     }
                 }
                 output.give(&capability, &mut arrived);

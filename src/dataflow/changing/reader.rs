@@ -17,7 +17,19 @@ pub struct Reader {
 
 /// What an epoch changed, sorted by key and row.
 #[derive(Default)]
-pub struct Delta {
+pub enum Delta {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// What a batch holds, all of one epoch.
+    Batch(Batch),
+    /// What a batch of several epochs holds of one.
+    Part(Part),
+}
+
+/// Rows by key.
+#[derive(Default)]
+pub struct Part {
     keys: Rows,
     rows: Rows,
     /// By key: where its rows end.
@@ -37,7 +49,7 @@ pub struct Entry<'a> {
     pub now: i64,
 }
 
-impl Delta {
+impl Part {
     fn add(&mut self, key: &[u8], row: &[u8], count: i64) {
         if self.keys.last() != Some(key) {
             self.keys.push_ref(key);
@@ -47,21 +59,46 @@ impl Delta {
         self.counts.push(count);
         *self.ends.last_mut().expect("there is a key") = self.counts.len();
     }
+}
 
+impl Delta {
     /// How many keys changed.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        match self {
+            Self::Nothing => 0,
+            Self::Batch(batch) => batch.storage.keys.len(),
+            Self::Part(part) => part.keys.len(),
+        }
     }
 
     /// The key at a place.
     pub fn key(&self, at: usize) -> &[u8] {
-        self.keys.index(at)
+        match self {
+            Self::Nothing => panic!("nothing changed"),
+            Self::Batch(batch) => batch.storage.keys.index(at),
+            Self::Part(part) => part.keys.index(at),
+        }
     }
 
     /// The rows that changed under it, with their counts.
-    pub fn rows(&self, at: usize) -> impl Iterator<Item = (&[u8], i64)> {
-        let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
-        (start..self.ends[at]).map(|row| (self.rows.index(row), self.counts[row]))
+    pub fn rows<'a>(&'a self, at: usize, mut each: impl FnMut(&'a [u8], i64)) {
+        match self {
+            Self::Nothing => {}
+            Self::Batch(batch) => {
+                let (vals, upds) = (&batch.storage.vals, &batch.storage.upds);
+                let (first, end) = vals.bounds(at);
+                for row in first..end {
+                    let (first, end) = upds.bounds(row);
+                    each(vals.get_abs(row), upds.diffs[first..end].iter().sum());
+                }
+            }
+            Self::Part(part) => {
+                let start = at.checked_sub(1).map_or(0, |before| part.ends[before]);
+                for row in start..part.ends[at] {
+                    each(part.rows.index(row), part.counts[row]);
+                }
+            }
+        }
     }
 }
 
@@ -74,21 +111,34 @@ impl Reader {
         }
     }
 
-    /// A batch that was added to the arrangement. Its epochs are complete.
+    /// A batch that was added to the arrangement. Its epochs are complete, and none of them is in
+    /// another batch.
     pub fn take(&mut self, batch: &Batch) {
+        let times = &batch.storage.upds.times;
+        let Some(&first) = times.first() else {
+            return;
+        };
+        if first != RESTORED && times.iter().all(|&epoch| epoch == first) {
+            self.changes
+                .insert(first, Delta::Batch(Batch::clone(batch)));
+            return;
+        }
+        let mut parts: BTreeMap<u64, Part> = BTreeMap::new();
         let mut cursor = batch.cursor();
         while let Some(key) = cursor.get_key(batch) {
             while let Some(row) = cursor.get_val(batch) {
                 cursor.map_times(batch, |&epoch, &count| {
                     if epoch != RESTORED {
-                        let delta = self.changes.entry(epoch).or_default();
-                        delta.add(key, row, count);
+                        parts.entry(epoch).or_default().add(key, row, count);
                     }
                 });
                 cursor.step_val(batch);
             }
             cursor.step_key(batch);
         }
+        let parts = parts.into_iter();
+        self.changes
+            .extend(parts.map(|(epoch, part)| (epoch, Delta::Part(part))));
     }
 
     /// The first epoch that has changes.

@@ -9,20 +9,9 @@ use std::rc::Rc;
 use differential_dataflow::operators::arrange::TraceAgent;
 use differential_dataflow::trace::BatchCursor;
 use differential_dataflow::trace::cursor::CursorList;
-use differential_dataflow::trace::implementations::chunker::ContainerChunker;
-use differential_dataflow::trace::implementations::ord_neu::{
-    OrdValBatch, OrdValBatcher, OrdValBuilder,
-};
+use differential_dataflow::trace::implementations::ord_neu::OrdValBatch;
 use differential_dataflow::trace::implementations::spine_fueled::Spine;
 use differential_dataflow::trace::implementations::{BatchContainer, OffsetList};
-use differential_dataflow::trace::rc_blanket_impls::RcBuilder;
-use timely::container::PushInto;
-
-/// A key or a row on its way into an arrangement.
-pub type Bytes = Vec<u8>;
-
-/// A change: a row under its key, the epoch, and how many more of it there are.
-pub type Update = ((Bytes, Bytes), u64, i64);
 
 type Layout = (Rows, Rows, Vec<u64>, Vec<i64>, OffsetList);
 
@@ -34,13 +23,6 @@ pub type RowSpine = Spine<Batch>;
 pub type Trace = TraceAgent<RowSpine>;
 /// Walks through an arrangement in the order of keys and rows.
 pub type Cursor = CursorList<BatchCursor<Trace>>;
-
-/// Sorts what has arrived.
-pub type RowChunker = ContainerChunker<Vec<Update>>;
-/// Holds it until its epoch is complete.
-pub type RowBatcher = OrdValBatcher<Bytes, Bytes, u64, i64>;
-/// Makes a batch of it.
-pub type RowBuilder = RcBuilder<OrdValBuilder<Layout, Vec<Update>>>;
 
 /// Byte rows, one after the other.
 #[derive(Default)]
@@ -68,14 +50,14 @@ impl Rows {
 }
 
 impl BatchContainer for Rows {
-    type Owned = Bytes;
+    type Owned = Vec<u8>;
     type ReadItem<'a> = &'a [u8];
 
-    fn into_owned(row: &[u8]) -> Bytes {
+    fn into_owned(row: &[u8]) -> Vec<u8> {
         row.to_vec()
     }
 
-    fn clone_onto(row: &[u8], onto: &mut Bytes) {
+    fn clone_onto(row: &[u8], onto: &mut Vec<u8>) {
         onto.clear();
         onto.extend_from_slice(row);
     }
@@ -85,7 +67,7 @@ impl BatchContainer for Rows {
         self.ends.push(self.bytes.len());
     }
 
-    fn push_own(&mut self, row: &Bytes) {
+    fn push_own(&mut self, row: &Vec<u8>) {
         self.push_ref(row);
     }
 
@@ -119,17 +101,5 @@ impl BatchContainer for Rows {
 
     fn len(&self) -> usize {
         self.ends.len()
-    }
-}
-
-impl PushInto<Bytes> for Rows {
-    fn push_into(&mut self, row: Bytes) {
-        self.push_ref(&row);
-    }
-}
-
-impl PushInto<&[u8]> for Rows {
-    fn push_into(&mut self, row: &[u8]) {
-        self.push_ref(row);
     }
 }

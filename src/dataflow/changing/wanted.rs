@@ -101,7 +101,10 @@ pub fn wanted(operator: &Operator) -> Vec<Wanted> {
         | Operator::Unnest { .. }
         | Operator::Lookup { .. }
         | Operator::Window { .. }
+        | Operator::OnTime { .. }
+        | Operator::IntervalJoin { .. }
         | Operator::Aggregate { .. }
+        | Operator::Match { .. }
         | Operator::Latest { .. } => Vec::new(),
     }
 }

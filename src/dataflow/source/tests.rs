@@ -430,6 +430,27 @@ fn an_end_that_the_mark_did_not_know_belongs_to_a_later_epoch() {
 }
 
 #[test]
+fn an_end_that_the_mark_knows_is_not_kept_back_by_what_stands_before_it() {
+    let stop = Stop {
+        epoch: Epoch(4),
+        partitions: vec![Some(mark(2, true))],
+        watermark: Watermark::END,
+    };
+    let schedule = Schedule::new(Epoch(0), vec![stop], Epoch(4));
+
+    // Behind the last record of a topic stands the mark of a transaction.
+    let caught_up = Arrival::CaughtUp(Offset(3));
+    let arrivals = vec![(0, rows(0..2)), (0, caught_up), (0, Arrival::End)];
+    let log = run(arrivals, 1, schedule);
+
+    assert_eq!(
+        log.last().map(String::as_str),
+        Some("5 closes: "),
+        "{log:?}"
+    );
+}
+
+#[test]
 fn a_run_until_caught_up_leaves_event_time_open() {
     let schedule = Schedule::new(Epoch(0), vec![], Epoch(0));
 

@@ -50,10 +50,15 @@ fn rows(times: &[i64]) -> Arrival {
 }
 
 fn feed(times: &[Option<i64>]) -> Arc<Feed> {
+    replaying(times, 0, 1)
+}
+
+/// As `feed`, for so many workers, with so much of each file to be read again.
+fn replaying(times: &[Option<i64>], replay_to: u64, threads: usize) -> Arc<Feed> {
     let crew = Crew {
         process: 0,
         processes: 1,
-        threads: 1,
+        threads,
         before: 0,
     };
     let source = Arc::new(Nothing);
@@ -71,14 +76,15 @@ fn feed(times: &[Option<i64>]) -> Arc<Feed> {
     let intake = Intake::new(&table, &[]);
     let start = vec![Offset(0); times.len()];
     let feed = Feed::new("t", source, intake, &start, crew, Arc::default());
-    Arc::new(feed.by_time(times.to_vec(), None))
+    let replay_to = vec![Offset(replay_to); times.len()];
+    Arc::new(feed.by_time(times.to_vec(), replay_to, None))
 }
 
 /// Claims a block; whose it is.
 fn claim(feed: &Feed) -> Option<(usize, u64)> {
     let partition = feed.next_claim(&feed.lock())?;
     feed.lock().lanes[partition].reader = Cursor::Busy;
-    let sequence = feed.put_back(partition, Some(Box::new(NoReader)))?;
+    let sequence = feed.put_back(partition, Some((Box::new(NoReader), Offset(0))))?;
     Some((partition, sequence))
 }
 
@@ -119,4 +125,22 @@ fn no_file_goes_ahead_while_the_one_whose_turn_it_is_is_cut_from() {
 
     feed.lock().lanes[0].parked = true;
     assert_eq!(feed.next_claim(&feed.lock()), Some(1));
+}
+
+#[test]
+fn in_a_replay_a_worker_with_nothing_to_do_does_not_wait_for_its_turn() {
+    let claims = |replay_to| -> Vec<usize> {
+        let feed = replaying(&[Some(0), Some(50)], replay_to, 2);
+        let claims = std::iter::from_fn(|| Some(claim(&feed)?.0));
+        claims.take(100).collect()
+    };
+
+    // Nothing is taken: the first worker has no room for more of the first file.
+    let live = claims(0);
+    assert!(live.iter().all(|&partition| partition == 0), "{live:?}");
+    let replay = claims(1);
+    assert_eq!(
+        replay.iter().filter(|&&partition| partition == 1).count(),
+        1
+    );
 }

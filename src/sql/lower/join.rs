@@ -6,21 +6,22 @@ use arrow::datatypes::FieldRef;
 use datafusion_common::{DFSchema, JoinType as Given, NullEquality};
 use datafusion_expr::{Expr, ExprSchemable, Join, LogicalPlan};
 
-use crate::plan::{Assign, Expression, JoinType, Operator, Place};
+use crate::plan::{Assign, Expression, JoinType, NodeId, Operator, Place};
 use crate::sql::graph::{Facts, Key};
 use crate::sql::problem::Problem;
 
 use super::expression::identity;
+use super::interval::{Found, bounds};
 use super::momentary::Changing;
 use super::text::texts;
 use super::{Ask, Finality, Lowering, Result, Rows, position};
 
 /// The inputs of a join, with the columns that are compared.
-struct Sides {
-    left: Rows,
-    right: Rows,
+pub(super) struct Sides {
+    pub left: Rows,
+    pub right: Rows,
     /// Positions in the nodes.
-    keys: Vec<(usize, usize)>,
+    pub keys: Vec<(usize, usize)>,
 }
 
 /// What must hold besides the keys.
@@ -46,16 +47,22 @@ impl Lowering<'_> {
     /// A join of which neither side is looked up.
     pub(super) fn stream_join(&mut self, join: &Join, ask: Ask) -> Result<Rows> {
         let (kind, is_swapped) = self.kind_of(join)?;
-        self.refuse_final(kind, join, ask)?;
+        let bounds = bounds(join, is_swapped);
+        if bounds.is_empty() || ask.finality == Some(Finality::Latest) {
+            self.refuse_final(kind, join, ask)?;
+        }
         let sides_of = |side: fn(&(Expr, Expr)) -> &Expr| join.on.iter().map(side);
         self.refuse_nulls(join, sides_of(|(left, _)| left), join.left.schema())?;
         self.refuse_nulls(join, sides_of(|(_, right)| right), join.right.schema())?;
         let sides = self.sides(join, is_swapped, ask)?;
+        if let Some(found) = self.interval(join, &sides, &bounds) {
+            return self.interval_join(join, is_swapped, sides, found);
+        }
+        self.refuse_final(kind, join, ask)?;
         if sides.keys.is_empty() {
             self.refuse_unbounded(&sides, kind, join)?;
         }
-        let offset = self.graph.fields(sides.left.node).len();
-        let further = self.residual(join, is_swapped, &sides, kind)?;
+        let further = self.residual(join, join.filter.as_ref(), is_swapped, &sides)?;
         let mut text = format!(
             "join {} {} {kind:?} {:?} {:?}",
             sides.left.node, sides.right.node, sides.keys, join.null_equality
@@ -67,16 +74,63 @@ impl Lowering<'_> {
         let operator = Operator::Join {
             left: sides.left.node,
             right: sides.right.node,
-            keys: sides.keys,
+            keys: sides.keys.clone(),
             nulls_match: join.null_equality == NullEquality::NullEqualsNull,
             kind,
             residual: further.within(),
         };
+        let node = self.graph.add(text, operator, fields, facts, self.place);
+        self.out_of(sides, kind, node, further)
+    }
+
+    /// A join that lets rows go by time; it says which rows are alone when that is final.
+    fn interval_join(
+        &mut self,
+        join: &Join,
+        is_swapped: bool,
+        sides: Sides,
+        found: Found,
+    ) -> Result<Rows> {
+        let (kind, _) = self.kind_of(join)?;
+        let Found { interval, rest } = found;
+        let mut sides = sides;
+        sides.left.node = self.on_time(sides.left.node, interval.times[0]);
+        sides.right.node = self.on_time(sides.right.node, interval.times[1]);
+        let further = self.residual(join, rest.as_ref(), is_swapped, &sides)?;
+        let mut text = format!(
+            "interval join {} {} {kind:?} {:?} {interval:?}",
+            sides.left.node, sides.right.node, sides.keys
+        );
+        if let Further::Within(_, identity) = &further {
+            text += &format!(" if {identity}");
+        }
+        let (fields, mut facts) = self.of_join(&sides, kind, join.null_equality);
+        facts.lagging = self.lags(&sides, kind, &interval).collect();
+        let operator = Operator::IntervalJoin {
+            left: sides.left.node,
+            right: sides.right.node,
+            keys: sides.keys.clone(),
+            kind,
+            interval,
+            residual: further.within(),
+        };
+        let node = self.graph.add(text, operator, fields, facts, self.place);
+        self.out_of(sides, kind, node, further)
+    }
+
+    /// The rows of the join `node`, of which those are kept that fulfil what is left for above it.
+    fn out_of(
+        &mut self,
+        sides: Sides,
+        kind: JoinType,
+        node: NodeId,
+        further: Further,
+    ) -> Result<Rows> {
+        let offset = self.graph.fields(sides.left.node).len();
         let mut columns = sides.left.columns;
         if !is_one_sided(kind) {
             columns.extend(sides.right.columns.iter().map(|at| offset + at));
         }
-        let node = self.graph.add(text, operator, fields, facts, self.place);
         let rows = Rows {
             node,
             columns,
@@ -136,8 +190,15 @@ impl Lowering<'_> {
         let place = self.place_in(&join.right);
         let what = "a row without a match may find one later";
         let sink = self.sink;
-        let keyed =
-            format!("declare a PRIMARY KEY on `{sink}` to keep it current, or write an inner JOIN");
+        let keyed = match join.null_equality {
+            NullEquality::NullEqualsNothing => format!(
+                "declare a PRIMARY KEY on `{sink}` to keep it current, write an inner JOIN, or \
+                 bound the event times: AND b.at BETWEEN a.at AND a.at + INTERVAL '1' HOUR"
+            ),
+            NullEquality::NullEqualsNull => {
+                format!("declare a PRIMARY KEY on `{sink}` to keep it current")
+            }
+        };
         Err(match finality {
             Finality::AppendOnly => Problem::at(
                 place,
@@ -251,13 +312,14 @@ impl Lowering<'_> {
     fn residual(
         &self,
         join: &Join,
+        filter: Option<&Expr>,
         is_swapped: bool,
         sides: &Sides,
-        kind: JoinType,
     ) -> Result<Further> {
-        let Some(filter) = &join.filter else {
+        let Some(filter) = filter else {
             return Ok(Further::Nothing);
         };
+        let (kind, _) = self.kind_of(join)?;
         let df = |error| self.datafusion(&error);
         let over = self.of_both(sides)?;
         let offset = self.graph.fields(sides.left.node).len();
@@ -364,7 +426,9 @@ impl Lowering<'_> {
             event_time: vec![false; fields.len()],
             key_text: left.key_text.clone().filter(|_| kept),
             present: Default::default(),
+            sets: None,
             lagging: Default::default(),
+            windows: Default::default(),
             not_null,
             signs,
             keys,

@@ -208,8 +208,10 @@ impl Lowering<'_> {
             not_null: known.not_null.clone(),
             event_time: known.event_time.clone(),
             lagging: known.lagging.clone(),
+            windows: known.windows.clone(),
             // A row of the stream finds one row at most.
             keys: known.keys.clone(),
+            sets: known.sets.clone(),
             key_text: known.key_text.clone(),
             present: known.present.clone(),
             signs: known.signs.clone(),

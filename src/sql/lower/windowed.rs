@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, FieldRef};
+use arrow::datatypes::{DataType, Field, FieldRef};
 
-use crate::plan::{Assign, Emit, Operator, WindowKind};
-use crate::sql::graph::Key;
+use crate::plan::{Assign, Emit, NodeId, Operator, Place, WindowKind};
+use datafusion_expr::{Expr, LogicalPlan};
+
+use crate::sql::graph::{Facts, Key};
 use crate::sql::problem::Problem;
 use crate::sql::window::{WINDOW_COLUMNS, WindowAssign};
 
@@ -31,7 +33,12 @@ impl Lowering<'_> {
             return Err(self.too_changing("windows"));
         }
         let schema = window.input.schema();
-        let open_us = self.open_us(window, &rows)?;
+        let open_us = self.open_us(
+            &window.time,
+            &window.input,
+            (window.place, "a window"),
+            &rows,
+        )?;
         let rows = self.narrow(Rows {
             window: None,
             ..rows
@@ -39,7 +46,9 @@ impl Lowering<'_> {
         let over = self.positional(&rows)?;
         let time = self.resolve(&window.time, schema, &rows, &over)?;
         let assign = match window.kind {
-            WindowKind::Tumble { .. } | WindowKind::Session { .. } => Assign::Windows,
+            WindowKind::Tumble { .. } | WindowKind::Session { .. } | WindowKind::Moment => {
+                Assign::Windows
+            }
             WindowKind::Hop { .. } | WindowKind::Cumulate { .. } => ask.assign,
         };
         let identity = format!(
@@ -49,16 +58,12 @@ impl Lowering<'_> {
             window.kind
         );
         let (time, field) = self.compile(&time, &over)?;
-        let mut fields = self.graph.fields(rows.node);
-        let start = fields.len();
-        for name in WINDOW_COLUMNS {
-            fields.push(Arc::new(Field::new(name, field.data_type().clone(), false)));
-        }
-        let mut facts = self.graph.facts(rows.node).clone();
-        facts.not_null.extend([true, true]);
-        facts.event_time.extend([false, false]);
+        let (fields, mut facts) = self.with_window_columns(rows.node, field.data_type());
+        let start = fields.len() - 2;
+        facts.windows = lags_of(window.kind, start, open_us);
         // A row may come out several times.
         facts.keys.clear();
+        facts.sets = None;
         facts.key_text = None;
         let operator = Operator::Window {
             input: rows.node,
@@ -88,20 +93,42 @@ impl Lowering<'_> {
         })
     }
 
+    /// The fields and facts of a node, and the two columns that a window adds.
+    pub(super) fn with_window_columns(
+        &self,
+        node: NodeId,
+        time: &DataType,
+    ) -> (Vec<FieldRef>, Facts) {
+        let mut fields = self.graph.fields(node);
+        let mut facts = self.graph.facts(node).clone();
+        for name in WINDOW_COLUMNS {
+            fields.push(Arc::new(Field::new(name, time.clone(), false)));
+            facts.not_null.push(true);
+            facts.event_time.push(false);
+        }
+        (fields, facts)
+    }
+
     /// How long after their end windows stay open: rows of the source may be late, those of closed
     /// windows come as late as they do.
-    fn open_us(&self, window: &WindowAssign, rows: &Rows) -> Result<i64> {
+    pub(super) fn open_us(
+        &self,
+        time: &Expr,
+        input: &LogicalPlan,
+        (place, what): (Place, &str),
+        rows: &Rows,
+    ) -> Result<i64> {
         let facts = self.graph.facts(rows.node);
-        let column = plain_column(&window.time, window.input.schema()).map(|at| rows.columns[at]);
+        let column = plain_column(time, input.schema()).map(|at| rows.columns[at]);
         let Some(lag) = column.and_then(|at| facts.lag(at)) else {
-            return Err(self.no_event_time(window, rows));
+            return Err(self.no_event_time(time, input, (place, what), rows));
         };
         if !column.is_some_and(|at| facts.event_time[at]) {
             return Ok(lag);
         }
         if rows.window.is_some() {
             return Err(
-                Problem::at(window.place, "these rows are in windows already").hint(
+                Problem::at(place, "these rows are in windows already").hint(
                     "aggregate by the window of the inner query only, or window the table itself",
                 ),
             );
@@ -109,21 +136,27 @@ impl Lowering<'_> {
         Ok(self.lateness_us)
     }
 
-    fn no_event_time(&self, window: &WindowAssign, rows: &Rows) -> Problem {
-        let time = text(&window.time);
+    fn no_event_time(
+        &self,
+        time: &Expr,
+        input: &LogicalPlan,
+        (place, what): (Place, &str),
+        rows: &Rows,
+    ) -> Problem {
+        let time = text(time);
         if rows.window.is_some() || !self.graph.facts(rows.node).lagging.is_empty() {
             return Problem::at(
-                window.place,
+                place,
                 format!("`{time}` is not a time that windows of windows can be made by"),
             )
             .hint("take window_end of the inner query, or window_start unless it is a SESSION");
         }
         let message =
-            format!("the time of a window must be a WATERMARK FOR column, and `{time}` is not");
+            format!("the time of {what} must be a WATERMARK FOR column, and `{time}` is not");
         let mut hint = format!(
             "declare it on the table: WATERMARK FOR {time} AS {time} - INTERVAL '5' SECOND"
         );
-        let sources = uses(&window.input, self.tables);
+        let sources = uses(input, self.tables);
         for table in sources.columns.keys() {
             if let Some(watermark) = &self.tables[*table].watermark {
                 let name = self.tables[*table].columns[watermark.column].field.name();
@@ -133,7 +166,7 @@ impl Lowering<'_> {
                 );
             }
         }
-        Problem::at(window.place, message).hint(hint)
+        Problem::at(place, message).hint(hint)
     }
 }
 
@@ -146,14 +179,19 @@ pub(super) fn lagging(
     let Some(window) = window.filter(|_| emit == Emit::OnClose) else {
         return BTreeMap::new();
     };
-    let length = match window.kind {
+    lags_of(window.kind, start, window.open_us)
+}
+
+/// How far behind the watermark the two columns of a window may be that stays open for `open_us`.
+fn lags_of(kind: WindowKind, start: usize, open_us: i64) -> BTreeMap<usize, i64> {
+    let length = match kind {
         WindowKind::Tumble { size_us }
         | WindowKind::Hop { size_us, .. }
         | WindowKind::Cumulate { size_us, .. } => Some(size_us),
-        WindowKind::Session { .. } => None,
+        WindowKind::Session { .. } | WindowKind::Moment => None,
     };
-    let of_start = length.map(|length| (start, window.open_us.saturating_add(length)));
-    let lags = of_start.into_iter().chain([(start + 1, window.open_us)]);
+    let of_start = length.map(|length| (start, open_us.saturating_add(length)));
+    let lags = of_start.into_iter().chain([(start + 1, open_us)]);
     lags.collect()
 }
 
@@ -168,7 +206,12 @@ pub(super) fn group_keys(keys: usize, window: Option<WindowColumns>, start: usiz
     match window.map(|window| window.kind) {
         None => vec![group],
         Some(WindowKind::Cumulate { .. }) => vec![with(start + 1)],
-        Some(WindowKind::Tumble { .. } | WindowKind::Hop { .. } | WindowKind::Session { .. }) => {
+        Some(
+            WindowKind::Tumble { .. }
+            | WindowKind::Hop { .. }
+            | WindowKind::Session { .. }
+            | WindowKind::Moment,
+        ) => {
             vec![with(start), with(start + 1)]
         }
     }
@@ -177,9 +220,10 @@ pub(super) fn group_keys(keys: usize, window: Option<WindowColumns>, start: usiz
 /// How the key of an aggregate's rows reads.
 pub(super) fn key_text(keys: &[FieldRef], window: Option<WindowColumns>) -> String {
     let window = window.map(|window| match window.kind {
-        WindowKind::Tumble { .. } | WindowKind::Hop { .. } | WindowKind::Session { .. } => {
-            "window_start"
-        }
+        WindowKind::Tumble { .. }
+        | WindowKind::Hop { .. }
+        | WindowKind::Session { .. }
+        | WindowKind::Moment => "window_start",
         WindowKind::Cumulate { .. } => "window_end",
     });
     let names = keys.iter().map(|field| field.name().as_str());

@@ -1,0 +1,20 @@
+-- Rows filtered, computed and dropped at the end: what reading and decoding JSON costs.
+-- load: input=files format=json rows=3000000 output=discard
+
+CREATE TABLE events (
+  ts TIMESTAMP NOT NULL, id BIGINT NOT NULL, user_name TEXT NOT NULL, kind TEXT NOT NULL,
+  place TEXT NOT NULL, amount DECIMAL(10, 2) NOT NULL,
+  WATERMARK FOR ts AS ts - INTERVAL '5' SECOND
+) WITH (
+  connector = 'generator', rows = '${ROWS:-100000}', partitions = '10', 'rows.per.second' = '1000',
+  lateness = '2s', 'fields.id.kind' = 'sequence', 'fields.user_name.kind' = 'uniform',
+  'fields.user_name.prefix' = 'user-', 'fields.user_name.max' = '999999',
+  'fields.kind.values' = 'view,click,search,cart,purchase,refund',
+  'fields.place.values' = 'Amsterdam,Berlin,Chicago,Dakar,Edinburgh,Fukuoka,Geneva,Hanoi,Istanbul,Jakarta',
+  'fields.amount.min' = '0', 'fields.amount.max' = '999.99'
+);
+CREATE TABLE large (ts TIMESTAMP, id BIGINT, user_name TEXT, euros DECIMAL(12, 2))
+  WITH (connector = 'discard');
+
+INSERT INTO large
+SELECT ts, id, upper(user_name), amount * 1.21 FROM events WHERE kind <> 'refund' AND amount > 10;

@@ -1,0 +1,410 @@
+//! The join itself: knows rows and times, and nothing of timely.
+//!
+//! A row meets the rows of the other side that came before it, then waits for those that come
+//! after it: so each pair comes out once, in the epoch of its later row. A row is let go when the
+//! watermark says that none of the other side's rows to come can match it, exactly then (see
+//! `Interval::held_us`), so neither what comes out nor when hangs on anything but the input and
+//! its watermarks.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, BooleanBuilder, Int64Array,
+    RecordBatch, RecordBatchOptions, UInt32Array, UInt64Array, new_null_array,
+};
+use arrow::compute::{filter_record_batch, take};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+
+use super::held::{Held, Side};
+use crate::dataflow::aggregate::{hashes, route};
+use crate::dataflow::changing::{Codec, CodecError, has_null};
+use crate::dataflow::state::{StateError, Stateful};
+use crate::plan::{Expression, Interval, JoinType};
+use crate::types::Watermark;
+
+/// What an operator needs to know of a join besides its inputs.
+pub struct IntervalPlan {
+    /// Which rows come out.
+    pub kind: JoinType,
+    /// How the times bound each other.
+    pub interval: Interval,
+    /// A further condition over the left's columns and then the right's.
+    pub residual: Option<Expression>,
+    /// The left's columns and then the right's.
+    pub both: SchemaRef,
+    /// What comes out.
+    pub output: SchemaRef,
+}
+
+/// The rows of both sides that may still match.
+pub struct IntervalJoin {
+    plan: IntervalPlan,
+    codecs: [Arc<Codec>; 2],
+    sides: [Side; 2],
+}
+
+/// How many pairs, or rows, make one batch.
+const CHUNK: usize = 8192;
+
+/// New rows of one side.
+struct New<'a> {
+    side: usize,
+    columns: &'a [ArrayRef],
+    /// Which of them have matched.
+    matched: Vec<bool>,
+}
+
+/// A new row, by its place, and one that was there.
+type Pair<'a> = (u32, &'a Held);
+
+impl IntervalJoin {
+    /// A join of nothing yet; the codecs make keys and bytes of the rows of each side.
+    pub fn new(plan: IntervalPlan, codecs: [Arc<Codec>; 2]) -> Self {
+        Self {
+            plan,
+            codecs,
+            sides: Default::default(),
+        }
+    }
+
+    /// Takes in rows of one side (0 is the left), which are not behind what that side promised.
+    pub fn update(
+        &mut self,
+        side: usize,
+        rows: &RecordBatch,
+        emit: &mut dyn FnMut(RecordBatch),
+    ) -> Result<(), CodecError> {
+        let encoded = self.codecs[side].encode(rows)?;
+        let times = rows.column(self.plan.interval.times[side]);
+        let times = times.as_primitive::<TimestampMicrosecondType>().values();
+        let mut new = New {
+            side,
+            columns: &rows.columns()[..self.codecs[side].schema().fields().len()],
+            matched: vec![false; rows.num_rows()],
+        };
+        self.look_up(&mut new, &encoded.keys, times, emit)?;
+        let mut alone = Vec::new();
+        for (row, &time) in times.iter().enumerate() {
+            let (key, matched) = (encoded.keys.value(row), new.matched[row]);
+            if has_null(key) {
+                // It matches nothing, now or later.
+                alone.push(u32::try_from(row)?);
+            } else if !(matched && side == 0 && is_one_sided(self.plan.kind)) {
+                let held = Held {
+                    time,
+                    matched: Cell::new(matched),
+                    row: encoded.rows.value(row).into(),
+                };
+                self.sides[side].insert(key, held);
+            }
+        }
+        if shows_alone(self.plan.kind, side) && !alone.is_empty() {
+            emit(self.alone(side, pick(new.columns, &alone)?, alone.len())?);
+        }
+        Ok(())
+    }
+
+    /// What new rows match of what is there.
+    fn look_up(
+        &self,
+        new: &mut New<'_>,
+        keys: &BinaryArray,
+        times: &[i64],
+        emit: &mut dyn FnMut(RecordBatch),
+    ) -> Result<(), CodecError> {
+        let one_sided = is_one_sided(self.plan.kind);
+        let any_will_do = one_sided && new.side == 0 && self.plan.residual.is_none();
+        let mut pairs: Vec<Pair<'_>> = Vec::new();
+        for (row, &time) in times.iter().enumerate() {
+            let key = keys.value(row);
+            if has_null(key) {
+                continue;
+            }
+            let (first, last) = self.partners(new.side, time);
+            let found = self.sides[1 - new.side].within(key, first, last);
+            for held in found.take(if any_will_do { 1 } else { usize::MAX }) {
+                // A left row of which all is said is held until its time has come.
+                if one_sided && new.side == 1 && held.matched.get() {
+                    continue;
+                }
+                pairs.push((u32::try_from(row)?, held));
+                if pairs.len() == CHUNK {
+                    self.settle(new, &pairs, emit)?;
+                    pairs.clear();
+                }
+            }
+        }
+        match pairs.is_empty() {
+            true => Ok(()),
+            false => self.settle(new, &pairs, emit),
+        }
+    }
+
+    /// From when to when the rows happened that one of `side` at `time` may match.
+    fn partners(&self, side: usize, time: i64) -> (i64, i64) {
+        let Interval {
+            lower_us, upper_us, ..
+        } = self.plan.interval;
+        match side {
+            0 => (time.saturating_sub(upper_us), time.saturating_sub(lower_us)),
+            _ => (time.saturating_add(lower_us), time.saturating_add(upper_us)),
+        }
+    }
+
+    /// Says what comes of pairs whose keys and times match.
+    fn settle(
+        &self,
+        new: &mut New<'_>,
+        pairs: &[Pair<'_>],
+        emit: &mut dyn FnMut(RecordBatch),
+    ) -> Result<(), CodecError> {
+        let kind = self.plan.kind;
+        let mut rows = None;
+        if !is_one_sided(kind) || self.plan.residual.is_some() {
+            rows = Some(self.both(new, pairs)?);
+        }
+        let mut holds = None;
+        if let (Some(residual), Some(rows)) = (&self.plan.residual, &rows) {
+            holds = Some(truth(residual.evaluate(rows)?.as_boolean()));
+        }
+        let mut firsts = Vec::new();
+        for (at, &(row, held)) in pairs.iter().enumerate() {
+            if holds.as_ref().is_some_and(|holds| !holds.value(at)) {
+                continue;
+            }
+            let of_new = std::mem::replace(&mut new.matched[row as usize], true);
+            let of_held = held.matched.replace(true);
+            let is_first = if new.side == 0 { !of_new } else { !of_held };
+            if is_first {
+                firsts.push((row, held));
+            }
+        }
+        match (kind, rows) {
+            (JoinType::Semi, _) if !firsts.is_empty() => emit(self.lefts(new, &firsts)?),
+            (JoinType::Semi | JoinType::Anti, _) => {}
+            (JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full, rows) => {
+                let rows = rows.expect("made for every kind that shows pairs");
+                let rows = match holds {
+                    Some(holds) => filter_record_batch(&rows, &holds)?,
+                    None => rows,
+                };
+                if rows.num_rows() > 0 {
+                    let count = rows.num_rows();
+                    emit(batch(&self.plan.output, rows.columns().to_vec(), count)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Pairs as rows.
+    fn both(&self, new: &New<'_>, pairs: &[Pair<'_>]) -> Result<RecordBatch, CodecError> {
+        let places: Vec<u32> = pairs.iter().map(|(row, _)| *row).collect();
+        let mine = pick(new.columns, &places)?;
+        let theirs = self.codecs[1 - new.side].decode(pairs.iter().map(|(_, held)| &*held.row))?;
+        let columns = match new.side {
+            0 => [mine, theirs].concat(),
+            _ => [theirs, mine].concat(),
+        };
+        batch(&self.plan.both, columns, pairs.len())
+    }
+
+    /// The left rows of pairs.
+    fn lefts(&self, new: &New<'_>, pairs: &[Pair<'_>]) -> Result<RecordBatch, CodecError> {
+        let columns = match new.side {
+            0 => {
+                let places: Vec<u32> = pairs.iter().map(|(row, _)| *row).collect();
+                pick(new.columns, &places)?
+            }
+            _ => self.codecs[0].decode(pairs.iter().map(|(_, held)| &*held.row))?,
+        };
+        batch(&self.plan.output, columns, pairs.len())
+    }
+
+    /// Rows of one side that match nothing.
+    fn alone(
+        &self,
+        side: usize,
+        columns: Vec<ArrayRef>,
+        count: usize,
+    ) -> Result<RecordBatch, CodecError> {
+        let mut columns = columns;
+        if !is_one_sided(self.plan.kind) {
+            let others = self.codecs[1 - side].schema().fields().iter();
+            let nulls = others.map(|field| new_null_array(field.data_type(), count));
+            let nulls: Vec<ArrayRef> = nulls.collect();
+            columns = match side {
+                0 => [columns, nulls].concat(),
+                _ => [nulls, columns].concat(),
+            };
+        }
+        batch(&self.plan.output, columns, count)
+    }
+
+    /// Event time is at `watermark`: lets go what can match no more, and says of those rows that
+    /// never matched that they are alone, if that is asked.
+    pub fn close(
+        &mut self,
+        watermark: Watermark,
+        emit: &mut dyn FnMut(RecordBatch),
+    ) -> Result<(), CodecError> {
+        let held_us = self.plan.interval.held_us();
+        for side in [0, 1] {
+            let shown = shows_alone(self.plan.kind, side);
+            let mut alone = Vec::new();
+            // `time + held < watermark`: a row of the other side may be as late as it promised.
+            let last = watermark.micros().saturating_sub(held_us[side]);
+            let is_over =
+                |time| !watermark.is_start() && (watermark == Watermark::END || time < last);
+            self.sides[side].let_go(is_over, |held| {
+                if shown && !held.matched.get() {
+                    alone.push(held.row);
+                }
+            });
+            for rows in alone.chunks(CHUNK) {
+                let columns = self.codecs[side].decode(rows.iter().map(|row| &**row))?;
+                emit(self.alone(side, columns, rows.len())?);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Stateful for IntervalJoin {
+    fn rows(&self) -> usize {
+        self.sides.iter().map(Side::len).sum()
+    }
+
+    fn bytes(&self) -> usize {
+        self.sides.iter().map(Side::bytes).sum()
+    }
+
+    fn save(&self) -> Result<Vec<RecordBatch>, StateError> {
+        let mut saved = Vec::new();
+        for (side, rows) in self.sides.iter().enumerate() {
+            let mut part = Part::default();
+            for (key, held) in rows.iter() {
+                part.add(key, held);
+                if part.times.len() == CHUNK {
+                    saved.push(std::mem::take(&mut part).finish(side)?);
+                }
+            }
+            if !part.times.is_empty() {
+                saved.push(part.finish(side)?);
+            }
+        }
+        Ok(saved)
+    }
+
+    fn restore(&mut self, saved: &RecordBatch) -> Result<(), StateError> {
+        let is_right = saved.column(1).as_boolean();
+        let (keys, rows) = (saved.column(2), saved.column(3));
+        let (keys, rows) = (keys.as_binary::<i32>(), rows.as_binary::<i32>());
+        let times = saved.column(4).as_primitive::<Int64Type>();
+        let matched = saved.column(5).as_boolean();
+        for row in 0..saved.num_rows() {
+            let held = Held {
+                time: times.value(row),
+                matched: Cell::new(matched.value(row)),
+                row: rows.value(row).into(),
+            };
+            self.sides[usize::from(is_right.value(row))].insert(keys.value(row), held);
+        }
+        Ok(())
+    }
+}
+
+/// A batch of a snapshot in the making: rows of one side.
+#[derive(Default)]
+struct Part {
+    keys: BinaryBuilder,
+    rows: BinaryBuilder,
+    times: Vec<i64>,
+    matched: Vec<bool>,
+}
+
+impl Part {
+    fn add(&mut self, key: &[u8], held: &Held) {
+        self.keys.append_value(key);
+        self.rows.append_value(&held.row);
+        self.times.push(held.time);
+        self.matched.push(held.matched.get());
+    }
+
+    /// With the hash that decides who owns a row before it.
+    fn finish(mut self, side: usize) -> Result<RecordBatch, StateError> {
+        let keys = self.keys.finish();
+        let hashes = owners(&keys);
+        let mut is_right = BooleanBuilder::new();
+        is_right.append_n(keys.len(), side == 1);
+        let schema = Schema::new(vec![
+            Field::new("hash", DataType::UInt64, false),
+            Field::new("is_right", DataType::Boolean, false),
+            Field::new("key", DataType::Binary, false),
+            Field::new("row", DataType::Binary, false),
+            Field::new("time", DataType::Int64, false),
+            Field::new("matched", DataType::Boolean, false),
+        ]);
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(hashes),
+            Arc::new(is_right.finish()),
+            Arc::new(keys),
+            Arc::new(self.rows.finish()),
+            Arc::new(Int64Array::from(self.times)),
+            Arc::new(BooleanArray::from(self.matched)),
+        ];
+        Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
+    }
+}
+
+/// What decides which worker owns each key.
+pub fn owners(keys: &BinaryArray) -> UInt64Array {
+    hashes(keys).into_iter().map(route).collect()
+}
+
+/// Whether only columns of the left come out.
+fn is_one_sided(kind: JoinType) -> bool {
+    match kind {
+        JoinType::Semi | JoinType::Anti => true,
+        JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => false,
+    }
+}
+
+/// Whether rows of a side that never match come out.
+fn shows_alone(kind: JoinType, side: usize) -> bool {
+    match kind {
+        JoinType::Inner | JoinType::Semi => false,
+        JoinType::Left | JoinType::Anti => side == 0,
+        JoinType::Right => side == 1,
+        JoinType::Full => true,
+    }
+}
+
+/// TRUE stays, FALSE and NULL do not.
+fn truth(values: &BooleanArray) -> BooleanArray {
+    values
+        .iter()
+        .map(|value| Some(value == Some(true)))
+        .collect()
+}
+
+/// Some rows of columns.
+fn pick(columns: &[ArrayRef], rows: &[u32]) -> Result<Vec<ArrayRef>, CodecError> {
+    let rows = UInt32Array::from(rows.to_vec());
+    let picked = columns.iter().map(|column| Ok(take(column, &rows, None)?));
+    picked.collect()
+}
+
+/// A batch of these columns, which may be none.
+fn batch(
+    schema: &SchemaRef,
+    columns: Vec<ArrayRef>,
+    rows: usize,
+) -> Result<RecordBatch, CodecError> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    let schema = Arc::clone(schema);
+    Ok(RecordBatch::try_new_with_options(
+        schema, columns, &options,
+    )?)
+}
