@@ -21,6 +21,8 @@ use crate::topics;
 
 /// After so long without a commit the pipeline does not go on by itself.
 const PROGRESS_MAX: Duration = Duration::from_secs(90);
+/// A snapshot is waited for after so many kills.
+const KILLS_PER_SNAPSHOT: u64 = 5;
 /// A phase that does not come within this is not waited for.
 const PHASE_MAX: Duration = Duration::from_secs(10);
 
@@ -217,6 +219,7 @@ impl Campaign {
 
     /// One kill at a moment that was aimed at; now and then one before it, to bring the moment about.
     fn strike(&mut self) -> Result<(), String> {
+        self.let_a_snapshot_be();
         let victim = self.dice.draw(&mut self.victims, &VICTIMS);
         let moment = self.dice.draw(&mut self.moments, &MOMENTS);
         match moment {
@@ -245,6 +248,16 @@ impl Campaign {
         self.clock
             .wait_until(self.clock.elapsed() + Duration::from_micros(micros));
         self.kill(victim)
+    }
+
+    /// Now and then a snapshot gets done, however slow the machine: without any, every start would
+    /// replay all there is, and none would begin with a snapshot.
+    fn let_a_snapshot_be(&mut self) {
+        if self.report.kills % KILLS_PER_SNAPSHOT == KILLS_PER_SNAPSHOT - 1 {
+            let phases = std::sync::Arc::clone(&self.pipeline.phases);
+            let before = phases.lock().snapshots;
+            phases.wait(PROGRESS_MAX, |known| known.snapshots > before);
+        }
     }
 
     fn kill(&mut self, victim: Victim) -> Result<(), String> {
