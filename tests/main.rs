@@ -13,6 +13,7 @@ mod crash;
 mod databases;
 mod demo;
 mod docs;
+mod double_entry;
 mod eyes;
 mod fuzz;
 mod launch;

@@ -135,6 +135,12 @@ fn text(status: &Status) -> String {
     let is_resting = status.sinks.iter().all(|sink| sink.sources.is_empty());
     if !is_resting {
         out += &format!("\n{}", fates(&status.sinks));
+        if status.processes > 1 {
+            let (process, processes) = (status.process, status.processes);
+            out += &format!(
+                "these are the records that process {process} of {processes} has read; each serves its own\n"
+            );
+        }
         if !status.views.is_empty() {
             out += &format!("\n{}", views(&status.views));
         }

@@ -33,6 +33,8 @@ pub struct Facts {
     pub run: u64,
     /// The clock of the run: all times here are by it.
     pub clock: Option<Clock>,
+    /// Which process this is, and of how many.
+    pub process: (usize, usize),
     /// What there is has been opened and taken over.
     pub begun: bool,
     /// What is away and waited for, by name: since when, and why.

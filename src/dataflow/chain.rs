@@ -243,6 +243,7 @@ pub fn action(pipeline: &Pipeline, node: NodeId, indexes: &Indexes) -> Action {
             lateness_us: lateness_us(pipeline),
         },
         Operator::Aggregate { .. }
+        | Operator::Match { .. }
         | Operator::Latest { .. }
         | Operator::Join { .. }
         | Operator::IntervalJoin { .. }
@@ -284,7 +285,7 @@ fn view(
     let multiplies = |&step: &usize| match &pipeline.nodes[nodes[step]].operator {
         Operator::Union { .. } | Operator::Unnest { .. } => true,
         Operator::Window {
-            kind: WindowKind::Tumble { .. } | WindowKind::Session { .. },
+            kind: WindowKind::Tumble { .. } | WindowKind::Session { .. } | WindowKind::Moment,
             ..
         } => false,
         Operator::Window { assign, .. } => *assign == Assign::Windows,
@@ -293,6 +294,7 @@ fn view(
         | Operator::Project { .. }
         | Operator::Lookup { .. }
         | Operator::Aggregate { .. }
+        | Operator::Match { .. }
         | Operator::Latest { .. }
         | Operator::OnTime { .. }
         | Operator::Join { .. }

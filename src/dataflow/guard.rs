@@ -82,7 +82,8 @@ fn trace(
         }
     };
     match &pipeline.nodes[node].operator {
-        Operator::Source { .. } => {}
+        // A match's columns are made behind state.
+        Operator::Source { .. } | Operator::Match { .. } => {}
         Operator::Filter { input, .. }
         | Operator::Latest { input, .. }
         | Operator::Over { input, .. }

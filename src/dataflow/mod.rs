@@ -33,6 +33,7 @@ pub mod interval;
 pub mod latest;
 pub mod letters;
 pub mod lookup;
+mod matching;
 pub mod named;
 pub mod outcome;
 pub mod pace;

@@ -25,6 +25,7 @@ use super::credit::Credit;
 use super::group::{Grouped, Groups, Incoming, Local, PreGroups};
 use super::interval::{self, IntervalJoin, IntervalPlan, Joined, owners};
 use super::latest::Latest;
+use super::matching::Matches;
 use super::outcome::{Failure, Shared};
 use super::publish::Publish;
 use super::report::Positions;
@@ -101,6 +102,7 @@ pub fn positions_needed(pipeline: &Pipeline) -> BTreeSet<NodeId> {
             .positions_needed()
             .then_some(*input),
         Operator::Latest { input, .. } => Some(*input),
+        Operator::Match { input, .. } => zones[*input].at_source.then_some(*input),
         Operator::Source { .. }
         | Operator::Filter { .. }
         | Operator::Project { .. }
@@ -261,6 +263,23 @@ impl<'scope> Built<'_, 'scope> {
                     return self.grouped(id, &name, input, groups, || before);
                 }
                 self.grouped(id, &name, input, aggregates, || plan.partials())
+            }
+            Operator::Match {
+                input: from,
+                matching,
+            } => {
+                let input = self.rows_of(*from);
+                let make = || {
+                    let (schema, located) = (
+                        Arc::clone(&self.pipeline.nodes[*from].schema),
+                        self.zones[*from].at_source,
+                    );
+                    Matches::new(matching, schema, Arc::clone(&node.schema), located)
+                        .expect(PLANNED)
+                };
+                let keys = make();
+                let hashes: Hashes = Box::new(move |rows| keys.hashes(rows));
+                self.spread(id, &format!("match {id}"), input, make(), hashes)
             }
             Operator::Latest {
                 input: from,

@@ -81,6 +81,8 @@ fn check_expressions(pipeline: &Pipeline, node: &Node) -> Option<Problem> {
             .chain(aggregates.iter().flat_map(read_by))
             .collect(),
         Operator::Latest { by, .. } => vec![by],
+        // Its expressions are over what it takes from rows.
+        Operator::Match { .. } => return None,
         Operator::Over { order, calls, .. } => {
             let order = order.iter().map(|key| &key.expression);
             order
@@ -216,6 +218,7 @@ pub fn look(pipeline: &Pipeline, base: &Path) -> Looked {
             | Operator::Aggregate { .. }
             | Operator::Latest { .. }
             | Operator::OnTime { .. }
+            | Operator::Match { .. }
             | Operator::Join { .. }
             | Operator::IntervalJoin { .. }
             | Operator::Over { .. } => continue,

@@ -357,6 +357,8 @@ impl Team {
             (&decision, &fates),
             world,
         );
+        let process = (self.crew.process, self.crew.processes);
+        shared.board.write(|facts| facts.process = process);
         let mut threads = readers(&feeds, self.crew.threads);
         let (lines, committers) = committers(sinks, &decision.marks, crash, keeper, world);
         threads.extend(committers);

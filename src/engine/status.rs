@@ -41,6 +41,12 @@ pub struct Status {
     pub seconds: f64,
     /// The last epoch that is complete.
     pub epoch: u64,
+    /// Which process this is: it counts the records that it has read itself.
+    #[serde(default)]
+    pub process: usize,
+    /// How many there are.
+    #[serde(default)]
+    pub processes: usize,
     /// The sources.
     pub sources: Vec<SourceStatus>,
     /// What holds state.
@@ -201,6 +207,8 @@ pub fn status(pipeline: &Pipeline, shared: &Shared) -> Status {
         healthy: facts.workers.values().all(turns),
         seconds: now.as_secs_f64(),
         epoch: facts.complete.0,
+        process: facts.process.0,
+        processes: facts.process.1,
         sources: sources.collect(),
         operators: operators(pipeline, &facts),
         sinks,
@@ -470,6 +478,7 @@ fn comes_on_close(pipeline: &Pipeline, insert: &Insert) -> bool {
         .into_iter()
         .any(|id| match &pipeline.nodes[id].operator {
             Operator::Aggregate { emit, .. } => *emit == Emit::OnClose,
+            Operator::Match { .. } => true,
             Operator::Source { .. }
             | Operator::Filter { .. }
             | Operator::Project { .. }

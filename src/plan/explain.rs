@@ -17,8 +17,8 @@ use std::time::Duration;
 use arrow::datatypes::FieldRef;
 
 use super::{
-    AggregateCall, AggregateWindow, Assign, Emit, Expression, Interval, JoinKind, JoinType, NodeId,
-    Operator, OverCall, Pipeline, SortKey, Table, WindowKind,
+    AfterMatch, AggregateCall, AggregateWindow, Assign, Emit, Expression, Interval, JoinKind,
+    JoinType, Matching, NodeId, Operator, OverCall, Pipeline, SortKey, Table, WindowKind,
 };
 
 /// Where the remarks of the tree start.
@@ -189,6 +189,7 @@ pub(super) fn describe(pipeline: &Pipeline, id: NodeId) -> String {
         Operator::Aggregate {
             keys, aggregates, ..
         } => aggregate(keys, aggregates, &node.schema.fields()[keys.len()..]),
+        Operator::Match { matching, .. } => matching_text(matching, &input_name),
         Operator::Latest { keys, by, .. } => {
             let names: Vec<String> = keys.iter().map(|at| input_name(*at)).collect();
             format!("latest by {} per {}", by.text, names.join(", "))
@@ -207,6 +208,32 @@ pub(super) fn describe(pipeline: &Pipeline, id: NodeId) -> String {
             let fields = &node.schema.fields()[node.schema.fields().len() - calls.len()..];
             over(&partition, order, calls, fields, *first)
         }
+    }
+}
+
+fn matching_text(matching: &Matching, input_name: &dyn Fn(usize) -> String) -> String {
+    let keys: Vec<String> = (0..matching.partition).map(input_name).collect();
+    let mut text = format!("match {}", matching.pattern.text(&matching.variables));
+    if !keys.is_empty() {
+        text += &format!(" per {}", keys.join(", "));
+    }
+    if let Some(within) = matching.within_us {
+        text += &format!(" within {}", duration(within));
+    }
+    let conditions = matching.variables.iter().filter_map(|variable| {
+        let condition = variable.condition.as_ref()?;
+        Some(format!("{} as {}", variable.name, condition.text))
+    });
+    let conditions: Vec<String> = conditions.collect();
+    if !conditions.is_empty() {
+        text += &format!("; {}", conditions.join(", "));
+    }
+    let after = |variable: &usize| matching.variables[*variable].name.as_str();
+    match &matching.after {
+        AfterMatch::PastLastRow => text,
+        AfterMatch::ToNextRow => format!("{text}; then to the next row"),
+        AfterMatch::ToFirst(variable) => format!("{text}; then to the first {}", after(variable)),
+        AfterMatch::ToLast(variable) => format!("{text}; then to the last {}", after(variable)),
     }
 }
 
@@ -439,6 +466,13 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
             });
             remarks.push(emits(*emit).to_owned());
         }
+        Operator::Match { matching, .. } => {
+            remarks.push("exchanged by key".to_owned());
+            remarks.push(match matching.within_us {
+                Some(within) => format!("holds the rows of open matches, {}", duration(within)),
+                None => "holds the rows of open matches".to_owned(),
+            });
+        }
         Operator::Latest { .. } => {
             remarks.push("exchanged by key".to_owned());
             remarks.push("holds one row per key, never freed".to_owned());
@@ -504,6 +538,7 @@ fn window(kind: WindowKind) -> String {
             format!("CUMULATE {} up to {}", duration(step_us), duration(size_us))
         }
         WindowKind::Session { gap_us, .. } => format!("SESSION gap {}", duration(gap_us)),
+        WindowKind::Moment => "of a moment".to_owned(),
     }
 }
 

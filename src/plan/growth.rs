@@ -22,7 +22,8 @@ pub fn growing(pipeline: &Pipeline) -> Vec<(Place, String)> {
         | Operator::OnTime { .. }
         | Operator::IntervalJoin { .. }
         | Operator::Aggregate { .. }
-        | Operator::Latest { .. } => false,
+        | Operator::Latest { .. }
+        | Operator::Match { .. } => false,
     });
     growing
         .map(|(id, node)| (node.place, describe(pipeline, id)))
@@ -46,6 +47,7 @@ fn is_one_per_key(pipeline: &Pipeline, id: NodeId) -> bool {
         | Operator::Window { .. }
         | Operator::OnTime { .. }
         | Operator::IntervalJoin { .. }
-        | Operator::Unnest { .. } => false,
+        | Operator::Unnest { .. }
+        | Operator::Match { .. } => false,
     }
 }

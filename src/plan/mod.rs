@@ -15,6 +15,7 @@ pub mod aggregate_types;
 mod explain;
 mod expression;
 mod growth;
+mod matching;
 mod operator;
 mod pipeline;
 mod table;
@@ -22,6 +23,7 @@ mod table;
 pub use explain::{canonical, explain};
 pub use expression::Expression;
 pub use growth::growing;
+pub use matching::{AfterMatch, Matching, Navigated, Navigation, Pattern, RowsFrom, Variable};
 pub use operator::{
     AggregateCall, AggregateFunction, AggregateWindow, Assign, Emit, Interval, JoinKind, JoinType,
     Node, NodeId, Operator, OverCall, OverFunction, SortKey, WindowKind,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion_expr::AggregateUDF;
 
+use super::matching::Matching;
 use super::{Expression, Place, TableId};
 
 /// Index into `Pipeline::nodes`.
@@ -113,6 +114,15 @@ pub enum Operator {
         /// When rows come out.
         emit: Emit,
     },
+    /// Finds patterns in the rows of each partition, in the order of their event time and then of
+    /// their places in the input. Output: an append stream of the partition's columns and the
+    /// measures, a row per match.
+    Match {
+        /// An append stream.
+        input: NodeId,
+        /// What is looked for.
+        matching: Box<Matching>,
+    },
     /// Keeps the last row per key of an append stream by (event time, source position): a
     /// changing stream whose key is `keys`. Output: the input's columns.
     Latest {
@@ -186,6 +196,7 @@ impl Operator {
             | Self::Window { input, .. }
             | Self::Aggregate { input, .. }
             | Self::OnTime { input, .. }
+            | Self::Match { input, .. }
             | Self::Latest { input, .. } => vec![*input],
             Self::Over { input, .. } => vec![*input],
             Self::Union { inputs } => inputs.clone(),
@@ -200,6 +211,7 @@ impl Operator {
     pub fn is_stateful(&self) -> bool {
         match self {
             Self::Aggregate { .. }
+            | Self::Match { .. }
             | Self::Latest { .. }
             | Self::Join { .. }
             | Self::IntervalJoin { .. }
@@ -355,6 +367,9 @@ pub enum WindowKind {
         /// How many of the aggregate's keys, from the first, are the partition.
         partition: usize,
     },
+    /// Every row at its own moment: for what goes by event time without a window. A row is late
+    /// when its own time and the allowed lateness have passed.
+    Moment,
 }
 
 /// What the two columns of a `Window` hold.

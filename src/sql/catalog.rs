@@ -18,6 +18,7 @@ use datafusion_sql::planner::ContextProvider;
 use crate::plan::{Table, TableId};
 
 use super::functions::{Functions, JsonPlanner};
+use super::matching::MatchPlanner;
 use super::problem::{Problem, did_you_mean};
 use super::types::Types;
 use super::window::WindowPlanner;
@@ -104,6 +105,7 @@ impl Catalog {
             .optimizer
             .enable_physical_uncorrelated_scalar_subquery = false;
         options.optimizer.skip_failed_rules = false;
+        let options = Arc::new(options);
         Self {
             named: BTreeMap::new(),
             functions: Functions::default(),
@@ -116,9 +118,14 @@ impl Catalog {
                 Arc::new(datafusion_functions::unicode::planner::UnicodeFunctionPlanner),
                 Arc::new(datafusion_functions_aggregate::planner::AggregateFunctionPlanner),
             ],
-            relation_planners: vec![Arc::new(WindowPlanner)],
+            relation_planners: vec![
+                Arc::new(WindowPlanner),
+                Arc::new(MatchPlanner {
+                    config: Arc::clone(&options),
+                }),
+            ],
             types: Arc::new(Types),
-            options: Arc::new(options),
+            options,
         }
     }
 

@@ -13,6 +13,7 @@ use crate::plan::{Expression, JoinType, Node, NodeId, Operator, Place};
 
 use super::assign::is_lossless;
 use super::functions::casts::is_lossless_text;
+use super::sets::Sets;
 
 /// A set of columns whose values no two rows of the accumulated table share. Each part of the
 /// key is the positions that hold it: a column may have been copied.
@@ -43,6 +44,8 @@ pub struct Facts {
     pub keys: Vec<Key>,
     /// Per column, where something is known: whether its numbers are above zero.
     pub signs: BTreeMap<usize, Sign>,
+    /// What is known where the rows are those of GROUPING SETS.
+    pub sets: Option<Sets>,
     /// How the key reads where the rows were made, for messages.
     pub key_text: Option<String>,
 }
@@ -89,7 +92,9 @@ impl Graph {
         let changing = match &operator {
             Operator::Aggregate { emit, .. } => *emit == crate::plan::Emit::Changes,
             Operator::Latest { .. } | Operator::Over { .. } => true,
-            Operator::Source { .. } | Operator::IntervalJoin { .. } => false,
+            Operator::Source { .. } | Operator::IntervalJoin { .. } | Operator::Match { .. } => {
+                false
+            }
             Operator::Join {
                 left, right, kind, ..
             } => {
@@ -193,6 +198,15 @@ impl Graph {
                 .collect();
             parts.iter().all(|part| !part.is_empty()).then_some(parts)
         });
+        let sets = known.sets.as_ref();
+        let sets = sets.and_then(|sets| sets.through(columns, schema));
+        let of_sets = sets.iter().flat_map(Sets::keys);
+        let mut keys: Vec<Key> = keys.collect();
+        keys.extend(
+            of_sets
+                .filter(|key| !keys.contains(key))
+                .collect::<Vec<_>>(),
+        );
         Facts {
             not_null: columns.iter().map(|column| !column.nullable).collect(),
             event_time: sources
@@ -205,7 +219,8 @@ impl Graph {
             windows: (0..sources.len())
                 .filter_map(|to| Some((to, *known.windows.get(&sources[to]?)?)))
                 .collect(),
-            keys: keys.collect(),
+            keys,
+            sets,
             key_text: known.key_text.clone(),
             signs: (0..sources.len())
                 .filter_map(|to| Some((to, *known.signs.get(&sources[to]?)?)))

@@ -19,6 +19,7 @@ use super::errors::{list, of_datafusion};
 use super::graph::{Facts, Graph, Key};
 use super::lower::{Ask, Finality, Lowering};
 use super::problem::{Problem, did_you_mean};
+use super::sets::GROUPING;
 use super::{grouped_windows, normalise, place_of, query, refusals};
 
 /// An INSERT whose query is optimised: its columns are the sink's.
@@ -472,6 +473,11 @@ fn check_key(
             ),
         )
         .hint(match wanted {
+            _ if of_query.starts_with(GROUPING) => {
+                "make a PRIMARY KEY of grouping(..) of all of them and of each as coalesce(x, ..), \
+                 where x is NOT NULL in what is grouped"
+                    .to_owned()
+            }
             Some(wanted) => format!("declare PRIMARY KEY ({wanted}) on `{sink}`"),
             None => {
                 format!("insert all of these columns and make them the PRIMARY KEY of `{sink}`")

@@ -58,8 +58,13 @@ pub fn expression(catalog: &Catalog, mut sql: ast::Expr, schema: &DFSchema) -> R
     cut_off(&mut sql);
     let expression = SqlToRel::new(catalog).sql_to_expr(sql, schema, &mut PlannerContext::new())?;
     comparisons::check_expression(&expression, schema)?;
+    coerced(&catalog.config(), expression, schema)
+}
+
+/// A planned expression, types coerced and constants folded.
+pub fn coerced(config: &Arc<ConfigOptions>, expression: Expr, schema: &DFSchema) -> Result<Expr> {
     let context = SimplifyContext::builder()
-        .with_config_options(catalog.config())
+        .with_config_options(Arc::clone(config))
         .with_schema(Arc::new(schema.clone()))
         .build();
     let simplifier = ExprSimplifier::new(context);

@@ -19,6 +19,7 @@ use crate::plan::Place;
 
 use super::catalog::Catalog;
 use super::functions::{INSTEAD, VOLATILE};
+use super::matching::NAVIGATIONS;
 use super::problem::Problem;
 use super::{normalise, place_of};
 
@@ -35,6 +36,8 @@ pub struct Found<'a> {
     windows: usize,
     /// The same of the queries that they are over.
     queries: usize,
+    /// How many MATCH_RECOGNIZE are around.
+    matches: usize,
 }
 
 /// Looks through a query.
@@ -87,6 +90,7 @@ impl<'a> Found<'a> {
             named: BTreeSet::new(),
             windows: 0,
             queries: 0,
+            matches: 0,
         }
     }
 
@@ -158,6 +162,9 @@ impl<'a> Found<'a> {
             [part] => part.as_ident().map(normalise).unwrap_or_default(),
             _ => function.name.to_string(),
         };
+        if self.matches > 0 && NAVIGATIONS.contains(&name.as_str()) {
+            return;
+        }
         let volatile = VOLATILE
             .iter()
             .find(|(names, _)| names.contains(&name.as_str()));
@@ -245,11 +252,7 @@ impl<'a> Found<'a> {
                     self.windowed(&list.args);
                 }
             }
-            TableFactor::MatchRecognize { table, .. } => self.refuse(
-                place_of(table.span()),
-                "a pipeline cannot compute MATCH_RECOGNIZE yet",
-                "aggregate in windows: TUMBLE, HOP or CUMULATE",
-            ),
+            TableFactor::MatchRecognize { .. } => self.matches += 1,
             TableFactor::Pivot { table, .. } | TableFactor::Unpivot { table, .. } => self.refuse(
                 place_of(table.span()),
                 "a pipeline cannot compute PIVOT",
@@ -319,6 +322,13 @@ impl Visitor for Found<'_> {
         ControlFlow::Continue(())
     }
 
+    fn post_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        if let TableFactor::MatchRecognize { .. } = factor {
+            self.matches -= 1;
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         match expr {
             Expr::Function(function) => self.function(function),
@@ -332,11 +342,6 @@ impl Visitor for Found<'_> {
                 place_of(query.span()),
                 "a pipeline cannot compute a query inside an expression yet",
                 "join a table that has a PRIMARY KEY, or use IN (SELECT ..)",
-            ),
-            Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => self.refuse(
-                place_of(expr.span()),
-                "a pipeline cannot compute GROUPING SETS, ROLLUP or CUBE yet",
-                "write one INSERT per set of columns",
             ),
             Expr::Collate { .. } => self.refuse(
                 place_of(expr.span()),

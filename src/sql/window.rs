@@ -394,7 +394,7 @@ fn descriptor(expression: &ast::Expr) -> &ast::Expr {
 }
 
 /// A constant interval in microseconds.
-fn microseconds(
+pub fn microseconds(
     expression: &ast::Expr,
     place: Place,
     context: &mut dyn RelationPlannerContext,

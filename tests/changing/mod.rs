@@ -367,6 +367,17 @@ fn play(
     same(&ours(folder), answer)
 }
 
+/// An `avg` of all digits: PostgreSQL's own has about sixteen in all.
+const EXACT_AVG: &str = "
+    DROP AGGREGATE IF EXISTS pg_temp.exact_avg(NUMERIC);
+    CREATE OR REPLACE FUNCTION pg_temp.added(state NUMERIC[], x NUMERIC) RETURNS NUMERIC[]
+      AS 'SELECT ARRAY[state[1] + x, state[2] + 1]' LANGUAGE sql STRICT;
+    CREATE OR REPLACE FUNCTION pg_temp.averaged(state NUMERIC[]) RETURNS NUMERIC
+      AS 'SELECT round(state[1]::NUMERIC(60, 40) / nullif(state[2], 0), 16)' LANGUAGE sql;
+    CREATE AGGREGATE pg_temp.exact_avg(NUMERIC)
+      (sfunc = pg_temp.added, stype = NUMERIC[], finalfunc = pg_temp.averaged, initcond = '{0,0}');
+";
+
 /// Loads every line of every table, with its file and where it ends there.
 fn load(client: &mut Client, case: &Case) {
     let mut sql = String::new();
@@ -378,6 +389,7 @@ fn load(client: &mut Client, case: &Case) {
         );
     }
     client.batch_execute(&sql).unwrap();
+    client.batch_execute(EXACT_AVG).unwrap();
     for table in &case.tables {
         let copy = format!("COPY all_{} FROM STDIN (FORMAT csv)", table.name);
         let mut writer = client.copy_in(&copy).unwrap();
@@ -438,7 +450,7 @@ fn theirs(client: &mut Client, case: &Case, read: Option<&Positions>) -> Rows {
         "DROP TABLE IF EXISTS result; CREATE TEMP TABLE result ({}); \
          INSERT INTO result {}; SELECT * FROM result;",
         case.sink.declared().join(", "),
-        case.sink.select
+        case.sink.select.replace("avg(", "pg_temp.exact_avg(")
     );
     let answered = client
         .simple_query(&sql)

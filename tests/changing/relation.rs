@@ -538,7 +538,11 @@ fn aggregate(random: &mut Random, input: &Relation) -> (String, Column) {
         kind: Kind::Long,
         nullable: false,
     };
-    let (aggregate, column) = match (random.below(6), kind) {
+    let nullable_of = |kind| Column {
+        kind,
+        nullable: true,
+    };
+    let (aggregate, column) = match (random.below(9), kind) {
         (0, _) => ("count(*)".to_owned(), long),
         (1, _) => (format!("count({argument})"), long),
         (2, _) => (format!("count(DISTINCT {argument})"), long),
@@ -556,6 +560,20 @@ fn aggregate(random: &mut Random, input: &Relation) -> (String, Column) {
             };
             (format!("sum({argument})"), column)
         }
+        (5, Kind::Int | Kind::Long | Kind::Number(8, _)) => (
+            format!("avg({argument})"),
+            nullable_of(Kind::Number(38, 16)),
+        ),
+        (6, Kind::Text) => {
+            let order = order(random, input);
+            let list = format!("string_agg({argument}, '-' ORDER BY {order})");
+            (list, nullable_of(kind))
+        }
+        (7, Kind::Int | Kind::Long | Kind::Number(..) | Kind::Date) => {
+            let middle = format!("percentile_disc(0.5) WITHIN GROUP (ORDER BY {argument})");
+            (middle, nullable_of(kind))
+        }
+        (8, Kind::Int) => (format!("sum(DISTINCT {argument})"), nullable_of(Kind::Long)),
         (5, Kind::Boolean) => {
             let name = random.pick(&["bool_and", "bool_or"]);
             let column = Column {

@@ -227,6 +227,7 @@ impl Case {
         if let Shape::Group {
             window,
             keys,
+            sets,
             having,
             ..
         } = &query.shape
@@ -235,10 +236,17 @@ impl Case {
             if window.is_some() {
                 group.extend(["window_start".to_owned(), "window_end".to_owned()]);
             }
-            group.extend(keys.iter().map(|key| match side {
-                Side::Ours => key.ours.clone(),
-                Side::Theirs => key.theirs.clone(),
-            }));
+            let keys: Vec<String> = keys
+                .iter()
+                .map(|key| match side {
+                    Side::Ours => key.ours.clone(),
+                    Side::Theirs => key.theirs.clone(),
+                })
+                .collect();
+            match sets {
+                None => group.extend(keys),
+                Some(sets) => group.push(sets.sql(&keys)),
+            }
             if !group.is_empty() {
                 let _ = write!(sql, "\n  GROUP BY {}", group.join(", "));
             }
@@ -334,7 +342,9 @@ pub fn key_columns(query: &Query) -> usize {
     match &query.shape {
         Shape::Project(_) => 0,
         Shape::Distinct(columns) => columns.len(),
-        Shape::Group { window, keys, .. } => keys.len() + if window.is_some() { 2 } else { 0 },
+        Shape::Group {
+            window, keys, sets, ..
+        } => keys.len() + if window.is_some() { 2 } else { 0 } + usize::from(sets.is_some()),
     }
 }
 

@@ -40,9 +40,35 @@ pub enum Shape {
     Group {
         window: Option<Window>,
         keys: Vec<Term>,
+        /// Whether there are groups of several sets of keys.
+        sets: Option<Sets>,
         aggregates: Vec<Term>,
         having: Option<&'static str>,
     },
+}
+
+/// Which sets of keys are grouped by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sets {
+    Rollup,
+    Cube,
+    /// Each key, all keys, and none.
+    Some,
+}
+
+impl Sets {
+    pub fn sql(self, keys: &[String]) -> String {
+        let all = keys.join(", ");
+        match self {
+            Self::Rollup => format!("ROLLUP ({all})"),
+            Self::Cube => format!("CUBE ({all})"),
+            Self::Some if keys.len() == 1 => format!("GROUPING SETS (({all}), ())"),
+            Self::Some => {
+                let each: Vec<String> = keys.iter().map(|key| format!("({key})")).collect();
+                format!("GROUPING SETS ({}, ({all}), ())", each.join(", "))
+            }
+        }
+    }
 }
 
 /// An expression, as we and as PostgreSQL are asked for it.
@@ -269,12 +295,16 @@ impl Query {
                 let least = usize::from(window.is_none());
                 let count = least + random.below(3);
                 let mut keys = keys(random, lookup, keyed, count);
+                let is_session = matches!(window, Some(Window::Session { .. }));
+                let sets = !keys.is_empty() && !is_session && random.chance(25);
+                let sets = sets.then(|| *random.pick(&[Sets::Rollup, Sets::Cube, Sets::Some]));
                 if let Some(Window::Session { by_p: true, .. }) = window {
                     keys.insert(0, partition());
                 }
                 let shape = Shape::Group {
                     window,
                     keys,
+                    sets,
                     aggregates: aggregates(random, time, keyed),
                     having: random.chance(25).then(|| *random.pick(&HAVING)),
                 };
@@ -312,17 +342,40 @@ pub fn inner_columns(query: &Query, time_type: &str) -> Vec<(String, Term)> {
         Shape::Group {
             window,
             keys,
+            sets,
             aggregates,
             ..
         } => {
             if window.is_some() {
                 terms.extend([time("window_start"), time("window_end")]);
             }
-            terms.extend(keys.clone());
+            match sets {
+                None => terms.extend(keys.clone()),
+                Some(_) => terms.extend(keys_of_sets(keys, query.keyed)),
+            }
             terms.extend(aggregates.clone());
         }
     }
     named(terms)
+}
+
+/// Which keys are left out, and the keys; in a sink with a key something stands in for NULL.
+fn keys_of_sets(keys: &[Term], keyed: bool) -> Vec<Term> {
+    let all: Vec<&str> = keys.iter().map(|key| key.ours.as_str()).collect();
+    let grouping = same(&format!("grouping({})", all.join(", ")), "INT");
+    let keys = keys.iter().map(|key| {
+        let none = match key.sql_type.as_str() {
+            "TEXT" => "'*'",
+            "BOOLEAN" => "true",
+            "DATE" => "DATE '1970-01-01'",
+            _ => "0",
+        };
+        match keyed {
+            true => same(&format!("coalesce({}, {none})", key.ours), &key.sql_type),
+            false => key.clone(),
+        }
+    });
+    std::iter::once(grouping).chain(keys).collect()
 }
 
 /// Columns are called by their place.

@@ -1,4 +1,4 @@
--- ROLLUP.
+-- The groups of ROLLUP keep changing, as all others do.
 CREATE TABLE trips (
   trip_id BIGINT NOT NULL, zone_id INT, fare DECIMAL(10,2), tags TEXT[], body JSON,
   pickup_at TIMESTAMP,

@@ -57,7 +57,10 @@ pub(super) fn admit(spec: &Spec, facts: &Facts) -> Result<Admission, Vec<Refusal
     if let (Some(keeper), false) = (&facts.keeper, facts.kept_by_us) {
         return one(
             format!("table `{name}` is kept by pipeline `{keeper}`"),
-            "choose another name with `table`, or another database with `url`".to_owned(),
+            format!(
+                "choose another name with `table`, or another database with `url`; if this file is \
+                 that pipeline, SET 'pipeline.name' = '{keeper}'"
+            ),
         );
     }
     match &facts.existing {

@@ -70,7 +70,10 @@ pub(super) fn admit(table: &SinkTable, facts: &Facts) -> Result<Admission, Refus
     if let (Some(keeper), false) = (&facts.keeper, facts.kept_by_us) {
         return Err(Refusal::new(
             format!("table `{name}` is kept by pipeline `{keeper}`"),
-            "choose another name with `table`, or another file with `path`",
+            format!(
+                "choose another name with `table`, or another file with `path`; if this file is \
+                 that pipeline, SET 'pipeline.name' = '{keeper}'"
+            ),
         ));
     }
     match &facts.existing {

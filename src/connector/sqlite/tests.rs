@@ -329,7 +329,8 @@ fn a_table_that_another_pipeline_keeps_is_refused() {
     assert_eq!(message, "table `counts` is kept by pipeline `one`");
     assert_eq!(
         hint,
-        "choose another name with `table`, or another file with `path`"
+        "choose another name with `table`, or another file with `path`; if this file is that \
+         pipeline, SET 'pipeline.name' = 'one'"
     );
 }
 

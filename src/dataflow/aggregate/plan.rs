@@ -12,11 +12,13 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::accumulators::{Accumulator, Output};
 use super::aggregates::Aggregates;
+use super::changing::Step;
 use super::error::AggregateError;
 use super::keys::{KeyCodec, hashes, route};
 use super::partials::Partials;
 use super::recipe::{Recipe, resolve};
 use super::sessions::{SessionPartials, Sessions};
+use super::slots::Slots;
 use crate::plan::{AggregateCall, AggregateFunction, AggregateWindow, Emit, Expression};
 
 /// What an aggregate reads.
@@ -158,6 +160,23 @@ impl Aggregation {
     #[must_use]
     pub fn session_partials(&self) -> Option<SessionPartials> {
         SessionPartials::new(&self.0)
+    }
+
+    /// The first aggregate over groups of rows that are all there: row `i` is of `groups[i]`, of so
+    /// many. A group without rows has the result of no rows.
+    pub fn totals(
+        &self,
+        rows: &RecordBatch,
+        groups: &[u32],
+        count: usize,
+    ) -> Result<ArrayRef, AggregateError> {
+        let columns = self.0.columns(rows)?;
+        let columns = self.0.aggregated(&columns, None)?;
+        let mut slots = Slots::new(&self.0);
+        slots.resize(count);
+        slots.update(&self.0, Step::Give, &columns, groups)?;
+        let all: Vec<u32> = (0..).take(count).collect();
+        slots.read(&self.0.readings[0], &all)
     }
 
     /// Whether some aggregate depends on order, so that two columns must stand at the end of

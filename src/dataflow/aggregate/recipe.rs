@@ -120,6 +120,24 @@ impl Kind {
         )
     }
 
+    /// Whether its accumulator subtracts what is taken back.
+    fn takes_back(&self) -> bool {
+        match self {
+            Self::Count
+            | Self::FloatSum
+            | Self::WholeSum(_)
+            | Self::Moments(_)
+            | Self::Quantiles
+            | Self::Replayed(..) => true,
+            Self::Extreme(..)
+            | Self::Bits(..)
+            | Self::Cardinality(_)
+            | Self::Ranked(..)
+            | Self::Collected(..)
+            | Self::Distinct(..) => false,
+        }
+    }
+
     /// The same over rows of these types that may be taken back.
     fn retractable(self, types: Vec<DataType>) -> Result<Self, String> {
         let end = |side: &Side| match side {
@@ -140,7 +158,12 @@ impl Kind {
             }
             Self::Distinct(_, of) => {
                 let needed = if of.shows_nulls() { 0 } else { types.len() };
-                (ascending, (Read::Once, needed), *of)
+                let read = if of.takes_back() {
+                    Read::OnceAtATime
+                } else {
+                    Read::Once
+                };
+                (ascending, (read, needed), *of)
             }
             Self::Bits(..) => (ascending, (Read::All, shown), self),
             Self::Extreme(_, ref side) => (ascending, (end(side), shown), self),

@@ -104,6 +104,7 @@ pub fn wanted(operator: &Operator) -> Vec<Wanted> {
         | Operator::OnTime { .. }
         | Operator::IntervalJoin { .. }
         | Operator::Aggregate { .. }
+        | Operator::Match { .. }
         | Operator::Latest { .. } => Vec::new(),
     }
 }

@@ -42,10 +42,13 @@ impl Default for Functions {
             .map(bounded::bounded);
         let higher_order = datafusion_functions_nested::all_default_higher_order_functions();
         let window = datafusion_functions_window::all_default_window_functions();
+        // The analyser makes `grouping` a reading of the number of a set.
+        let grouping = datafusion_functions_aggregate::grouping::grouping_udaf();
+        let aggregates = aggregates::all().into_iter().chain([grouping]);
         Self {
             scalar: by_name(scalar, |f| f.name(), |f| f.aliases()),
             higher_order: by_name(higher_order, |f| f.name(), |f| f.aliases()),
-            aggregate: by_name(aggregates::all(), |f| f.name(), |f| f.aliases()),
+            aggregate: by_name(aggregates, |f| f.name(), |f| f.aliases()),
             window: by_name(window, |f| f.name(), |f| f.aliases()),
         }
     }

@@ -29,10 +29,8 @@ use super::{Ask, Finality, Lowering, Result, Rows, WindowColumns, name_of, posit
 
 impl Lowering<'_> {
     pub(super) fn aggregate(&mut self, aggregate: &Aggregate, ask: Ask) -> Result<Rows> {
-        if matches!(aggregate.group_expr.as_slice(), [Expr::GroupingSet(_)]) {
-            return Err(self
-                .cannot("compute GROUPING SETS, ROLLUP or CUBE")
-                .hint("write one INSERT per set of columns"));
+        if let [Expr::GroupingSet(sets)] = aggregate.group_expr.as_slice() {
+            return self.grouping_sets(aggregate, sets, ask);
         }
         let below = Ask {
             finality: ask.finality,
@@ -151,9 +149,10 @@ impl Lowering<'_> {
             return Ok(None);
         };
         let enough = match window.kind {
-            WindowKind::Tumble { .. } | WindowKind::Hop { .. } | WindowKind::Session { .. } => {
-                has(window.start) || has(window.end)
-            }
+            WindowKind::Tumble { .. }
+            | WindowKind::Hop { .. }
+            | WindowKind::Session { .. }
+            | WindowKind::Moment => has(window.start) || has(window.end),
             // Windows of CUMULATE start together.
             WindowKind::Cumulate { .. } => has(window.end),
         };
@@ -167,7 +166,10 @@ impl Lowering<'_> {
         }
         let message = match window.kind {
             WindowKind::Cumulate { .. } => "rows in windows are grouped without window_end",
-            WindowKind::Tumble { .. } | WindowKind::Hop { .. } | WindowKind::Session { .. } => {
+            WindowKind::Tumble { .. }
+            | WindowKind::Hop { .. }
+            | WindowKind::Session { .. }
+            | WindowKind::Moment => {
                 "rows in windows are grouped by neither window_start nor window_end"
             }
         };

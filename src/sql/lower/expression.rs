@@ -105,6 +105,13 @@ impl Positional {
             {
                 self.may_be_null(left) || self.may_be_null(right)
             }
+            // The optimiser writes coalesce(b, false) like this.
+            Expr::BinaryExpr(BinaryExpr { left, op, right })
+                if *op == Operator::And
+                    && matches!(left.as_ref(), Expr::IsNotNull(tested) if tested == right) =>
+            {
+                false
+            }
             _ => nullable(),
         }
     }

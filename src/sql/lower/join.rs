@@ -426,6 +426,7 @@ impl Lowering<'_> {
             event_time: vec![false; fields.len()],
             key_text: left.key_text.clone().filter(|_| kept),
             present: Default::default(),
+            sets: None,
             lagging: Default::default(),
             windows: Default::default(),
             not_null,

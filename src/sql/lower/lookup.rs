@@ -211,6 +211,7 @@ impl Lowering<'_> {
             windows: known.windows.clone(),
             // A row of the stream finds one row at most.
             keys: known.keys.clone(),
+            sets: known.sets.clone(),
             key_text: known.key_text.clone(),
             present: known.present.clone(),
             signs: known.signs.clone(),

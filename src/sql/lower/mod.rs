@@ -14,9 +14,11 @@
 
 mod aggregate;
 pub mod expression;
+mod grouping;
 mod interval;
 mod join;
 mod lookup;
+mod matched;
 mod momentary;
 mod over;
 mod panes;
@@ -37,6 +39,7 @@ use crate::plan::{Assign, Expression, NodeId, Operator, Place, Table, TableId, W
 
 use super::errors::of_datafusion;
 use super::graph::Graph;
+use super::matching::MatchRecognize;
 use super::problem::Problem;
 use super::window::WindowAssign;
 use expression::{
@@ -163,7 +166,11 @@ impl Lowering<'_> {
             LogicalPlan::Union(union) => self.union(union, ask),
             LogicalPlan::Unnest(unnest) => self.unnest(unnest, ask),
             LogicalPlan::Extension(extension) => {
-                match extension.node.as_any().downcast_ref::<WindowAssign>() {
+                let node = extension.node.as_any();
+                if let Some(node) = node.downcast_ref::<MatchRecognize>() {
+                    return self.matched(node, ask);
+                }
+                match node.downcast_ref::<WindowAssign>() {
                     Some(window) => self.window(window, ask),
                     None => Err(self.cannot(&format!("compute {}", extension.node.name()))),
                 }
@@ -483,6 +490,7 @@ impl Lowering<'_> {
         let mut facts = self.graph.facts(rows.node).clone();
         facts.not_null[column] = false;
         facts.keys.clear();
+        facts.sets = None;
         facts.key_text = None;
         facts.present.clear();
         let operator = Operator::Unnest {

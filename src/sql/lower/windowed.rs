@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, FieldRef};
 
-use crate::plan::{Assign, Emit, Operator, WindowKind};
+use crate::plan::{Assign, Emit, Operator, Place, WindowKind};
+use datafusion_expr::{Expr, LogicalPlan};
+
 use crate::sql::graph::Key;
 use crate::sql::problem::Problem;
 use crate::sql::window::{WINDOW_COLUMNS, WindowAssign};
@@ -31,7 +33,7 @@ impl Lowering<'_> {
             return Err(self.too_changing("windows"));
         }
         let schema = window.input.schema();
-        let open_us = self.open_us(window, &rows)?;
+        let open_us = self.open_us(&window.time, &window.input, window.place, &rows)?;
         let rows = self.narrow(Rows {
             window: None,
             ..rows
@@ -39,7 +41,9 @@ impl Lowering<'_> {
         let over = self.positional(&rows)?;
         let time = self.resolve(&window.time, schema, &rows, &over)?;
         let assign = match window.kind {
-            WindowKind::Tumble { .. } | WindowKind::Session { .. } => Assign::Windows,
+            WindowKind::Tumble { .. } | WindowKind::Session { .. } | WindowKind::Moment => {
+                Assign::Windows
+            }
             WindowKind::Hop { .. } | WindowKind::Cumulate { .. } => ask.assign,
         };
         let identity = format!(
@@ -60,6 +64,7 @@ impl Lowering<'_> {
         facts.windows = lags_of(window.kind, start, open_us);
         // A row may come out several times.
         facts.keys.clear();
+        facts.sets = None;
         facts.key_text = None;
         let operator = Operator::Window {
             input: rows.node,
@@ -91,18 +96,24 @@ impl Lowering<'_> {
 
     /// How long after their end windows stay open: rows of the source may be late, those of closed
     /// windows come as late as they do.
-    fn open_us(&self, window: &WindowAssign, rows: &Rows) -> Result<i64> {
+    pub(super) fn open_us(
+        &self,
+        time: &Expr,
+        input: &LogicalPlan,
+        place: Place,
+        rows: &Rows,
+    ) -> Result<i64> {
         let facts = self.graph.facts(rows.node);
-        let column = plain_column(&window.time, window.input.schema()).map(|at| rows.columns[at]);
+        let column = plain_column(time, input.schema()).map(|at| rows.columns[at]);
         let Some(lag) = column.and_then(|at| facts.lag(at)) else {
-            return Err(self.no_event_time(window, rows));
+            return Err(self.no_event_time(time, input, place, rows));
         };
         if !column.is_some_and(|at| facts.event_time[at]) {
             return Ok(lag);
         }
         if rows.window.is_some() {
             return Err(
-                Problem::at(window.place, "these rows are in windows already").hint(
+                Problem::at(place, "these rows are in windows already").hint(
                     "aggregate by the window of the inner query only, or window the table itself",
                 ),
             );
@@ -110,11 +121,17 @@ impl Lowering<'_> {
         Ok(self.lateness_us)
     }
 
-    fn no_event_time(&self, window: &WindowAssign, rows: &Rows) -> Problem {
-        let time = text(&window.time);
+    fn no_event_time(
+        &self,
+        time: &Expr,
+        input: &LogicalPlan,
+        place: Place,
+        rows: &Rows,
+    ) -> Problem {
+        let time = text(time);
         if rows.window.is_some() || !self.graph.facts(rows.node).lagging.is_empty() {
             return Problem::at(
-                window.place,
+                place,
                 format!("`{time}` is not a time that windows of windows can be made by"),
             )
             .hint("take window_end of the inner query, or window_start unless it is a SESSION");
@@ -124,7 +141,7 @@ impl Lowering<'_> {
         let mut hint = format!(
             "declare it on the table: WATERMARK FOR {time} AS {time} - INTERVAL '5' SECOND"
         );
-        let sources = uses(&window.input, self.tables);
+        let sources = uses(input, self.tables);
         for table in sources.columns.keys() {
             if let Some(watermark) = &self.tables[*table].watermark {
                 let name = self.tables[*table].columns[watermark.column].field.name();
@@ -134,7 +151,7 @@ impl Lowering<'_> {
                 );
             }
         }
-        Problem::at(window.place, message).hint(hint)
+        Problem::at(place, message).hint(hint)
     }
 }
 
@@ -156,7 +173,7 @@ fn lags_of(kind: WindowKind, start: usize, open_us: i64) -> BTreeMap<usize, i64>
         WindowKind::Tumble { size_us }
         | WindowKind::Hop { size_us, .. }
         | WindowKind::Cumulate { size_us, .. } => Some(size_us),
-        WindowKind::Session { .. } => None,
+        WindowKind::Session { .. } | WindowKind::Moment => None,
     };
     let of_start = length.map(|length| (start, open_us.saturating_add(length)));
     let lags = of_start.into_iter().chain([(start + 1, open_us)]);
@@ -174,7 +191,12 @@ pub(super) fn group_keys(keys: usize, window: Option<WindowColumns>, start: usiz
     match window.map(|window| window.kind) {
         None => vec![group],
         Some(WindowKind::Cumulate { .. }) => vec![with(start + 1)],
-        Some(WindowKind::Tumble { .. } | WindowKind::Hop { .. } | WindowKind::Session { .. }) => {
+        Some(
+            WindowKind::Tumble { .. }
+            | WindowKind::Hop { .. }
+            | WindowKind::Session { .. }
+            | WindowKind::Moment,
+        ) => {
             vec![with(start), with(start + 1)]
         }
     }
@@ -183,9 +205,10 @@ pub(super) fn group_keys(keys: usize, window: Option<WindowColumns>, start: usiz
 /// How the key of an aggregate's rows reads.
 pub(super) fn key_text(keys: &[FieldRef], window: Option<WindowColumns>) -> String {
     let window = window.map(|window| match window.kind {
-        WindowKind::Tumble { .. } | WindowKind::Hop { .. } | WindowKind::Session { .. } => {
-            "window_start"
-        }
+        WindowKind::Tumble { .. }
+        | WindowKind::Hop { .. }
+        | WindowKind::Session { .. }
+        | WindowKind::Moment => "window_start",
         WindowKind::Cumulate { .. } => "window_end",
     });
     let names = keys.iter().map(|field| field.name().as_str());

@@ -227,6 +227,7 @@ fn pipeline(task: &RunTask) -> Result<Measured, Failure> {
         several_machines: false,
         fresh: true,
         replay: Replay::default(),
+        ends: None,
     };
     let shared = Arc::new(Shared::default());
     run::stop_on_signals(&shared);

@@ -200,7 +200,8 @@ fn two_pipelines_keep_their_own_tables_and_marks_in_one_database() {
     assert_eq!(message, "table `unit_two.counts` is kept by pipeline `one`");
     assert_eq!(
         hint,
-        "choose another name with `table`, or another database with `url`"
+        "choose another name with `table`, or another database with `url`; if this file is that \
+         pipeline, SET 'pipeline.name' = 'one'"
     );
 }
 

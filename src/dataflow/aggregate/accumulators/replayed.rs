@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, LargeBinaryArray, LargeBinaryBuilder};
-use arrow::compute::SortOptions;
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, LargeBinaryArray, LargeBinaryBuilder, UInt32Array,
+};
+use arrow::compute::{SortOptions, take};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
@@ -30,6 +32,9 @@ pub enum Read {
     All,
     /// Each once, however often it is there.
     Once,
+    /// The same by an accumulator that takes values back itself: it is told of each that comes or
+    /// goes, and nothing is read again.
+    OnceAtATime,
 }
 
 /// Makes the accumulator that says what a group's rows come to.
@@ -43,8 +48,17 @@ pub struct Replayed {
     /// So many arguments, the last ones, must have a value for a row to count.
     needed: usize,
     make: Make,
+    /// With `Read::OnceAtATime`, what has been told of all rows.
+    told: Option<Box<dyn Accumulator>>,
     /// Bytes of all rows.
     heap: usize,
+}
+
+/// Whether a row that came or goes is the only one of its kind in its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    Only,
+    OneOfSeveral,
 }
 
 /// Rows in their order; no count is zero.
@@ -65,48 +79,70 @@ impl Replayed {
             groups: Vec::new(),
             read,
             needed,
+            told: (read == Read::OnceAtATime).then(&make),
             make,
             heap: 0,
         })
     }
 
-    /// Calls `each` with the group and the bytes of every row that counts.
-    fn each_row(
+    /// Counts rows in or out.
+    fn apply(
         &mut self,
         arguments: &[ArrayRef],
         groups: &[u32],
         filter: Option<&BooleanArray>,
-        each: impl Fn(&mut Self, usize, &[u8]),
-    ) -> Result<(), ArrowError> {
+        count: impl Fn(&mut Self, usize, &[u8]) -> Seen,
+    ) -> Result<(Vec<ArrayRef>, Vec<u32>), ArrowError> {
         let needed = &arguments[arguments.len() - self.needed..];
         let counts = counted(needed, filter);
         let columns: Vec<ArrayRef> = arguments.iter().map(without_signs).collect();
         let rows = self.converter.convert_columns(&columns)?;
+        let (mut new, mut owners) = (Vec::new(), Vec::new());
         for_each(counts.as_ref(), groups, |row, group| {
-            each(self, group, rows.row(row).data());
+            if count(self, group, rows.row(row).data()) == Seen::Only {
+                new.push(u32::try_from(row).expect("a batch has fewer than 2^32 rows"));
+                owners.push(groups[row]);
+            }
         });
-        Ok(())
+        if self.told.is_none() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let new = UInt32Array::from(new);
+        let values = columns.iter().map(|column| take(column, &new, None));
+        Ok((values.collect::<Result<_, _>>()?, owners))
     }
 
-    fn give(&mut self, group: usize, row: &[u8], times: u64) {
+    fn give(&mut self, group: usize, row: &[u8], times: u64) -> Seen {
         let rows = &mut self.groups[group];
         if let Some(count) = rows.get_mut(row) {
             *count += times;
-        } else {
-            rows.insert(row.into(), times);
-            self.heap += row.len();
+            return Seen::OneOfSeveral;
         }
+        rows.insert(row.into(), times);
+        self.heap += row.len();
+        Seen::Only
     }
 
-    fn take_back(&mut self, group: usize, row: &[u8]) {
+    fn take_back(&mut self, group: usize, row: &[u8]) -> Seen {
         let rows = &mut self.groups[group];
         let count = rows.get_mut(row);
         let count = count.expect("what is taken back was given, and comes first in its epoch");
         *count -= 1;
-        if *count == 0 {
-            rows.remove(row);
-            self.heap -= row.len();
+        if *count > 0 {
+            return Seen::OneOfSeveral;
         }
+        rows.remove(row);
+        self.heap -= row.len();
+        Seen::Only
+    }
+
+    fn values<'a>(
+        &self,
+        rows: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Vec<ArrayRef>, ArrowError> {
+        let parser = self.converter.parser();
+        self.converter
+            .convert_rows(rows.map(|row| parser.parse(row)))
     }
 
     /// The rows that the result of a group is made of.
@@ -115,7 +151,7 @@ impl Replayed {
         match self.read {
             Read::First => picked.extend(rows.first_key_value().map(|(row, _)| &**row)),
             Read::Last => picked.extend(rows.last_key_value().map(|(row, _)| &**row)),
-            Read::Once => picked.extend(rows.keys().map(|row| &**row)),
+            Read::Once | Read::OnceAtATime => picked.extend(rows.keys().map(|row| &**row)),
             Read::All => {
                 for (row, &count) in rows {
                     let count = usize::try_from(count).expect("fewer rows than addresses");
@@ -129,6 +165,9 @@ impl Replayed {
 impl Accumulator for Replayed {
     fn resize(&mut self, groups: usize) {
         self.groups.resize_with(groups, Counted::new);
+        if let Some(told) = &mut self.told {
+            told.resize(groups);
+        }
     }
 
     fn update(
@@ -138,7 +177,11 @@ impl Accumulator for Replayed {
         filter: Option<&BooleanArray>,
     ) -> Result<(), ArrowError> {
         let give = |own: &mut Self, group, row: &[u8]| own.give(group, row, 1);
-        self.each_row(arguments, groups, filter, give)
+        let (values, owners) = self.apply(arguments, groups, filter, give)?;
+        match &mut self.told {
+            Some(told) => told.update(&values, &owners, None),
+            None => Ok(()),
+        }
     }
 
     fn retract(
@@ -147,31 +190,45 @@ impl Accumulator for Replayed {
         groups: &[u32],
         filter: Option<&BooleanArray>,
     ) -> Result<(), ArrowError> {
-        self.each_row(arguments, groups, filter, Self::take_back)
+        let (values, owners) = self.apply(arguments, groups, filter, Self::take_back)?;
+        match &mut self.told {
+            Some(told) => told.retract(&values, &owners, None),
+            None => Ok(()),
+        }
     }
 
     fn merge(&mut self, state: &[ArrayRef], groups: &[u32]) -> Result<(), ArrowError> {
         let state: &LargeBinaryArray = state[0].as_binary();
         assert_eq!(state.len(), groups.len());
         let damaged = || ArrowError::ParseError("a state of counted rows is damaged".to_owned());
+        let (mut new, mut owners) = (Vec::new(), Vec::new());
         for (row, &group) in groups.iter().enumerate() {
             for entry in read(state.value(row)) {
                 let (count, row) = entry?.split_first_chunk().ok_or_else(damaged)?;
-                self.give(group as usize, row, u64::from_le_bytes(*count));
+                if self.give(group as usize, row, u64::from_le_bytes(*count)) == Seen::Only {
+                    new.push(row);
+                    owners.push(group);
+                }
             }
         }
-        Ok(())
+        if self.told.is_none() {
+            return Ok(());
+        }
+        let values = self.values(new.into_iter())?;
+        let told = self.told.as_mut().expect("looked at just now");
+        told.update(&values, &owners, None)
     }
 
     fn peek(&self, output: &Output, groups: &[u32]) -> Result<ArrayRef, ArrowError> {
+        if let Some(told) = &self.told {
+            return told.peek(output, groups);
+        }
         let (mut rows, mut owners) = (Vec::new(), Vec::new());
         for (owner, &group) in (0u32..).zip(groups) {
             self.rows_of(group, &mut rows);
             owners.resize(rows.len(), owner);
         }
-        let parser = self.converter.parser();
-        let rows = rows.into_iter().map(|row| parser.parse(row));
-        let columns = self.converter.convert_rows(rows)?;
+        let columns = self.values(rows.into_iter())?;
         let mut result = (self.make)();
         result.resize(groups.len());
         result.update(&columns, &owners, None)?;
@@ -202,11 +259,15 @@ impl Accumulator for Replayed {
     fn clear(&mut self) {
         self.groups.clear();
         self.heap = 0;
+        if let Some(told) = &mut self.told {
+            told.clear();
+        }
     }
 
     fn bytes(&self) -> usize {
         // A node of a B-tree is two thirds full or so.
         let entries: usize = self.groups.iter().map(BTreeMap::len).sum();
-        self.groups.capacity() * size_of::<Counted>() + entries * 40 + self.heap
+        let told = self.told.as_ref().map_or(0, |told| told.bytes());
+        self.groups.capacity() * size_of::<Counted>() + entries * 40 + self.heap + told
     }
 }

@@ -1,0 +1,300 @@
+//! MATCH_RECOGNIZE: finds patterns in the rows of each partition of an append stream.
+//!
+//! ```text
+//!   rows ──▶ waiting, by time and place ──watermark──▶ their partitions ──search──▶ matches
+//! ```
+//!
+//! A row joins its partition when no earlier one can come any more: when the watermark is past it
+//! by the allowed lateness. So a partition is a sequence, which is a function of the input: by
+//! event time, then by the place in the input, then (behind state, where rows have no place) by
+//! the row itself. What is searched for is decided by these rows alone (see `search`), so it does
+//! not matter in which epochs they came.
+//!
+//! A partition keeps the rows from the first on where a match may still begin, and as many before
+//! it as conditions look back.
+
+mod found;
+mod rows;
+mod search;
+mod shape;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, BinaryArray, RecordBatch, UInt32Array, UInt64Array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type, SchemaRef, UInt32Type, UInt64Type};
+use arrow::row::{RowConverter, SortField};
+
+use super::aggregate::{KeyCodec, hashes, route};
+use super::group::GroupError;
+use super::roles::with_positions;
+use crate::plan::Matching;
+use crate::types::Watermark;
+use found::{Navigator, Within};
+use search::{Found, Path, Program, Rows};
+
+/// The rows of a worker's partitions that a match may need still.
+pub struct Matches {
+    navigator: Navigator,
+    program: Program,
+    /// How many rows before the first of a match are kept.
+    looks_back: usize,
+    /// Whether rows come with their places.
+    located: bool,
+    input: SchemaRef,
+    output: SchemaRef,
+    codec: KeyCodec,
+    /// The input's columns and the two places.
+    converter: RowConverter,
+    /// Rows before which others may come.
+    waiting: BTreeMap<Order, Waiting>,
+    partitions: BTreeMap<Bytes, Partition>,
+    /// When the first open search of a partition is decided, whatever comes.
+    deadlines: BTreeSet<(i64, Bytes)>,
+    bytes: usize,
+}
+
+type Bytes = Arc<[u8]>;
+
+/// Event time, partition, offset, and the row.
+type Order = (i64, u32, u64, Bytes);
+
+struct Waiting {
+    key: Bytes,
+    /// Behind state, equal rows have no place that tells them apart.
+    count: usize,
+}
+
+#[derive(Default)]
+struct Partition {
+    rows: VecDeque<(i64, Bytes)>,
+    /// Where a match may begin; the rows before it are only looked back at.
+    start: usize,
+    deadline: Option<i64>,
+}
+
+/// How many rows are searched in one go.
+const CHUNK_ROWS: usize = 1 << 16;
+
+impl Matches {
+    /// Searches rows of `input`. `located` says whether two further columns say where rows stand.
+    pub fn new(
+        matching: &Matching,
+        input: SchemaRef,
+        output: SchemaRef,
+        located: bool,
+    ) -> Result<Self, GroupError> {
+        let types = |columns: &SchemaRef| -> Vec<DataType> {
+            let fields = columns.fields().iter();
+            fields.map(|field| field.data_type().clone()).collect()
+        };
+        let fields = types(&with_positions(&input)).into_iter();
+        let navigator = Navigator::new(matching.clone(), &input)?;
+        Ok(Self {
+            program: Program::new(&matching.pattern),
+            looks_back: navigator.looks_back(),
+            navigator,
+            located,
+            codec: KeyCodec::new(&types(&input)[..matching.partition])?,
+            converter: RowConverter::new(fields.map(SortField::new).collect())?,
+            input,
+            output,
+            waiting: BTreeMap::new(),
+            partitions: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            bytes: 0,
+        })
+    }
+
+    /// The hash of each row's partition.
+    pub fn hashes(&self, rows: &RecordBatch) -> Result<UInt64Array, GroupError> {
+        let keys = self.keys(rows)?;
+        Ok(hashes(&keys).into_iter().map(route).collect())
+    }
+
+    fn keys(&self, rows: &RecordBatch) -> Result<BinaryArray, GroupError> {
+        let columns = &rows.columns()[..self.navigator.matching().partition];
+        Ok(self.codec.encode(columns, rows.num_rows())?)
+    }
+
+    /// Takes rows of the input.
+    pub fn update(&mut self, rows: &RecordBatch) -> Result<(), GroupError> {
+        let keys = self.keys(rows)?;
+        let columns = self.placed(rows);
+        let times = self.times(rows)?;
+        let encoded = self.converter.convert_columns(&columns)?;
+        let places = (
+            columns[columns.len() - 2].as_primitive::<UInt32Type>(),
+            columns[columns.len() - 1].as_primitive::<UInt64Type>(),
+        );
+        for row in 0..rows.num_rows() {
+            let bytes: Bytes = Arc::from(encoded.row(row).as_ref());
+            self.bytes += bytes.len();
+            let order = (times[row], places.0.value(row), places.1.value(row), bytes);
+            let key = || Waiting {
+                key: Arc::from(keys.value(row)),
+                count: 0,
+            };
+            self.waiting.entry(order).or_insert_with(key).count += 1;
+        }
+        Ok(())
+    }
+
+    /// The columns with the places, which are zero where rows have none.
+    fn placed(&self, rows: &RecordBatch) -> Vec<ArrayRef> {
+        let width = self.input.fields().len();
+        if self.located {
+            return rows.columns()[..width + 2].to_vec();
+        }
+        let count = rows.num_rows();
+        let mut columns = rows.columns()[..width].to_vec();
+        columns.push(Arc::new(UInt32Array::from_value(0, count)));
+        columns.push(Arc::new(UInt64Array::from_value(0, count)));
+        columns
+    }
+
+    fn times(&self, rows: &RecordBatch) -> Result<Vec<i64>, GroupError> {
+        let times = cast(
+            rows.column(self.navigator.matching().time),
+            &DataType::Int64,
+        )?;
+        Ok(times.as_primitive::<Int64Type>().values().to_vec())
+    }
+
+    /// Event time is at `watermark`: the matches that are decided.
+    pub fn close(&mut self, watermark: Watermark) -> Result<Vec<RecordBatch>, GroupError> {
+        let matching = self.navigator.matching();
+        let horizon = (watermark != Watermark::END)
+            .then(|| watermark.micros().saturating_sub(matching.open_us));
+        let mut touched = BTreeSet::new();
+        while let Some(first) = self.waiting.first_entry() {
+            if horizon.is_some_and(|horizon| first.key().0 >= horizon) {
+                break;
+            }
+            let ((time, _, _, row), Waiting { key, count }) = first.remove_entry();
+            let partition = self.partitions.entry(Arc::clone(&key)).or_default();
+            partition
+                .rows
+                .extend(std::iter::repeat_n((time, row), count));
+            touched.insert(key);
+        }
+        match horizon {
+            None => touched.extend(self.partitions.keys().map(Arc::clone)),
+            Some(horizon) => {
+                let due = self.deadlines.iter().take_while(|(at, _)| *at <= horizon);
+                touched.extend(due.map(|(_, key)| Arc::clone(key)));
+            }
+        }
+        let touched: Vec<Bytes> = touched.into_iter().collect();
+        let mut out = Vec::new();
+        let mut from = 0;
+        while from < touched.len() {
+            let mut rows = 0;
+            let fits = touched[from..].iter().take_while(|key| {
+                rows += self.partitions[*key].rows.len();
+                rows <= CHUNK_ROWS
+            });
+            let to = from + fits.count().max(1);
+            out.extend(self.search(&touched[from..to], horizon)?);
+            from = to;
+        }
+        Ok(out)
+    }
+
+    /// Searches some partitions, and drops the rows that no match needs any more.
+    fn search(
+        &mut self,
+        keys: &[Bytes],
+        horizon: Option<i64>,
+    ) -> Result<Option<RecordBatch>, GroupError> {
+        let mut bases = Vec::new();
+        let mut held: Vec<&[u8]> = Vec::new();
+        for key in keys {
+            bases.push(held.len());
+            held.extend(self.partitions[key].rows.iter().map(|(_, row)| &**row));
+        }
+        let rows = self.decoded(&held)?;
+        let chunk = self.navigator.chunk(&rows, &bases)?;
+        let within_us = self.navigator.matching().within_us;
+        let mut found: Vec<(usize, Path)> = Vec::new();
+        let mut starts = Vec::new();
+        for (key, base) in keys.iter().zip(bases) {
+            let partition = &self.partitions[key];
+            let times: Vec<i64> = partition.rows.iter().map(|(time, _)| *time).collect();
+            let rows = Rows {
+                times: &times,
+                horizon,
+                within_us,
+            };
+            let mut conditions = Within {
+                chunk: &chunk,
+                base,
+            };
+            let mut start = partition.start;
+            while start < times.len() {
+                match self.program.search(start, rows, &mut conditions)? {
+                    Found::Open => break,
+                    Found::Nothing => start += 1,
+                    Found::Match(path) => {
+                        start = path.next(self.navigator.matching().after);
+                        found.push((base, path));
+                    }
+                }
+            }
+            starts.push(start);
+        }
+        let paths: Vec<(usize, &Path)> = found.iter().map(|(base, path)| (*base, path)).collect();
+        let out = match paths.is_empty() {
+            true => None,
+            false => Some(chunk.measure(&paths, &self.output)?),
+        };
+        for (key, start) in keys.iter().zip(starts) {
+            self.drop_rows(key, start);
+        }
+        Ok(out)
+    }
+
+    fn decoded(&self, rows: &[&[u8]]) -> Result<RecordBatch, GroupError> {
+        let parser = self.converter.parser();
+        let columns = self
+            .converter
+            .convert_rows(rows.iter().map(|row| parser.parse(row)))?;
+        let columns = columns[..self.input.fields().len()].to_vec();
+        Ok(RecordBatch::try_new(Arc::clone(&self.input), columns)?)
+    }
+
+    /// A match of the partition begins with row `start` at the earliest.
+    fn drop_rows(&mut self, key: &Bytes, start: usize) {
+        let partition = self.partitions.get_mut(key).expect("it was searched");
+        let keep = start.saturating_sub(self.looks_back);
+        for (_, row) in partition.rows.drain(..keep) {
+            self.bytes -= row.len();
+        }
+        partition.start = start - keep;
+        self.schedule(key);
+    }
+
+    /// Says when the open search of a partition is decided; forgets a partition without rows.
+    fn schedule(&mut self, key: &Bytes) {
+        let partition = self.partitions.get_mut(key).expect("it holds rows");
+        let first = partition.rows.get(partition.start);
+        let within = self.navigator.matching().within_us;
+        let deadline = first
+            .zip(within)
+            .map(|((time, _), within)| time.saturating_add(within));
+        if deadline != partition.deadline {
+            if let Some(old) = std::mem::replace(&mut partition.deadline, deadline) {
+                self.deadlines.remove(&(old, Arc::clone(key)));
+            }
+            if let Some(new) = deadline {
+                self.deadlines.insert((new, Arc::clone(key)));
+            }
+        }
+        if partition.rows.is_empty() {
+            self.partitions.remove(key);
+        }
+    }
+}
