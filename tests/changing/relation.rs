@@ -554,11 +554,7 @@ fn aggregate(random: &mut Random, input: &Relation) -> (String, Column) {
                     Kind::Number(38, 0)
                 }
             };
-            let column = Column {
-                kind,
-                nullable: true,
-            };
-            (format!("sum({argument})"), column)
+            (format!("sum({argument})"), nullable_of(kind))
         }
         (5, Kind::Int | Kind::Long | Kind::Number(8, _)) => (
             format!("avg({argument})"),
@@ -576,20 +572,12 @@ fn aggregate(random: &mut Random, input: &Relation) -> (String, Column) {
         (8, Kind::Int) => (format!("sum(DISTINCT {argument})"), nullable_of(Kind::Long)),
         (5, Kind::Boolean) => {
             let name = random.pick(&["bool_and", "bool_or"]);
-            let column = Column {
-                kind,
-                nullable: true,
-            };
-            (format!("{name}({argument})"), column)
+            (format!("{name}({argument})"), nullable_of(kind))
         }
         (_, Kind::Boolean) => (format!("count({argument})"), long),
         _ => {
             let name = random.pick(&["min", "max"]);
-            let column = Column {
-                kind,
-                nullable: true,
-            };
-            (format!("{name}({argument})"), column)
+            (format!("{name}({argument})"), nullable_of(kind))
         }
     };
     if random.chance(15) {
