@@ -27,6 +27,8 @@ pub mod chain;
 pub mod changing;
 pub mod compute;
 pub mod credit;
+#[cfg(test)]
+mod fixtures;
 pub mod group;
 mod guard;
 pub mod interval;

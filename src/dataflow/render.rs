@@ -16,14 +16,14 @@ use timely::dataflow::operators::core::Concatenate;
 use timely::dataflow::operators::probe::{Handle, Probe};
 use timely::scheduling::activate::SyncActivator;
 
-use super::aggregate::{AggregateError, Aggregation, Input};
+use super::aggregate::{AggregateError, Aggregation, Input, routes};
 use super::arrival::Inbox;
 use super::chain::{Indexes, action};
 use super::changing::{self, Codec, Index, IndexParts, Join, JoinPlan, Over, Wanted, wanted};
 use super::compute::Compute;
 use super::credit::Credit;
 use super::group::{Grouped, Groups, Incoming, Local, PreGroups};
-use super::interval::{self, IntervalJoin, IntervalPlan, Joined, owners};
+use super::interval::{self, IntervalJoin, IntervalPlan, Joined};
 use super::latest::Latest;
 use super::matching::Matches;
 use super::outcome::{Failure, Shared};
@@ -424,7 +424,7 @@ impl<'scope> Built<'_, 'scope> {
         if peers == 1 {
             return rows;
         }
-        let hashes: Hashes = Box::new(move |rows| Ok(owners(&codec.keys(rows)?)));
+        let hashes: Hashes = Box::new(move |rows| Ok(routes(&codec.keys(rows)?)));
         let core = Spread::new(name.to_owned(), hashes, peers);
         shell::spread(rows, core, Arc::clone(self.shared))
     }

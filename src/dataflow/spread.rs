@@ -1,4 +1,4 @@
-//! Sends rows to the workers that own their keys, as they are.
+//! Sends rows to the workers that own their keys: as they are, or made into something on the way.
 //!
 //! ```text
 //!   one worker     rows ─────────────────────────────────▶ owner
@@ -17,21 +17,31 @@ use super::state::owner;
 
 /// The hashes of rows' keys.
 pub type Hashes = Box<dyn Fn(&RecordBatch) -> Result<UInt64Array, GroupError>>;
+/// What goes to which worker.
+pub type Parts = Vec<(usize, RecordBatch)>;
+/// Cuts a batch.
+type Cut = Box<dyn Fn(&RecordBatch) -> Result<Parts, GroupError>>;
 
 /// Cuts batches by the owners of their rows.
 pub struct Spread {
     name: String,
-    hashes: Hashes,
-    peers: usize,
+    cut: Cut,
 }
 
 impl Spread {
-    /// For an operator of this name.
+    /// Rows as they are, for an operator of this name.
     pub fn new(name: String, hashes: Hashes, peers: usize) -> Self {
+        Self::cutting(name, move |rows| by_target(&hashes(rows)?, rows, peers))
+    }
+
+    /// What `cut` makes of the rows.
+    pub fn cutting(
+        name: String,
+        cut: impl Fn(&RecordBatch) -> Result<Parts, GroupError> + 'static,
+    ) -> Self {
         Self {
             name,
-            hashes,
-            peers,
+            cut: Box::new(cut),
         }
     }
 
@@ -42,7 +52,7 @@ impl Spread {
 
     /// A batch as packets for the owners of its rows.
     pub fn run(&self, rows: &RecordBatch) -> Result<Vec<Packet>, GroupError> {
-        let parts = by_target(&(self.hashes)(rows)?, rows, self.peers)?.into_iter();
+        let parts = (self.cut)(rows)?.into_iter();
         let packets = parts.map(|(target, batch)| Packet::Rows {
             target,
             lane: 0,
@@ -57,7 +67,7 @@ pub fn by_target(
     hashes: &UInt64Array,
     rows: &RecordBatch,
     peers: usize,
-) -> Result<Vec<(usize, RecordBatch)>, GroupError> {
+) -> Result<Parts, GroupError> {
     let mut owned: Vec<Vec<u32>> = vec![Vec::new(); peers];
     for (row, &hash) in (0u32..).zip(hashes.values()) {
         owned[owner(hash, peers)].push(row);
@@ -67,6 +77,9 @@ pub fn by_target(
         .enumerate()
         .filter(|(_, owned)| !owned.is_empty());
     let parts = parts.map(|(target, owned)| {
+        if owned.len() == rows.num_rows() {
+            return Ok((target, rows.clone()));
+        }
         let own = take_record_batch(rows, &UInt32Array::from(owned))?;
         Ok((target, own))
     });

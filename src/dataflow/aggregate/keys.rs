@@ -7,7 +7,9 @@
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Float32Array, Float64Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, Float32Array, Float64Array, UInt64Array,
+};
 use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
@@ -128,6 +130,11 @@ pub fn hashes(keys: &BinaryArray) -> Vec<u64> {
     let ends = keys.value_offsets().windows(2);
     ends.map(|ends| state.hash_one(&bytes[offset(ends[0])..offset(ends[1])]))
         .collect()
+}
+
+/// The hashes by which keys are sent to workers.
+pub fn routes(keys: &BinaryArray) -> UInt64Array {
+    hashes(keys).into_iter().map(route).collect()
 }
 
 /// The hash by which keys are sent to workers. It is not the tables' own: were it, the keys of

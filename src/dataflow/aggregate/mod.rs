@@ -45,7 +45,7 @@ mod tables;
 
 pub use aggregates::Aggregates;
 pub use error::AggregateError;
-pub use keys::{KeyCodec, hashes, route, without_signs};
+pub use keys::{KeyCodec, hashes, route, routes, without_signs};
 pub use partials::Partials;
 pub use plan::{Aggregation, Input};
 pub use sessions::{SessionPartials, Sessions};

@@ -14,7 +14,7 @@ use super::accumulators::{Accumulator, Output};
 use super::aggregates::Aggregates;
 use super::changing::Step;
 use super::error::AggregateError;
-use super::keys::{KeyCodec, hashes, route};
+use super::keys::{KeyCodec, hashes, routes};
 use super::partials::Partials;
 use super::recipe::{Recipe, resolve};
 use super::sessions::{SessionPartials, Sessions};
@@ -202,7 +202,7 @@ impl Aggregation {
             .map(|&key| evaluate(&self.0.expressions[key], input));
         let keys = keys.collect::<Result<Vec<_>, _>>()?;
         let keys = self.0.codec.encode(&keys, input.num_rows())?;
-        Ok(hashes(&keys).into_iter().map(route).collect())
+        Ok(routes(&keys))
     }
 }
 

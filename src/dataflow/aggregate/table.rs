@@ -15,7 +15,7 @@ use arrow::error::ArrowError;
 use super::changing::Step;
 use super::error::AggregateError;
 use super::groups::Groups;
-use super::keys::{NO_KEY, hashes, route};
+use super::keys::{NO_KEY, hashes, routes};
 use super::plan::Plan;
 use super::slots::Slots;
 
@@ -163,7 +163,7 @@ impl Table {
     /// Hash to exchange by, key, and states of those of some groups that have rows.
     pub fn partial(&self, plan: &Plan, groups: Range<usize>) -> Result<Partial, AggregateError> {
         let keys = self.groups.keys(groups.clone());
-        let routes: UInt64Array = hashes(&keys).into_iter().map(route).collect();
+        let routes = routes(&keys);
         let states = self.slots.states(plan, groups.clone())?;
         let gone = self.tracked.as_ref().map(|tracked| &tracked.hidden.gone);
         let Some(gone) = gone.filter(|gone| !gone.is_empty()) else {

@@ -13,30 +13,22 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Int64Array, RecordBatch,
-    UInt64Array,
 };
 use arrow::compute::{filter, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use differential_dataflow::trace::{BatchReader, Cursor as _, TraceReader};
 use timely::progress::Antichain;
 
-use super::codec::{Codec, CodecError, has_null};
+use super::codec::{Codec, has_null};
 use super::rows::Trace;
 use super::sorted::Arrived;
-use crate::dataflow::aggregate::{hashes, route};
-use crate::dataflow::spread::by_target;
+use crate::dataflow::aggregate::routes;
+use crate::dataflow::spread::{Spread, by_target};
 use crate::dataflow::state::{StateError, Stateful};
 use crate::types::Epoch;
 
 /// The epoch of restored rows.
 pub const RESTORED: u64 = 0;
-
-/// Sends rows to the owners of their keys.
-pub struct Spread {
-    codec: Arc<Codec>,
-    peers: usize,
-    nulls: NullKeys,
-}
 
 /// What becomes of rows with a NULL in their key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,31 +39,24 @@ pub enum NullKeys {
     Dropped,
 }
 
-impl Spread {
-    /// Among `peers` workers.
-    pub fn new(codec: Arc<Codec>, peers: usize, nulls: NullKeys) -> Self {
-        Self {
-            codec,
+/// Makes bytes of rows, for the owners of their keys among `peers` workers.
+pub fn spread(name: &str, codec: Arc<Codec>, peers: usize, nulls: NullKeys) -> Spread {
+    Spread::cutting(name.to_owned(), move |rows| {
+        let encoded = codec.encode(rows)?;
+        let routes = routes(&encoded.keys);
+        let keys = encoded.keys.iter().flatten();
+        let whole: BooleanArray = keys.map(|key| Some(!has_null(key))).collect();
+        let rows = encoded.into_batch();
+        if nulls == NullKeys::Kept || !whole.has_false() {
+            return by_target(&routes, &rows, peers);
+        }
+        let routes = filter(&routes, &whole)?;
+        by_target(
+            routes.as_primitive(),
+            &filter_record_batch(&rows, &whole)?,
             peers,
-            nulls,
-        }
-    }
-
-    /// The rows of a batch as bytes, by the worker they go to.
-    pub fn run(&self, batch: &RecordBatch) -> Result<Vec<(usize, RecordBatch)>, CodecError> {
-        let encoded = self.codec.encode(batch)?;
-        let hashes = hashes(&encoded.keys).into_iter().map(route).collect();
-        match self.nulls {
-            NullKeys::Kept => by_target(&hashes, &encoded.into_batch(), self.peers),
-            NullKeys::Dropped => {
-                let keys = encoded.keys.iter().flatten();
-                let whole: BooleanArray = keys.map(|key| Some(!has_null(key))).collect();
-                let hashes = filter(&hashes, &whole)?;
-                let rows = filter_record_batch(&encoded.into_batch(), &whole)?;
-                by_target(hashes.as_primitive(), &rows, self.peers)
-            }
-        }
-    }
+        )
+    })
 }
 
 /// Keys, rows and counts, which begin at column `first`.
@@ -205,7 +190,7 @@ impl Part {
     /// With the hash that decides who owns a row before it.
     fn finish(mut self) -> Result<RecordBatch, StateError> {
         let keys = self.keys.finish();
-        let hashes: UInt64Array = hashes(&keys).into_iter().map(route).collect();
+        let routes = routes(&keys);
         let schema = Schema::new(vec![
             Field::new("hash", DataType::UInt64, false),
             Field::new("key", DataType::Binary, false),
@@ -213,7 +198,7 @@ impl Part {
             Field::new("count", DataType::Int64, false),
         ]);
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(hashes),
+            Arc::new(routes),
             Arc::new(keys),
             Arc::new(self.rows.finish()),
             Arc::new(Int64Array::from(self.counts)),

@@ -12,7 +12,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::frontier::MutableAntichain;
 
 use super::codec::{Codec, CodecError};
-use super::index::{Kept, NullKeys, RESTORED, Spread};
+use super::index::{Kept, NullKeys, RESTORED, spread};
 use super::join::Join;
 use super::over::Over;
 use super::reader::Reader;
@@ -21,7 +21,7 @@ use super::sorted::{Arrived, AsArrived, Sorter, Waiting};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::packet::{Packet, Packets, route};
 use crate::dataflow::report::Positions;
-use crate::dataflow::shell::{Edge, frontier};
+use crate::dataflow::shell::{self, Edge, frontier};
 use crate::dataflow::state::{Held, State, StateError};
 use crate::types::Epoch;
 
@@ -75,13 +75,8 @@ pub fn index<'scope>(
     let held = state.hold(name, Kept::default())?;
     let restored = held.borrow_mut().take_restored();
     let peers = input.scope().peers();
-    let spread_out = Spread::new(Arc::clone(&codec), peers, nulls);
-    let rows = spread(
-        input,
-        &format!("{name}, before the exchange"),
-        spread_out,
-        shared,
-    );
+    let rows = spread(name, Arc::clone(&codec), peers, nulls);
+    let rows = shell::spread(input, rows, Arc::clone(shared));
     let rows = arrive(rows, &format!("{name}, rows"), restored);
     let arranged = arrange_core::<_, _, AsArrived, Waiting, Sorter, RowSpine>(rows, Pipeline, name);
     held.borrow_mut().watch(arranged.trace.clone());
@@ -94,44 +89,6 @@ pub fn index<'scope>(
         shared,
     );
     Ok(Index { arranged, codec })
-}
-
-/// Makes bytes of rows, for the owners of their keys.
-fn spread<'scope>(
-    input: Edge<'scope>,
-    name: &str,
-    core: Spread,
-    shared: &Arc<Shared>,
-) -> Edge<'scope> {
-    let (shared, of) = (Arc::clone(shared), name.to_owned());
-    let mut builder = OperatorBuilder::new(name.to_owned(), input.scope());
-    let mut input = builder.new_input(input, Pipeline);
-    let (mut output, stream) = builder.new_output::<Packets>();
-    builder.build(move |_| {
-        move |_: &[MutableAntichain<u64>]| {
-            let mut output = output.activate();
-            input.for_each(|capability, packets| {
-                for packet in packets.packets.drain(..) {
-                    let Packet::Rows { batch, .. } = packet else {
-                        continue;
-                    };
-                    match core.run(&batch) {
-                        Ok(parts) => {
-                            let parts = parts.into_iter().map(|(target, batch)| Packet::Rows {
-                                target,
-                                lane: 0,
-                                batch,
-                            });
-                            let parts: Vec<Packet> = parts.collect();
-                            output.give(&capability, &mut Packets::from(parts));
-                        }
-                        Err(error) => fail(&shared, &of, &*error),
-                    }
-                }
-            });
-        }
-    });
-    stream
 }
 
 /// What has come to the owner, as an arrangement takes it; before it, what was restored.

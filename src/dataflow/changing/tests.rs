@@ -20,12 +20,13 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::frontier::MutableAntichain;
 
 use super::{Codec, Index, IndexParts, Join, JoinPlan, NullKeys, Over, index, join, over};
+use crate::dataflow::fixtures::Memory;
 use crate::dataflow::outcome::Shared;
 use crate::dataflow::packet::{Packet, Packets};
 use crate::dataflow::report::Positions;
 use crate::dataflow::roles::{counts, with_counts};
 use crate::dataflow::shell::Edge;
-use crate::dataflow::state::{Part, State, StateError, Vault};
+use crate::dataflow::state::{State, Vault};
 use crate::plan::{Expression, JoinType, OverCall, OverFunction, SortKey};
 use crate::types::Epoch;
 
@@ -117,40 +118,6 @@ fn collect(edge: Edge<'_>, width: usize, into: Arc<Mutex<Said>>) {
             });
         }
     });
-}
-
-/// Keeps parts in memory.
-#[derive(Default)]
-struct Memory {
-    before: BTreeMap<String, Arc<Vec<RecordBatch>>>,
-    saved: Mutex<Vec<Part>>,
-}
-
-impl Vault for Memory {
-    fn saved(&self, operator: &str) -> Result<Arc<Vec<RecordBatch>>, StateError> {
-        Ok(self.before.get(operator).cloned().unwrap_or_default())
-    }
-
-    fn save(&self, part: Part) {
-        self.saved.lock().unwrap().push(part);
-    }
-}
-
-impl Memory {
-    fn after(&self) -> Self {
-        let mut before: BTreeMap<String, Vec<RecordBatch>> = BTreeMap::new();
-        for part in self.saved.lock().unwrap().iter() {
-            before
-                .entry(part.operator.clone())
-                .or_default()
-                .extend(part.batches.iter().cloned());
-        }
-        let before = before.into_iter().map(|(name, all)| (name, Arc::new(all)));
-        Self {
-            before: before.collect(),
-            saved: Mutex::default(),
-        }
-    }
 }
 
 /// What is tried.

@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, BooleanBuilder, Int64Array,
-    RecordBatch, RecordBatchOptions, UInt32Array, UInt64Array, new_null_array,
+    RecordBatch, RecordBatchOptions, UInt32Array, new_null_array,
 };
 use arrow::compute::{filter_record_batch, take};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 
 use super::held::{Held, Side};
-use crate::dataflow::aggregate::{hashes, route};
+use crate::dataflow::aggregate::routes;
 use crate::dataflow::changing::{Codec, CodecError, has_null};
 use crate::dataflow::state::{StateError, Stateful};
 use crate::plan::{Expression, Interval, JoinType};
@@ -335,7 +335,7 @@ impl Part {
     /// With the hash that decides who owns a row before it.
     fn finish(mut self, side: usize) -> Result<RecordBatch, StateError> {
         let keys = self.keys.finish();
-        let hashes = owners(&keys);
+        let hashes = routes(&keys);
         let mut is_right = BooleanBuilder::new();
         is_right.append_n(keys.len(), side == 1);
         let schema = Schema::new(vec![
@@ -356,11 +356,6 @@ impl Part {
         ];
         Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
     }
-}
-
-/// What decides which worker owns each key.
-pub fn owners(keys: &BinaryArray) -> UInt64Array {
-    hashes(keys).into_iter().map(route).collect()
 }
 
 /// Whether only columns of the left come out.

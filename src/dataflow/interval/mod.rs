@@ -14,7 +14,7 @@ mod held;
 mod join;
 mod operator;
 
-pub use join::{IntervalJoin, IntervalPlan, owners};
+pub use join::{IntervalJoin, IntervalPlan};
 pub use operator::{Joined, joined};
 
 #[cfg(test)]

@@ -21,14 +21,16 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::frontier::MutableAntichain;
 
-use super::{IntervalJoin, IntervalPlan, Joined, joined, owners};
+use super::{IntervalJoin, IntervalPlan, Joined, joined};
+use crate::dataflow::aggregate::routes;
 use crate::dataflow::changing::Codec;
+use crate::dataflow::fixtures::Memory;
 use crate::dataflow::outcome::Shared;
 use crate::dataflow::packet::{Packet, Packets};
 use crate::dataflow::report::{Positions, Report};
 use crate::dataflow::shell::{self, Edge};
 use crate::dataflow::spread::Spread;
-use crate::dataflow::state::{Part, State, StateError, Stateful, Vault};
+use crate::dataflow::state::{State, Stateful, Vault};
 use crate::plan::{Expression, Interval, JoinType};
 use crate::types::{Epoch, EventTime, Offset, PartitionMark, Watermark};
 
@@ -221,40 +223,6 @@ fn collect(edge: Edge<'_>, into: Arc<Mutex<Said>>) {
     });
 }
 
-/// Keeps parts in memory.
-#[derive(Default)]
-struct Memory {
-    before: Arc<Vec<RecordBatch>>,
-    saved: Mutex<Vec<Part>>,
-}
-
-impl Vault for Memory {
-    fn saved(&self, _: &str) -> Result<Arc<Vec<RecordBatch>>, StateError> {
-        Ok(Arc::clone(&self.before))
-    }
-
-    fn save(&self, part: Part) {
-        self.saved.lock().unwrap().push(part);
-    }
-}
-
-impl Memory {
-    fn after(&self) -> Self {
-        let saved = self.saved.lock().unwrap();
-        let batches = saved.iter().flat_map(|part| part.batches.iter().cloned());
-        Self {
-            before: Arc::new(batches.collect()),
-            saved: Mutex::default(),
-        }
-    }
-
-    fn rows(&self) -> usize {
-        let saved = self.saved.lock().unwrap();
-        let batches = saved.iter().flat_map(|part| &part.batches);
-        batches.map(RecordBatch::num_rows).sum()
-    }
-}
-
 fn report(table: usize, watermark: Watermark) -> Report {
     let mark = PartitionMark {
         watermark,
@@ -306,7 +274,7 @@ fn run(tried: &Tried, story: &Story, workers: usize, vault: &Arc<Memory>) -> Sai
             let sides = [0, 1].map(|side| {
                 let rows = feed(scope, rows_of(&story, side, me, peers));
                 let codec = codec(schema(["k", "t", "v"]));
-                let hashes = Box::new(move |rows: &RecordBatch| Ok(owners(&codec.keys(rows)?)));
+                let hashes = Box::new(move |rows: &RecordBatch| Ok(routes(&codec.keys(rows)?)));
                 let spread = Spread::new("join".to_owned(), hashes, peers);
                 shell::spread(rows, spread, Arc::clone(&shared))
             });

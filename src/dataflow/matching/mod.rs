@@ -28,7 +28,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef, UInt32Type, UInt64Type};
 use arrow::row::{RowConverter, SortField};
 
-use super::aggregate::{KeyCodec, hashes, route};
+use super::aggregate::{KeyCodec, routes};
 use super::group::GroupError;
 use super::roles::with_positions;
 use crate::plan::Matching;
@@ -112,7 +112,7 @@ impl Matches {
     /// The hash of each row's partition.
     pub fn hashes(&self, rows: &RecordBatch) -> Result<UInt64Array, GroupError> {
         let keys = self.keys(rows)?;
-        Ok(hashes(&keys).into_iter().map(route).collect())
+        Ok(routes(&keys))
     }
 
     fn keys(&self, rows: &RecordBatch) -> Result<BinaryArray, GroupError> {
