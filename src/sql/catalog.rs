@@ -17,6 +17,7 @@ use datafusion_sql::planner::ContextProvider;
 
 use crate::plan::{Table, TableId};
 
+use super::asof::AsofPlanner;
 use super::functions::{Functions, JsonPlanner};
 use super::matching::MatchPlanner;
 use super::problem::{Problem, did_you_mean};
@@ -31,6 +32,8 @@ pub struct Declared {
     pub schema: SchemaRef,
     /// The name of its WATERMARK FOR column.
     event_time: Option<String>,
+    /// The columns of its PRIMARY KEY.
+    primary_key: Vec<usize>,
 }
 
 impl TableSource for Declared {
@@ -120,6 +123,7 @@ impl Catalog {
             ],
             relation_planners: vec![
                 Arc::new(WindowPlanner),
+                Arc::new(AsofPlanner),
                 Arc::new(MatchPlanner {
                     config: Arc::clone(&options),
                 }),
@@ -145,6 +149,7 @@ impl Catalog {
             table: id,
             schema: table.schema(),
             event_time: event_time.map(|at| table.columns[at].field.name().clone()),
+            primary_key: table.primary_key.clone(),
         });
         self.named
             .insert(table.name.clone(), Named::Table(declared));
@@ -154,6 +159,14 @@ impl Catalog {
     pub fn event_time(&self, name: &str) -> Option<String> {
         match self.named.get(name)? {
             Named::Table(declared) => declared.event_time.clone(),
+            Named::View(_) | Named::Broken => None,
+        }
+    }
+
+    /// The PRIMARY KEY of a declared table, which may be empty.
+    pub fn primary_key(&self, name: &str) -> Option<&[usize]> {
+        match self.named.get(name)? {
+            Named::Table(declared) => Some(&declared.primary_key),
             Named::View(_) | Named::Broken => None,
         }
     }
