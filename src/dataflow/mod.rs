@@ -32,7 +32,7 @@ pub mod credit;
 mod fixtures;
 pub mod group;
 mod guard;
-pub mod interval;
+mod interval;
 pub mod latest;
 pub mod letters;
 pub mod lookup;

@@ -9,6 +9,8 @@ pub struct Asof {
     pub times: [usize; 2],
     /// Whether the right row must be older, and not of the same time.
     pub older: bool,
+    /// A BOOLEAN column of the right: where it is true, there is no row of its key from then on.
+    pub gone: Option<usize>,
     /// By side: how far before the watermark a row may still come, in microseconds. The allowed
     /// lateness is in it.
     pub behind_us: [i64; 2],
@@ -53,6 +55,7 @@ pub(super) fn text(pipeline: &Pipeline, operator: &Operator) -> String {
         name(right, r),
         name(left, l)
     ));
+    on.extend(asof.gone.map(|gone| format!("not {}", name(right, gone))));
     format!("asof join ({kind}) on {}", on.join(" and "))
 }
 

@@ -12,8 +12,8 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Int64Array, RecordBatch, RecordBatchOptions,
-    UInt32Array, UInt64Array,
+    Array as _, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Int64Array, RecordBatch,
+    RecordBatchOptions, UInt32Array, UInt64Array,
 };
 use arrow::compute::take;
 use arrow::datatypes::{
@@ -108,6 +108,11 @@ impl AsofJoin {
                 rows.column(width + 1).as_primitive::<UInt64Type>(),
             )
         });
+        let gone = self
+            .plan
+            .asof
+            .gone
+            .map(|gone| rows.column(gone).as_boolean());
         for (row, &time) in times.iter().enumerate() {
             let key = encoded.keys.value(row);
             if has_null(key) {
@@ -116,10 +121,11 @@ impl AsofJoin {
             let place = places.map_or((0, 0), |(partitions, offsets)| {
                 (partitions.value(row), offsets.value(row))
             });
+            let is_gone = gone.is_some_and(|gone| gone.is_valid(row) && gone.value(row));
             let version = Version {
                 time,
                 place,
-                row: encoded.rows.value(row).into(),
+                row: (!is_gone).then(|| encoded.rows.value(row).into()),
             };
             self.versions.insert(key, version);
         }
@@ -190,7 +196,7 @@ impl Sided for AsofJoin {
             let newest = self
                 .versions
                 .newest(key, |right| self.holds(right, held.time));
-            pairs.push((held.row, newest.map(|version| version.row.clone())));
+            pairs.push((held.row, newest.and_then(|version| version.row.clone())));
         });
         self.waiting = waiting;
         self.say(&pairs, emit)?;
@@ -217,10 +223,10 @@ impl Stateful for AsofJoin {
     fn save(&self) -> Result<Vec<RecordBatch>, StateError> {
         let (mut saved, mut part) = (Vec::new(), Part::default());
         let waiting = self.waiting.iter();
-        let waiting = waiting.map(|(key, held)| (0, key, held.time, (0, 0), &*held.row));
+        let waiting = waiting.map(|(key, held)| (0, key, held.time, (0, 0), Some(&*held.row)));
         let versions = self.versions.iter().map(|(key, version)| {
             let Version { time, place, row } = version;
-            (1, key, *time, *place, &**row)
+            (1, key, *time, *place, row.as_deref())
         });
         for (side, key, time, place, row) in waiting.chain(versions) {
             part.add(side, key, time, place, row);
@@ -243,7 +249,7 @@ impl Stateful for AsofJoin {
         let offsets = saved.column(6).as_primitive::<UInt64Type>();
         for row in 0..saved.num_rows() {
             let (key, time) = (keys.value(row), times.value(row));
-            let bytes = rows.value(row).into();
+            let bytes = rows.is_valid(row).then(|| rows.value(row).into());
             match is_right.value(row) {
                 true => self.versions.insert(
                     key,
@@ -258,7 +264,7 @@ impl Stateful for AsofJoin {
                     Held {
                         time,
                         matched: Cell::new(false),
-                        row: bytes,
+                        row: bytes.expect("only a right row may be gone"),
                     },
                 ),
             }
@@ -279,10 +285,10 @@ struct Part {
 }
 
 impl Part {
-    fn add(&mut self, side: usize, key: &[u8], time: i64, place: (u32, u64), row: &[u8]) {
+    fn add(&mut self, side: usize, key: &[u8], time: i64, place: (u32, u64), row: Option<&[u8]>) {
         self.is_right.append_value(side == 1);
         self.keys.append_value(key);
-        self.rows.append_value(row);
+        self.rows.append_option(row);
         self.times.push(time);
         self.partitions.push(place.0);
         self.offsets.push(place.1);
@@ -295,7 +301,7 @@ impl Part {
             Field::new("hash", DataType::UInt64, false),
             Field::new("is_right", DataType::Boolean, false),
             Field::new("key", DataType::Binary, false),
-            Field::new("row", DataType::Binary, false),
+            Field::new("row", DataType::Binary, true),
             Field::new("time", DataType::Int64, false),
             Field::new("partition", DataType::UInt32, false),
             Field::new("offset", DataType::UInt64, false),

@@ -18,8 +18,15 @@ pub struct Version {
     pub time: i64,
     /// Where it stands in the input, by partition and offset; zeros where it stands nowhere.
     pub place: (u32, u64),
-    /// Its columns.
-    pub row: Box<[u8]>,
+    /// Its columns; `None` where the key has no row from then on.
+    pub row: Option<Box<[u8]>>,
+}
+
+impl Version {
+    /// What it takes, about.
+    fn bytes(&self) -> usize {
+        ROW + self.row.as_ref().map_or(0, |row| row.len())
+    }
 }
 
 /// The versions of all keys.
@@ -61,7 +68,7 @@ impl Versions {
 
     /// Takes in a row.
     pub fn insert(&mut self, key: &[u8], version: Version) {
-        let (time, bytes) = (version.time, ROW + version.row.len());
+        let (time, bytes) = (version.time, version.bytes());
         let Some((key, versions)) = self.by_key.get_key_value_mut(key) else {
             self.bytes += KEY + key.len() + bytes;
             self.rows += 1;
@@ -77,7 +84,7 @@ impl Versions {
         };
         match versions.get_mut(at).filter(|other| other.time == time) {
             Some(other) if *other < version => {
-                self.bytes = self.bytes + version.row.len() - other.row.len();
+                self.bytes = self.bytes + bytes - other.bytes();
                 *other = version;
             }
             Some(_) => {}
@@ -98,18 +105,30 @@ impl Versions {
     }
 
     /// Forgets under each key the rows before the newest one that `is_seen`, by every left row
-    /// that may still ask: what is seen at one time is seen at all before it.
+    /// that may still ask, and that one too if it says that there is none. What is seen at one time
+    /// is seen at all before it.
     pub fn forget(&mut self, is_seen: impl Fn(i64) -> bool) {
         while self.due.peek().is_some_and(|due| is_seen(due.0.0)) {
             let Reverse((_, key)) = self.due.pop().expect("it was seen");
-            let versions = self
-                .by_key
-                .get_mut(&key)
-                .expect("one of a key always stays");
+            // A key may be forgotten whole, and what was due of it besides finds nothing.
+            let Some(versions) = self.by_key.get_mut(&key) else {
+                continue;
+            };
             while versions.get(1).is_some_and(|next| is_seen(next.time)) {
                 let gone = versions.pop_front().expect("there are two");
                 self.rows -= 1;
-                self.bytes -= ROW + gone.row.len();
+                self.bytes -= gone.bytes();
+            }
+            // That there is none is what an unknown key says too.
+            if let Some(first) =
+                versions.pop_front_if(|first| first.row.is_none() && is_seen(first.time))
+            {
+                self.rows -= 1;
+                self.bytes -= first.bytes();
+            }
+            if versions.is_empty() {
+                self.by_key.remove(&key);
+                self.bytes -= KEY + key.len();
             }
         }
         const FEW: usize = 1024;
@@ -138,7 +157,7 @@ mod tests {
         Version {
             time,
             place: (0, offset),
-            row: Box::from(&b"row"[..]),
+            row: Some(Box::from(&b"row"[..])),
         }
     }
 
@@ -177,5 +196,27 @@ mod tests {
         assert_eq!(versions.len(), 2);
         let bytes = 2 * (ROW + KEY + 3) + b"k".len() + b"other".len();
         assert_eq!(versions.bytes(), bytes);
+    }
+
+    #[test]
+    fn a_key_that_is_gone_is_forgotten_once_all_have_seen_it() {
+        let mut versions = Versions::default();
+        versions.insert(b"k", version(1, 0));
+        let row = None;
+        versions.insert(
+            b"k",
+            Version {
+                row,
+                ..version(5, 1)
+            },
+        );
+        versions.forget(|time| time <= 4);
+        assert_eq!((newest(&versions, 4), versions.len()), (Some((1, 0)), 2));
+
+        versions.forget(|time| time <= 5);
+        assert_eq!((versions.len(), versions.bytes()), (0, 0));
+        versions.insert(b"k", version(6, 2));
+        versions.forget(|time| time <= 9);
+        assert_eq!(newest(&versions, 9), Some((6, 2)));
     }
 }

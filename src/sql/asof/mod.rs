@@ -28,6 +28,7 @@ use datafusion_sql::sqlparser::ast::{
 
 use crate::plan::{JoinKind, Place};
 
+use super::catalog::Declared;
 use super::place_of;
 use super::problem::Problem;
 use joins::Form;
@@ -41,6 +42,8 @@ pub struct AsofJoin {
     pub times: Expr,
     /// What must be equal.
     pub on: Vec<Expr>,
+    /// Which right rows say that there is none from their time on.
+    pub gone: Option<Expr>,
     pub form: Form,
     /// Where the right table stands.
     pub place: Place,
@@ -58,7 +61,7 @@ impl AsofJoin {
     fn try_new(
         [left, right]: [LogicalPlan; 2],
         times: Expr,
-        on: Vec<Expr>,
+        (on, gone): (Vec<Expr>, Option<Expr>),
         form: Form,
         place: Place,
     ) -> Result<Self> {
@@ -72,6 +75,7 @@ impl AsofJoin {
             right,
             times,
             on,
+            gone,
             form,
             place,
         })
@@ -101,7 +105,9 @@ impl UserDefinedLogicalNodeCore for AsofJoin {
 
     fn expressions(&self) -> Vec<Expr> {
         let times = [self.times.clone()].into_iter();
-        times.chain(self.on.iter().cloned()).collect()
+        times
+            .chain(self.on.iter().chain(&self.gone).cloned())
+            .collect()
     }
 
     /// All: DataFusion would put a condition before both inputs.
@@ -119,11 +125,12 @@ impl UserDefinedLogicalNodeCore for AsofJoin {
         mut expressions: Vec<Expr>,
         mut inputs: Vec<LogicalPlan>,
     ) -> Result<Self> {
+        let gone = self.gone.as_ref().and_then(|_| expressions.pop());
         let on = expressions.split_off(1);
         let times = expressions.swap_remove(0);
         let right = inputs.swap_remove(1);
         let left = inputs.swap_remove(0);
-        Self::try_new([left, right], times, on, self.form, self.place)
+        Self::try_new([left, right], times, (on, gone), self.form, self.place)
     }
 
     fn necessary_children_exprs(&self, output: &[usize]) -> Option<Vec<Vec<usize>>> {
@@ -169,6 +176,22 @@ impl RelationPlanner for AsofPlanner {
     }
 }
 
+/// The column that says which versions of a table end one and begin none.
+fn tombstone(table: &LogicalPlan) -> Option<Expr> {
+    let scan = match table {
+        LogicalPlan::SubqueryAlias(alias) => alias.input.as_ref(),
+        plan => plan,
+    };
+    let LogicalPlan::TableScan(scan) = scan else {
+        return None;
+    };
+    let name = scan.source.downcast_ref::<Declared>()?.tombstone.as_ref()?;
+    let at = table.schema().index_of_column_by_name(None, name)?;
+    Some(Expr::Column(Column::from(
+        table.schema().qualified_field(at),
+    )))
+}
+
 fn node(tables: TableWithJoins, context: &mut dyn RelationPlannerContext) -> Result<AsofJoin> {
     let TableWithJoins {
         relation,
@@ -201,5 +224,6 @@ fn node(tables: TableWithJoins, context: &mut dyn RelationPlannerContext) -> Res
                 .into());
         }
     };
-    AsofJoin::try_new([left, right], times, on, form, place)
+    let gone = form.versions.then(|| tombstone(&right)).flatten();
+    AsofJoin::try_new([left, right], times, (on, gone), form, place)
 }

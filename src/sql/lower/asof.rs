@@ -9,13 +9,16 @@ use std::sync::Arc;
 
 use datafusion_common::{DFSchema, NullEquality};
 use datafusion_expr::utils::conjunction;
-use datafusion_expr::{BinaryExpr, Expr, Extension, Filter, LogicalPlan, Operator as Op};
+use datafusion_expr::{
+    BinaryExpr, Expr, Extension, Filter, LogicalPlan, Operator as Op, Projection,
+};
 
 use crate::plan::{Asof, Assign, JoinKind, JoinType, Operator};
 use crate::sql::asof::AsofJoin;
 use crate::sql::errors::list;
 use crate::sql::problem::Problem;
 
+use super::aggregate::unaliased;
 use super::expression::{conjuncts, is_always_true, plain_column};
 use super::join::{Further, Sides};
 use super::lookup::only_table;
@@ -32,12 +35,21 @@ struct Compared {
 /// Whether a filter is right above an as-of join, and some of it about the left alone.
 pub(super) fn is_of_asof(filter: &Filter) -> bool {
     let parts = || conjuncts(&filter.predicate).into_iter();
-    below(filter).is_some_and(|join| parts().any(|part| is_of(part, join.left.schema())))
+    below(filter).is_some_and(|(join, _)| parts().any(|part| is_of(part, join.left.schema())))
 }
 
-fn below(filter: &Filter) -> Option<&AsofJoin> {
-    match filter.input.as_ref() {
-        LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref(),
+/// The join, and what leaves out columns between the two.
+fn below(filter: &Filter) -> Option<(&AsofJoin, Option<&Projection>)> {
+    let (plan, projection) = match filter.input.as_ref() {
+        LogicalPlan::Projection(projection) => (projection.input.as_ref(), Some(projection)),
+        plan => (plan, None),
+    };
+    let mut columns = projection.iter().flat_map(|projection| &projection.expr);
+    match plan {
+        LogicalPlan::Extension(extension) if columns.all(|expr| expr.try_as_col().is_some()) => {
+            let join = extension.node.as_any().downcast_ref()?;
+            Some((join, projection))
+        }
         _ => None,
     }
 }
@@ -45,8 +57,12 @@ fn below(filter: &Filter) -> Option<&AsofJoin> {
 impl Lowering<'_> {
     /// A filter of an as-of join's rows: what is about the left alone goes before the join.
     pub(super) fn above_asof(&mut self, filter: &Filter, ask: Ask) -> Result<Rows> {
-        let join = below(filter).expect("it was asked");
-        let (plan, rest) = filtered(join, &filter.predicate);
+        let (join, projection) = below(filter).expect("it was asked");
+        let (mut plan, rest) = filtered(join, &filter.predicate);
+        if let Some(projection) = projection {
+            let projected = Projection::try_new(projection.expr.clone(), Arc::new(plan));
+            plan = LogicalPlan::Projection(projected.map_err(|error| self.datafusion(&error))?);
+        }
         let rows = self.rows(&plan, ask)?;
         match rest {
             Some(rest) => self.filter(rows, filter.input.schema(), &rest),
@@ -86,9 +102,12 @@ impl Lowering<'_> {
             self.asof_side(join, &join.right, (right_keys, right_time), below)?;
         let behind_us = [(left.node, l), (right.node, r)];
         let behind_us = behind_us.map(|(node, time)| self.behind_us(node, time).unwrap_or(0));
+        let gone = join.gone.as_ref();
+        let gone = gone.and_then(|gone| plain_column(gone, join.right.schema()));
         let asof = Asof {
             times: [l, r],
             older: compared.older,
+            gone: gone.map(|at| right.columns[at]),
             behind_us,
         };
         let mut sides = Sides {
@@ -203,9 +222,10 @@ fn is_of(expr: &Expr, side: &DFSchema) -> bool {
     !columns.is_empty() && columns.iter().all(|column| side.has_column(column))
 }
 
-/// The two expressions of a comparison, the left's first.
+/// The two expressions of a comparison, the left's first. The optimiser, which turns some of them
+/// around, keeps how they read before as a name.
 fn sides_of(join: &AsofJoin, expr: &Expr) -> Option<(Expr, Op, Expr)> {
-    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else {
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = unaliased(expr) else {
         return None;
     };
     let (ours, theirs) = (join.left.schema(), join.right.schema());
@@ -231,7 +251,11 @@ fn compared(join: &AsofJoin) -> Result<Compared> {
             .hint("write a.ts >= b.ts, or a.ts > b.ts for a row that is older"));
     }
     let mut keys = [Vec::new(), Vec::new()];
-    for part in join.on.iter().filter(|part| !is_always_true(part)) {
+    for part in join
+        .on
+        .iter()
+        .filter(|part| !is_always_true(unaliased(part)))
+    {
         match sides_of(join, part) {
             Some((ours, Op::Eq, theirs)) => {
                 keys[0].push(ours);
