@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array as _, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Int64Array, RecordBatch,
-    RecordBatchOptions, UInt32Array, UInt64Array,
+    UInt32Array, UInt64Array,
 };
 use arrow::compute::take;
 use arrow::datatypes::{
@@ -26,7 +26,7 @@ use crate::dataflow::changing::{Codec, CodecError, has_null};
 use crate::dataflow::interval::{Held, Side, Sided};
 use crate::dataflow::state::{StateError, Stateful};
 use crate::plan::{Asof, JoinKind};
-use crate::types::Watermark;
+use crate::types::{Watermark, batch};
 
 /// What an operator needs to know of a join besides its inputs.
 pub struct AsofPlan {
@@ -153,11 +153,7 @@ impl AsofJoin {
             for column in self.codecs[1].decode(found)? {
                 columns.push(take(&column, &places, None)?);
             }
-            let options = RecordBatchOptions::new().with_row_count(Some(pairs.len()));
-            let schema = Arc::clone(&self.plan.output);
-            emit(RecordBatch::try_new_with_options(
-                schema, columns, &options,
-            )?);
+            emit(batch(Arc::clone(&self.plan.output), columns, pairs.len())?);
         }
         Ok(())
     }
