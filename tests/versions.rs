@@ -1,6 +1,6 @@
 //! A topic whose records are versions of their keys: one without a value ends its key.
 
-use std::fmt::Write as _;
+use std::path::Path;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -48,8 +48,11 @@ fn wait<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// A topic of these records: when, key, value.
-fn write(servers: &str, topic: &str, records: &[(i64, &str, Option<&str>)]) {
+/// A record: when, key, value.
+pub type Record<'a> = (i64, &'a str, Option<&'a str>);
+
+/// A topic of these records.
+pub fn write(servers: &str, topic: &str, records: &[Record<'_>]) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", servers);
     let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
@@ -57,6 +60,13 @@ fn write(servers: &str, topic: &str, records: &[(i64, &str, Option<&str>)]) {
     let options = AdminOptions::new().operation_timeout(Some(LIMIT));
     let made = wait(admin.create_topics([&new], &options)).unwrap();
     assert!(made[0].is_ok(), "{made:?}");
+    send(servers, topic, records);
+}
+
+/// Sends records to a topic that is there.
+pub fn send(servers: &str, topic: &str, records: &[Record<'_>]) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", servers);
     let producer: BaseProducer = config.create().unwrap();
     for (at, key, value) in records {
         let record = BaseRecord::<str, str>::to(topic).key(key).timestamp(*at);
@@ -101,19 +111,6 @@ fn a_record_without_a_value_ends_the_version_of_its_key() {
     let ran = tidemark(folder.path(), &arguments, &variables);
 
     assert_eq!(ran.how, Exit::Code(0), "{}", ran.stderr);
-    let text = |value: &Value| match value {
-        Value::Null => "NULL".to_owned(),
-        Value::Integer(number) => number.to_string(),
-        Value::Text(text) => text.clone(),
-        Value::Real(_) | Value::Blob(_) => unreachable!("no column is one"),
-    };
-    let mut told = String::new();
-    for table in tables(&folder.path().join("out.db")) {
-        for row in table.rows {
-            let row: Vec<String> = row.iter().map(text).collect();
-            let _ = writeln!(told, "{}: {}", table.name, row.join(" "));
-        }
-    }
     let expected = [
         "deletions: EUR NULL",
         "deletions: USD NULL",
@@ -127,5 +124,23 @@ fn a_record_without_a_value_ends_the_version_of_its_key() {
         "priced: 1970-01-01 00:00:05 USD 2",
         "priced: 1970-01-01 00:00:09.5 USD NULL",
     ];
-    assert_eq!(told.lines().collect::<Vec<_>>(), expected);
+    assert_eq!(told(folder.path()), expected);
+}
+
+/// Every row of every table of `out.db`.
+pub fn told(folder: &Path) -> Vec<String> {
+    let text = |value: &Value| match value {
+        Value::Null => "NULL".to_owned(),
+        Value::Integer(number) => number.to_string(),
+        Value::Text(text) => text.clone(),
+        Value::Real(_) | Value::Blob(_) => unreachable!("no column is one"),
+    };
+    let mut told = Vec::new();
+    for table in tables(&folder.join("out.db")) {
+        for row in table.rows {
+            let row: Vec<String> = row.iter().map(text).collect();
+            told.push(format!("{}: {}", table.name, row.join(" ")));
+        }
+    }
+    told
 }
