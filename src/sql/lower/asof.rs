@@ -96,19 +96,17 @@ impl Lowering<'_> {
         };
         let [left_keys, right_keys] = &compared.keys;
         let [left_time, right_time] = &compared.times;
-        let (left, left_keys, l) =
+        let (left, left_keys, (l, left_behind)) =
             self.asof_side(join, &join.left, (left_keys, left_time), below)?;
-        let (right, right_keys, r) =
+        let (right, right_keys, (r, right_behind)) =
             self.asof_side(join, &join.right, (right_keys, right_time), below)?;
-        let behind_us = [(left.node, l), (right.node, r)];
-        let behind_us = behind_us.map(|(node, time)| self.behind_us(node, time).unwrap_or(0));
         let gone = join.gone.as_ref();
         let gone = gone.and_then(|gone| plain_column(gone, join.right.schema()));
         let asof = Asof {
             times: [l, r],
             older: compared.older,
             gone: gone.map(|at| right.columns[at]),
-            behind_us,
+            behind_us: [left_behind, right_behind],
         };
         let mut sides = Sides {
             left,
@@ -146,21 +144,23 @@ impl Lowering<'_> {
         self.out_of(sides, joined, node, Further::Nothing)
     }
 
-    /// The rows of a side, with the positions of its keys and of its time.
+    /// The rows of a side, with the positions of its keys and of its time, and how far before the
+    /// watermark a row may come with that.
     fn asof_side(
         &mut self,
         join: &AsofJoin,
         plan: &LogicalPlan,
         (keys, time): (&[Expr], &Expr),
         ask: Ask,
-    ) -> Result<(Rows, Vec<usize>, usize)> {
+    ) -> Result<(Rows, Vec<usize>, (usize, i64))> {
         let (rows, keys) = self.side(plan, keys, ask)?;
         if self.is_changing(&rows) {
             return Err(self.too_changing("an ASOF JOIN"));
         }
         let column = plain_column(time, plan.schema()).map(|at| rows.columns[at]);
-        match column.filter(|at| self.behind_us(rows.node, *at).is_some()) {
-            Some(column) => Ok((rows, keys, column)),
+        let behind_us = column.and_then(|column| self.behind_us(rows.node, column));
+        match column.zip(behind_us) {
+            Some(time) => Ok((rows, keys, time)),
             None => Err(self.no_event_time(time, plan, (join.place, "an ASOF JOIN"), &rows)),
         }
     }
