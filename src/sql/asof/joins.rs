@@ -119,7 +119,10 @@ impl Joins<'_> {
                 JoinOperator::AsOf { .. } => compared(join),
                 _ => self.versioned(join),
             };
-            self.problems.extend(result.err());
+            if let Err(problem) = result {
+                self.problems.push(problem);
+                settle(join);
+            }
         }
         let is_asof = |join: &Join| matches!(join.join_operator, JoinOperator::AsOf { .. });
         if !tables.joins.iter().any(is_asof) {
@@ -160,6 +163,7 @@ impl Joins<'_> {
             return Ok(());
         };
         let (time, place) = (time.clone(), place_of(name.span()));
+        *version = None;
         let (kind, constraint) = match &join.join_operator {
             JoinOperator::Join(on) | JoinOperator::Inner(on) => (JoinKind::Inner, on.clone()),
             JoinOperator::Left(on) | JoinOperator::LeftOuter(on) => (JoinKind::Left, on.clone()),
@@ -175,7 +179,6 @@ impl Joins<'_> {
         let Some(table) = part.as_ident().cloned() else {
             return Ok(());
         };
-        *version = None;
         let since = self.since(&normalise(&table), place)?;
         let Some(since) = since else {
             return Ok(());
@@ -224,6 +227,20 @@ impl Joins<'_> {
             )));
         }
         Ok(Some(since))
+    }
+}
+
+/// A join that is wrong is looked at no further.
+fn settle(join: &mut Join) {
+    if let JoinOperator::AsOf {
+        match_condition, ..
+    } = &mut join.join_operator
+    {
+        let form = Form {
+            kind: JoinKind::Inner,
+            versions: false,
+        };
+        *match_condition = formed(form, match_condition.clone());
     }
 }
 

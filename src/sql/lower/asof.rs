@@ -155,7 +155,7 @@ impl Lowering<'_> {
     ) -> Result<(Rows, Vec<usize>, (usize, i64))> {
         let (rows, keys) = self.side(plan, keys, ask)?;
         if self.is_changing(&rows) {
-            return Err(self.too_changing("an ASOF JOIN"));
+            return Err(self.too_changing("ASOF JOIN"));
         }
         let column = plain_column(time, plan.schema()).map(|at| rows.columns[at]);
         let behind_us = column.and_then(|column| self.behind_us(rows.node, column));
