@@ -15,6 +15,7 @@ mod demo;
 mod docs;
 mod double_entry;
 mod eyes;
+mod forgetting;
 mod fuzz;
 mod launch;
 mod letters;

@@ -56,6 +56,7 @@ pub fn check(arguments: &FileArgs) -> u8 {
     }
     say::out(&together(&planned));
     say::out(&growth(&planned));
+    say::out(&forgetting(&planned));
     0
 }
 
@@ -66,6 +67,20 @@ fn growth(planned: &Planned) -> String {
         format!(
             "memory grows with every record, line {}: {what}\n  hint:  aggregate or take the first \
              rows per key below it, as far as the question allows\n",
+            place.line
+        )
+    });
+    lines.collect()
+}
+
+/// What gives it up that results hang on the input alone.
+fn forgetting(planned: &Planned) -> String {
+    let forgetting = plan::forgetting(&planned.pipeline).into_iter();
+    let lines = forgetting.map(|(place, what, _)| {
+        format!(
+            "state.ttl gives up that the result is a function of the input, line {}: {what}\n  \
+             hint:  rows leave the table when their key has not changed for that long; what comes \
+             after that begins anew\n",
             place.line
         )
     });

@@ -18,7 +18,7 @@ use timely::dataflow::operators::core::Concatenate;
 use timely::dataflow::operators::probe::{Handle, Probe};
 use timely::scheduling::activate::SyncActivator;
 
-use super::aggregate::{AggregateError, Aggregation, Input};
+use super::aggregate::{AggregateError, Aggregates, Aggregation, Input};
 use super::arrival::Inbox;
 use super::chain::{Indexes, action};
 use super::changing::{self, Codec, Index, IndexParts, Join, JoinPlan, Over, Wanted, wanted};
@@ -38,7 +38,7 @@ use super::state::{State, StateError};
 use super::tide::Tide;
 use super::withheld::Withheld;
 use super::zones::{Zone, zones};
-use crate::plan::{Node, NodeId, Operator, Pipeline, TableId};
+use crate::plan::{Node, NodeId, Operator, Pipeline, TableId, state_ttl_us};
 
 /// How many groups a worker holds back before it sends them to their owners.
 const LOCAL_GROUPS: usize = 1 << 16;
@@ -258,8 +258,7 @@ impl<'scope> Built<'_, 'scope> {
                 let input = self.rows_of(*from);
                 let plan = aggregation(self.pipeline, self.zones, node).expect(PLANNED);
                 let name = format!("aggregate {id}");
-                let aggregates = plan.aggregates();
-                let aggregates = aggregates.on_worker(self.scope.index(), self.scope.peers());
+                let aggregates = self.aggregates(id, &plan);
                 if self.pipeline.nodes[*from].changing {
                     let hashes: Hashes = Box::new(move |rows| Ok(plan.hashes(rows)?));
                     return self.spread(id, &name, input, aggregates, hashes);
@@ -320,6 +319,13 @@ impl<'scope> Built<'_, 'scope> {
                 shell::compute(input, &name, core, Arc::clone(self.shared))
             }
         }
+    }
+
+    /// What holds this worker's groups of an aggregate.
+    fn aggregates(&self, id: NodeId, plan: &Aggregation) -> Aggregates {
+        let aggregates = plan.aggregates();
+        let aggregates = aggregates.forgetting_after(state_ttl_us(self.pipeline, id));
+        aggregates.on_worker(self.scope.index(), self.scope.peers())
     }
 
     /// An operator that reads arrangements.

@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use arrow::datatypes::FieldRef;
 
-use super::asof;
 use super::{
     AfterMatch, AggregateCall, AggregateWindow, Assign, Emit, Expression, Interval, JoinKind,
     JoinType, Matching, NodeId, Operator, OverCall, Pipeline, SortKey, Table, WindowKind,
 };
+use super::{asof, ttl};
 
 /// Where the remarks of the tree start.
 const REMARKS_AT: usize = 72;
@@ -464,7 +464,7 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
             };
             remarks.push(match window {
                 Some(window) => format!("holds {what} per window until {}", close(window)),
-                None => format!("holds all {what}, never freed"),
+                None => ttl::held(pipeline, id, what),
             });
             remarks.push(emits(*emit).to_owned());
         }
@@ -548,7 +548,7 @@ fn window(kind: WindowKind) -> String {
 }
 
 /// The largest unit that leaves nothing over.
-fn duration(us: i64) -> String {
+pub(super) fn duration(us: i64) -> String {
     const UNITS: [(i64, &str); 5] = [
         (86_400_000_000, "day"),
         (3_600_000_000, "hour"),

@@ -20,6 +20,7 @@ mod matching;
 mod operator;
 mod pipeline;
 mod table;
+mod ttl;
 
 pub use asof::Asof;
 pub use explain::{canonical, explain};
@@ -32,3 +33,4 @@ pub use operator::{
 };
 pub use pipeline::{Insert, Pipeline, Settings};
 pub use table::{Check, Column, Computed, OptionValue, Place, Role, Table, TableId, WatermarkFor};
+pub use ttl::{forgetting, state_ttl_us};

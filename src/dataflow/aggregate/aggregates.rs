@@ -7,19 +7,24 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, TimestampMicrosecondArray,
 };
 use arrow::compute::{cast, concat, concat_batches};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Int64Type, SchemaRef};
 
 use super::buckets::{Bucket, is_closed, open_windows, windows};
 use super::changing::{Step, rows_for};
 use super::error::AggregateError;
+use super::forgetting::Ages;
 use super::keys::{NO_KEY, hashes, route};
 use super::plan::{Input, Plan};
-use super::table::{Table, Tracking};
+use super::table::{Table, Tracking, chunks};
 use super::tables::Tables;
+use crate::dataflow::roles::with_counts;
 use crate::dataflow::state::{OpenWindows, owner};
 use crate::dataflow::withheld::row_text;
 use crate::plan::{AggregateWindow, Assign, Emit};
 use crate::types::Watermark;
+
+/// The column of a snapshot that says when groups changed.
+const CHANGED: &str = "__changed";
 
 /// Groups and their aggregates, by bucket.
 ///
@@ -35,6 +40,8 @@ pub struct Aggregates {
     pending: Vec<RecordBatch>,
     /// Whether there is a row over no input at all, and it is this worker's.
     of_nothing: bool,
+    /// When groups changed, if they are forgotten for that.
+    ages: Option<Ages>,
 }
 
 impl Aggregates {
@@ -49,7 +56,15 @@ impl Aggregates {
             news: Tables::new(Tracking::Off),
             pending: Vec::new(),
             of_nothing: false,
+            ages: None,
         }
+    }
+
+    /// The same, where groups are forgotten that have not changed for so long; `None` keeps them.
+    #[must_use]
+    pub fn forgetting_after(mut self, ttl_us: Option<i64>) -> Self {
+        self.ages = ttl_us.map(Ages::new);
+        self
     }
 
     /// The same on worker `worker` of `peers`: where groups have no key, one of them shows a row
@@ -90,6 +105,9 @@ impl Aggregates {
         self.spread_news()?;
         let (mut batches, mut diffs) = (Vec::new(), Vec::new());
         for (window, table) in &mut self.tables.by_bucket {
+            if let Some(ages) = &mut self.ages {
+                ages.touch(table.touched());
+            }
             for changes in table.changes(&self.plan)? {
                 let rows = changes.diffs.len();
                 batches.push(self.plan.output_batch(changes.columns, *window, rows)?);
@@ -110,7 +128,7 @@ impl Aggregates {
     /// `Emit::OnClose` their rows are returned, by end of the window and then by key.
     pub fn close(&mut self, watermark: Watermark) -> Result<Vec<RecordBatch>, AggregateError> {
         let Some(window) = self.plan.window else {
-            return Ok(Vec::new());
+            return self.forget(watermark);
         };
         assert!(self.news.groups() == 0, "`changes` comes before `close`");
         let rows = match self.plan.emit {
@@ -120,6 +138,44 @@ impl Aggregates {
         self.free(window, watermark)?;
         let together = together(&self.plan.output, &rows)?.into_iter();
         Ok(together.map(|(_, rows)| rows).collect())
+    }
+
+    /// Forgets the groups that are over: their rows, with a count of -1.
+    fn forget(&mut self, watermark: Watermark) -> Result<Vec<RecordBatch>, AggregateError> {
+        let table = self.tables.by_bucket.get_mut(&Bucket::ALL);
+        let (Some(ages), Some(table)) = (&mut self.ages, table) else {
+            return Ok(Vec::new());
+        };
+        let over = ages.over(table.len(), watermark);
+        if over.is_empty() {
+            return Ok(Vec::new());
+        }
+        ages.forget(&over);
+        let parts = table.take_back(&self.plan, &over)?.into_iter();
+        let parts = parts.map(|changes| {
+            let rows = changes.diffs.len();
+            let rows = self.plan.output_batch(changes.columns, Bucket::ALL, rows)?;
+            Ok(with_counts(&rows, &changes.diffs))
+        });
+        parts.collect()
+    }
+
+    /// When groups changed, as a snapshot keeps it: the hash of each, the key, and the time.
+    fn saved_ages(&self) -> impl Iterator<Item = Result<RecordBatch, AggregateError>> + '_ {
+        let ages = self.ages.as_ref().map_or(&[][..], Ages::changed);
+        let table = self.tables.by_bucket.get(&Bucket::ALL).into_iter();
+        table.flat_map(move |table| {
+            chunks(ages.len().min(table.len())).map(move |groups| {
+                let (routes, keys) = table.keys(groups.clone());
+                let ages = Int64Array::from(ages[groups].to_vec());
+                let columns: [(&str, ArrayRef); 3] = [
+                    ("__hash", Arc::new(routes)),
+                    ("__key", Arc::new(keys)),
+                    (CHANGED, Arc::new(ages)),
+                ];
+                Ok(RecordBatch::try_from_iter(columns)?)
+            })
+        })
     }
 
     /// A row that is not shown because a result is beyond its type, why, and how many there are.
@@ -144,11 +200,19 @@ impl Aggregates {
     pub fn state(&self) -> impl Iterator<Item = Result<RecordBatch, AggregateError>> + '_ {
         let applied = self.news.groups() == 0 && self.pending.is_empty();
         assert!(applied, "`changes` comes before `state`");
-        self.tables.states(&self.plan)
+        self.tables.states(&self.plan).chain(self.saved_ages())
     }
 
     /// Takes a batch of `state` as something that has been there before, and was shown.
     pub fn load(&mut self, state: &RecordBatch) -> Result<(), AggregateError> {
+        let last = state.schema_ref().fields().last();
+        if let (Some(ages), true) = (&mut self.ages, last.is_some_and(|it| it.name() == CHANGED)) {
+            let table = self.tables.at(&self.plan, Bucket::ALL);
+            let groups = table.numbers_of(&self.plan, state.column(1).as_binary())?;
+            ages.restore(groups, state.column(2).as_primitive::<Int64Type>().values());
+            table.forget_changes();
+            return Ok(());
+        }
         self.tables.merge(&self.plan, state)?;
         let mut tables = self.tables.by_bucket.values_mut();
         match self.plan.emit {
@@ -167,7 +231,8 @@ impl Aggregates {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let pending = self.pending.iter().map(RecordBatch::get_array_memory_size);
-        self.tables.bytes() + self.news.bytes() + pending.sum::<usize>()
+        let ages = self.ages.as_ref().map_or(0, Ages::bytes);
+        self.tables.bytes() + self.news.bytes() + pending.sum::<usize>() + ages
     }
 
     /// The windows that are held.
