@@ -14,9 +14,11 @@ def today():
 
 
 def commit():
-    """The commit; where files differ from it, it says so."""
-    git = ["git", "-C", str(BENCHMARKS), "describe", "--always", "--dirty", "--abbrev=7", "--exclude=*"]
-    return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    """The commit, and whether what is built from differs from it."""
+    git = ["git", "-C", str(BENCHMARKS.parent)]
+    head = subprocess.run([*git, "rev-parse", "--short=7", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    same = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "src", "Cargo.toml", "Cargo.lock"], check=False).returncode == 0
+    return head if same else f"{head} and changes"
 
 
 def machine():

@@ -19,6 +19,7 @@ SETTINGS = {
     "spark.driver.extraJavaOptions": "-XX:+UseParallelGC",
     "spark.sql.session.timeZone": "UTC",
     "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
     "spark.sql.streaming.metricsEnabled": "false",
     "spark.log.level": "ERROR",
     "spark.sql.streaming.stateStore.providerClass":

@@ -16,7 +16,7 @@ public final class OnFlink {
       ) WITH ('connector' = 'filesystem', 'path' = '%s', 'format' = 'json', 'json.timestamp-format.standard' = 'ISO-8601')
       """;
   private static final String PER_MINUTE = """
-      CREATE TABLE %s (minute STRING, %s, n BIGINT, amount DECIMAL(38, 2)) WITH (%s)
+      CREATE TABLE %s (`minute` STRING, %s, n BIGINT, amount DECIMAL(38, 2)) WITH (%s)
       """;
   private static final String INSERT = """
       INSERT INTO %s SELECT DATE_FORMAT(window_start, 'yyyy-MM-dd HH:mm'), %s, count(*), sum(amount)
