@@ -23,7 +23,7 @@ class Minute:
 def rows(folder):
     """Each row of the CSV files of a folder as minute, keys, count, cents; what is hidden is not output."""
     for path in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
-        if any(part.startswith((".", "_")) for part in path.relative_to(folder).parts):
+        if path.suffix == ".tidemark" or any(part.startswith((".", "_")) for part in path.relative_to(folder).parts):
             continue
         with open(path, newline="", encoding="utf8") as file:
             for row in csv.reader(file):
