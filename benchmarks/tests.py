@@ -113,7 +113,7 @@ class Shown(unittest.TestCase):
     def test_the_model_finds_what_it_was_made_from(self):
         workers = (1, 2, 4, 10)
         processes = [{"x": w, "rows": 1_000_000, "cpu_seconds": 0.4 + 0.2 * (1 - 1 / w)} for w in workers]
-        epochs = [{"x": w, "seconds": 5, "cpu_seconds": 500 * (1e-4 * w + 2e-6 * w * w)} for w in workers]
+        epochs = [{"x": w, "epochs": 500, "cpu_seconds": 500 * (1e-4 * w + 2e-6 * w * w)} for w in workers]
 
         model = fit({"processes": {"points": processes}, "epochs": {"points": epochs}})
 
@@ -123,7 +123,7 @@ class Shown(unittest.TestCase):
         self.assertAlmostEqual(wall(model, 0.1, 0.1), (0.1 * 0.1 - 1e-4) / 2e-6 / 2)
 
     def test_the_plots_need_nothing_else(self):
-        points = [{"x": x, "rows": 10**6, "seconds": 1, "slowest": 2, "fastest": 0.5, "cpu_seconds": 1} for x in (1, 10)]
+        points = [{"x": x, "rows": 10**6, "seconds": 1, "slowest": 2, "fastest": 0.5, "cpu_seconds": 1, "epochs": 9} for x in (1, 10)]
 
         drawn = page({"threads": {"points": points}, "epochs": {"points": points}})
 

@@ -33,8 +33,7 @@ def fit(kept):
     of = kept["processes"]["points"]
     own, sent = least_squares([(1, 1 - 1 / p["x"]) for p in of], [p["cpu_seconds"] / p["rows"] * 1e6 for p in of])
     of = kept["epochs"]["points"]
-    # A commit each 10 ms.
-    each, pairs = least_squares([(p["x"], p["x"] ** 2) for p in of], [p["cpu_seconds"] / (p["seconds"] * 100) for p in of])
+    each, pairs = least_squares([(p["x"], p["x"] ** 2) for p in of], [p["cpu_seconds"] / p["epochs"] for p in of])
     return {"own": own, "sent": sent, "each": each, "pairs": pairs}
 
 
@@ -60,7 +59,7 @@ def markdown(header, rows):
 
 TITLES = {
     "threads": "threads of one process", "processes": "processes of one thread", "keys": "groups of state",
-    "partitions": "partitions", "interval": "commit interval, ms", "epochs": "processes, a commit each 10 ms",
+    "partitions": "partitions", "interval": "commit interval, ms", "epochs": "processes, a commit each 20 ms",
 }
 
 
@@ -73,7 +72,7 @@ def tables(kept, model):
         of = kept[name]
         texts.append(f"{name}: {of['machine']}, {of['date']}, commit {of['commit']}\n")
         if name == "epochs":
-            rows = [[str(p["x"]), f"{p['cpu_seconds'] / (p['seconds'] * 100) * 1e3:.2f}", f"{p['peak_mb']:.0f}"] for p in of["points"]]
+            rows = [[str(p["x"]), f"{p['cpu_seconds'] / p['epochs'] * 1e3:.2f}", f"{p['peak_mb']:.0f}"] for p in of["points"]]
             texts.append(markdown([title, "CPU ms of all for a commit", "peak MB of all"], rows))
             continue
         header = [title, "M records/s: min", "median", "max", "CPU s per M", "peak MB", "start and end, s"]

@@ -80,11 +80,11 @@ def tree(pid):
     """A process and its living descendants."""
     found = [pid]
     for each in found:
-        for children in Path(f"/proc/{each}/task").glob("*/children"):
-            try:
+        try:
+            for children in list(Path(f"/proc/{each}/task").glob("*/children")):
                 found += map(int, children.read_text().split())
-            except (FileNotFoundError, ProcessLookupError):
-                continue
+        except (FileNotFoundError, ProcessLookupError):
+            continue
     return found
 
 

@@ -82,7 +82,7 @@ def flow(write):
     events = op.flat_map_batch("parse", lines, parse)
     clock = win.EventClock(lambda event: event[0], wait_for_system_duration=timedelta(days=1))
     windower = win.TumblingWindower(timedelta(minutes=1), align_to=START)
-    counted = win.fold_window("count", events, clock, windower, builder=dict, folder=fold, merger=merge)
+    counted = win.fold_window("count", events, clock, windower, dict, fold, merge, ordered=False)
     op.output("rows", counted.down, Sink())
     return dataflow
 
