@@ -36,6 +36,8 @@ pub struct Known {
     pub lines: u64,
     pub starts: u64,
     pub snapshots: u64,
+    /// Those of them that were taken before process 0 was live.
+    pub in_replay: u64,
     pub from_snapshot: u64,
     pub unequal: u64,
     pub rewound: u64,
@@ -111,6 +113,7 @@ impl Known {
         } else if line.contains(" snapshot ") && line.contains("took_ms=") {
             self.snapshot = false;
             self.snapshots += 1;
+            self.in_replay += u64::from(!self.live);
         } else if line.contains("went back from epoch") {
             self.rewound += 1;
         }
