@@ -418,6 +418,7 @@ impl Campaign {
             let known = pipeline.phases.lock();
             report.starts = known.starts;
             report.from_snapshot = known.from_snapshot;
+            failures.extend(known.forgotten.iter().cloned());
             report.snapshots = known.snapshots;
             report.in_replay = known.in_replay;
             report.unequal = known.unequal;

@@ -41,6 +41,8 @@ pub struct Known {
     pub from_snapshot: u64,
     pub unequal: u64,
     pub rewound: u64,
+    /// Snapshots that a destination went back behind: it did not hold their epoch for good.
+    pub forgotten: Vec<String>,
     pub published: u64,
     /// How the log ended, for a failure.
     pub last: Vec<String>,
@@ -114,6 +116,8 @@ impl Known {
             self.snapshot = false;
             self.snapshots += 1;
             self.in_replay += u64::from(!self.live);
+        } else if line.contains("forgets a snapshot") {
+            self.forgotten.push(line.to_owned());
         } else if line.contains("went back from epoch") {
             self.rewound += 1;
         }
