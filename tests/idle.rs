@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const PIPELINE: &str = "
 SET 'commit.interval' = '20ms';
 CREATE TABLE clicks (
-  at TIMESTAMP(3) NOT NULL, part INT METADATA FROM 'partition',
+  at TIMESTAMP(3) NOT NULL, part INT NOT NULL METADATA FROM 'partition',
   WATERMARK FOR at AS at
 ) WITH (
   connector = 'kafka', topic = '${TOPIC}', 'bootstrap.servers' = '${KAFKA}', format = 'json',
