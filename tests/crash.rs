@@ -11,19 +11,25 @@ CREATE TABLE clicks (
   at TIMESTAMP NOT NULL, page TEXT NOT NULL, ms DOUBLE PRECISION,
   WATERMARK FOR at AS at - INTERVAL '5' SECOND
 ) WITH (connector = 'file', path = 'clicks/*.csv', format = 'csv', 'dead.letter' = 'dead');
+CREATE TABLE again (at TEXT, page TEXT NOT NULL)
+  WITH (connector = 'file', path = 'clicks/*.csv', format = 'csv');
 CREATE TABLE dead (kind TEXT, reason TEXT, payload TEXT)
   WITH (connector = 'sqlite', path = 'one.db', table = 'dead');
 CREATE TABLE by_window (window_end TIMESTAMP, page TEXT, n BIGINT, ms DOUBLE PRECISION)
   WITH (connector = 'sqlite', path = 'one.db', table = 'by_window');
 CREATE TABLE by_page (page TEXT, n BIGINT, slowest DOUBLE PRECISION, PRIMARY KEY (page))
   WITH (connector = 'sqlite', path = 'two.db', table = 'by_page');
+CREATE TABLE pages (page TEXT, n BIGINT, PRIMARY KEY (page))
+  WITH (connector = 'sqlite', path = 'two.db', table = 'pages');
+INSERT INTO pages SELECT page, count(*) FROM again GROUP BY page;
 INSERT INTO by_window
   SELECT window_end, page, count(*), sum(ms)
   FROM TUMBLE(clicks, at, INTERVAL '10' SECOND) GROUP BY window_start, window_end, page;
 INSERT INTO by_page SELECT page, count(*), max(ms) FROM clicks GROUP BY page;
 ";
 
-/// Two partitions; every fifth row is a minute behind, every eleventh record is no row.
+/// Two sources, whose operators have nothing to do with each other but a snapshot: two partitions
+/// each. Every fifth row is a minute behind, every eleventh record is no row.
 fn write(folder: &Path) {
     std::fs::create_dir(folder.join("clicks")).unwrap();
     for partition in 0..2 {
