@@ -23,6 +23,7 @@ mod nexmark;
 mod oracle;
 mod pipelines;
 mod produce;
+mod profile;
 mod replay;
 mod services;
 #[allow(dead_code, reason = "the stories use the rest")]

@@ -40,11 +40,6 @@ impl<'a, K: Kind> Stops<'a, K> {
         stops
     }
 
-    /// All of the bytes.
-    pub fn bytes(&self) -> &'a [u8] {
-        self.bytes
-    }
-
     /// The first byte at or after `at` that matters, or the end of the bytes.
     #[inline]
     pub fn next_from(&mut self, mut at: usize) -> usize {
