@@ -24,6 +24,7 @@ mod nexmark;
 mod oracle;
 mod pipelines;
 mod produce;
+mod profile;
 mod replay;
 mod services;
 
