@@ -32,3 +32,4 @@ mod supply;
 #[allow(dead_code, reason = "the stories use the rest")]
 mod support;
 mod taxi;
+mod versions;
