@@ -17,6 +17,7 @@ mod double_entry;
 mod eyes;
 mod forgetting;
 mod fuzz;
+mod idle;
 mod launch;
 mod letters;
 mod newcomer;
@@ -24,6 +25,7 @@ mod nexmark;
 mod oracle;
 mod pipelines;
 mod produce;
+mod profile;
 mod replay;
 mod services;
 
