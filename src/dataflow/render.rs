@@ -22,6 +22,7 @@ use super::chain::{Indexes, action};
 use super::changing::{self, Codec, Index, IndexParts, Join, JoinPlan, Over, Wanted, wanted};
 use super::compute::Compute;
 use super::credit::Credit;
+use super::framed::Calls;
 use super::group::{Grouped, Groups, Incoming, Local, PreGroups};
 use super::interval::{self, IntervalJoin, IntervalPlan, Joined};
 use super::latest::Latest;
@@ -337,10 +338,21 @@ impl<'scope> Built<'_, 'scope> {
                 let core = self.join(node, left, right);
                 changing::join(left, right, &format!("join {id}"), core, self.shared)
             }
-            (Operator::Over { calls, first, .. }, [index]) => {
-                let output = Arc::clone(&node.schema);
-                let core = Over::new(index.codec(), calls.clone(), *first, output);
-                changing::over(index, &format!("over {id}"), core, self.shared)
+            (
+                Operator::Over {
+                    calls,
+                    first,
+                    order,
+                    ..
+                },
+                [index],
+            ) => {
+                let (output, codec) = (Arc::clone(&node.schema), index.codec());
+                let name = format!("over {id}");
+                let calls = Calls::new(calls.clone(), order, codec.schema()).expect(PLANNED);
+                let withheld = Withheld::new(&name, Arc::clone(self.shared));
+                let core = Over::new(codec, calls, *first, output, withheld);
+                changing::over(index, &name, core, self.shared)
             }
             (other, _) => panic!("{other:?} reads no arrangement"),
         }

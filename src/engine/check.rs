@@ -16,8 +16,8 @@ use crate::dataflow::render::{aggregation, positions_needed};
 use crate::dataflow::step::plain;
 use crate::dataflow::zones::zones;
 use crate::plan::{
-    AggregateCall, Column, Expression, Node, NodeId, Operator, OverCall, Pipeline, Place, Role,
-    Table, TableId,
+    AggregateCall, Column, Expression, Node, NodeId, Operator, Pipeline, Place, Role, Table,
+    TableId,
 };
 use crate::sql::Problem;
 
@@ -86,7 +86,7 @@ fn check_expressions(pipeline: &Pipeline, node: &Node) -> Option<Problem> {
         Operator::Over { order, calls, .. } => {
             let order = order.iter().map(|key| &key.expression);
             order
-                .chain(calls.iter().filter_map(OverCall::reads))
+                .chain(calls.iter().flat_map(|call| call.function.reads()))
                 .collect()
         }
         // Its further condition is over the columns of both inputs.

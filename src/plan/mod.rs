@@ -14,6 +14,7 @@
 pub mod aggregate_types;
 mod explain;
 mod expression;
+mod frame;
 mod growth;
 mod matching;
 mod operator;
@@ -22,11 +23,12 @@ mod table;
 
 pub use explain::{canonical, explain};
 pub use expression::Expression;
+pub use frame::{Frame, FrameBound, FrameUnits, OverFunction, RowOfFrame};
 pub use growth::growing;
 pub use matching::{AfterMatch, Matching, Navigated, Navigation, Pattern, RowsFrom, Variable};
 pub use operator::{
     AggregateCall, AggregateFunction, AggregateWindow, Assign, Emit, Interval, JoinKind, JoinType,
-    Node, NodeId, Operator, OverCall, OverFunction, SortKey, WindowKind,
+    Node, NodeId, Operator, OverCall, SortKey, WindowKind,
 };
 pub use pipeline::{Insert, Pipeline, Settings};
 pub use table::{Check, Column, Computed, OptionValue, Place, Role, Table, TableId, WatermarkFor};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion_expr::AggregateUDF;
 
+use super::frame::OverFunction;
 use super::matching::Matching;
 use super::{Expression, Place, TableId};
 
@@ -302,36 +303,6 @@ pub struct OverCall {
     pub output: FieldRef,
     /// How it reads.
     pub text: String,
-}
-
-impl OverCall {
-    /// The expression that it reads of each row.
-    #[must_use]
-    pub fn reads(&self) -> Option<&Expression> {
-        match &self.function {
-            OverFunction::Before { value, .. } => Some(value),
-            OverFunction::RowNumber | OverFunction::Rank | OverFunction::DenseRank => None,
-        }
-    }
-}
-
-/// The functions over the rows of a partition.
-#[derive(Clone, Debug)]
-pub enum OverFunction {
-    /// 1, 2, 3 and so on.
-    RowNumber,
-    /// The number of the first of the rows that the order puts at one place.
-    Rank,
-    /// The number of that place.
-    DenseRank,
-    /// The value of the row so many places before; NULL where there is none. A negative distance
-    /// looks ahead.
-    Before {
-        /// How many places.
-        distance: i64,
-        /// Over the input.
-        value: Expression,
-    },
 }
 
 /// The shape of windows. All sizes are in microseconds and positive; windows are aligned to

@@ -243,6 +243,11 @@ impl Catalog {
             || self.functions.window.contains_key(name)
     }
 
+    /// Whether an aggregate has this name.
+    pub fn is_aggregate(&self, name: &str) -> bool {
+        name != "grouping" && self.functions.aggregate.contains_key(name)
+    }
+
     /// The name of a function that was likely meant.
     pub fn nearest_function(&self, name: &str) -> Option<String> {
         let functions = &self.functions;

@@ -68,8 +68,20 @@ pub fn of_expression(expr: &Expr, catalog: &Catalog) -> Vec<Problem> {
     found.problems
 }
 
-/// The functions OVER a partition.
-const OVER: &[&str] = &["row_number", "rank", "dense_rank", "lag", "lead"];
+/// The functions OVER a partition, besides the aggregates.
+const OVER: &[&str] = &[
+    "row_number",
+    "rank",
+    "dense_rank",
+    "percent_rank",
+    "cume_dist",
+    "ntile",
+    "lag",
+    "lead",
+    "first_value",
+    "last_value",
+    "nth_value",
+];
 
 /// Names that are called like functions and planned in another way.
 const SYNTAX: &[&str] = &[
@@ -174,11 +186,8 @@ impl<'a> Found<'a> {
             );
             self.refuse(place, message, hint);
         } else if function.over.is_some() {
-            if !OVER.contains(&name.as_str()) {
-                let hint = format!(
-                    "there are {}; for sums over time GROUP BY the window_start of a TUMBLE(..)",
-                    OVER.join(", ")
-                );
+            if !OVER.contains(&name.as_str()) && !self.catalog.is_aggregate(&name) {
+                let hint = format!("there are the aggregates, and {}", OVER.join(", "));
                 let message = format!("a pipeline cannot compute {name} OVER (..) yet");
                 self.refuse(place, message, &hint);
             }

@@ -88,19 +88,19 @@ impl Relation {
         if depth == 0 {
             return Self::base(random);
         }
-        match random.below(16) {
+        match random.below(18) {
             0 => Self::base(random),
             1..=5 => Self::join(random, depth),
             6 | 7 => Self::among(random, depth),
             8..=10 => Self::aggregate(random, depth),
             11 => Self::distinct(random, depth),
             12 => Self::set(random, depth),
-            13 => Self::beside(random, depth),
+            13..=15 => Self::beside(random, depth),
             _ => Self::top(random, depth),
         }
     }
 
-    fn input(random: &mut Random, depth: usize) -> Self {
+    pub fn input(random: &mut Random, depth: usize) -> Self {
         let less = 1 + random.below(depth);
         Self::random(random, depth - less.min(depth))
     }
@@ -379,47 +379,6 @@ impl Relation {
     }
 }
 
-impl Relation {
-    /// Each row with what stands before and behind it in its partition.
-    fn beside(random: &mut Random, depth: usize) -> Self {
-        let input = Self::input(random, depth);
-        let order = order(random, &input);
-        let by = random.below(input.columns.len());
-        let mut columns = input.columns.clone();
-        let mut selected = vec!["x.*".to_owned()];
-        for _ in 0..1 + random.below(2) {
-            let place = random.below(input.columns.len());
-            let nullable = true;
-            let neighbour = Column {
-                nullable,
-                ..input.columns[place]
-            };
-            let number = Column {
-                kind: Kind::Long,
-                nullable: false,
-            };
-            let back = random.between(1, 3);
-            let (call, column) = match random.below(5) {
-                0 => ("rank()".to_owned(), number),
-                1 => ("dense_rank()".to_owned(), number),
-                2 => (format!("lead(x.c{place}, {back})"), neighbour),
-                _ => (format!("lag(x.c{place}, {back})"), neighbour),
-            };
-            let index = columns.len();
-            selected.push(format!(
-                "{call} OVER (PARTITION BY x.c{by} ORDER BY {order}) AS c{index}"
-            ));
-            columns.push(column);
-        }
-        Self {
-            sql: format!("SELECT {} FROM ({}) x", selected.join(", "), input.sql),
-            columns,
-            append: false,
-            key: None,
-        }
-    }
-}
-
 /// Columns as `c0`, `c1` and so on.
 fn named(columns: impl Iterator<Item = String>) -> String {
     let named: Vec<String> = (0..)
@@ -498,7 +457,7 @@ fn residual(random: &mut Random, left: &Relation, right: &Relation) -> String {
 }
 
 /// A condition on one column.
-fn holds(random: &mut Random, column: &str, kind: Kind) -> String {
+pub fn holds(random: &mut Random, column: &str, kind: Kind) -> String {
     if random.chance(20) {
         return format!("{column} IS {}NULL", random.pick(&["", "NOT "]));
     }
@@ -516,7 +475,7 @@ fn holds(random: &mut Random, column: &str, kind: Kind) -> String {
 }
 
 /// An order over all columns.
-fn order(random: &mut Random, input: &Relation) -> String {
+pub fn order(random: &mut Random, input: &Relation) -> String {
     let mut places: Vec<usize> = (0..input.columns.len()).collect();
     let turn = random.below(places.len());
     places.rotate_left(turn);

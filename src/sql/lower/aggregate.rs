@@ -465,7 +465,7 @@ impl Parts {
 }
 
 /// Whether it yields a number for any rows, none included.
-fn counts(function: &AggregateFunction) -> bool {
+pub(super) fn counts(function: &AggregateFunction) -> bool {
     matches!(
         function,
         AggregateFunction::Count | AggregateFunction::ApproxDistinct
@@ -473,7 +473,7 @@ fn counts(function: &AggregateFunction) -> bool {
 }
 
 /// Whether it yields a value for one row without NULL already. A group has a row.
-fn has_value(function: &AggregateFunction) -> bool {
+pub(super) fn has_value(function: &AggregateFunction) -> bool {
     match function {
         AggregateFunction::Count
         | AggregateFunction::ApproxDistinct

@@ -14,6 +14,7 @@
 
 mod aggregate;
 pub mod expression;
+mod framed;
 mod grouping;
 mod interval;
 mod join;
