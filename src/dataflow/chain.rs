@@ -247,7 +247,8 @@ pub fn action(pipeline: &Pipeline, node: NodeId, indexes: &Indexes) -> Action {
         | Operator::Latest { .. }
         | Operator::Join { .. }
         | Operator::IntervalJoin { .. }
-        | Operator::Over { .. } => {
+        | Operator::Over { .. }
+        | Operator::Running { .. } => {
             panic!("node {node} holds state, so it is no step")
         }
     }
@@ -299,7 +300,8 @@ fn view(
         | Operator::OnTime { .. }
         | Operator::Join { .. }
         | Operator::IntervalJoin { .. }
-        | Operator::Over { .. } => false,
+        | Operator::Over { .. }
+        | Operator::Running { .. } => false,
     };
     let single = edges.len() == 1 && !steps.iter().any(multiplies);
     Some(View {

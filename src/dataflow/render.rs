@@ -30,6 +30,7 @@ use super::matching::Matches;
 use super::outcome::{Failure, Shared};
 use super::publish::Publish;
 use super::report::Positions;
+use super::running::Running;
 use super::shell::{self, Address, Edge, SourceShell};
 use super::source::SourceTask;
 use super::spread::{Hashes, Spread};
@@ -114,6 +115,7 @@ pub fn positions_needed(pipeline: &Pipeline) -> BTreeSet<NodeId> {
         | Operator::Join { .. }
         | Operator::IntervalJoin { .. }
         | Operator::Over { .. }
+        | Operator::Running { .. }
         | Operator::Window { .. } => None,
     };
     pipeline.nodes.iter().filter_map(needs).collect()
@@ -282,6 +284,7 @@ impl<'scope> Built<'_, 'scope> {
                 let hashes: Hashes = Box::new(move |rows| keys.hashes(rows));
                 self.spread(id, &format!("match {id}"), input, make(), hashes)
             }
+            Operator::Running { .. } => self.running(id, node),
             Operator::Latest {
                 input: from,
                 keys,
@@ -380,6 +383,29 @@ impl<'scope> Built<'_, 'scope> {
             changing: node.changing,
         };
         Join::new(plan, left, right)
+    }
+
+    /// Functions over partitions that let rows go by time.
+    fn running(&self, id: NodeId, node: &Node) -> Edge<'scope> {
+        let Operator::Running {
+            input,
+            partition,
+            order,
+            calls,
+            time,
+            behind_us,
+        } = &node.operator
+        else {
+            panic!("only asked of functions over append streams")
+        };
+        let schema = Arc::clone(&self.pipeline.nodes[*input].schema);
+        let codec = Codec::new(schema, partition.clone(), order.clone()).expect(PLANNED);
+        let codec = Arc::new(codec);
+        let (output, by) = (Arc::clone(&node.schema), (*time, *behind_us));
+        let core = Running::new(Arc::clone(&codec), calls, order, by, output).expect(PLANNED);
+        let name = format!("running {id}");
+        let rows = self.by_key(&name, *input, codec);
+        self.owned(id, &name, (rows, Incoming::Rows), core)
     }
 
     /// A join that lets rows go by time.

@@ -83,7 +83,7 @@ fn check_expressions(pipeline: &Pipeline, node: &Node) -> Option<Problem> {
         Operator::Latest { by, .. } => vec![by],
         // Its expressions are over what it takes from rows.
         Operator::Match { .. } => return None,
-        Operator::Over { order, calls, .. } => {
+        Operator::Over { order, calls, .. } | Operator::Running { order, calls, .. } => {
             let order = order.iter().map(|key| &key.expression);
             order
                 .chain(calls.iter().flat_map(|call| call.function.reads()))
@@ -221,7 +221,8 @@ pub fn look(pipeline: &Pipeline, base: &Path) -> Looked {
             | Operator::OnTime { .. }
             | Operator::Join { .. }
             | Operator::IntervalJoin { .. }
-            | Operator::Over { .. } => continue,
+            | Operator::Over { .. }
+            | Operator::Running { .. } => continue,
         };
         let table = &pipeline.tables[table];
         let intake = Intake::new(table, &columns);

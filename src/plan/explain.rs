@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use arrow::datatypes::FieldRef;
 
+use super::over_text::{held_by_frames, over};
 use super::{
     AfterMatch, AggregateCall, AggregateWindow, Assign, Emit, Expression, Interval, JoinKind,
     JoinType, Matching, NodeId, Operator, OverCall, Pipeline, SortKey, Table, WindowKind,
@@ -208,6 +209,16 @@ pub(super) fn describe(pipeline: &Pipeline, id: NodeId) -> String {
             let fields = &node.schema.fields()[node.schema.fields().len() - calls.len()..];
             over(&partition, order, calls, fields, *first)
         }
+        Operator::Running {
+            partition,
+            order,
+            calls,
+            ..
+        } => {
+            let partition: Vec<String> = partition.iter().map(|at| input_name(*at)).collect();
+            let fields = &node.schema.fields()[node.schema.fields().len() - calls.len()..];
+            format!("running {}", over(&partition, order, calls, fields, None))
+        }
     }
 }
 
@@ -386,41 +397,8 @@ fn held(interval: &Interval) -> String {
     }
 }
 
-fn over(
-    partition: &[String],
-    order: &[SortKey],
-    calls: &[OverCall],
-    fields: &[FieldRef],
-    first: Option<u64>,
-) -> String {
-    let calls: Vec<String> = calls
-        .iter()
-        .zip(fields)
-        .map(|(call, field)| named(&call.text, field.name()))
-        .collect();
-    let mut out = match first {
-        Some(first) => format!("first {first} by {}", calls.join(", ")),
-        None => format!("over {}", calls.join(", ")),
-    };
-    if !partition.is_empty() {
-        out += &format!(" per {}", partition.join(", "));
-    }
-    let order: Vec<String> = order
-        .iter()
-        .map(|key| {
-            let down = if key.descending { " DESC" } else { "" };
-            let nulls = if key.nulls_first { " NULLS FIRST" } else { "" };
-            format!("{}{down}{nulls}", key.expression.text)
-        })
-        .collect();
-    if !order.is_empty() {
-        out += &format!(" in the order of {}", order.join(", "));
-    }
-    out
-}
-
 /// `expression AS name`, unless the name says nothing new.
-fn named(text: &str, name: &str) -> String {
+pub(super) fn named(text: &str, name: &str) -> String {
     let is_made_up = name.contains(['(', '.', '#']) || name.starts_with("__");
     if text == name || is_made_up {
         text.to_owned()
@@ -490,6 +468,12 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
             remarks.push(exchanged(partition.is_empty()).to_owned());
             remarks.push("holds all rows, never freed".to_owned());
         }
+        Operator::Running {
+            partition, calls, ..
+        } => {
+            remarks.push(exchanged(partition.is_empty()).to_owned());
+            remarks.push(held_by_frames(calls));
+        }
         Operator::Filter { .. }
         | Operator::Project { .. }
         | Operator::Union { .. }
@@ -543,7 +527,7 @@ fn window(kind: WindowKind) -> String {
 }
 
 /// The largest unit that leaves nothing over.
-fn duration(us: i64) -> String {
+pub(super) fn duration(us: i64) -> String {
     const UNITS: [(i64, &str); 5] = [
         (86_400_000_000, "day"),
         (3_600_000_000, "hour"),

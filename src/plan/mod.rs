@@ -18,6 +18,7 @@ mod frame;
 mod growth;
 mod matching;
 mod operator;
+mod over_text;
 mod pipeline;
 mod table;
 

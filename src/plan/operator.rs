@@ -182,6 +182,23 @@ pub enum Operator {
         /// Rows that the first call gives a greater number are left out.
         first: Option<u64>,
     },
+    /// Functions over the rows of a partition in the order of their event time: an append stream.
+    /// A row comes out when no row that is still to come can change what is said of it. Output: as
+    /// that of `Over`.
+    Running {
+        /// An append stream.
+        input: NodeId,
+        /// Positions of the columns that make a partition.
+        partition: Vec<usize>,
+        /// The order, by the time first; what it leaves open goes by the rows' own columns.
+        order: Vec<SortKey>,
+        /// What is computed per row. No frame reaches to the end of the partition.
+        calls: Vec<OverCall>,
+        /// Position of the time, which is never NULL.
+        time: usize,
+        /// How far before the watermark a row may still come, in microseconds.
+        behind_us: i64,
+    },
 }
 
 impl Operator {
@@ -199,7 +216,7 @@ impl Operator {
             | Self::Match { input, .. }
             | Self::OnTime { input, .. }
             | Self::Latest { input, .. } => vec![*input],
-            Self::Over { input, .. } => vec![*input],
+            Self::Over { input, .. } | Self::Running { input, .. } => vec![*input],
             Self::Union { inputs } => inputs.clone(),
             Self::Join { left, right, .. } | Self::IntervalJoin { left, right, .. } => {
                 vec![*left, *right]
@@ -216,7 +233,8 @@ impl Operator {
             | Self::Latest { .. }
             | Self::Join { .. }
             | Self::IntervalJoin { .. }
-            | Self::Over { .. } => true,
+            | Self::Over { .. }
+            | Self::Running { .. } => true,
             Self::Source { .. }
             | Self::Filter { .. }
             | Self::Project { .. }

@@ -17,6 +17,7 @@ mod comparisons;
 mod create_table;
 mod dialect;
 mod errors;
+mod first_rows;
 mod functions;
 mod graph;
 mod grouped_windows;

@@ -17,7 +17,7 @@ use super::catalog::Catalog;
 use super::functions::casts;
 use super::problem::Problem;
 use super::types::cut_off;
-use super::{accents, comparisons, lateral, multisets, normalise};
+use super::{accents, comparisons, first_rows, lateral, multisets, normalise};
 
 type Result<T> = std::result::Result<T, DataFusionError>;
 
@@ -27,8 +27,10 @@ type Result<T> = std::result::Result<T, DataFusionError>;
 pub fn plan(catalog: &Catalog, mut query: ast::Query) -> Result<LogicalPlan> {
     accents::rewrite(&mut query);
     cut_off(&mut query);
+    first_rows::rewrite_fetch(&mut query)?;
     let statement = ast::Statement::Query(Box::new(query));
     let plan = SqlToRel::new(catalog).sql_statement_to_plan(statement)?;
+    let plan = first_rows::number_distinct_on(plan, &catalog.row_number())?;
     let plan = multisets::count_copies(plan, &catalog.row_number())?;
     lateral::unnest_joins(plan)
 }

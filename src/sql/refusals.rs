@@ -52,6 +52,12 @@ pub fn of_query<'a>(query: &Query, catalog: &'a Catalog) -> Found<'a> {
     found
 }
 
+/// Whether the order of a query says which row DISTINCT ON takes.
+fn is_distinct_on(body: &SetExpr) -> bool {
+    matches!(body, SetExpr::Select(select)
+        if matches!(select.distinct, Some(ast::Distinct::On(_))))
+}
+
 /// Where a column of a SELECT asks for IN or EXISTS of a query.
 fn query_inside(item: &ast::SelectItem) -> Option<Place> {
     let found = ast::visit_expressions(item, |expr| match expr {
@@ -136,13 +142,6 @@ impl<'a> Found<'a> {
                 let hint = "write IN (SELECT ..) or EXISTS in WHERE, or join the table";
                 self.refuse(place, message, hint);
             }
-        }
-        if let Some(ast::Distinct::On(_)) = &select.distinct {
-            self.refuse(
-                place,
-                "a pipeline cannot compute DISTINCT ON yet",
-                "for the last row per key, give the sink a PRIMARY KEY and 'upsert.by' = 'ts'",
-            );
         }
         if select.top.is_some() {
             let message = "a pipeline cannot limit rows that never end";
@@ -303,9 +302,9 @@ impl Visitor for Found<'_> {
                 limit.as_ref().or(offset).map(Spanned::span)
             }
             Some(LimitClause::OffsetCommaLimit { limit, .. }) => Some(limit.span()),
-            None => query.fetch.as_ref().map(Spanned::span),
+            None => query.fetch.as_ref().map(|_| query.span()),
         };
-        if let (Some(order), None) = (&query.order_by, limit) {
+        if let (Some(order), None, false) = (&query.order_by, limit, is_distinct_on(&query.body)) {
             self.refuse(
                 known(place_of(order.span())),
                 "a pipeline cannot sort rows that never end",

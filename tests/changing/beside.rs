@@ -3,6 +3,7 @@
 //! Where a result hangs on which of two rows comes first, the order is over all columns; where it does
 //! not, it may leave rows at one place.
 
+use super::data::NAMES;
 use super::relation::{Column, Kind, Relation, holds, order};
 use crate::oracle::random::Random;
 
@@ -31,6 +32,104 @@ impl Relation {
             sql: format!("SELECT {} FROM ({}) x", selected.join(", "), input.sql),
             columns,
             append: false,
+            key: None,
+        }
+    }
+}
+
+impl Relation {
+    /// The first rows of all, or the first of each group, in words other than row numbers.
+    pub fn first_of_all(random: &mut Random, input: Self, order: &str, limit: i64) -> Self {
+        let (skip, place) = (random.between(0, 3), random.below(input.columns.len()));
+        let (mut select, mut key) = ("", None);
+        let rest = match random.below(5) {
+            0 => format!("ORDER BY {order} LIMIT {limit}"),
+            1 => format!("ORDER BY {order} LIMIT {limit} OFFSET {skip}"),
+            2 => format!("ORDER BY {order} OFFSET {} ROWS", skip + 1),
+            3 => format!("ORDER BY x.c{place} FETCH FIRST {limit} ROWS WITH TIES"),
+            _ => {
+                select = "DISTINCT ON ";
+                key = Some(vec![place]);
+                format!("ORDER BY x.c{place}, {order}")
+            }
+        };
+        let on = match key {
+            Some(_) => format!("{select}(x.c{place}) "),
+            None => String::new(),
+        };
+        Self {
+            sql: format!("SELECT {on}x.* FROM ({}) x {rest}", input.sql),
+            append: false,
+            key,
+            columns: input.columns,
+        }
+    }
+}
+
+impl Relation {
+    /// The rows of a table in the order of their event time, with what is said of each once and for
+    /// all.
+    pub fn running(random: &mut Random) -> Self {
+        let table = Self {
+            sql: String::new(),
+            columns: [Kind::Text, Kind::Int, Kind::Number(8, 2), Kind::Time]
+                .map(nullable)
+                .to_vec(),
+            append: true,
+            key: None,
+        };
+        let mut columns = table.columns.clone();
+        columns[3].nullable = false;
+        let mut selected = vec!["x.*".to_owned()];
+        for _ in 0..1 + random.below(3) {
+            let partition = *random.pick(&["PARTITION BY x.c0", "PARTITION BY x.c1, x.c0", ""]);
+            let (call, order, column) = match random.below(3) {
+                0 => {
+                    let calls = ["row_number()", "rank()", "dense_rank()", "lag(x.c1)"];
+                    let call = (*random.pick(&calls)).to_owned();
+                    let column = if call == "lag(x.c1)" {
+                        nullable(Kind::Int)
+                    } else {
+                        LONG
+                    };
+                    (call, "x.c3, x.c0, x.c1, x.c2".to_owned(), column)
+                }
+                1 => {
+                    let (call, column) = aggregate(random, &table);
+                    let back = random.between(0, 4);
+                    let ahead = random.between(0, 2);
+                    let frame = format!("ROWS BETWEEN {back} PRECEDING AND {ahead} FOLLOWING");
+                    (call, format!("x.c3, x.c0, x.c1, x.c2 {frame}"), column)
+                }
+                _ => {
+                    let (call, column) = aggregate(random, &table);
+                    let minutes = random.between(0, 20);
+                    let frame = match random.below(3) {
+                        0 => String::new(),
+                        1 => format!(
+                            " RANGE BETWEEN INTERVAL '{minutes}' MINUTE PRECEDING AND CURRENT ROW"
+                        ),
+                        _ => format!(
+                            " RANGE BETWEEN UNBOUNDED PRECEDING AND INTERVAL '{minutes}' MINUTE FOLLOWING"
+                        ),
+                    };
+                    (call, format!("x.c3{frame}"), column)
+                }
+            };
+            let index = columns.len();
+            selected.push(format!(
+                "{call} OVER ({partition} ORDER BY {order}) AS c{index}"
+            ));
+            columns.push(column);
+        }
+        let name = random.pick(&NAMES);
+        Self {
+            sql: format!(
+                "SELECT {} FROM (SELECT t.k AS c0, t.g AS c1, t.p AS c2, t.at AS c3 FROM {name} t) x",
+                selected.join(", ")
+            ),
+            columns,
+            append: true,
             key: None,
         }
     }

@@ -303,6 +303,9 @@ fn check(client: &mut Client, case: &Case, folder: &Path) -> Outcome {
 /// the answer for all of the input, not for each part of it.
 fn waits(folder: &Path) -> bool {
     let explained = tidemark(folder, &["explain", "case.sql"], &[]).stdout;
+    if explained.contains(" running over ") {
+        return true;
+    }
     let kinds = ["left", "right", "full", "anti"];
     let mut kinds = kinds
         .map(|kind| format!("interval join ({kind})"))

@@ -88,8 +88,9 @@ impl Relation {
         if depth == 0 {
             return Self::base(random);
         }
-        match random.below(18) {
+        match random.below(19) {
             0 => Self::base(random),
+            18 => Self::running(random),
             1..=5 => Self::join(random, depth),
             6 | 7 => Self::among(random, depth),
             8..=10 => Self::aggregate(random, depth),
@@ -333,16 +334,8 @@ impl Relation {
         let input = Self::input(random, depth);
         let order = order(random, &input);
         let limit = random.between(1, 4);
-        if random.chance(20) {
-            return Self {
-                sql: format!(
-                    "SELECT x.* FROM ({}) x ORDER BY {order} LIMIT {limit}",
-                    input.sql
-                ),
-                append: false,
-                key: None,
-                columns: input.columns,
-            };
+        if random.chance(40) {
+            return Self::first_of_all(random, input, &order, limit);
         }
         let places: Vec<usize> = (0..input.columns.len()).collect();
         let count = random.below(3);

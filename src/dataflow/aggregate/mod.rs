@@ -47,7 +47,7 @@ mod tables;
 pub use aggregates::Aggregates;
 pub use error::AggregateError;
 pub use keys::{KeyCodec, hashes, route, routes, without_signs};
-pub use moving::Moving;
+pub use moving::{Moving, Read};
 pub use partials::Partials;
 pub use plan::{Aggregation, Input};
 pub use sessions::{SessionPartials, Sessions};

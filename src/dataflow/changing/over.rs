@@ -17,7 +17,7 @@ use differential_dataflow::trace::implementations::BatchContainer;
 use super::codec::{Codec, CodecError, order_of};
 use super::reader::{Reader, entries};
 use super::rows::Rows;
-use crate::dataflow::framed::{Asked, Calls, Frames, Partition, Said};
+use crate::dataflow::framed::{Asked, Before, Calls, Frames, Partition, Said};
 use crate::dataflow::outcome::Failure;
 use crate::dataflow::roles::with_counts;
 use crate::dataflow::withheld::{Withheld, row_text};
@@ -150,6 +150,7 @@ impl Over {
                 partition: &group[moment],
                 frames: &frames[moment],
                 places: touched[moment].clone(),
+                before: Before::default(),
             });
             Listing::new(&self.calls, &rows, &asked.collect::<Vec<_>>())
         };
@@ -242,7 +243,7 @@ struct Listing {
 
 impl Listing {
     fn new(calls: &Calls, rows: &RecordBatch, asked: &[Asked<'_>]) -> Result<Self, CodecError> {
-        let said = calls.say(rows, asked)?;
+        let said = calls.say(rows, asked, None)?;
         let fields = said.columns.iter();
         let fields = fields.map(|column| SortField::new(column.data_type().clone()));
         let bytes = RowConverter::new(fields.collect())?.convert_columns(&said.columns)?;

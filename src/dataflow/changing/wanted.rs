@@ -105,6 +105,7 @@ pub fn wanted(operator: &Operator) -> Vec<Wanted> {
         | Operator::IntervalJoin { .. }
         | Operator::Aggregate { .. }
         | Operator::Match { .. }
+        | Operator::Running { .. }
         | Operator::Latest { .. } => Vec::new(),
     }
 }

@@ -13,7 +13,7 @@ use arrow::compute::{concat, take, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion_physical_expr::expressions::Column;
 
-use crate::dataflow::aggregate::{AggregateError, Aggregation, Input, Moving};
+use crate::dataflow::aggregate::{AggregateError, Aggregation, Input, Moving, Read};
 use crate::plan::{AggregateCall, AggregateFunction, Emit, Expression, Frame, FrameBound, SortKey};
 
 /// An aggregate, and over which rows.
@@ -30,6 +30,12 @@ pub struct Piece<'a> {
     pub rows: &'a [u32],
     /// The frames of those that are wanted.
     pub frames: &'a [Range<u32>],
+    /// Where its aggregate is held.
+    pub group: u32,
+    /// The rows that are in the aggregate.
+    pub held: Range<u32>,
+    /// How many rows of the partition came before these.
+    pub before: u64,
 }
 
 /// A result per row.
@@ -51,7 +57,10 @@ impl FrameAggregate {
         let mut call = call.clone();
         let is_ordered = matches!(
             call.function,
-            AggregateFunction::ArrayAgg | AggregateFunction::StringAgg
+            AggregateFunction::ArrayAgg
+                | AggregateFunction::StringAgg
+                | AggregateFunction::First
+                | AggregateFunction::Last
         );
         let placed = is_ordered.then(|| {
             call.order_by = vec![by_place(width)];
@@ -73,27 +82,39 @@ impl FrameAggregate {
         })
     }
 
+    /// Aggregates of no rows and no groups yet.
+    pub fn moving(&self) -> Moving {
+        self.aggregation.moving()
+    }
+
     /// The results for the wanted rows of all pieces, one after the other.
     pub fn evaluate(
         &self,
+        moving: &mut Moving,
         rows: &RecordBatch,
         pieces: &[Piece<'_>],
     ) -> Result<Results, AggregateError> {
         match &self.placed {
-            None => self.over(rows, pieces),
+            None => self.over(moving, rows, pieces),
             Some(schema) => {
                 let (rows, places) = with_places(rows, schema, pieces)?;
                 let pieces = pieces.iter().zip(&places);
                 let pieces = pieces.map(|(piece, rows)| Piece {
                     rows,
-                    frames: piece.frames,
+                    held: piece.held.clone(),
+                    ..*piece
                 });
-                self.over(&rows, &pieces.collect::<Vec<_>>())
+                self.over(moving, &rows, &pieces.collect::<Vec<_>>())
             }
         }
     }
 
-    fn over(&self, rows: &RecordBatch, pieces: &[Piece<'_>]) -> Result<Results, AggregateError> {
+    fn over(
+        &self,
+        moving: &mut Moving,
+        rows: &RecordBatch,
+        pieces: &[Piece<'_>],
+    ) -> Result<Results, AggregateError> {
         // Rows with one frame have one result.
         let stages: Vec<Vec<Range<u32>>> = pieces
             .iter()
@@ -106,7 +127,7 @@ impl FrameAggregate {
         // Longest first: whoever has no further stage is behind those that have.
         let mut groups: Vec<usize> = (0..pieces.len()).collect();
         groups.sort_by_key(|&group| std::cmp::Reverse(stages[group].len()));
-        let mut moving = self.aggregation.moving(rows, pieces.len())?;
+        let read = moving.read_of(rows)?;
         let mut answers: Vec<ArrayRef> = vec![new_empty_array(&self.output)];
         let mut answered: Vec<Vec<u32>> = vec![Vec::new(); pieces.len()];
         let (mut failures, mut count) = (BTreeMap::new(), 0);
@@ -118,9 +139,9 @@ impl FrameAggregate {
             if groups.is_empty() {
                 break;
             }
-            step(&mut moving, pieces, &stages, &groups, stage)?;
-            let asked: Vec<u32> = groups.iter().map(|&group| number(group)).collect();
-            let (values, failed) = moving.read(&asked)?;
+            step((moving, &read), pieces, &stages, &groups, stage)?;
+            let asked: Vec<u32> = groups.iter().map(|&group| pieces[group].group).collect();
+            let (values, failed) = moving.results(&asked)?;
             failures.extend(failed.into_iter().map(|(at, why)| (count + at, why)));
             for &group in &groups {
                 answered[group].push(number(count));
@@ -155,7 +176,7 @@ fn by_row(frames: &[Range<u32>], answered: &[u32]) -> Vec<u32> {
 
 /// Goes on to the next frame of each group.
 fn step(
-    moving: &mut Moving,
+    (moving, read): (&mut Moving, &Read),
     pieces: &[Piece<'_>],
     stages: &[Vec<Range<u32>>],
     groups: &[usize],
@@ -165,7 +186,7 @@ fn step(
     for &group in groups {
         let before = match stage.checked_sub(1) {
             Some(before) => stages[group][before].clone(),
-            None => 0..0,
+            None => pieces[group].held.clone(),
         };
         let now = stages[group][stage].clone();
         let (gone, new) = match now.start < before.end {
@@ -175,12 +196,12 @@ fn step(
         for (rows, range) in [(&mut goes, gone), (&mut comes, new)] {
             let range = range.start as usize..(range.end.max(range.start)) as usize;
             let (rows, of): &mut (Vec<u32>, Vec<u32>) = rows;
-            of.extend(std::iter::repeat_n(number(group), range.len()));
+            of.extend(std::iter::repeat_n(pieces[group].group, range.len()));
             rows.extend_from_slice(&pieces[group].rows[range]);
         }
     }
-    moving.give(&comes.0, &comes.1)?;
-    moving.take_back(&goes.0, &goes.1)
+    moving.give(read, &comes.0, &comes.1)?;
+    moving.take_back(read, &goes.0, &goes.1)
 }
 
 fn number(at: usize) -> u32 {
@@ -210,7 +231,9 @@ fn with_places(
 ) -> Result<(RecordBatch, Vec<Vec<u32>>), AggregateError> {
     let all = pieces.iter().flat_map(|piece| piece.rows.iter().copied());
     let all = UInt32Array::from_iter_values(all);
-    let places = pieces.iter().flat_map(|piece| 0..piece.rows.len() as u64);
+    let places = pieces
+        .iter()
+        .flat_map(|piece| piece.before..piece.before + piece.rows.len() as u64);
     let mut columns = take_record_batch(rows, &all)?.columns().to_vec();
     columns.push(Arc::new(UInt64Array::from_iter_values(places)));
     let mut next = 0;

@@ -20,8 +20,9 @@ use arrow::array::{ArrayRef, Float64Array, RecordBatch, UInt32Array, UInt64Array
 use arrow::compute::take;
 use arrow::datatypes::SchemaRef;
 
-use crate::plan::{OverCall, OverFunction, RowOfFrame, SortKey};
-use aggregate::{FrameAggregate, Piece};
+use crate::dataflow::aggregate::Moving;
+use crate::plan::{FrameBound, OverCall, OverFunction, RowOfFrame, SortKey};
+use aggregate::{FrameAggregate, Piece, Results};
 use bounds::{Lines, counted_in, frames};
 
 /// What went wrong with functions over partitions.
@@ -77,7 +78,25 @@ pub struct Asked<'a> {
     pub frames: &'a Frames,
     /// Which of them.
     pub places: Range<usize>,
+    /// What came before it.
+    pub before: Before,
 }
+
+/// What came before the rows of a partition that are at hand.
+#[derive(Clone, Debug, Default)]
+pub struct Before {
+    /// How many rows.
+    pub rows: u64,
+    /// How many groups of peers.
+    pub groups: u64,
+    /// Where `Totals` hold its aggregates.
+    pub slot: u32,
+    /// By call: how many of the rows at hand are in those already.
+    pub held: Vec<u32>,
+}
+
+/// By call, where a frame has no start: the aggregate so far.
+pub struct Totals(pub Vec<Option<Moving>>);
 
 impl Calls {
     /// Functions over rows of `input` in an order.
@@ -142,19 +161,65 @@ impl Calls {
             .collect()
     }
 
-    /// What the functions say of the rows that are asked about, one after the other.
-    pub fn say(&self, rows: &RecordBatch, asked: &[Asked<'_>]) -> Result<Said, FramedError> {
+    /// The same of a partition whose next row has `next` for what its order is by, at least; that
+    /// row's frames are the last. Frames that end behind it are not known yet.
+    pub fn frames_so_far(
+        &self,
+        partition: &Partition,
+        counted: &[Option<i128>],
+        next: i128,
+    ) -> Frames {
+        let mut peers = partition.peers.clone();
+        peers.push(peers.len() as u64 + 1);
+        let values = partition
+            .rows
+            .iter()
+            .filter_map(|&row| counted.get(row as usize).copied());
+        let values: Vec<Option<i128>> = values.chain([Some(next)]).collect();
+        let lines = Lines {
+            peers: &peers,
+            values: &values,
+        };
+        let calls = self.calls.iter();
+        calls
+            .map(|call| frames(call.function.frame(), lines))
+            .collect()
+    }
+
+    /// Room for the aggregates of frames without a start.
+    pub fn totals(&self) -> Totals {
+        let calls = self.calls.iter().zip(&self.aggregates);
+        let totals = calls.map(|(call, aggregate)| {
+            let aggregate = aggregate.as_ref()?;
+            let is_total = call.function.frame().start == FrameBound::Unbounded;
+            is_total.then(|| aggregate.moving())
+        });
+        Totals(totals.collect())
+    }
+
+    /// What the functions say of the rows that are asked about, one after the other. Aggregates
+    /// of frames without a start go on from `totals`, if there are any.
+    pub fn say(
+        &self,
+        rows: &RecordBatch,
+        asked: &[Asked<'_>],
+        mut totals: Option<&mut Totals>,
+    ) -> Result<Said, FramedError> {
         let mut columns = Vec::with_capacity(self.calls.len());
         let mut failed = BTreeMap::new();
         for (at, call) in self.calls.iter().enumerate() {
             let column: ArrayRef = match &call.function {
-                OverFunction::RowNumber => numbers(asked, |_, place| place as u64 + 1),
-                OverFunction::Rank => numbers(asked, |partition, place| partition.peers[place]),
+                OverFunction::RowNumber => {
+                    numbers(asked, |asked, place| asked.before.rows + place as u64 + 1)
+                }
+                OverFunction::Rank => numbers(asked, |asked, place| {
+                    asked.before.rows + asked.partition.peers[place]
+                }),
                 OverFunction::DenseRank => dense_ranks(asked),
                 OverFunction::PercentRank => shares(asked, percent_rank),
                 OverFunction::CumulativeShare => shares(asked, cumulative_share),
-                OverFunction::Ntile(parts) => numbers(asked, |partition, place| {
-                    part_of(place as u64, partition.rows.len() as u64, *parts)
+                OverFunction::Ntile(parts) => numbers(asked, |asked, place| {
+                    part_of(place as u64, asked.partition.rows.len() as u64, *parts)
                 }),
                 OverFunction::Before { value, .. } => {
                     let rows_of = rows_of(asked, at, RowOfFrame::First);
@@ -165,13 +230,8 @@ impl Calls {
                     take(&value.evaluate(rows)?, &rows_of, None)?
                 }
                 OverFunction::Aggregate { .. } => {
-                    let aggregate = self.aggregates[at].as_ref();
-                    let aggregate = aggregate.expect("made for every aggregate");
-                    let pieces = asked.iter().map(|asked| Piece {
-                        rows: &asked.partition.rows,
-                        frames: &asked.frames[at][asked.places.clone()],
-                    });
-                    let results = aggregate.evaluate(rows, &pieces.collect::<Vec<_>>())?;
+                    let total = totals.as_mut().and_then(|totals| totals.0[at].as_mut());
+                    let results = self.aggregate(at, rows, asked, total)?;
                     failed.extend(results.failed);
                     results.values
                 }
@@ -180,19 +240,48 @@ impl Calls {
         }
         Ok(Said { columns, failed })
     }
+
+    /// What one aggregate says.
+    fn aggregate(
+        &self,
+        at: usize,
+        rows: &RecordBatch,
+        asked: &[Asked<'_>],
+        total: Option<&mut Moving>,
+    ) -> Result<Results, FramedError> {
+        let aggregate = self.aggregates[at].as_ref();
+        let aggregate = aggregate.expect("made for every aggregate");
+        let is_total = total.is_some();
+        let mut fresh = aggregate.moving();
+        fresh.resize(asked.len());
+        let pieces = (0..).zip(asked).map(|(number, asked)| Piece {
+            rows: &asked.partition.rows,
+            frames: &asked.frames[at][asked.places.clone()],
+            group: if is_total { asked.before.slot } else { number },
+            held: if is_total {
+                0..asked.before.held[at]
+            } else {
+                0..0
+            },
+            before: asked.before.rows,
+        });
+        let pieces: Vec<Piece<'_>> = pieces.collect();
+        Ok(aggregate.evaluate(total.unwrap_or(&mut fresh), rows, &pieces)?)
+    }
 }
 
-fn numbers(asked: &[Asked<'_>], number: impl Fn(&Partition, usize) -> u64) -> ArrayRef {
+fn numbers(asked: &[Asked<'_>], number: impl Fn(&Asked<'_>, usize) -> u64) -> ArrayRef {
     let each = asked.iter().flat_map(|asked| {
         let places = asked.places.clone();
-        places.map(|place| number(asked.partition, place))
+        places.map(move |place| (asked, place))
     });
+    let each = each.map(|(asked, place)| number(asked, place));
     Arc::new(UInt64Array::from_iter_values(each))
 }
 
 fn dense_ranks(asked: &[Asked<'_>]) -> ArrayRef {
     let ranks = asked.iter().flat_map(|asked| {
-        let mut rank = 0;
+        let mut rank = asked.before.groups;
         let peers = asked.partition.peers[..asked.places.end].iter();
         let ranks = peers.enumerate().map(|(place, &peer)| {
             rank += u64::from(peer == place as u64 + 1);

@@ -9,7 +9,7 @@ use datafusion_physical_expr::expressions::Column;
 use proptest::prelude::*;
 
 use super::bounds::{Lines, frames};
-use super::{Asked, Calls, Partition};
+use super::{Asked, Before, Calls, Partition};
 use crate::plan::{
     AggregateCall, AggregateFunction, Expression, Frame, FrameBound, FrameUnits, OverCall,
     OverFunction, SortKey,
@@ -161,8 +161,9 @@ proptest! {
             partition,
             frames,
             places: from.min(partition.rows.len())..partition.rows.len(),
+            before: Before::default(),
         }).collect();
-        let said = calls.say(&rows, &asked).unwrap();
+        let said = calls.say(&rows, &asked, None).unwrap();
 
         prop_assert!(said.failed.is_empty());
         let columns = said.columns.iter().map(|c| cast(c, &DataType::Int64).unwrap());

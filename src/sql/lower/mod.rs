@@ -23,6 +23,7 @@ mod matched;
 mod momentary;
 mod over;
 mod panes;
+mod running;
 mod scan;
 mod session;
 mod sides;

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion_common::{DFSchema, ScalarValue};
 use datafusion_expr::expr::{Sort, WindowFunction, WindowFunctionParams};
 use datafusion_expr::{
@@ -14,7 +14,7 @@ use datafusion_expr::{
 };
 
 use crate::plan::{Operator, OverCall, OverFunction, SortKey};
-use crate::sql::graph::Key;
+use crate::sql::graph::{Facts, Key};
 use crate::sql::problem::Problem;
 
 use super::expression::{conjuncts, plain_column};
@@ -32,7 +32,11 @@ impl Lowering<'_> {
         });
         let calls: Vec<Named<'_>> = named.collect::<Result<_>>()?;
         let what = format!("{} OVER (..)", calls[0].0.fun.name());
-        let mut rows = self.input_of_over(&window.input, ask, &what)?;
+        let wanted = match ask.finality {
+            Some(Finality::Latest) | None => Wanted::Current,
+            Some(_) => Wanted::Final,
+        };
+        let mut rows = self.input_of_over(&window.input, ask, wanted, &what)?;
         let bounded = ask.first.and_then(|(column, most)| {
             let call = column.checked_sub(width)?;
             let counts = matches!(calls[call].0.fun.name(), "row_number" | "rank");
@@ -41,7 +45,20 @@ impl Lowering<'_> {
         let mut places = vec![0; calls.len()];
         for group in groups(&calls, bounded.map(|(call, _)| call)) {
             let bounded = bounded.filter(|(call, _)| group.contains(call));
-            rows = self.over_group(rows, window.input.schema(), &calls, &group, bounded)?;
+            let schema = window.input.schema();
+            let computed = self.over_group(rows, schema, &calls, &group)?;
+            rows = match ask.finality.filter(|_| wanted == Wanted::Final) {
+                None => {
+                    // A bound ends a partition early, unless something looks beyond it.
+                    let looks_ahead = |call: &OverCall| call.function.frame().looks_ahead();
+                    let first = bounded.filter(|_| !computed.calls.iter().any(looks_ahead));
+                    self.add_over(computed, first.map(|(_, most)| most))
+                }
+                Some(finality) => {
+                    let refused = self.over_is_not_final(finality, &what);
+                    self.add_running(computed, refused)?
+                }
+            };
             let start = self.graph.fields(rows.node).len() - group.len();
             for (at, call) in group.iter().enumerate() {
                 places[*call] = start + at;
@@ -53,15 +70,14 @@ impl Lowering<'_> {
     }
 
     /// The calls of a group, which have one partition and order: a node whose last columns they
-    /// are. Of a bounded one, no number above the bound is wanted, and it is the first.
+    /// are.
     fn over_group(
         &mut self,
         rows: Rows,
         schema: &DFSchema,
         calls: &[Named<'_>],
         group: &[usize],
-        bounded: Option<(usize, u64)>,
-    ) -> Result<Rows> {
+    ) -> Result<Computed> {
         let params = &calls[group[0]].0.params;
         let order_by = order_of(params);
         let mut reads: Vec<&Expr> = params.partition_by.iter().collect();
@@ -79,21 +95,23 @@ impl Lowering<'_> {
             values = others;
             computed.push(self.over_call(call, name, own, (&over, &order))?);
         }
-        // A bound ends a partition early, unless something looks beyond it.
-        let looks_ahead = |call: &OverCall| call.function.frame().looks_ahead();
-        let first = bounded.filter(|_| !computed.iter().any(looks_ahead));
-        let first = first.map(|(_, most)| most);
-        Ok(self.add_over(rows, partition.to_vec(), order, computed, first))
+        Ok(Computed {
+            partition: partition.to_vec(),
+            order_at: ordered.first().copied(),
+            calls: computed,
+            order,
+            rows,
+        })
     }
 
-    /// The first rows in an order.
+    /// The first rows in an order, or all but those.
     pub(super) fn sorted(&mut self, sort: &SortPlan, skip: u64, ask: Ask) -> Result<Rows> {
-        let Some(fetch) = sort.fetch else {
+        if sort.fetch.is_none() && skip == 0 {
             return Err(self
                 .cannot("sort rows that never end")
                 .hint("leave ORDER BY out: a table has no order; or add LIMIT"));
-        };
-        let rows = self.input_of_over(&sort.input, ask, "ORDER BY .. LIMIT")?;
+        }
+        let rows = self.input_of_over(&sort.input, ask, Wanted::Current, "ORDER BY .. LIMIT")?;
         let reads: Vec<&Expr> = sort.expr.iter().map(|key| &key.expr).collect();
         let (rows, ordered) = self.read_by_over(rows, sort.input.schema(), &reads)?;
         let over = self.positional(&rows)?;
@@ -104,7 +122,15 @@ impl Lowering<'_> {
             text: "row_number".to_owned(),
         };
         let at = self.graph.fields(rows.node).len();
-        let rows = self.add_over(rows, Vec::new(), order, vec![number], Some(fetch as u64));
+        let first = sort.fetch.map(|fetch| fetch as u64);
+        let computed = Computed {
+            partition: Vec::new(),
+            order_at: ordered.first().copied(),
+            calls: vec![number],
+            order,
+            rows,
+        };
+        let rows = self.add_over(computed, first);
         if skip == 0 {
             return Ok(rows);
         }
@@ -115,13 +141,14 @@ impl Lowering<'_> {
         Ok(Rows { node, ..rows })
     }
 
-    /// LIMIT, which means something of sorted rows.
+    /// LIMIT and OFFSET, which mean something of sorted rows.
     pub(super) fn limit(&mut self, limit: &Limit, ask: Ask) -> Result<Rows> {
         let number = |expr: &Option<Box<Expr>>| match expr.as_deref() {
             None => Some(0),
-            Some(Expr::Literal(value, _)) => match value {
-                ScalarValue::Int64(Some(number)) => u64::try_from(*number).ok(),
-                _ => None,
+            Some(Expr::Literal(ScalarValue::Int64(number), _)) => match number {
+                // LIMIT NULL is no limit.
+                None => Some(0),
+                Some(number) => u64::try_from(*number).ok(),
             },
             Some(_) => None,
         };
@@ -148,12 +175,19 @@ impl Lowering<'_> {
         }
     }
 
-    fn input_of_over(&mut self, plan: &LogicalPlan, ask: Ask, what: &str) -> Result<Rows> {
-        if let Some(finality) = ask.finality {
-            return Err(self.over_is_not_final(finality, what));
+    fn input_of_over(
+        &mut self,
+        plan: &LogicalPlan,
+        ask: Ask,
+        wanted: Wanted,
+        what: &str,
+    ) -> Result<Rows> {
+        let finality = ask.finality.filter(|_| wanted == Wanted::Final);
+        if let (Some(asked), None) = (ask.finality, finality) {
+            return Err(self.over_is_not_final(asked, what));
         }
         let below = Ask {
-            finality: None,
+            finality,
             windows_close: true,
             window: false,
             time: false,
@@ -181,7 +215,10 @@ impl Lowering<'_> {
                      a row that comes later moves them"
                 ),
             )
-            .hint(keyed),
+            .hint(format!(
+                "{keyed}; or let them be final: OVER (.. ORDER BY the WATERMARK FOR column), \
+                 with no frame beyond CURRENT ROW"
+            )),
             Finality::Asked => Problem::at(
                 self.place,
                 format!("EMIT ON WINDOW CLOSE asks for final rows, and {what} has none"),
@@ -236,39 +273,22 @@ impl Lowering<'_> {
         keys.collect()
     }
 
-    fn add_over(
-        &mut self,
-        rows: Rows,
-        partition: Vec<usize>,
-        order: Vec<SortKey>,
-        calls: Vec<OverCall>,
-        first: Option<u64>,
-    ) -> Rows {
+    fn add_over(&mut self, computed: Computed, first: Option<u64>) -> Rows {
+        let (fields, mut facts) = self.of_over(&computed);
+        let Computed {
+            rows,
+            partition,
+            order,
+            calls,
+            ..
+        } = computed;
         let text = format!(
             "over {} {partition:?} {order:?} {calls:?} {first:?}",
             rows.node
         );
-        let mut fields = self.graph.fields(rows.node);
-        let mut facts = self.graph.facts(rows.node).clone();
-        facts.event_time.iter_mut().for_each(|is| *is = false);
-        let numbers = fields.len();
-        for call in &calls {
-            fields.push(Arc::clone(&call.output));
-            facts.not_null.push(!call.output.is_nullable());
-            facts.event_time.push(false);
-        }
-        facts.event_time.resize(fields.len(), false);
-        let of_partition: Key = partition.iter().map(|at| vec![*at]).collect();
-        let signs = calls.iter().enumerate();
-        let signs = signs.filter_map(|(at, call)| Some((numbers + at, sign_of(call)?)));
-        facts.signs.extend(signs);
-        let is_row_number = |call: &OverCall| matches!(call.function, OverFunction::RowNumber);
-        if let Some(at) = calls.iter().position(is_row_number) {
-            let mut key = of_partition.clone();
-            key.push(vec![numbers + at]);
-            facts.keys.insert(0, key);
-        }
-        if first == Some(1) && is_row_number(&calls[0]) {
+        let is_row_number = matches!(calls[0].function, OverFunction::RowNumber);
+        if first == Some(1) && is_row_number {
+            let of_partition: Key = partition.iter().map(|at| vec![*at]).collect();
             facts.keys.insert(0, of_partition);
         }
         let operator = Operator::Over {
@@ -283,6 +303,47 @@ impl Lowering<'_> {
             ..rows
         }
     }
+
+    /// The columns of the rows with those of the calls, and what is known of them.
+    pub(super) fn of_over(&self, computed: &Computed) -> (Vec<FieldRef>, Facts) {
+        let node = computed.rows.node;
+        let mut fields = self.graph.fields(node);
+        let mut facts = self.graph.facts(node).clone();
+        facts.event_time.iter_mut().for_each(|is| *is = false);
+        let numbers = fields.len();
+        for call in &computed.calls {
+            fields.push(Arc::clone(&call.output));
+            facts.not_null.push(!call.output.is_nullable());
+        }
+        facts.event_time.resize(fields.len(), false);
+        let signs = computed.calls.iter().enumerate();
+        let signs = signs.filter_map(|(at, call)| Some((numbers + at, sign_of(call)?)));
+        facts.signs.extend(signs);
+        let is_row_number = |call: &OverCall| matches!(call.function, OverFunction::RowNumber);
+        if let Some(at) = computed.calls.iter().position(is_row_number) {
+            let mut key: Key = computed.partition.iter().map(|at| vec![*at]).collect();
+            key.push(vec![numbers + at]);
+            facts.keys.insert(0, key);
+        }
+        (fields, facts)
+    }
+}
+
+/// Whether rows are to be current, or final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Current,
+    Final,
+}
+
+/// Calls of one partition and order, over columns of rows.
+pub(super) struct Computed {
+    pub rows: Rows,
+    pub partition: Vec<usize>,
+    pub order: Vec<SortKey>,
+    /// The column that the order is by first.
+    pub order_at: Option<usize>,
+    pub calls: Vec<OverCall>,
 }
 
 /// A call, and what DataFusion calls it.
