@@ -8,7 +8,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{interleave, take};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
@@ -22,6 +22,7 @@ use crate::dataflow::outcome::Failure;
 use crate::dataflow::roles::with_counts;
 use crate::dataflow::withheld::{Withheld, row_text};
 use crate::plan::OverFunction;
+use crate::types::batch;
 
 /// How functions over partitions are computed.
 pub struct Over {
@@ -136,7 +137,8 @@ impl Over {
         emit: &mut impl FnMut(RecordBatch),
     ) -> Result<(), CodecError> {
         let columns = self.codec.decode(round.rows.iter())?;
-        let rows = batch(self.codec.schema(), &columns)?;
+        let schema = Arc::clone(self.codec.schema());
+        let rows = batch(schema, columns.clone(), round.rows.len())?;
         let counted = self.calls.counted(&rows)?;
         let frames = |partition: &Partition| self.calls.frames(partition, &counted);
         let groups = round.groups.iter().map(|group| {
@@ -219,18 +221,6 @@ fn touched(group: &[Partition; 2], frames: &[Frames; 2]) -> [Range<usize>; 2] {
     let front = (0..front).take_while(before).count();
     let back = (0..back).take_while(behind).count();
     [front..old.len() - back, front..now.len() - back]
-}
-
-/// Decoded rows as a batch that expressions read.
-fn batch(schema: &SchemaRef, columns: &[ArrayRef]) -> Result<RecordBatch, CodecError> {
-    let rows = columns.first().map_or(0, |column| column.len());
-    let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    let schema = Arc::clone(schema);
-    Ok(RecordBatch::try_new_with_options(
-        schema,
-        columns.to_vec(),
-        &options,
-    )?)
 }
 
 /// The rows of a moment, and what is said of each.
