@@ -33,6 +33,7 @@ mod refusals;
 mod sets;
 mod settings;
 mod statement;
+mod subqueries;
 mod table;
 mod types;
 mod variables;

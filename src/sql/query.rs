@@ -17,7 +17,7 @@ use super::catalog::Catalog;
 use super::functions::casts;
 use super::problem::Problem;
 use super::types::cut_off;
-use super::{accents, comparisons, first_rows, lateral, multisets, normalise};
+use super::{accents, comparisons, first_rows, lateral, multisets, normalise, subqueries};
 
 type Result<T> = std::result::Result<T, DataFusionError>;
 
@@ -32,7 +32,8 @@ pub fn plan(catalog: &Catalog, mut query: ast::Query) -> Result<LogicalPlan> {
     let plan = SqlToRel::new(catalog).sql_statement_to_plan(statement)?;
     let plan = first_rows::number_distinct_on(plan, &catalog.row_number())?;
     let plan = multisets::count_copies(plan, &catalog.row_number())?;
-    lateral::unnest_joins(plan)
+    let plan = lateral::unnest_joins(plan)?;
+    subqueries::rewrite(plan, catalog)
 }
 
 /// The plan of a view, whose columns may have been given names.
@@ -90,7 +91,9 @@ pub fn optimise(catalog: &Catalog, plan: LogicalPlan) -> Result<LogicalPlan> {
             .without_query_execution_start_time(),
         registry: catalog.registry(),
     };
-    Optimizer::with_rules(rules()).optimize(plan, &config, |_, _| {})
+    let plan = Optimizer::with_rules(rules()).optimize(plan, &config, |_, _| {})?;
+    subqueries::refuse_left(&plan)?;
+    Ok(plan)
 }
 
 /// The rules of DataFusion's that are left out.

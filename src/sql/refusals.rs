@@ -38,6 +38,8 @@ pub struct Found<'a> {
     queries: usize,
     /// How many MATCH_RECOGNIZE are around.
     matches: usize,
+    /// Whether this is a table's declaration.
+    declares: bool,
 }
 
 /// Looks through a query.
@@ -58,18 +60,12 @@ fn is_distinct_on(body: &SetExpr) -> bool {
         if matches!(select.distinct, Some(ast::Distinct::On(_))))
 }
 
-/// Where a column of a SELECT asks for IN or EXISTS of a query.
-fn query_inside(item: &ast::SelectItem) -> Option<Place> {
-    let found = ast::visit_expressions(item, |expr| match expr {
-        Expr::InSubquery { .. } | Expr::Exists { .. } => ControlFlow::Break(place_of(expr.span())),
-        _ => ControlFlow::Continue(()),
-    });
-    found.break_value()
-}
-
 /// Looks through an expression of a table's declaration.
 pub fn of_expression(expr: &Expr, catalog: &Catalog) -> Vec<Problem> {
-    let mut found = Found::new(catalog);
+    let mut found = Found {
+        declares: true,
+        ..Found::new(catalog)
+    };
     let _ = expr.visit(&mut found);
     found.problems
 }
@@ -109,6 +105,7 @@ impl<'a> Found<'a> {
             windows: 0,
             queries: 0,
             matches: 0,
+            declares: false,
         }
     }
 
@@ -136,13 +133,6 @@ impl<'a> Found<'a> {
 
     fn select(&mut self, select: &ast::Select) {
         let place = place_of(select.select_token.0.span);
-        for item in &select.projection {
-            if let Some(place) = query_inside(item) {
-                let message = "a pipeline cannot compute a query inside an expression yet";
-                let hint = "write IN (SELECT ..) or EXISTS in WHERE, or join the table";
-                self.refuse(place, message, hint);
-            }
-        }
         if select.top.is_some() {
             let message = "a pipeline cannot limit rows that never end";
             self.refuse(place, message, "leave TOP out");
@@ -346,11 +336,18 @@ impl Visitor for Found<'_> {
                 "for a variable of the environment write '${NAME}', in quotes",
             ),
             Expr::Subquery(_) if self.queries > 0 => self.queries -= 1,
-            Expr::Subquery(query) => self.refuse(
+            Expr::Subquery(query) if self.declares || self.matches > 0 => self.refuse(
                 place_of(query.span()),
-                "a pipeline cannot compute a query inside an expression yet",
-                "join a table that has a PRIMARY KEY, or use IN (SELECT ..)",
+                "a pipeline cannot compute a query inside this expression",
+                "leave it out here, and ask in WHERE of an INSERT",
             ),
+            Expr::InSubquery { .. } | Expr::Exists { .. } if self.declares || self.matches > 0 => {
+                self.refuse(
+                    place_of(expr.span()),
+                    "a pipeline cannot compute a query inside this expression",
+                    "leave it out here, and ask in WHERE of an INSERT",
+                );
+            }
             Expr::Collate { .. } => self.refuse(
                 place_of(expr.span()),
                 "a pipeline cannot compute COLLATE",

@@ -240,10 +240,21 @@ fn bounds(random: &mut Random, distance: impl Fn(&mut Random) -> String) -> Stri
 
 /// An aggregate that no order changes.
 fn aggregate(random: &mut Random, input: &Relation) -> (String, Column) {
+    let (call, column) = of_all(random, input, "x");
+    if random.chance(15) {
+        let place = random.below(input.columns.len());
+        let filter = holds(random, &format!("x.c{place}"), input.columns[place].kind);
+        return (format!("{call} FILTER (WHERE {filter})"), column);
+    }
+    (call, column)
+}
+
+/// An aggregate of rows that go by this name.
+pub fn of_all(random: &mut Random, input: &Relation, name: &str) -> (String, Column) {
     let place = random.below(input.columns.len());
     let kind = input.columns[place].kind;
-    let argument = format!("x.c{place}");
-    let (call, column) = match (random.below(6), kind) {
+    let argument = format!("{name}.c{place}");
+    match (random.below(6), kind) {
         (0, _) => ("count(*)".to_owned(), LONG),
         (1, _) | (2..=5, Kind::Boolean) => (format!("count({argument})"), LONG),
         (2, Kind::Int | Kind::Long | Kind::Number(8, _)) => {
@@ -259,13 +270,7 @@ fn aggregate(random: &mut Random, input: &Relation) -> (String, Column) {
             let name = random.pick(&["min", "max"]);
             (format!("{name}({argument})"), nullable(kind))
         }
-    };
-    if random.chance(15) {
-        let place = random.below(input.columns.len());
-        let filter = holds(random, &format!("x.c{place}"), input.columns[place].kind);
-        return (format!("{call} FILTER (WHERE {filter})"), column);
     }
-    (call, column)
 }
 
 fn nullable(kind: Kind) -> Column {

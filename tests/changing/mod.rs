@@ -13,6 +13,7 @@
 //! `CHANGING_CASES` says how many cases, `CHANGING_SEED` where they begin. A case that fails leaves its
 //! folder behind; `CHANGING_SEED=n CHANGING_CASES=1` runs it again.
 
+mod asking;
 mod beside;
 mod data;
 mod relation;

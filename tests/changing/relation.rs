@@ -88,9 +88,10 @@ impl Relation {
         if depth == 0 {
             return Self::base(random);
         }
-        match random.below(19) {
+        match random.below(22) {
             0 => Self::base(random),
             18 => Self::running(random),
+            19..=21 => Self::asking(random, depth),
             1..=5 => Self::join(random, depth),
             6 | 7 => Self::among(random, depth),
             8..=10 => Self::aggregate(random, depth),
@@ -202,10 +203,7 @@ impl Relation {
         }
         let (l, r) = *random.pick(&pairs);
         let not = if random.chance(50) { "NOT " } else { "" };
-        // NOT IN asks whether there is a NULL among the others: not yet here.
-        let is_null_aware =
-            !not.is_empty() && (left.columns[l].nullable || right.columns[r].nullable);
-        let condition = if random.chance(40) && !is_null_aware {
+        let condition = if random.chance(40) {
             format!("x.c{l} {not}IN (SELECT y.c{r} FROM ({}) y)", right.sql)
         } else {
             let mut inner = format!("x.c{l} = y.c{r}");
@@ -382,7 +380,7 @@ fn named(columns: impl Iterator<Item = String>) -> String {
 }
 
 /// Columns of both sides that can be compared.
-fn pairs(left: &Relation, right: &Relation) -> Vec<(usize, usize)> {
+pub fn pairs(left: &Relation, right: &Relation) -> Vec<(usize, usize)> {
     let mut pairs = Vec::new();
     for (l, left) in left.columns.iter().enumerate() {
         for (r, right) in right.columns.iter().enumerate() {
