@@ -19,7 +19,7 @@ use arrow::datatypes::FieldRef;
 use super::over_text::{held_by_frames, over};
 use super::{
     AfterMatch, AggregateCall, AggregateWindow, Assign, Emit, Expression, Interval, JoinKind,
-    JoinType, Matching, NodeId, Operator, OverCall, Pipeline, SortKey, Table, WindowKind,
+    JoinType, Matching, NodeId, Operator, Pipeline, Table, WindowKind,
 };
 
 /// Where the remarks of the tree start.

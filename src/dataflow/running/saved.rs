@@ -12,7 +12,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, ListBuilder, RecordBatch, UInt32Array,
     UInt64Array,
 };
-use arrow::compute::concat;
+use arrow::compute::{concat, take};
 use arrow::datatypes::{DataType, Field, Schema, UInt32Type, UInt64Type};
 
 use super::{Bytes, Held, Running, times};
@@ -131,13 +131,18 @@ impl Running {
         let keys = saved.column(1).as_binary::<i32>();
         let number = |column: usize| saved.column(column).as_primitive::<UInt64Type>().values();
         let (rows, groups, shown) = (number(2), number(3), number(4));
-        let mut slots = Vec::with_capacity(saved.num_rows());
-        for at in 0..saved.num_rows() {
+        let (mut slots, mut begun) = (Vec::new(), Vec::new());
+        for (number, at) in (0u32..).zip(0..saved.num_rows()) {
             let key: Bytes = Arc::from(keys.value(at));
             for (time, row) in self.rows_of(&saved.column(6).as_list::<i32>().value(at))? {
                 self.wait(time, Arc::clone(&key), row);
             }
             let held = self.rows_of(&saved.column(5).as_list::<i32>().value(at))?;
+            if held.is_empty() && rows[at] == 0 {
+                // All of its rows wait.
+                continue;
+            }
+            begun.push(number);
             self.bytes += held.iter().map(|(_, row)| row.len()).sum::<usize>();
             let partition = self.partition(&key);
             slots.push(partition.before.slot);
@@ -151,11 +156,14 @@ impl Running {
             self.totals_of(saved, at, &key);
             self.schedule(&key);
         }
+        let begun = UInt32Array::from(begun);
         let mut column = FIXED;
         for total in self.totals.0.iter_mut().flatten() {
             let states = column + 1..column + 1 + total.state_types().len();
             column = states.end;
-            total.merge(&saved.columns()[states], &slots)?;
+            let states = saved.columns()[states].iter();
+            let states = states.map(|state| take(state, &begun, None));
+            total.merge(&states.collect::<Result<Vec<_>, _>>()?, &slots)?;
         }
         Ok(())
     }
