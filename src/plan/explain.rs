@@ -452,8 +452,8 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
             });
         }
         Operator::Latest { .. } => {
-            remarks.push("exchanged by key".to_owned());
-            remarks.push("holds one row per key, never freed".to_owned());
+            let held = ["exchanged by key", "holds one row per key, never freed"];
+            remarks.extend(held.map(str::to_owned));
         }
         Operator::OnTime { .. } => remarks.push("late rows are turned away here".to_owned()),
         Operator::IntervalJoin { interval, .. } => {
@@ -470,10 +470,10 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
         }
         Operator::Running {
             partition, calls, ..
-        } => {
-            remarks.push(exchanged(partition.is_empty()).to_owned());
-            remarks.push(held_by_frames(calls));
-        }
+        } => remarks.extend([
+            exchanged(partition.is_empty()).to_owned(),
+            held_by_frames(calls),
+        ]),
         Operator::Filter { .. }
         | Operator::Project { .. }
         | Operator::Union { .. }

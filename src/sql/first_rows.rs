@@ -5,6 +5,10 @@
 //!   .. ORDER BY b FETCH FIRST 3 ROWS ONLY     ──▶  .. ORDER BY b LIMIT 3
 //!   .. ORDER BY b FETCH FIRST 3 ROWS WITH TIES ──▶  .. QUALIFY rank() OVER (ORDER BY b) <= 3
 //! ```
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "of DataFusion's plans and expressions, those of interest are named"
+)]
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -26,6 +26,7 @@ mod lateral;
 mod lower;
 mod matching;
 mod multisets;
+mod named_windows;
 mod only;
 mod problem;
 mod query;

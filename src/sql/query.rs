@@ -17,7 +17,9 @@ use super::catalog::Catalog;
 use super::functions::casts;
 use super::problem::Problem;
 use super::types::cut_off;
-use super::{accents, comparisons, first_rows, lateral, multisets, normalise, subqueries};
+use super::{
+    accents, comparisons, first_rows, lateral, multisets, named_windows, normalise, subqueries,
+};
 
 type Result<T> = std::result::Result<T, DataFusionError>;
 
@@ -27,6 +29,7 @@ type Result<T> = std::result::Result<T, DataFusionError>;
 pub fn plan(catalog: &Catalog, mut query: ast::Query) -> Result<LogicalPlan> {
     accents::rewrite(&mut query);
     cut_off(&mut query);
+    named_windows::write_out(&mut query)?;
     first_rows::rewrite_fetch(&mut query)?;
     let statement = ast::Statement::Query(Box::new(query));
     let plan = SqlToRel::new(catalog).sql_statement_to_plan(statement)?;

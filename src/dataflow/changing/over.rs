@@ -43,6 +43,9 @@ struct Round {
     groups: Vec<[Partition; 2]>,
 }
 
+/// A partition before and after, the frames of its rows, and which of them may be other ones.
+type LaidOut<'a> = (&'a [Partition; 2], [Frames; 2], [Range<usize>; 2]);
+
 /// How many rows are put together.
 const CHUNK: usize = 8192;
 
@@ -146,7 +149,7 @@ impl Over {
             let touched = touched(group, &frames);
             (group, frames, touched)
         });
-        let groups: Vec<(&[Partition; 2], [Frames; 2], [Range<usize>; 2])> = groups.collect();
+        let groups: Vec<LaidOut<'_>> = groups.collect();
         let listing = |moment: usize| {
             let asked = groups.iter().map(|(group, frames, touched)| Asked {
                 partition: &group[moment],

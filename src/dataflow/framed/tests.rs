@@ -90,9 +90,9 @@ pub fn column(name: &str, at: usize) -> Expression {
 
 /// An aggregate of `value` over a frame.
 pub fn aggregate_over(function: AggregateFunction, value: Expression, frame: Frame) -> OverCall {
-    let data_type = match function {
-        AggregateFunction::Sum => DataType::Decimal128(38, 0),
-        _ => DataType::Int64,
+    let data_type = match matches!(function, AggregateFunction::Sum) {
+        true => DataType::Decimal128(38, 0),
+        false => DataType::Int64,
     };
     let call = AggregateCall {
         function,
@@ -123,8 +123,8 @@ proptest! {
 
         let found = frames(frame, Lines { peers: &partition.peers, values: &counted });
 
-        for of in 0..values.len() {
-            let range = found[of].start as usize..found[of].end as usize;
+        for (of, found) in found.iter().enumerate() {
+            let range = found.start as usize..found.end as usize;
             for at in 0..values.len() {
                 let expected = is_in(frame, &values, of, at);
                 prop_assert_eq!(range.contains(&at), expected, "{} in that of {}", at, of);

@@ -59,11 +59,10 @@ fn calls(frame: Frame) -> Vec<OverCall> {
         OverFunction::DenseRank,
     ];
     for function in functions {
-        let data_type = match function {
-            OverFunction::RowNumber | OverFunction::Rank | OverFunction::DenseRank => {
-                DataType::UInt64
-            }
-            _ => DataType::Int64,
+        let counts = function.reads().is_empty();
+        let data_type = match counts {
+            true => DataType::UInt64,
+            false => DataType::Int64,
         };
         calls.push(OverCall {
             function,

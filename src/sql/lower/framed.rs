@@ -185,8 +185,8 @@ impl Lowering<'_> {
         let mut read = read.into_iter();
         let mut arguments = Vec::new();
         // count(*) arrives as count(1).
-        let counts_rows = matches!(function, AggregateFunction::Count)
-            && params.args.iter().all(|argument| is_constant(argument));
+        let counts_rows =
+            matches!(function, AggregateFunction::Count) && params.args.iter().all(is_constant);
         for argument in params.args.iter().filter(|_| !counts_rows) {
             arguments.push(match is_constant(argument) {
                 true => self.compile(argument, over)?.0,

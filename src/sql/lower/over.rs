@@ -145,11 +145,9 @@ impl Lowering<'_> {
     pub(super) fn limit(&mut self, limit: &Limit, ask: Ask) -> Result<Rows> {
         let number = |expr: &Option<Box<Expr>>| match expr.as_deref() {
             None => Some(0),
-            Some(Expr::Literal(ScalarValue::Int64(number), _)) => match number {
-                // LIMIT NULL is no limit.
-                None => Some(0),
-                Some(number) => u64::try_from(*number).ok(),
-            },
+            // LIMIT NULL is no limit.
+            Some(Expr::Literal(ScalarValue::Int64(None), _)) => Some(0),
+            Some(Expr::Literal(ScalarValue::Int64(Some(number)), _)) => u64::try_from(*number).ok(),
             Some(_) => None,
         };
         let (Some(skip), Some(_)) = (number(&limit.skip), number(&limit.fetch)) else {
@@ -215,10 +213,13 @@ impl Lowering<'_> {
                      a row that comes later moves them"
                 ),
             )
-            .hint(format!(
-                "{keyed}; or let them be final: OVER (.. ORDER BY the WATERMARK FOR column), \
-                 with no frame beyond CURRENT ROW"
-            )),
+            .hint(match what.ends_with("OVER (..)") {
+                false => keyed,
+                true => format!(
+                    "{keyed}; or let them be final: OVER (.. ORDER BY the WATERMARK FOR column), \
+                     with no frame beyond CURRENT ROW"
+                ),
+            }),
             Finality::Asked => Problem::at(
                 self.place,
                 format!("EMIT ON WINDOW CLOSE asks for final rows, and {what} has none"),
