@@ -247,6 +247,7 @@ pub fn action(pipeline: &Pipeline, node: NodeId, indexes: &Indexes) -> Action {
         | Operator::Latest { .. }
         | Operator::Join { .. }
         | Operator::IntervalJoin { .. }
+        | Operator::AsofJoin { .. }
         | Operator::Over { .. }
         | Operator::Running { .. } => {
             panic!("node {node} holds state, so it is no step")
@@ -300,6 +301,7 @@ fn view(
         | Operator::OnTime { .. }
         | Operator::Join { .. }
         | Operator::IntervalJoin { .. }
+        | Operator::AsofJoin { .. }
         | Operator::Over { .. }
         | Operator::Running { .. } => false,
     };

@@ -13,7 +13,7 @@
 //! | `changing` | joins, and functions over partitions, on differential's arrangements |
 //! | `framed` | what functions say of the ordered rows of a partition |
 //! | `running` | the same of an append stream, whose rows come out once |
-//! | `interval` | joins of append streams, whose rows the watermark lets go |
+//! | `interval`, `asof` | joins of append streams, whose rows the watermark lets go |
 //! | `compute`, `withheld` | the stateless operators behind state, and the rows that fail there |
 //! | `seal`, `publish` | an epoch's changes, consolidated and handed to a destination |
 //! | `state`, `named` | the one door to what operators remember, and how that is called |
@@ -23,6 +23,7 @@
 
 pub mod aggregate;
 pub mod arrival;
+mod asof;
 pub mod assign;
 pub mod board;
 pub mod chain;
@@ -34,7 +35,7 @@ mod fixtures;
 pub mod framed;
 pub mod group;
 mod guard;
-pub mod interval;
+mod interval;
 pub mod latest;
 pub mod letters;
 pub mod lookup;

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use arrow::datatypes::FieldRef;
 
+use super::asof;
 use super::over_text::{held_by_frames, over};
 use super::{
     AfterMatch, AggregateCall, AggregateWindow, Assign, Emit, Expression, Interval, JoinKind,
@@ -198,6 +199,7 @@ pub(super) fn describe(pipeline: &Pipeline, id: NodeId) -> String {
         Operator::OnTime { time, .. } => format!("on time by {}", input_name(*time)),
         Operator::Join { .. } => join(pipeline, &node.operator),
         Operator::IntervalJoin { .. } => interval_join(pipeline, &node.operator),
+        Operator::AsofJoin { .. } => asof::text(pipeline, &node.operator),
         Operator::Over {
             partition,
             order,
@@ -425,25 +427,7 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
         Operator::Window { .. } if is_behind_state(pipeline, id) => {}
         Operator::Window { .. } => remarks.push("late rows are turned away here".to_owned()),
         Operator::Lookup { .. } => remarks.push("table copied to every worker".to_owned()),
-        Operator::Aggregate {
-            keys,
-            aggregates,
-            window,
-            emit,
-            ..
-        } => {
-            remarks.push(exchanged(keys.is_empty() && window.is_none()).to_owned());
-            let what = if aggregates.is_empty() {
-                "keys"
-            } else {
-                "groups"
-            };
-            remarks.push(match window {
-                Some(window) => format!("holds {what} per window until {}", close(window)),
-                None => format!("holds all {what}, never freed"),
-            });
-            remarks.push(emits(*emit).to_owned());
-        }
+        Operator::Aggregate { .. } => remarks.extend(of_groups(&node.operator)),
         Operator::Match { matching, .. } => {
             remarks.push("exchanged by key".to_owned());
             remarks.push(match matching.within_us {
@@ -459,6 +443,10 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
         Operator::IntervalJoin { interval, .. } => {
             remarks.push("exchanged by key".to_owned());
             remarks.push(held(interval));
+        }
+        Operator::AsofJoin { keys, asof, .. } => {
+            remarks.push(exchanged(keys.is_empty()).to_owned());
+            remarks.push(asof::held(asof, &offset));
         }
         Operator::Join { keys, .. } => {
             remarks.push(exchanged(keys.is_empty()).to_owned());
@@ -480,6 +468,33 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
         | Operator::Unnest { .. } => {}
     }
     remarks.join("; ")
+}
+
+/// What an aggregate holds, and when it says something.
+fn of_groups(operator: &Operator) -> Vec<String> {
+    let Operator::Aggregate {
+        keys,
+        aggregates,
+        window,
+        emit,
+        ..
+    } = operator
+    else {
+        return Vec::new();
+    };
+    let what = match aggregates.is_empty() {
+        true => "keys",
+        false => "groups",
+    };
+    let held = match window {
+        Some(window) => format!("holds {what} per window until {}", close(window)),
+        None => format!("holds all {what}, never freed"),
+    };
+    vec![
+        exchanged(keys.is_empty() && window.is_none()).to_owned(),
+        held,
+        emits(*emit).to_owned(),
+    ]
 }
 
 /// Whether rows come from an operator that holds state, so that none is late.

@@ -24,6 +24,7 @@ pub fn growing(pipeline: &Pipeline) -> Vec<(Place, String)> {
         | Operator::OnTime { .. }
         | Operator::IntervalJoin { .. }
         | Operator::Running { .. }
+        | Operator::AsofJoin { .. }
         | Operator::Match { .. } => false,
     });
     growing
@@ -50,6 +51,7 @@ fn is_one_per_key(pipeline: &Pipeline, id: NodeId) -> bool {
         | Operator::OnTime { .. }
         | Operator::IntervalJoin { .. }
         | Operator::Running { .. }
+        | Operator::AsofJoin { .. }
         | Operator::Match { .. } => false,
     }
 }

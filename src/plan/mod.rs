@@ -12,6 +12,7 @@
 //! case, so that a new operator's to-do list is what stops compiling.
 
 pub mod aggregate_types;
+mod asof;
 mod explain;
 mod expression;
 mod frame;
@@ -22,6 +23,7 @@ mod over_text;
 mod pipeline;
 mod table;
 
+pub use asof::Asof;
 pub use explain::{canonical, explain};
 pub use expression::Expression;
 pub use frame::{Frame, FrameBound, FrameUnits, OverFunction, RowOfFrame};

@@ -95,7 +95,8 @@ impl Graph {
             Operator::Source { .. }
             | Operator::Match { .. }
             | Operator::Running { .. }
-            | Operator::IntervalJoin { .. } => false,
+            | Operator::IntervalJoin { .. }
+            | Operator::AsofJoin { .. } => false,
             Operator::Join {
                 left, right, kind, ..
             } => {

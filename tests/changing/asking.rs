@@ -1,10 +1,26 @@
 //! Queries inside expressions: in SELECT, inside OR, and as values.
 
 use super::beside::of_all;
-use super::relation::{Column, Kind, Relation, holds, pairs};
+use super::relation::{Column, Kind, Relation, holds, named, pairs};
 use crate::oracle::random::Random;
 
 impl Relation {
+    /// Some columns, each row of them once.
+    pub fn distinct(random: &mut Random, depth: usize) -> Self {
+        let input = Self::input(random, depth);
+        let places: Vec<usize> = (0..input.columns.len()).collect();
+        let count = 1 + random.below(2);
+        let chosen = random.choose(&places, count);
+        let names = chosen.iter().map(|place| format!("x.c{place}"));
+        let columns: Vec<Column> = chosen.iter().map(|&place| input.columns[place]).collect();
+        Self {
+            sql: format!("SELECT DISTINCT {} FROM ({}) x", named(names), input.sql),
+            append: false,
+            key: Some((0..columns.len()).collect()),
+            columns,
+        }
+    }
+
     /// Each row with what another query says of it, or those of which it says something.
     pub fn asking(random: &mut Random, depth: usize) -> Self {
         let left = Self::input(random, depth);
