@@ -70,7 +70,7 @@ fn written_out(select: &mut Select) -> Found<()> {
     }
 }
 
-fn named(name: &Ident, known: &Known) -> Found<WindowSpec> {
+fn named(name: &Ident, known: &[(String, WindowSpec)]) -> Found<WindowSpec> {
     let wanted = normalise(name);
     let found = known.iter().find(|(name, _)| *name == wanted);
     found.map(|(_, window)| window.clone()).ok_or_else(|| {
@@ -81,7 +81,7 @@ fn named(name: &Ident, known: &Known) -> Found<WindowSpec> {
 }
 
 /// A window with what it has of another one.
-fn whole(window: &WindowSpec, known: &Known) -> Found<WindowSpec> {
+fn whole(window: &WindowSpec, known: &[(String, WindowSpec)]) -> Found<WindowSpec> {
     let Some(name) = &window.window_name else {
         return Ok(window.clone());
     };
