@@ -278,10 +278,8 @@ impl<'scope> Built<'_, 'scope> {
             } => {
                 let input = self.rows_of(*from);
                 let make = || {
-                    let (schema, located) = (
-                        Arc::clone(&self.pipeline.nodes[*from].schema),
-                        self.zones[*from].at_source,
-                    );
+                    let schema = Arc::clone(&self.pipeline.nodes[*from].schema);
+                    let located = self.zones[*from].at_source;
                     Matches::new(matching, schema, Arc::clone(&node.schema), located)
                         .expect(PLANNED)
                 };
