@@ -248,7 +248,8 @@ pub fn action(pipeline: &Pipeline, node: NodeId, indexes: &Indexes) -> Action {
         | Operator::Join { .. }
         | Operator::IntervalJoin { .. }
         | Operator::AsofJoin { .. }
-        | Operator::Over { .. } => {
+        | Operator::Over { .. }
+        | Operator::Running { .. } => {
             panic!("node {node} holds state, so it is no step")
         }
     }
@@ -301,7 +302,8 @@ fn view(
         | Operator::Join { .. }
         | Operator::IntervalJoin { .. }
         | Operator::AsofJoin { .. }
-        | Operator::Over { .. } => false,
+        | Operator::Over { .. }
+        | Operator::Running { .. } => false,
     };
     let single = edges.len() == 1 && !steps.iter().any(multiplies);
     Some(View {

@@ -24,6 +24,7 @@ use super::chain::{Indexes, action};
 use super::changing::{self, Codec, Index, IndexParts, Join, JoinPlan, Over, Wanted, wanted};
 use super::compute::Compute;
 use super::credit::Credit;
+use super::framed::Calls;
 use super::group::{Grouped, Groups, Incoming, Local, PreGroups};
 use super::interval::{IntervalJoin, IntervalPlan};
 use super::latest::Latest;
@@ -31,6 +32,7 @@ use super::matching::Matches;
 use super::outcome::{Failure, Shared};
 use super::publish::Publish;
 use super::report::Positions;
+use super::running::Running;
 use super::shell::{self, Address, Edge, SourceShell};
 use super::source::SourceTask;
 use super::spread::{Hashes, Spread};
@@ -117,6 +119,7 @@ pub fn positions_needed(pipeline: &Pipeline) -> BTreeSet<NodeId> {
         | Operator::Join { .. }
         | Operator::IntervalJoin { .. }
         | Operator::Over { .. }
+        | Operator::Running { .. }
         | Operator::Window { .. } => None,
     };
     pipeline.nodes.iter().filter_map(needs).collect()
@@ -275,10 +278,8 @@ impl<'scope> Built<'_, 'scope> {
             } => {
                 let input = self.rows_of(*from);
                 let make = || {
-                    let (schema, located) = (
-                        Arc::clone(&self.pipeline.nodes[*from].schema),
-                        self.zones[*from].at_source,
-                    );
+                    let schema = Arc::clone(&self.pipeline.nodes[*from].schema);
+                    let located = self.zones[*from].at_source;
                     Matches::new(matching, schema, Arc::clone(&node.schema), located)
                         .expect(PLANNED)
                 };
@@ -286,6 +287,7 @@ impl<'scope> Built<'_, 'scope> {
                 let hashes: Hashes = Box::new(move |rows| keys.hashes(rows));
                 self.spread(id, &format!("match {id}"), input, make(), hashes)
             }
+            Operator::Running { .. } => self.running(id, node),
             Operator::Latest {
                 input: from,
                 keys,
@@ -342,10 +344,21 @@ impl<'scope> Built<'_, 'scope> {
                 let core = self.join(node, left, right);
                 changing::join(left, right, &format!("join {id}"), core, self.shared)
             }
-            (Operator::Over { calls, first, .. }, [index]) => {
-                let output = Arc::clone(&node.schema);
-                let core = Over::new(index.codec(), calls.clone(), *first, output);
-                changing::over(index, &format!("over {id}"), core, self.shared)
+            (
+                Operator::Over {
+                    calls,
+                    first,
+                    order,
+                    ..
+                },
+                [index],
+            ) => {
+                let (output, codec) = (Arc::clone(&node.schema), index.codec());
+                let name = format!("over {id}");
+                let calls = Calls::new(calls.clone(), order, codec.schema()).expect(PLANNED);
+                let withheld = Withheld::new(&name, Arc::clone(self.shared));
+                let core = Over::new(codec, calls, *first, output, withheld);
+                changing::over(index, &name, core, self.shared)
             }
             (other, _) => panic!("{other:?} reads no arrangement"),
         }
@@ -373,6 +386,29 @@ impl<'scope> Built<'_, 'scope> {
             changing: node.changing,
         };
         Join::new(plan, left, right)
+    }
+
+    /// Functions over partitions that let rows go by time.
+    fn running(&self, id: NodeId, node: &Node) -> Edge<'scope> {
+        let Operator::Running {
+            input,
+            partition,
+            order,
+            calls,
+            time,
+            behind_us,
+        } = &node.operator
+        else {
+            panic!("only asked of functions over append streams")
+        };
+        let schema = Arc::clone(&self.pipeline.nodes[*input].schema);
+        let codec = Codec::new(schema, partition.clone(), order.clone()).expect(PLANNED);
+        let codec = Arc::new(codec);
+        let (output, by) = (Arc::clone(&node.schema), (*time, *behind_us));
+        let core = Running::new(Arc::clone(&codec), calls, order, by, output).expect(PLANNED);
+        let name = format!("running {id}");
+        let rows = self.by_key(&name, *input, codec);
+        self.owned(id, &name, (rows, Incoming::Rows), core)
     }
 
     /// A join that lets rows go by time.

@@ -16,8 +16,8 @@ use crate::dataflow::render::{aggregation, positions_needed};
 use crate::dataflow::step::plain;
 use crate::dataflow::zones::zones;
 use crate::plan::{
-    AggregateCall, Column, Expression, Node, NodeId, Operator, OverCall, Pipeline, Place, Role,
-    Table, TableId,
+    AggregateCall, Column, Expression, Node, NodeId, Operator, Pipeline, Place, Role, Table,
+    TableId,
 };
 use crate::sql::Problem;
 
@@ -83,10 +83,10 @@ fn check_expressions(pipeline: &Pipeline, node: &Node) -> Option<Problem> {
         Operator::Latest { by, .. } => vec![by],
         // Its expressions are over what it takes from rows.
         Operator::Match { .. } => return None,
-        Operator::Over { order, calls, .. } => {
+        Operator::Over { order, calls, .. } | Operator::Running { order, calls, .. } => {
             let order = order.iter().map(|key| &key.expression);
             order
-                .chain(calls.iter().filter_map(OverCall::reads))
+                .chain(calls.iter().flat_map(|call| call.function.reads()))
                 .collect()
         }
         // Its further condition is over the columns of both inputs.
@@ -223,7 +223,8 @@ pub fn look(pipeline: &Pipeline, base: &Path) -> Looked {
             | Operator::Join { .. }
             | Operator::IntervalJoin { .. }
             | Operator::AsofJoin { .. }
-            | Operator::Over { .. } => continue,
+            | Operator::Over { .. }
+            | Operator::Running { .. } => continue,
         };
         let table = &pipeline.tables[table];
         let intake = Intake::new(table, &columns);

@@ -15,20 +15,23 @@ pub mod aggregate_types;
 mod asof;
 mod explain;
 mod expression;
+mod frame;
 mod growth;
 mod matching;
 mod operator;
+mod over_text;
 mod pipeline;
 mod table;
 
 pub use asof::Asof;
 pub use explain::{canonical, explain};
 pub use expression::Expression;
+pub use frame::{Frame, FrameBound, FrameUnits, OverFunction, RowOfFrame};
 pub use growth::growing;
 pub use matching::{AfterMatch, Matching, Navigated, Navigation, Pattern, RowsFrom, Variable};
 pub use operator::{
     AggregateCall, AggregateFunction, AggregateWindow, Assign, Emit, Interval, JoinKind, JoinType,
-    Node, NodeId, Operator, OverCall, OverFunction, SortKey, WindowKind,
+    Node, NodeId, Operator, OverCall, SortKey, WindowKind,
 };
 pub use pipeline::{Insert, Pipeline, Settings};
 pub use table::{Check, Column, Computed, OptionValue, Place, Role, Table, TableId, WatermarkFor};

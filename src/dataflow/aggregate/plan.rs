@@ -138,6 +138,10 @@ impl Aggregation {
         })))
     }
 
+    pub(super) fn plan(&self) -> &Arc<Plan> {
+        &self.0
+    }
+
     /// Something that aggregates before the exchange.
     #[must_use]
     pub fn partials(&self) -> Partials {
