@@ -35,6 +35,7 @@ mod statement;
 mod table;
 mod types;
 mod variables;
+mod walk;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
