@@ -200,7 +200,7 @@ impl JsonDecoder {
             if record.bytes.len() > self.record_bytes_max {
                 self.rows.reject_too_long(record, self.record_bytes_max);
             } else if is_blank(record.bytes) {
-                self.rows.reject_blank(record, records.is_tombstone(index));
+                self.rows.blank(record, records.is_tombstone(index));
             } else if !text.is_some_and(|text| self.usual_message(text, record)) {
                 self.record(record, text.map(|text| &text[range]));
             }
