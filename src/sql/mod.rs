@@ -39,6 +39,7 @@ mod subqueries;
 mod table;
 mod types;
 mod variables;
+mod walk;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
