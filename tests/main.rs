@@ -16,6 +16,7 @@ mod docs;
 mod double_entry;
 mod eyes;
 mod fuzz;
+mod lanes;
 mod launch;
 mod letters;
 mod newcomer;

@@ -3,7 +3,7 @@
 use super::file::Planned;
 use super::{FileArgs, WRONG, file, say};
 use crate::connector::Guarantee;
-use crate::engine::{check_world, destinations, foresee, guarantee};
+use crate::engine::{check_world, destinations, foresee, promise};
 use crate::plan::{self, Role};
 use crate::sql::SourceText;
 
@@ -50,8 +50,8 @@ pub fn check(arguments: &FileArgs) -> u8 {
         parts.join(", ")
     ));
     for table in tables.iter().filter(|table| table.role == Role::Sink) {
-        if let Some(guarantee) = guarantee(table) {
-            say::out(&format!("  {}: {guarantee}\n", table.name));
+        if let Some(promise) = promise(table) {
+            say::out(&format!("  {}: {promise}\n", table.name));
         }
     }
     say::out(&together(&planned));
@@ -89,7 +89,7 @@ fn together(planned: &Planned) -> String {
         ));
     }
     let is_inserted = |table: &&usize| pipeline.inserts.iter().any(|i| i.table == **table);
-    let parts: Vec<Vec<String>> = destinations
+    let mut parts: Vec<Vec<String>> = destinations
         .iter()
         .map(|(_, _, tables)| tables.iter().filter(is_inserted).map(name).collect())
         .filter(|names: &Vec<String>| !names.is_empty())
@@ -101,6 +101,8 @@ fn together(planned: &Planned) -> String {
             destinations.len(),
             first.join(",")
         ));
+    // The lanes of a table.
+    parts.dedup();
     }
     text
 }
@@ -110,7 +112,7 @@ pub fn explain(arguments: &FileArgs) -> u8 {
     match file::plan(arguments) {
         Ok(planned) => {
             let text = plan::explain(&planned.pipeline, |table| {
-                guarantee(table).map_or_else(String::new, |guarantee| guarantee.to_string())
+                promise(table).unwrap_or_default()
             });
             say::out(&text);
             0

@@ -48,6 +48,7 @@ pub mod report;
 pub mod roles;
 pub mod schedule;
 pub mod seal;
+mod share;
 pub mod shell;
 pub mod source;
 mod spread;

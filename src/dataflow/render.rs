@@ -29,6 +29,7 @@ use super::matching::Matches;
 use super::outcome::{Failure, Shared};
 use super::publish::Publish;
 use super::report::Positions;
+use super::share::Shares;
 use super::shell::{self, Address, Edge, SourceShell};
 use super::source::SourceTask;
 use super::spread::{Hashes, Spread};
@@ -36,6 +37,7 @@ use super::state::{State, StateError};
 use super::tide::Tide;
 use super::withheld::Withheld;
 use super::zones::{Zone, zones};
+use crate::connector::Share;
 use crate::plan::{Node, NodeId, Operator, Pipeline, TableId};
 
 /// How many groups a worker holds back before it sends them to their owners.
@@ -87,6 +89,8 @@ pub struct DestinationPart {
     pub home: usize,
     /// Each INSERT into it: the node, and the lane of its table.
     pub inserts: Vec<(NodeId, usize)>,
+    /// What of their rows it takes, if not all.
+    pub share: Option<Share>,
     /// Makes the core, on the home worker.
     pub core: Box<dyn FnOnce(SyncActivator) -> Option<Publish>>,
 }
@@ -195,22 +199,27 @@ pub fn render<'scope, I: Inbox + 'static>(
         }
     }
     let streams = built.streams;
+    let mut shares = Shares::new(Arc::clone(shared));
     for (position, part) in parts.destinations.into_iter().enumerate() {
         let DestinationPart {
             name,
             home,
             inserts,
+            share,
             core,
         } = part;
         let mut lanes = Vec::new();
         for (node, lane) in inserts {
-            for edge in streams.get(&node).cloned().unwrap_or_default() {
-                lanes.push(shell::address(
-                    edge,
-                    "address",
-                    Address { target: home, lane },
-                ));
-            }
+            let to = Address { target: home, lane };
+            let edges = streams.get(&node).cloned().unwrap_or_default();
+            lanes.extend(match share {
+                None => addressed(edges, to, None),
+                Some(share) => {
+                    let types = &pipeline.nodes[node].schema;
+                    let cut = shares.cut(node, share.of, types, edges);
+                    addressed(cut, to, Some(share.index))
+                }
+            });
         }
         let here = letters
             .iter()
@@ -219,6 +228,16 @@ pub fn render<'scope, I: Inbox + 'static>(
         lanes.push(reports.clone());
         shell::publish(scope.concatenate(lanes), &name, core).probe_with(probe);
     }
+}
+
+/// All batches, or those that are cut for one lane, on their way to a destination.
+fn addressed<'scope>(
+    edges: Vec<Edge<'scope>>,
+    to: Address,
+    only: Option<usize>,
+) -> Vec<Edge<'scope>> {
+    let addressed = |edge| shell::address(edge, "address", to, only);
+    edges.into_iter().map(addressed).collect()
 }
 
 /// What the nodes behind state are built from.

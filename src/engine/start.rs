@@ -166,12 +166,15 @@ fn take_over_all(
 ) -> Result<Vec<Option<Mark>>, Failure> {
     let take_over = |Sink { open, .. }: &mut Sink| {
         let mark = patiently(&open.name, world, || {
-            if fresh {
-                open.destination.empty()?;
-            }
+    let failed = |name: &str, error| failed(&format!("cannot take over `{name}`"), error);
+    // All of them first: several may be in one database, and each empties all that is there.
+    for Sink { open, .. } in sinks.iter_mut().filter(|_| fresh) {
+        let emptied = patiently(&open.name, world, || open.destination.empty());
+        emptied.map_err(|error| failed(&open.name, error))?;
+    }
             open.destination.take_over(incarnation)
         });
-        mark.map_err(|error| failed(&format!("cannot take over `{}`", open.name), error))
+        mark.map_err(|error| failed(&open.name, error))
     };
     sinks.iter_mut().map(take_over).collect()
 }
