@@ -29,3 +29,4 @@ mod services;
 #[allow(dead_code, reason = "the stories use the rest")]
 mod support;
 mod taxi;
+mod watch;

@@ -2,7 +2,7 @@
 
 use super::file::Planned;
 use super::{FileArgs, WRONG, file, say};
-use crate::connector::Guarantee;
+use crate::connector::{Guarantee, is_watched};
 use crate::engine::{check_world, destinations, foresee, promise};
 use crate::plan::{self, Role};
 use crate::sql::SourceText;
@@ -49,6 +49,13 @@ pub fn check(arguments: &FileArgs) -> u8 {
         arguments.file.display(),
         parts.join(", ")
     ));
+    for table in tables.iter().filter(|table| is_watched(table)) {
+        let path = table.option("path").unwrap_or_default();
+        let name = &table.name;
+        say::out(&format!(
+            "  {name}: reads new files of {path} as they appear; event time does not end\n"
+        ));
+    }
     for table in tables.iter().filter(|table| table.role == Role::Sink) {
         if let Some(promise) = promise(table) {
             say::out(&format!("  {}: {promise}\n", table.name));
@@ -94,6 +101,8 @@ fn together(planned: &Planned) -> String {
         .map(|(_, _, tables)| tables.iter().filter(is_inserted).map(name).collect())
         .filter(|names: &Vec<String>| !names.is_empty())
         .collect();
+    // The lanes of a table.
+    parts.dedup();
     if let [first, _, ..] = parts.as_slice() {
         text.push_str(&format!(
             "{} destinations wait for each other: what is slow or away holds back the others\n  \
@@ -101,8 +110,6 @@ fn together(planned: &Planned) -> String {
             destinations.len(),
             first.join(",")
         ));
-    // The lanes of a table.
-    parts.dedup();
     }
     text
 }

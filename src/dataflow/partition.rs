@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::arrival::Arrival;
-use crate::types::{Epoch, Floor, Offset, PartitionMark, Side, Watermark};
+use crate::types::{Epoch, Floor, Offset, PartitionMark, Side, TakenFile, Watermark};
 
 /// What is known of a partition.
 #[derive(Debug)]
@@ -57,9 +57,10 @@ impl PartitionState {
 
     /// One that nobody knew of: it has yet to announce itself. `side` says which rows the others
     /// of its topic are read for.
-    pub fn unknown(offset: Offset, side: Option<Side>) -> Self {
+    pub fn unknown(offset: Offset, side: Option<Side>, file: Option<TakenFile>) -> Self {
         let mark = PartitionMark {
             side,
+            file,
             ..PartitionMark::beginning(offset)
         };
         Self {
@@ -178,7 +179,7 @@ impl PartitionState {
             // Its end comes next and belongs to this stretch: nothing may keep it back.
             Arrival::CaughtUp(_) if stop.is_some_and(|mark| mark.ended) => (None, None),
             // What lies beyond; and that its end is here, which is not said again.
-            Arrival::CaughtUp(_) | Arrival::Rows(_) | Arrival::End | Arrival::Found(_) => {
+            Arrival::CaughtUp(_) | Arrival::Rows(_) | Arrival::End | Arrival::Found(..) => {
                 self.hold(arrival)
             }
         }
@@ -205,7 +206,7 @@ impl PartitionState {
                 self.caught_up = None;
                 return None;
             }
-            Arrival::Found(_) => {
+            Arrival::Found(..) => {
                 if std::mem::take(&mut self.hidden) {
                     self.announce(open);
                 }

@@ -85,7 +85,8 @@ impl SourcePositions {
     }
 
     /// Event time moves to the minimum over the partitions that it waits for: those that are not
-    /// idle. One that has ended waits for nobody, idle or not: its watermark is the end.
+    /// idle. One that has ended waits for nobody, idle or not: its watermark is the end, or, in a
+    /// folder whose files become more, it is spent.
     ///
     /// Where all are idle nobody is waited for, and event time goes to where the furthest is. So it
     /// does not matter which of them fell silent first, and a partition that never had a record
@@ -96,7 +97,9 @@ impl SourcePositions {
                 .map_or(Watermark::START, |mark| mark.watermark)
         };
         let is_waited_for = |mark: &&Option<PartitionMark>| {
-            mark.as_ref().is_none_or(|mark| !mark.idle || mark.ended)
+            let waited_for = |mark: &PartitionMark| !mark.idle || mark.ended;
+            mark.as_ref()
+                .is_none_or(|mark| waited_for(mark) && !mark.is_spent())
         };
         let waited_for = self.partitions.iter().filter(is_waited_for).map(known);
         let furthest = self.partitions.iter().map(known).max();

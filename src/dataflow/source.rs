@@ -254,7 +254,7 @@ impl<I: Inbox> SourceTask<I> {
             return Progress::Waiting(self.cuts.until_tick(self.clock.elapsed()));
         };
         match self.admit(partition, arrival) {
-            None | Some(Arrival::CaughtUp(_) | Arrival::Away | Arrival::Found(_)) => {}
+            None | Some(Arrival::CaughtUp(_) | Arrival::Away | Arrival::Found(..)) => {}
             Some(Arrival::End) => self.end(partition),
             Some(Arrival::Rows(_)) if self.has_ended(partition) => {
                 self.shared.fail(after_the_end(&self.spec.name));
@@ -460,11 +460,11 @@ impl<I: Inbox> SourceTask<I> {
 
     /// Gives back what may go in now, and holds the rest.
     fn admit(&mut self, partition: usize, arrival: Arrival) -> Option<Arrival> {
-        if let Arrival::Found(offset) = arrival {
+        if let Arrival::Found(offset, file) = &arrival {
             let side = self.spec.side();
             self.partitions
                 .entry(partition)
-                .or_insert_with(|| PartitionState::unknown(offset, side));
+                .or_insert_with(|| PartitionState::unknown(*offset, side, file.clone()));
         }
         let state = self
             .partitions
@@ -491,17 +491,24 @@ impl<I: Inbox> SourceTask<I> {
 
     fn end(&mut self, partition: usize) {
         let stop = self.schedule.stop().and_then(|stop| stop.of(partition));
-        let stop_says_so = stop.is_some_and(|mark| mark.ended);
+        let stop = stop.filter(|mark| mark.ended).cloned();
+        let (closes, goes_on) = (self.spec.at_end_of(partition), self.spec.goes_on);
         let state = self
             .partitions
             .get_mut(&partition)
             .expect("one of this worker's");
         state.done = true;
-        // A mark that says so already has closed event time for good.
-        let closed = stop_says_so || self.spec.at_end_of(partition) == AtEnd::Close;
-        if closed {
-            state.mark.ended = true;
+        let is_one_of_many = state.mark.file.is_some();
+        let closes_time = match stop {
+            // A mark that says so already has closed event time for good.
+            Some(stop) => !stop.is_spent(),
+            None => closes == AtEnd::Close && !(is_one_of_many && goes_on),
+        };
+        if closes_time {
             state.mark.watermark = Watermark::END;
+        }
+        if closes_time || is_one_of_many {
+            state.mark.ended = true;
             state.moved = true;
         }
     }
@@ -554,15 +561,18 @@ impl<I: Inbox> SourceTask<I> {
         }
         self.shared
             .read(self.spec.table, records, arrived.end.0 - arrived.from.0);
-        let name = self.spec.partition(partition);
+        let file = self.partitions[&partition].mark.file.as_ref();
+        let name = match file {
+            Some(file) => Cow::Borrowed(file.name.as_str()),
+            None => self.spec.partition(partition),
+        };
         if let Some(failure) = self.rejects.count(arrived, &name) {
             self.shared.fail(failure);
         }
         if let Some(schema) = &self.spec.letters {
             let letters = letters::of(arrived, &outcome.turned, &self.spec.inserts);
             if !letters.is_empty() {
-                let partition = &self.spec.partition(partition);
-                outlet.letters(letters::rows(&letters, &self.spec.name, partition, schema)?);
+                outlet.letters(letters::rows(&letters, &self.spec.name, &name, schema)?);
             }
         }
         Ok(())

@@ -119,7 +119,8 @@ pub fn first_positions(source: &str, marks: &[Mark]) -> Option<SourceMark> {
             Some(Side::From(from)) => PartitionMark::following(mark.first, from),
             Some(Side::Before(_)) | None => PartitionMark::beginning(mark.first),
         };
-        (name.clone(), beginning)
+        let file = mark.file.clone();
+        (name.clone(), PartitionMark { file, ..beginning })
     });
     let is_known = marks.iter().any(|mark| mark.sources.contains_key(source));
     is_known.then_some(SourceMark {

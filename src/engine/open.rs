@@ -245,6 +245,7 @@ impl OpenedSource {
             None => mark,
         };
         if let Some(mut known) = first_positions(&self.name, marks) {
+            self.recall(live, &known)?;
             let all = std::mem::take(&mut known.partitions).into_iter();
             known.partitions = all.map(|(name, mark)| (name, follow(mark))).collect();
             return Ok(known);
@@ -252,14 +253,25 @@ impl OpenedSource {
         let message = format!("cannot find where `{}` begins", self.name);
         let offsets = patiently(&self.name, world, || live.beginning())
             .map_err(|error| failed(&message, error))?;
-        let marks = offsets
-            .into_iter()
-            .map(PartitionMark::beginning)
-            .map(follow);
+        let beginning = |(partition, offset)| PartitionMark {
+            file: live.taken(partition),
+            ..PartitionMark::beginning(offset)
+        };
+        let marks = offsets.into_iter().enumerate().map(beginning).map(follow);
         Ok(SourceMark {
             partitions: self.partitions.iter().cloned().zip(marks).collect(),
             watermark: Watermark::START,
         })
+    }
+
+    /// Tells the source which files earlier runs took.
+    fn recall(&self, live: &dyn Live, known: &SourceMark) -> Result<(), Failure> {
+        let file = |(name, mark): (&String, &PartitionMark)| {
+            Some((name.parse().ok()?, mark.file.clone()?))
+        };
+        let files = known.partitions.iter().filter_map(file).collect();
+        let message = format!("cannot resume `{}`", self.name);
+        live.recall(&files).map_err(|error| failed(&message, error))
     }
 
     /// The names of the partitions that are known where the run begins. Those of a source that

@@ -79,6 +79,11 @@ pub fn decide(
         let held = held.filter(|(sink, _)| keeps_mark(sink));
         held.map(|(_, mark)| mark.clone()).collect()
     };
+    if known != marks && !options.fresh {
+        // Whoever ran until now went on until it was fenced.
+        beginning = beginnings(sources, &known, world)?;
+        beginning.sources.extend(references.clone());
+    }
     let begin = snapshots.map(|snapshots| newest(snapshots, &pipeline.fingerprint, held()));
     let begin = begin.transpose()?.flatten();
     needs_no_files(pipeline, sources, &known, begin.as_ref())?;
@@ -164,14 +169,14 @@ fn take_over_all(
     fresh: bool,
     world: (&Shared, &Clock),
 ) -> Result<Vec<Option<Mark>>, Failure> {
-    let take_over = |Sink { open, .. }: &mut Sink| {
-        let mark = patiently(&open.name, world, || {
     let failed = |name: &str, error| failed(&format!("cannot take over `{name}`"), error);
     // All of them first: several may be in one database, and each empties all that is there.
     for Sink { open, .. } in sinks.iter_mut().filter(|_| fresh) {
         let emptied = patiently(&open.name, world, || open.destination.empty());
         emptied.map_err(|error| failed(&open.name, error))?;
     }
+    let take_over = |Sink { open, .. }: &mut Sink| {
+        let mark = patiently(&open.name, world, || {
             open.destination.take_over(incarnation)
         });
         mark.map_err(|error| failed(&open.name, error))

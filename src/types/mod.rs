@@ -11,7 +11,7 @@ mod reject;
 mod time;
 
 pub use clock::Clock;
-pub use mark::{Fates, Floor, Mark, PartitionMark, Side, SourceMark};
+pub use mark::{Fates, Floor, Mark, PartitionMark, Side, SourceMark, TakenFile};
 pub use nearest::nearest;
 pub use position::{Offset, Span};
 pub use reject::{Reason, Reject};
