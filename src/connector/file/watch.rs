@@ -416,3 +416,123 @@ impl Consumer for WatchedConsumer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use arrow::datatypes::DataType;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::connector::fixtures::table;
+    use crate::connector::{SharedSource, open_source};
+    use crate::plan::Role;
+    use crate::types::Clock;
+
+    fn open(folder: &TempDir) -> Result<SharedSource, ConnectorError> {
+        let options = [
+            ("connector", "file"),
+            ("path", "in"),
+            ("format", "csv"),
+            ("watch", "true"),
+        ];
+        let table = table(Role::Source, &[("n", DataType::Int64)], &options);
+        open_source(&table, &[0], folder.path(), &Clock::manual())
+    }
+
+    fn folder(files: &[&str]) -> TempDir {
+        let folder = TempDir::new().unwrap();
+        fs::create_dir(folder.path().join("in")).unwrap();
+        files.iter().for_each(|file| put(&folder, file, "n\n1\n"));
+        folder
+    }
+
+    fn put(folder: &TempDir, file: &str, content: &str) {
+        fs::write(folder.path().join("in").join(file), content).unwrap();
+    }
+
+    fn names(live: &dyn Live) -> Vec<String> {
+        let taken = (0..).map_while(|number| live.taken(number));
+        taken.map(|file| file.name).collect()
+    }
+
+    fn refusal(outcome: Result<usize, ConnectorError>) -> String {
+        outcome.expect_err("it is refused").to_string()
+    }
+
+    #[test]
+    fn a_file_keeps_the_number_that_it_was_found_with() {
+        let folder = folder(&["b.csv"]);
+        let source = open(&folder).unwrap();
+        let live = source.live().unwrap();
+        assert_eq!(
+            live.beginning().unwrap().len(),
+            2,
+            "the folder itself is one"
+        );
+
+        put(&folder, "a.csv", "n\n2\n");
+        put(&folder, ".hidden.csv", "n\n");
+        put(&folder, "later.csv.part", "not whole");
+        assert_eq!(live.count_partitions().unwrap(), 3);
+        assert_eq!(names(live), ["in", "in/b.csv", "in/a.csv"]);
+
+        put(&folder, "0.csv", "n\n3\n");
+        let known: BTreeMap<usize, TakenFile> = (0..3)
+            .map(|number| (number, live.taken(number).unwrap()))
+            .collect();
+        let source = open(&folder).unwrap();
+        let live = source.live().unwrap();
+        live.recall(&known).unwrap();
+        assert_eq!(names(live), ["in", "in/b.csv", "in/a.csv"]);
+        assert_eq!(live.count_partitions().unwrap(), 4);
+        assert_eq!(names(live)[3], "in/0.csv");
+    }
+
+    #[test]
+    fn a_file_that_changes_or_goes_away_is_named() {
+        let folder = folder(&["a.csv", "b.csv"]);
+        let source = open(&folder).unwrap();
+        let live = source.live().unwrap();
+
+        put(&folder, "a.csv", "n\n1\n2\n");
+        let said = refusal(live.count_partitions());
+        assert_eq!(said, "`in/a.csv` has changed since it was taken");
+        fs::remove_file(folder.path().join("in/a.csv")).unwrap();
+        let said = refusal(live.count_partitions());
+        assert_eq!(said, "`in/a.csv` was taken before and is gone");
+    }
+
+    #[test]
+    fn a_file_ends_and_the_folder_has_no_records() {
+        let folder = folder(&["a.csv"]);
+        let source = open(&folder).unwrap();
+        let live = source.live().unwrap();
+        let mut consumer = live.consumer(&[(0, Offset(0)), (1, Offset(0))]).unwrap();
+
+        let mut fetched = Vec::new();
+        while fetched.len() < 3 {
+            fetched.extend(consumer.poll(Duration::ZERO).unwrap());
+        }
+
+        assert!(matches!(fetched[0], (0, Fetched::End)));
+        assert!(matches!(fetched[1], (1, Fetched::Block(_))));
+        assert!(matches!(fetched[2], (1, Fetched::End)));
+    }
+
+    #[test]
+    fn a_single_file_is_not_watched() {
+        let folder = TempDir::new().unwrap();
+        fs::write(folder.path().join("in"), "n\n1\n").unwrap();
+
+        let Err(error) = open(&folder) else {
+            panic!("opened")
+        };
+
+        assert_eq!(
+            error.to_string(),
+            "`in` is a file, and only a folder's files become more"
+        );
+    }
+}
