@@ -26,6 +26,8 @@ mod pipelines;
 mod produce;
 mod replay;
 mod services;
+
+mod supply;
 #[allow(dead_code, reason = "the stories use the rest")]
 mod support;
 mod taxi;

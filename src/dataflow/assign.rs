@@ -101,7 +101,6 @@ pub fn assign(
     match (kind, how) {
         (WindowKind::Tumble { size_us }, _) => tumble(size_us, times, &limits),
         (WindowKind::Session { gap_us, .. }, _) => session(gap_us, times, &limits),
-        (WindowKind::Moment, _) => session(0, times, &limits),
         (_, Assign::Panes) => panes(kind, times, &limits),
         (_, Assign::Windows) => windows(kind, times, &limits),
     }
@@ -153,7 +152,7 @@ impl Limits {
             WindowKind::Hop { slide_us, .. } => slide_us,
             WindowKind::Cumulate { step_us, .. } => step_us,
             // What decides is the row itself, which is as good as a window that ends with it.
-            WindowKind::Session { .. } | WindowKind::Moment => 1,
+            WindowKind::Session { .. } => 1,
         };
         let first_end = floor(earliest, pane).saturating_add(pane);
         if passed.after == Watermark::START
@@ -288,7 +287,7 @@ impl Ends {
             WindowKind::Tumble { size_us } => (size_us, floor(time, size_us) + size_us),
             WindowKind::Hop { slide_us, size_us } => (slide_us, floor(time, slide_us) + size_us),
             WindowKind::Cumulate { step_us, size_us } => (step_us, floor(time, size_us) + size_us),
-            WindowKind::Session { .. } | WindowKind::Moment => {
+            WindowKind::Session { .. } => {
                 unreachable!("a row's own time is not aligned")
             }
         };
@@ -315,7 +314,7 @@ impl Ends {
         match kind {
             WindowKind::Tumble { size_us } | WindowKind::Hop { size_us, .. } => end - size_us,
             WindowKind::Cumulate { size_us, .. } => self.last - size_us,
-            WindowKind::Session { .. } | WindowKind::Moment => {
+            WindowKind::Session { .. } => {
                 unreachable!("a row's own time is not aligned")
             }
         }

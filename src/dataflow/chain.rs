@@ -285,7 +285,7 @@ fn view(
     let multiplies = |&step: &usize| match &pipeline.nodes[nodes[step]].operator {
         Operator::Union { .. } | Operator::Unnest { .. } => true,
         Operator::Window {
-            kind: WindowKind::Tumble { .. } | WindowKind::Session { .. } | WindowKind::Moment,
+            kind: WindowKind::Tumble { .. } | WindowKind::Session { .. },
             ..
         } => false,
         Operator::Window { assign, .. } => *assign == Assign::Windows,

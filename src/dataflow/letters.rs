@@ -87,13 +87,7 @@ fn turned_letter(arrived: &ArrivedRows, turned: &Turned, into: &str) -> Letter {
                 format!("event time was at {watermark} already"),
             )
         }
-        Turned::Late {
-            window_end: None, ..
-        } => (true, "late", "event time was past it already".to_owned()),
-        Turned::Late {
-            window_end: Some(window_end),
-            ..
-        } => {
+        Turned::Late { window_end, .. } => {
             let end = Watermark::behind(EventTime(*window_end), 0);
             (true, "late", format!("its last window ended {end}"))
         }

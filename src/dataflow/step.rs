@@ -8,8 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array,
-    new_empty_array,
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, new_empty_array,
 };
 use arrow::compute::{self, filter_record_batch, take, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
@@ -18,6 +17,7 @@ use datafusion_common::{DataFusionError, Result, exec_err};
 use super::assign::{Assigned, Passed, assign, late};
 use super::lookup::Index;
 use crate::plan::{Assign, Expression, JoinKind, WindowKind};
+use crate::types::batch;
 
 /// Rows on their way through the steps.
 #[derive(Clone, Debug)]
@@ -88,9 +88,8 @@ pub enum Turned {
     Late {
         /// Which row.
         row: u32,
-        /// The end of the last of those windows; `None` where a row has none and goes by its own
-        /// time.
-        window_end: Option<i64>,
+        /// The end of the last of those windows.
+        window_end: i64,
     },
     /// Late by itself, where no window decides.
     Behind {
@@ -203,7 +202,7 @@ impl Action {
                 for &(row, window_end) in &assigned.late {
                     turned.push(Turned::Late {
                         row: piece.origin_of(row as usize),
-                        window_end: (*kind != WindowKind::Moment).then_some(window_end),
+                        window_end,
                     });
                 }
                 windowed(&piece, assigned, schema)
@@ -216,9 +215,7 @@ impl Action {
 }
 
 fn with_columns(piece: &Piece, schema: &SchemaRef, columns: Vec<ArrayRef>) -> Result<Piece> {
-    // The count is spelled out because a batch may have rows and no columns.
-    let options = RecordBatchOptions::new().with_row_count(Some(piece.rows.num_rows()));
-    let rows = RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?;
+    let rows = batch(Arc::clone(schema), columns, piece.rows.num_rows())?;
     Ok(Piece {
         rows,
         origin: piece.origin.clone(),

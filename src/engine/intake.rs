@@ -13,10 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringArray,
-    UInt32Array,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, UInt32Array};
 use arrow::buffer::ScalarBuffer;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef, TimestampMicrosecondType};
@@ -27,7 +24,7 @@ use crate::dataflow::arrival::{ArrivedRows, line_of};
 use crate::dataflow::step::{Evaluated, evaluate_rows};
 use crate::format::{Block, Decoded, Decoder, Positions, RejectedRecord, metadata_of};
 use crate::plan::{Expression, Table};
-use crate::types::{Reason, Reject, Span};
+use crate::types::{Reason, Reject, Span, batch};
 
 /// Event times are kept within a quarter of the range of 64 bits of microseconds (years
 /// -71000 to 75000), so that no window's end can overflow.
@@ -156,12 +153,12 @@ impl Intake {
             .output
             .iter()
             .map(|&column| ArrayRef::clone(draft.rows.column(column)));
-        let options = RecordBatchOptions::new().with_row_count(Some(draft.rows.num_rows()));
         let columns = columns.collect();
+        let count = draft.rows.num_rows();
         let schema = Arc::clone(&self.schema);
         draft.rejects.sort_by_key(|reject| reject.span.start);
         Ok(ArrivedRows {
-            rows: RecordBatch::try_new_with_options(schema, columns, &options)?,
+            rows: batch(schema, columns, count)?,
             times,
             spans: draft.spans,
             rejects: draft.rejects,
@@ -244,9 +241,8 @@ impl Draft<'_> {
             fields.insert(*place, Arc::new(field.as_ref().clone().with_nullable(true)));
             columns.insert(*place, column);
         }
-        let options = RecordBatchOptions::new().with_row_count(Some(self.spans.len()));
         let schema = Arc::new(Schema::new(fields));
-        self.rows = RecordBatch::try_new_with_options(schema, columns, &options)?;
+        self.rows = batch(schema, columns, self.spans.len())?;
         let keep = (0..self.spans.len()).map(|row| Some(!failed.contains_key(&row)));
         let keep: BooleanArray = keep.collect();
         if failed.is_empty() {

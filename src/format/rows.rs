@@ -3,13 +3,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 
 use super::column::{self, Column};
 use super::options::{FormatError, TimestampFormat};
 use super::{Decoded, RejectedRecord, Wanted};
-use crate::types::{Reason, Reject, Span};
+use crate::types::{Reason, Reject, Span, batch};
 
 /// What a block has given so far.
 #[derive(Debug)]
@@ -104,8 +103,7 @@ impl Rows {
         let spans = std::mem::take(&mut self.spans);
         self.spans.reserve(spans.len());
         let arrays = self.columns.iter_mut().map(Column::finish).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(spans.len()));
-        let rows = RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)
+        let rows = batch(Arc::clone(&self.schema), arrays, spans.len())
             .expect("columns were made from the schema and have a value per row");
         Decoded {
             rows,

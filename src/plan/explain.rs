@@ -538,7 +538,6 @@ fn window(kind: WindowKind) -> String {
             format!("CUMULATE {} up to {}", duration(step_us), duration(size_us))
         }
         WindowKind::Session { gap_us, .. } => format!("SESSION gap {}", duration(gap_us)),
-        WindowKind::Moment => "of a moment".to_owned(),
     }
 }
 

@@ -367,9 +367,6 @@ pub enum WindowKind {
         /// How many of the aggregate's keys, from the first, are the partition.
         partition: usize,
     },
-    /// Every row at its own moment: for what goes by event time without a window. A row is late
-    /// when its own time and the allowed lateness have passed.
-    Moment,
 }
 
 /// What the two columns of a `Window` hold.

@@ -1,8 +1,10 @@
-//! The words everything else is said in: times, positions, marks and rejects.
+//! The words everything else is said in: times, positions, marks, rejects
+//! and batches.
 //!
 //! Nothing here does I/O and nothing here knows a connector, SQL or a dataflow. Three kinds of
 //! time are three types and never mix (`Epoch`, `EventTime`, `Watermark`).
 
+mod batch;
 mod clock;
 mod mark;
 mod nearest;
@@ -10,6 +12,7 @@ mod position;
 mod reject;
 mod time;
 
+pub use batch::batch;
 pub use clock::Clock;
 pub use mark::{Fates, Floor, Mark, PartitionMark, Side, SourceMark, TakenFile};
 pub use nearest::nearest;

@@ -12,7 +12,7 @@ mod number;
 #[cfg(test)]
 mod tests;
 
-use arrow::array::{Array, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use super::option::{self, ConnectorOption, ValueKind};
 use super::{ConnectorError, Partition, Reader, Source};
 use crate::format::{Block, Decoded, Decoder, RejectedRecord, Wanted};
 use crate::plan::{Role, Table};
-use crate::types::{Clock, Offset, Reason, Reject, Span};
+use crate::types::{Clock, Offset, Reason, Reject, Span, batch};
 
 const DEFAULT_START: &str = "2026-01-01";
 const DEFAULT_ROWS_PER_SECOND: &str = "1000";
@@ -333,10 +333,9 @@ impl Decoder for GeneratorDecoder {
             .iter()
             .map(|f| f.as_ref().clone().with_nullable(true))
             .collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(numbers.len()));
         let loose = Arc::new(arrow::datatypes::Schema::new(fields));
-        let rows = RecordBatch::try_new_with_options(loose, columns, &options)
-            .expect("the makers have the types of the columns");
+        let rows =
+            batch(loose, columns, numbers.len()).expect("the makers have the types of the columns");
         self.reject_missing(&numbers, block.start, &rows)
     }
 }
@@ -375,9 +374,8 @@ impl GeneratorDecoder {
         }
         let kept =
             filter_record_batch(rows, &BooleanArray::from(keep)).expect("one answer per row");
-        let options = RecordBatchOptions::new().with_row_count(Some(spans.len()));
         let schema = Arc::clone(&self.wanted.schema);
-        let rows = RecordBatch::try_new_with_options(schema, kept.columns().to_vec(), &options)
+        let rows = batch(schema, kept.columns().to_vec(), spans.len())
             .expect("rows without a value have been taken out");
         Decoded {
             rows,

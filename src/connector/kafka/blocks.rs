@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryBuilder, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
-    StringBuilder, TimestampMicrosecondArray,
+    ArrayRef, BinaryBuilder, Int32Array, Int64Array, RecordBatch, StringArray, StringBuilder,
+    TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 
 use super::batch::Message;
 use crate::format::{Block, Metadata, Records};
-use crate::types::Offset;
+use crate::types::{Offset, batch};
 
 /// What a block is cut at.
 const RECORDS_MAX: usize = 8192;
@@ -159,8 +159,7 @@ impl Draft {
         let layout = Arc::clone(&self.layout);
         let columns = layout.columns.iter();
         let columns = columns.map(|(what, of)| self.column(*what, of)).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(self.offsets.len()));
-        RecordBatch::try_new_with_options(Arc::clone(&layout.schema), columns, &options)
+        batch(Arc::clone(&layout.schema), columns, self.offsets.len())
             .expect("each column was made with its type and a value per record")
     }
 

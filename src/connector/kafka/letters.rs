@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Array, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, FieldRef, Schema};
 use rdkafka::error::RDKafkaErrorCode;
 
@@ -17,7 +17,7 @@ use crate::connector::letters::{EachLetter, KeptLetter, PAYLOAD};
 use crate::connector::open::{format_of, required};
 use crate::format::{Block, Decoder, Records, Wanted, decoder, value_text};
 use crate::plan::Table;
-use crate::types::{Clock, Offset};
+use crate::types::{Clock, Offset, batch};
 
 /// The consumer group that librdkafka wants to be named; nothing is committed in it.
 const GROUP: &str = "tidemark-letters";
@@ -157,8 +157,7 @@ impl Form {
 fn block(value: &[u8]) -> Block {
     let mut bytes = value.to_vec();
     bytes.push(b'\n');
-    let options = RecordBatchOptions::new().with_row_count(Some(1));
-    let none = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &options);
+    let none = batch(Arc::new(Schema::empty()), Vec::new(), 1);
     let end = u32::try_from(bytes.len()).expect("a message is far smaller than 4 GiB");
     Block {
         records: Some(Arc::new(Records {

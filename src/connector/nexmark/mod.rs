@@ -19,8 +19,6 @@ mod words;
 
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
-
 use self::columns::Maker;
 use self::events::{EventTimes, Kind, Rows};
 use super::catalog::{Connector, SourceEntry};
@@ -30,7 +28,7 @@ use super::option::{self, Absent, ConnectorOption, Side, ValueKind};
 use super::{ConnectorError, Partition, Reader, Source};
 use crate::format::{Block, Decoded, Decoder, Wanted};
 use crate::plan::{Role, Table};
-use crate::types::{Clock, Offset, Span};
+use crate::types::{Clock, Offset, Span, batch};
 
 /// Blocks of the three tables cover equally many events, so that whoever reads the tables in turn
 /// reads none of them ahead of the others. As many as fit a batch of bids.
@@ -254,10 +252,9 @@ impl Decoder for NexmarkDecoder {
             (start..end).step_by(step),
         );
         let columns = self.makers.iter().map(|maker| maker.make(&rows)).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(spans.len()));
         let schema = Arc::clone(&self.wanted.schema);
         Decoded {
-            rows: RecordBatch::try_new_with_options(schema, columns, &options)
+            rows: batch(schema, columns, spans.len())
                 .expect("the makers have the types of the columns, and make no NULL"),
             spans,
             rejects: Vec::new(),

@@ -114,10 +114,9 @@ pub(super) fn is_closed(window: AggregateWindow, end: i64, watermark: Watermark)
 pub(super) fn windows(window: AggregateWindow, bucket: Bucket) -> impl Iterator<Item = Bucket> {
     let (step, last) = match (window.assign, window.kind) {
         (Assign::Windows, _)
-        | (
-            Assign::Panes,
-            WindowKind::Tumble { .. } | WindowKind::Session { .. } | WindowKind::Moment,
-        ) => (i64::MAX, bucket.end),
+        | (Assign::Panes, WindowKind::Tumble { .. } | WindowKind::Session { .. }) => {
+            (i64::MAX, bucket.end)
+        }
         (Assign::Panes, WindowKind::Hop { slide_us, size_us }) => {
             (slide_us, bucket.start.saturating_add(size_us))
         }
@@ -130,10 +129,9 @@ pub(super) fn windows(window: AggregateWindow, bucket: Bucket) -> impl Iterator<
     ends.take_while(move |end| *end <= last).map(move |end| {
         let start = match (window.assign, window.kind) {
             (Assign::Windows, _)
-            | (
-                Assign::Panes,
-                WindowKind::Tumble { .. } | WindowKind::Session { .. } | WindowKind::Moment,
-            ) => bucket.start,
+            | (Assign::Panes, WindowKind::Tumble { .. } | WindowKind::Session { .. }) => {
+                bucket.start
+            }
             (Assign::Panes, WindowKind::Hop { size_us, .. }) => end - size_us,
             (Assign::Panes, WindowKind::Cumulate { size_us, .. }) => last - size_us,
         };

@@ -8,8 +8,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions,
-    UInt32Array, new_null_array,
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array, new_null_array,
 };
 use arrow::compute::take;
 use arrow::datatypes::SchemaRef;
@@ -20,6 +19,7 @@ use super::reader::{Delta, Entry, Reader, entries};
 use super::rows::{Batch, Cursor, Rows};
 use crate::dataflow::roles::with_counts;
 use crate::plan::{Expression, JoinType};
+use crate::types::batch;
 
 /// How a join is computed.
 pub struct Join {
@@ -255,7 +255,7 @@ impl Join {
     ) -> Result<RecordBatch, CodecError> {
         let mut taken = pick(&columns[0], left)?;
         taken.extend(pick(&columns[1], right)?);
-        batch(Arc::clone(&self.both), taken, left.len())
+        Ok(batch(Arc::clone(&self.both), taken, left.len())?)
     }
 
     fn rows(&self, out: &Changes, columns: &[Vec<ArrayRef>; 2]) -> Result<RecordBatch, CodecError> {
@@ -278,18 +278,6 @@ impl Join {
             false => rows,
         })
     }
-}
-
-/// A batch of these columns, which may be none.
-fn batch(
-    schema: SchemaRef,
-    columns: Vec<ArrayRef>,
-    rows: usize,
-) -> Result<RecordBatch, CodecError> {
-    let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    Ok(RecordBatch::try_new_with_options(
-        schema, columns, &options,
-    )?)
 }
 
 /// Some rows of columns; `None` is a row of NULLs.

@@ -6,9 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array, UInt64Array,
-};
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array, UInt64Array};
 use arrow::compute::{interleave, take};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
@@ -19,6 +17,7 @@ use super::reader::{Reader, entries};
 use super::rows::Rows;
 use crate::dataflow::roles::with_counts;
 use crate::plan::{OverCall, OverFunction};
+use crate::types::batch;
 
 /// How functions over partitions are computed.
 pub struct Over {
@@ -153,7 +152,10 @@ impl Over {
     ) -> Result<Listing, CodecError> {
         let partitions = || groups.iter().map(|group| &group[moment]);
         let rows: Vec<u32> = partitions().flat_map(|p| p.rows.iter().copied()).collect();
-        let decoded = batch(self.codec.schema(), columns)?;
+        let decoded = {
+            let rows = columns.first().map_or(0, |column| column.len());
+            batch(Arc::clone(self.codec.schema()), columns.to_vec(), rows)?
+        };
         let calls = self.calls.iter().map(|call| match &call.function {
             OverFunction::RowNumber => Ok(numbers(partitions(), row_number)),
             OverFunction::Rank => Ok(numbers(partitions(), rank)),
@@ -195,18 +197,6 @@ impl Over {
         let counts: Int64Array = picked.iter().map(|p| p.count).collect();
         Ok(with_counts(&rows, &counts))
     }
-}
-
-/// Decoded rows as a batch that expressions read.
-fn batch(schema: &SchemaRef, columns: &[ArrayRef]) -> Result<RecordBatch, CodecError> {
-    let rows = columns.first().map_or(0, |column| column.len());
-    let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    let schema = Arc::clone(schema);
-    Ok(RecordBatch::try_new_with_options(
-        schema,
-        columns.to_vec(),
-        &options,
-    )?)
 }
 
 /// The rows of a moment, and what is said of each.

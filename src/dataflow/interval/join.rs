@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, BooleanBuilder, Int64Array,
-    RecordBatch, RecordBatchOptions, UInt32Array, new_null_array,
+    RecordBatch, UInt32Array, new_null_array,
 };
 use arrow::compute::{filter_record_batch, take};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
@@ -21,7 +21,7 @@ use crate::dataflow::aggregate::routes;
 use crate::dataflow::changing::{Codec, CodecError, has_null};
 use crate::dataflow::state::{StateError, Stateful};
 use crate::plan::{Expression, Interval, JoinType};
-use crate::types::Watermark;
+use crate::types::{Watermark, batch};
 
 /// What an operator needs to know of a join besides its inputs.
 pub struct IntervalPlan {
@@ -191,7 +191,11 @@ impl IntervalJoin {
                 };
                 if rows.num_rows() > 0 {
                     let count = rows.num_rows();
-                    emit(batch(&self.plan.output, rows.columns().to_vec(), count)?);
+                    emit(batch(
+                        Arc::clone(&self.plan.output),
+                        rows.columns().to_vec(),
+                        count,
+                    )?);
                 }
             }
         }
@@ -207,7 +211,7 @@ impl IntervalJoin {
             0 => [mine, theirs].concat(),
             _ => [theirs, mine].concat(),
         };
-        batch(&self.plan.both, columns, pairs.len())
+        Ok(batch(Arc::clone(&self.plan.both), columns, pairs.len())?)
     }
 
     /// The left rows of pairs.
@@ -219,7 +223,7 @@ impl IntervalJoin {
             }
             _ => self.codecs[0].decode(pairs.iter().map(|(_, held)| &*held.row))?,
         };
-        batch(&self.plan.output, columns, pairs.len())
+        Ok(batch(Arc::clone(&self.plan.output), columns, pairs.len())?)
     }
 
     /// Rows of one side that match nothing.
@@ -239,7 +243,7 @@ impl IntervalJoin {
                 _ => [nulls, columns].concat(),
             };
         }
-        batch(&self.plan.output, columns, count)
+        Ok(batch(Arc::clone(&self.plan.output), columns, count)?)
     }
 
     /// Event time is at `watermark`: lets go what can match no more, and says of those rows that
@@ -389,17 +393,4 @@ fn pick(columns: &[ArrayRef], rows: &[u32]) -> Result<Vec<ArrayRef>, CodecError>
     let rows = UInt32Array::from(rows.to_vec());
     let picked = columns.iter().map(|column| Ok(take(column, &rows, None)?));
     picked.collect()
-}
-
-/// A batch of these columns, which may be none.
-fn batch(
-    schema: &SchemaRef,
-    columns: Vec<ArrayRef>,
-    rows: usize,
-) -> Result<RecordBatch, CodecError> {
-    let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    let schema = Arc::clone(schema);
-    Ok(RecordBatch::try_new_with_options(
-        schema, columns, &options,
-    )?)
 }

@@ -11,6 +11,7 @@ use crate::dataflow::aggregate::{Aggregation, Input};
 use crate::dataflow::group::GroupError;
 use crate::dataflow::step::{Evaluated, evaluate_rows};
 use crate::plan::{Emit, Matching, Navigated, Navigation, RowsFrom, Variable};
+use crate::types::batch;
 
 /// Navigations, ready to be followed.
 pub struct Navigator {
@@ -188,12 +189,7 @@ impl Navigator {
             false => Ok(new_null_array(field.data_type(), count)),
         });
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
-        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(count));
-        Ok(RecordBatch::try_new_with_options(
-            Arc::clone(&self.schema),
-            columns,
-            &options,
-        )?)
+        Ok(batch(Arc::clone(&self.schema), columns, count)?)
     }
 }
 

@@ -149,10 +149,9 @@ impl Lowering<'_> {
             return Ok(None);
         };
         let enough = match window.kind {
-            WindowKind::Tumble { .. }
-            | WindowKind::Hop { .. }
-            | WindowKind::Session { .. }
-            | WindowKind::Moment => has(window.start) || has(window.end),
+            WindowKind::Tumble { .. } | WindowKind::Hop { .. } | WindowKind::Session { .. } => {
+                has(window.start) || has(window.end)
+            }
             // Windows of CUMULATE start together.
             WindowKind::Cumulate { .. } => has(window.end),
         };
@@ -166,10 +165,7 @@ impl Lowering<'_> {
         }
         let message = match window.kind {
             WindowKind::Cumulate { .. } => "rows in windows are grouped without window_end",
-            WindowKind::Tumble { .. }
-            | WindowKind::Hop { .. }
-            | WindowKind::Session { .. }
-            | WindowKind::Moment => {
+            WindowKind::Tumble { .. } | WindowKind::Hop { .. } | WindowKind::Session { .. } => {
                 "rows in windows are grouped by neither window_start nor window_end"
             }
         };

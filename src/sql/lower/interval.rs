@@ -267,10 +267,16 @@ impl Lowering<'_> {
     /// The rows of a side that are not late by themselves, if it is a source's event time that
     /// they are joined by.
     pub(super) fn on_time(&mut self, input: NodeId, time: usize) -> NodeId {
-        let mut facts = self.graph.facts(input).clone();
-        if !facts.event_time[time] {
-            return input;
+        if self.graph.facts(input).event_time[time] {
+            self.only_on_time(input, time)
+        } else {
+            input
         }
+    }
+
+    /// The rows that have a time and are not late by themselves.
+    pub(super) fn only_on_time(&mut self, input: NodeId, time: usize) -> NodeId {
+        let mut facts = self.graph.facts(input).clone();
         facts.not_null[time] = true;
         let text = format!("on time {input} by {time}");
         let fields = self.graph.fields(input);

@@ -9,13 +9,13 @@ use datafusion_expr::Expr;
 
 use crate::plan::{
     AggregateCall, Assign, Expression, Matching, Navigated, Navigation, Operator, RowsFrom,
-    Variable, WindowKind,
+    Variable,
 };
 use crate::sql::functions::function_of;
 use crate::sql::graph::Facts;
 use crate::sql::matching::{MatchRecognize, Read, What};
 
-use super::expression::{Positional, identity, substitute};
+use super::expression::{Positional, substitute};
 use super::text::text;
 use super::{Ask, Finality, Lowering, Result, Rows, position};
 
@@ -55,37 +55,21 @@ impl Lowering<'_> {
             ..rows
         };
         let rows = self.compute(&rows, &over, &exprs, &names)?;
-        let rows = self.moments(rows, exprs.len() - 1, node)?;
-        self.matches(rows, node, open_us)
-    }
-
-    /// Turns away late rows: the time is the last column.
-    fn moments(&mut self, rows: Rows, time: usize, node: &MatchRecognize) -> Result<Rows> {
-        let over = self.positional(&rows)?;
-        let column = over.column(time);
-        let (time, field) = self.compile(&column, &over)?;
-        let (fields, facts) = self.with_window_columns(rows.node, field.data_type());
-        let start = fields.len() - 2;
-        let identity = format!("moment {} by {}", rows.node, identity(&column));
-        let operator = Operator::Window {
-            input: rows.node,
-            time,
-            kind: WindowKind::Moment,
-            assign: Assign::Windows,
+        let time = rows.columns[exprs.len() - 1];
+        let rows = Rows {
+            node: self.only_on_time(rows.node, time),
+            ..rows
         };
-        let node = self
-            .graph
-            .add(identity, operator, fields, facts, node.place);
-        Ok(Rows {
-            node,
-            columns: vec![start],
-            window: None,
-            time: None,
-            session: None,
-        })
+        self.matches(rows, time, node, open_us)
     }
 
-    fn matches(&mut self, rows: Rows, node: &MatchRecognize, open_us: i64) -> Result<Rows> {
+    fn matches(
+        &mut self,
+        rows: Rows,
+        time: usize,
+        node: &MatchRecognize,
+        open_us: i64,
+    ) -> Result<Rows> {
         let partition = node.partition.len();
         let input = self.graph.fields(rows.node);
         let over = self.positional(&rows)?;
@@ -126,7 +110,7 @@ impl Lowering<'_> {
         let identity = format!("match {} {sought:?}", rows.node);
         let matching = Matching {
             partition,
-            time: rows.columns[0],
+            time,
             navigations,
             variables,
             measures,

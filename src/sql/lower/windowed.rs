@@ -183,7 +183,7 @@ fn lags_of(kind: WindowKind, start: usize, open_us: i64) -> BTreeMap<usize, i64>
         WindowKind::Tumble { size_us }
         | WindowKind::Hop { size_us, .. }
         | WindowKind::Cumulate { size_us, .. } => Some(size_us),
-        WindowKind::Session { .. } | WindowKind::Moment => None,
+        WindowKind::Session { .. } => None,
     };
     let of_start = length.map(|length| (start, open_us.saturating_add(length)));
     let lags = of_start.into_iter().chain([(start + 1, open_us)]);
@@ -201,12 +201,7 @@ pub(super) fn group_keys(keys: usize, window: Option<WindowColumns>, start: usiz
     match window.map(|window| window.kind) {
         None => vec![group],
         Some(WindowKind::Cumulate { .. }) => vec![with(start + 1)],
-        Some(
-            WindowKind::Tumble { .. }
-            | WindowKind::Hop { .. }
-            | WindowKind::Session { .. }
-            | WindowKind::Moment,
-        ) => {
+        Some(WindowKind::Tumble { .. } | WindowKind::Hop { .. } | WindowKind::Session { .. }) => {
             vec![with(start), with(start + 1)]
         }
     }
@@ -215,10 +210,9 @@ pub(super) fn group_keys(keys: usize, window: Option<WindowColumns>, start: usiz
 /// How the key of an aggregate's rows reads.
 pub(super) fn key_text(keys: &[FieldRef], window: Option<WindowColumns>) -> String {
     let window = window.map(|window| match window.kind {
-        WindowKind::Tumble { .. }
-        | WindowKind::Hop { .. }
-        | WindowKind::Session { .. }
-        | WindowKind::Moment => "window_start",
+        WindowKind::Tumble { .. } | WindowKind::Hop { .. } | WindowKind::Session { .. } => {
+            "window_start"
+        }
         WindowKind::Cumulate { .. } => "window_end",
     });
     let names = keys.iter().map(|field| field.name().as_str());
@@ -229,9 +223,7 @@ pub(super) fn key_text(keys: &[FieldRef], window: Option<WindowColumns>) -> Stri
 /// What the window columns hold: panes only make windows that overlap.
 fn assigned(kind: WindowKind, ask: Ask) -> Assign {
     match kind {
-        WindowKind::Tumble { .. } | WindowKind::Session { .. } | WindowKind::Moment => {
-            Assign::Windows
-        }
+        WindowKind::Tumble { .. } | WindowKind::Session { .. } => Assign::Windows,
         WindowKind::Hop { .. } | WindowKind::Cumulate { .. } => ask.assign,
     }
 }

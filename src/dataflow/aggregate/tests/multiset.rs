@@ -409,10 +409,9 @@ impl Event {
     fn ends(kind: WindowKind, pane: i64) -> Vec<i64> {
         match kind {
             WindowKind::Cumulate { .. } => (pane + 10..=pane / 30 * 30 + 30).step_by(10).collect(),
-            WindowKind::Hop { .. }
-            | WindowKind::Tumble { .. }
-            | WindowKind::Session { .. }
-            | WindowKind::Moment => (pane + 10..=pane + 30).step_by(10).collect(),
+            WindowKind::Hop { .. } | WindowKind::Tumble { .. } | WindowKind::Session { .. } => {
+                (pane + 10..=pane + 30).step_by(10).collect()
+            }
         }
     }
 
