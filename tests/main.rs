@@ -7,6 +7,7 @@
 
 mod architecture;
 mod bench;
+mod buckets;
 mod changing;
 mod cluster;
 mod crash;

@@ -1,14 +1,19 @@
 //! `check`, `explain` and `list`: everything that is said without running.
 
 use super::file::Planned;
-use super::{FileArgs, WRONG, file, say};
+use super::{CheckArgs, FileArgs, WRONG, file, say};
 use crate::connector::{Guarantee, is_watched};
-use crate::engine::{check_world, destinations, foresee, promise};
+use crate::engine::{check_world, destinations, foresee, promise, reach_snapshots, state_folder};
 use crate::plan::{self, Role};
 use crate::sql::SourceText;
 
 /// Says what is wrong with a pipeline, or that nothing is.
-pub fn check(arguments: &FileArgs) -> u8 {
+pub fn check(
+    CheckArgs {
+        file: arguments,
+        state,
+    }: &CheckArgs,
+) -> u8 {
     let planned = match file::plan(arguments) {
         Ok(planned) => planned,
         Err(code) => return code,
@@ -24,7 +29,10 @@ pub fn check(arguments: &FileArgs) -> u8 {
             },
         );
     }
-    if let Err(failure) = foresee(&planned.pipeline, &planned.base) {
+    let place = state.as_deref();
+    let place = place.map(|place| state_folder(&planned.pipeline, &planned.base, Some(place)));
+    let reached = place.as_deref().map_or(Ok(()), reach_snapshots);
+    if let Err(failure) = reached.and_then(|()| foresee(&planned.pipeline, &planned.base)) {
         say::failure(&failure);
         return WRONG;
     }
@@ -60,6 +68,9 @@ pub fn check(arguments: &FileArgs) -> u8 {
         if let Some(promise) = promise(table) {
             say::out(&format!("  {}: {promise}\n", table.name));
         }
+    }
+    if let Some(place) = place {
+        say::out(&format!("  snapshots: {}\n", place.display()));
     }
     say::out(&together(&planned));
     say::out(&growth(&planned));

@@ -210,16 +210,10 @@ pub fn render<'scope, I: Inbox + 'static>(
         } = part;
         let mut lanes = Vec::new();
         for (node, lane) in inserts {
-            let to = Address { target: home, lane };
             let edges = streams.get(&node).cloned().unwrap_or_default();
-            lanes.extend(match share {
-                None => addressed(edges, to, None),
-                Some(share) => {
-                    let types = &pipeline.nodes[node].schema;
-                    let cut = shares.cut(node, share.of, types, edges);
-                    addressed(cut, to, Some(share.index))
-                }
-            });
+            let rows = (node, &pipeline.nodes[node].schema);
+            let to = Address { target: home, lane };
+            lanes.extend(shares.addressed(rows, edges, share, to));
         }
         let here = letters
             .iter()
@@ -228,16 +222,6 @@ pub fn render<'scope, I: Inbox + 'static>(
         lanes.push(reports.clone());
         shell::publish(scope.concatenate(lanes), &name, core).probe_with(probe);
     }
-}
-
-/// All batches, or those that are cut for one lane, on their way to a destination.
-fn addressed<'scope>(
-    edges: Vec<Edge<'scope>>,
-    to: Address,
-    only: Option<usize>,
-) -> Vec<Edge<'scope>> {
-    let addressed = |edge| shell::address(edge, "address", to, only);
-    edges.into_iter().map(addressed).collect()
 }
 
 /// What the nodes behind state are built from.

@@ -17,8 +17,9 @@ use arrow::datatypes::{DataType, SchemaRef};
 
 use super::aggregate::{KeyCodec, routes};
 use super::outcome::Shared;
-use super::shell::{self, Edge};
+use super::shell::{self, Address, Edge};
 use super::spread::{Hashes, Spread};
+use crate::connector::Share;
 use crate::plan::NodeId;
 
 /// The streams that are cut already: by node, and by how many lanes.
@@ -36,13 +37,28 @@ impl<'scope> Shares<'scope> {
         }
     }
 
-    /// The rows of a node, each batch with its lane as its target.
-    pub fn cut(
+    /// The rows of a node on their way to a destination: all, or its share of them.
+    pub fn addressed(
         &mut self,
-        node: NodeId,
-        of: usize,
-        schema: &SchemaRef,
+        rows: (NodeId, &SchemaRef),
         edges: Vec<Edge<'scope>>,
+        share: Option<Share>,
+        to: Address,
+    ) -> Vec<Edge<'scope>> {
+        let (edges, only) = match share {
+            None => (edges, None),
+            Some(share) => (self.cut(rows, edges, share.of), Some(share.index)),
+        };
+        let addressed = |edge| shell::address(edge, "address", to, only);
+        edges.into_iter().map(addressed).collect()
+    }
+
+    /// The rows of a node, each batch with its lane as its target.
+    fn cut(
+        &mut self,
+        (node, schema): (NodeId, &SchemaRef),
+        edges: Vec<Edge<'scope>>,
+        of: usize,
     ) -> Vec<Edge<'scope>> {
         let shared = &self.shared;
         let cut = self.cut.entry((node, of)).or_insert_with(|| {

@@ -50,7 +50,7 @@ pub use history::{Replay, Replayed, check_history, replayed};
 pub use measure::measure;
 pub use rest::at_rest;
 pub use run::{Ends, RunOptions, Summary, run, run_as};
-pub use start::{foresee, state_folder};
+pub use start::{foresee, reach_snapshots, state_folder};
 pub use status::{
     DestinationStatus, FateStatus, OperatorStatus, PartitionStatus, SinkStatus, SourceStatus,
     Status, ViewStatus, status,
