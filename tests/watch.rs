@@ -39,7 +39,7 @@ fn prepare(folder: &Path) {
 fn put(folder: &Path, number: usize) {
     let mut csv = "at,page,ms\n".to_owned();
     for i in 0..40 {
-        let second = number * 120 + i * 3 - i % 2 * 4 + 4;
+        let second = number * 120 + i * 3 + 4 - i % 2 * 4;
         let at = format!("2024-05-01 12:{:02}:{:02}", second / 60, second % 60);
         let page = ["home", "cart", "pay"][i % 3];
         csv.push_str(&if i == 17 {

@@ -73,7 +73,9 @@ impl PartitionState {
     /// A stretch of replay begins that ends at `stop`.
     pub fn begin_stretch(&mut self, stop: Option<&PartitionMark>) {
         let Some(stop) = stop else {
-            self.hidden = self.mark.floors.is_empty() && self.mark.offset == self.mark.first;
+            let unread = self.mark.floors.is_empty() && self.mark.offset == self.mark.first;
+            // A number that no file has is known by no mark, and there is nothing to come of it.
+            self.hidden = unread && !self.mark.ended;
             self.moved &= !self.hidden;
             return;
         };
@@ -111,6 +113,13 @@ impl PartitionState {
                 watermark: reached,
             });
         }
+    }
+
+    /// Event time ends here.
+    pub fn close_time(&mut self) {
+        self.mark.ended = true;
+        self.mark.watermark = Watermark::END;
+        self.moved = true;
     }
 
     /// The stretch ends here: what the mark says beyond its offset is so from now on.

@@ -96,11 +96,8 @@ impl SourcePositions {
             mark.as_ref()
                 .map_or(Watermark::START, |mark| mark.watermark)
         };
-        let is_waited_for = |mark: &&Option<PartitionMark>| {
-            let waited_for = |mark: &PartitionMark| !mark.idle || mark.ended;
-            mark.as_ref()
-                .is_none_or(|mark| waited_for(mark) && !mark.is_spent())
-        };
+        let is_waited_for =
+            |mark: &&Option<PartitionMark>| mark.as_ref().is_none_or(PartitionMark::is_waited_for);
         let waited_for = self.partitions.iter().filter(is_waited_for).map(known);
         let furthest = self.partitions.iter().map(known).max();
         let reached = waited_for.min().or(furthest).unwrap_or(Watermark::END);

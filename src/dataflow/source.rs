@@ -84,6 +84,8 @@ pub struct SourceSpec {
     pub reject_limit: f64,
     /// It has no end: more partitions may come when all are read.
     pub goes_on: bool,
+    /// So many partitions are read before it ends, also if they are found only now.
+    pub expected: usize,
     /// What of it comes from files, where a topic follows them.
     pub history: Option<Followed>,
 }
@@ -282,7 +284,8 @@ impl<I: Inbox> SourceTask<I> {
 
     fn is_done(&self) -> bool {
         let read = self.schedule.stop().is_none() && self.partitions.values().all(|p| p.done);
-        read && !self.spec.goes_on && self.ready.is_empty()
+        let found = self.partitions.len() >= self.spec.expected;
+        read && found && !self.spec.goes_on && self.ready.is_empty()
     }
 
     fn close_on_time(&mut self, credit: bool, outlet: &mut impl Outlet) {
@@ -434,8 +437,13 @@ impl<I: Inbox> SourceTask<I> {
     fn begin_stretch(&mut self) {
         let Some(stop) = self.schedule.stop() else {
             debug!(source = self.spec.name, epoch = %self.schedule.open(), "goes live");
+            let closes = self.spec.at_end == AtEnd::Close && !self.spec.goes_on;
             for state in self.partitions.values_mut() {
                 state.go_live(self.reached);
+                // Files that were read to their ends in the replay say so only once.
+                if closes && state.done && state.mark.is_spent() {
+                    state.close_time();
+                }
             }
             return;
         };
@@ -505,9 +513,8 @@ impl<I: Inbox> SourceTask<I> {
             None => closes == AtEnd::Close && !(is_one_of_many && goes_on),
         };
         if closes_time {
-            state.mark.watermark = Watermark::END;
-        }
-        if closes_time || is_one_of_many {
+            state.close_time();
+        } else if is_one_of_many {
             state.mark.ended = true;
             state.moved = true;
         }

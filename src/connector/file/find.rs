@@ -70,9 +70,7 @@ pub(super) fn folder_of(whole: &Path) -> PathBuf {
         return whole.to_owned();
     }
     let is_plain = |part: &&std::ffi::OsStr| !part.to_string_lossy().contains(['*', '?', '[']);
-    let parts: Vec<_> = whole.iter().take_while(is_plain).collect();
-    let named = parts.len() == whole.iter().count();
-    let folder: PathBuf = parts[..parts.len() - usize::from(named)].iter().collect();
+    let folder: PathBuf = whole.iter().take_while(is_plain).collect();
     if folder.as_os_str().is_empty() {
         return PathBuf::from(".");
     }

@@ -73,6 +73,17 @@ impl Stamp {
     }
 }
 
+impl Taken {
+    /// A number that no file has.
+    fn nothing() -> Self {
+        Self {
+            mark: TakenFile::default(),
+            length: 0,
+            file: None,
+        }
+    }
+}
+
 impl Folder {
     /// The files that are there now and whole.
     fn list(&self) -> Result<Vec<Found>, ConnectorError> {
@@ -312,7 +323,13 @@ impl Live for Watched {
             .collect();
         files.push(itself);
         for (&number, mark) in known.range(1..) {
-            assert_eq!(number, files.len(), "the numbers of files have no gaps");
+            // Numbers of files that were found and never read.
+            let gap = number.saturating_sub(files.len());
+            files.extend(std::iter::repeat_with(Taken::nothing).take(gap));
+            if mark.is_nothing() {
+                files.push(Taken::nothing());
+                continue;
+            }
             let taken = match by_name.remove(&mark.name) {
                 Some(taken) => taken,
                 None => self.folder.take_named(&mark.name)?,

@@ -207,6 +207,7 @@ fn task_from(
         idle_after: Some(Duration::from_secs(15)),
         history: None,
         goes_on: false,
+        expected: 0,
         reject_limit: 1.0,
     };
     let inbox = List {
