@@ -345,7 +345,6 @@ fn source(
         at_end: AtEnd::Close,
         idle_after: None,
         goes_on: false,
-        expected: 0,
         history: None,
         reject_limit: 1.0,
     };

@@ -81,12 +81,7 @@ const HOMES: [(&str, &[&str]); 27] = [
 const UNSAFE: [&str; 2] = ["connector/kafka/batch.rs", "format/scan.rs"];
 
 /// Who may read the clock or throw dice, and what for: never for what a result is.
-const CHANCE: [(&str, &str, &str); 4] = [
-    (
-        "connector/file/watch.rs",
-        "SystemTime",
-        "when a file was changed, which is refused",
-    ),
+const CHANCE: [(&str, &str, &str); 3] = [
     (
         "types/clock.rs",
         "SystemTime",
