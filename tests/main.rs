@@ -17,6 +17,7 @@ mod docs;
 mod double_entry;
 mod eyes;
 mod fuzz;
+mod idle;
 mod lanes;
 mod launch;
 mod letters;
@@ -25,6 +26,7 @@ mod nexmark;
 mod oracle;
 mod pipelines;
 mod produce;
+mod profile;
 mod replay;
 mod services;
 
@@ -32,3 +34,4 @@ mod supply;
 #[allow(dead_code, reason = "the stories use the rest")]
 mod support;
 mod taxi;
+mod versions;

@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""What the comparisons promise, without any peer: they notice what differs, and leave out nobody silently.
+
+    benchmarks/tests.py
+
+Needs Python alone, installs nothing and takes a second.
+"""
+
+import ast
+import importlib.machinery
+import importlib.util
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE / "peers"), str(HERE / "measuring")]
+sys.dont_write_bytecode = True
+from model import fit, rate, wall  # noqa: E402
+from peers import PEERS  # noqa: E402
+from plots import page  # noqa: E402
+from processes import watch  # noqa: E402
+from results import difference, minutes  # noqa: E402
+from shown import table  # noqa: E402
+
+ROWS = ["2026-01-01 00:00,click,Hanoi,2,3.50", "2026-01-01 00:00,view,Hanoi,1,0.25", "2026-01-01 00:01,click,Hanoi,4,1"]
+
+
+def of(*rows):
+    """What rows come to that an engine wrote."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "part-0").write_text("\n".join(rows) + "\n")
+        (Path(folder) / "_SUCCESS").touch()
+        return minutes(folder)
+
+
+class Results(unittest.TestCase):
+    def test_order_and_writing_do_not_matter(self):
+        other = ["2026-01-01T00:01:00Z,click,Hanoi,4,1.00", '"2026-01-01 00:00:00","view",Hanoi,1,0.250', ROWS[0]]
+
+        self.assertIsNone(difference(of(*ROWS), of(*other)))
+
+    def test_a_wrong_sum_is_noticed(self):
+        wrong = [ROWS[0].replace("3.50", "3.51"), *ROWS[1:]]
+
+        self.assertIn("minute 2026-01-01 00:00: sums of 3.75 and 3.76", difference(of(*ROWS), of(*wrong)))
+
+    def test_a_sum_at_another_key_is_noticed(self):
+        swapped = [ROWS[0].replace("click", "view"), ROWS[1].replace("view", "click"), ROWS[2]]
+
+        self.assertIn("other keys", difference(of(*ROWS), of(*swapped)))
+
+    def test_a_missing_and_a_doubled_row_are_noticed(self):
+        self.assertIn("2 and 1 rows", difference(of(*ROWS), of(*ROWS[1:])))
+        self.assertIn("2 and 3 rows", difference(of(*ROWS), of(*ROWS, ROWS[1])))
+
+    def test_only_the_last_minutes_may_be_open_and_only_if_said(self):
+        self.assertIn("once only", difference(of(*ROWS), of(*ROWS[:2])))
+        self.assertIsNone(difference(of(*ROWS), of(*ROWS[:2]), open_minutes=1))
+        self.assertIn("once only", difference(of(*ROWS), of(ROWS[2]), open_minutes=1))
+
+
+class Programs(unittest.TestCase):
+    def test_every_program_parses_and_says_what_it_promises(self):
+        paths = [*HERE.glob("*/*.py"), *(HERE / name for name in ("compare", "scaling", "nexmark_beside_duckdb"))]
+
+        self.assertGreater(len(paths), 10)
+        for path in paths:
+            self.assertTrue(ast.get_docstring(ast.parse(path.read_text(), str(path))), path)
+
+    def test_every_peer_has_its_settings_written_down(self):
+        text = (HERE / "peers" / "README.md").read_text()
+
+        for peer in PEERS:
+            self.assertIn(f"## {peer.name} {peer.version}", text.lower())
+
+    def test_every_nexmark_query_is_said_in_the_words_of_duckdb(self):
+        loader = importlib.machinery.SourceFileLoader("beside", str(HERE / "nexmark_beside_duckdb"))
+        beside = importlib.util.module_from_spec(importlib.util.spec_from_loader("beside", loader))
+        loader.exec_module(beside)
+
+        for path in sorted((HERE / "nexmark").glob("*.sql")):
+            text = path.read_text()
+            query = beside.theirs(text)
+            for word in ("TUMBLE(", "HOP(", "SESSION(", "to_char(", "regexp_like(", "regexp_match("):
+                self.assertNotIn(word, query, path.name)
+            self.assertNotIn("'nexmark'", beside.ours(text, "folder", "connector = 'discard'"), path.name)
+
+    def test_the_end_of_a_program_and_its_time_are_seen(self):
+        with tempfile.TemporaryDirectory() as folder:
+            program = "import sys; print('ready', flush=True); sys.exit(3)"
+            run = watch([sys.executable, "-c", program], None, Path(folder) / "log", 30)
+
+        self.assertEqual((run.code, [seen.line for seen in run.lines]), (3, ["ready", ""]))
+        self.assertGreater(run.peak_mb, 1)
+
+
+class Shown(unittest.TestCase):
+    def test_a_peer_that_could_not_be_run_is_in_the_table_with_its_reason(self):
+        base = {"version": "1", "kind": "streams", "scenario": "low", "rows": 5_000_000, "threads": 2, "date": "d", "commit": "c",
+                "machine": "m", "failure": None}
+        ours = dict(base, peer="tidemark", start_seconds=0.1, pass_seconds=[1.0, 2.0, 1.0], cpu_seconds=[2, 2, 2], peak_mb=10)
+        slow = dict(base, peer="slow", start_seconds=1, pass_seconds=[9.0, 4.0, 5.0], cpu_seconds=[8, 8, 8], peak_mb=10)
+        none = dict(base, peer="none", start_seconds=None, pass_seconds=[], cpu_seconds=[], peak_mb=None, failure="no jar")
+
+        text = table([none, slow, ours])
+
+        self.assertIn("| none 1 |  |  |  |  |  |  |  |  | no jar |", text)
+        self.assertIn("| slow 1 | 1 | 1.12 | 1.25 | 4.4 times as fast | 0.5 | 1.00 | 1.60 | 10 | the same |", text)
+        self.assertLess(text.index("tidemark 1"), text.index("slow 1"))
+
+    def test_the_model_finds_what_it_was_made_from(self):
+        workers = (1, 2, 4, 10)
+        processes = [{"x": w, "rows": 1_000_000, "cpu_seconds": 0.4 + 0.2 * (1 - 1 / w)} for w in workers]
+        epochs = [{"x": w, "epochs": 500, "cpu_seconds": 500 * (1e-4 * w + 2e-6 * w * w)} for w in workers]
+
+        model = fit({"processes": {"points": processes}, "epochs": {"points": epochs}})
+
+        for name, value in {"own": 0.4, "sent": 0.2, "each": 1e-4, "pairs": 2e-6}.items():
+            self.assertAlmostEqual(model[name], value, msg=name)
+        self.assertAlmostEqual(rate(model, 1, 1.0)[0], (2 - 2.08e-4) / 0.5)
+        self.assertAlmostEqual(wall(model, 0.1, 0.1), (0.1 * 0.1 - 1e-4) / 2e-6 / 2)
+
+    def test_the_plots_need_nothing_else(self):
+        points = [{"x": x, "rows": 10**6, "seconds": 1, "slowest": 2, "fastest": 0.5, "cpu_seconds": 1, "epochs": 9} for x in (1, 10)]
+
+        drawn = page({"threads": {"points": points}, "epochs": {"points": points}})
+
+        self.assertEqual(drawn.count("<polyline"), 2)
+        self.assertEqual(drawn.count("http"), 1, "the name of SVG, which nobody asks for")
+
+
+if __name__ == "__main__":
+    unittest.main()
