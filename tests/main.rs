@@ -7,6 +7,7 @@
 
 mod architecture;
 mod bench;
+mod buckets;
 mod changing;
 mod cluster;
 mod crash;
@@ -17,6 +18,7 @@ mod double_entry;
 mod eyes;
 mod fuzz;
 mod idle;
+mod lanes;
 mod launch;
 mod letters;
 mod newcomer;

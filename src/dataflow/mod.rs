@@ -53,6 +53,7 @@ pub mod roles;
 mod running;
 pub mod schedule;
 pub mod seal;
+mod share;
 pub mod shell;
 pub mod source;
 mod spread;

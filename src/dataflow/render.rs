@@ -33,6 +33,7 @@ use super::outcome::{Failure, Shared};
 use super::publish::Publish;
 use super::report::Positions;
 use super::running::Running;
+use super::share::Shares;
 use super::shell::{self, Address, Edge, SourceShell};
 use super::source::SourceTask;
 use super::spread::{Hashes, Spread};
@@ -40,6 +41,7 @@ use super::state::{State, StateError};
 use super::tide::Tide;
 use super::withheld::Withheld;
 use super::zones::{Zone, zones};
+use crate::connector::Share;
 use crate::plan::{Node, NodeId, Operator, Pipeline, TableId};
 
 /// How many groups a worker holds back before it sends them to their owners.
@@ -91,6 +93,8 @@ pub struct DestinationPart {
     pub home: usize,
     /// Each INSERT into it: the node, and the lane of its table.
     pub inserts: Vec<(NodeId, usize)>,
+    /// What of their rows it takes, if not all.
+    pub share: Option<Share>,
     /// Makes the core, on the home worker.
     pub core: Box<dyn FnOnce(SyncActivator) -> Option<Publish>>,
 }
@@ -202,22 +206,21 @@ pub fn render<'scope, I: Inbox + 'static>(
         }
     }
     let streams = built.streams;
+    let mut shares = Shares::new(Arc::clone(shared));
     for (position, part) in parts.destinations.into_iter().enumerate() {
         let DestinationPart {
             name,
             home,
             inserts,
+            share,
             core,
         } = part;
         let mut lanes = Vec::new();
         for (node, lane) in inserts {
-            for edge in streams.get(&node).cloned().unwrap_or_default() {
-                lanes.push(shell::address(
-                    edge,
-                    "address",
-                    Address { target: home, lane },
-                ));
-            }
+            let edges = streams.get(&node).cloned().unwrap_or_default();
+            let rows = (node, &pipeline.nodes[node].schema);
+            let to = Address { target: home, lane };
+            lanes.extend(shares.addressed(rows, edges, share, to));
         }
         let here = letters
             .iter()

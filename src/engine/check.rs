@@ -9,7 +9,7 @@ use arrow::datatypes::DataType;
 
 use super::intake::Intake;
 use crate::connector::{
-    ConnectorError, Guarantee, connector, inspect_source, open_destinations, validate,
+    ConnectorError, Guarantee, connector, inspect_source, lanes, open_destinations, validate,
 };
 use crate::dataflow::letters::LETTER_COLUMNS;
 use crate::dataflow::render::{aggregation, positions_needed};
@@ -157,6 +157,10 @@ fn check_letters(pipeline: &Pipeline, table: &Table) -> Option<Problem> {
                     `column_name`, `line` and `insert_into` may be NULL";
         return Some(Problem::at(column.place, message).hint(hint));
     }
+    if lanes(letters).is_some() {
+        let message = format!("dead letters are few, but `{}` has lanes", letters.name);
+        return Some(Problem::at(letters.place, message).hint("leave `sink.lanes` out"));
+    }
     if !letters.primary_key.is_empty() {
         let message = format!(
             "dead letters are appended, so `{}` has no key",
@@ -283,7 +287,8 @@ pub(super) fn from_world(place: Place, error: ConnectorError) -> Problem {
 }
 
 /// The destinations of a pipeline, and the tables in each: these move together. All wait for each
-/// other, because what one does not take stays in queues that they share.
+/// other, because what one does not take stays in queues that they share. A table with lanes is in
+/// as many destinations.
 #[must_use]
 pub fn destinations(pipeline: &Pipeline, base: &Path) -> Vec<(String, Guarantee, Vec<TableId>)> {
     let sinks: Vec<TableId> = (0..pipeline.tables.len())
@@ -299,11 +304,15 @@ pub fn destinations(pipeline: &Pipeline, base: &Path) -> Vec<(String, Guarantee,
     known.collect()
 }
 
-/// What a crash does to the rows of a table, for `explain`.
+/// What a crash does to the rows of a table, in words.
 #[must_use]
-pub fn guarantee(table: &Table) -> Option<Guarantee> {
-    connector(&table.connector)?
-        .sink
-        .as_ref()
-        .map(|sink| sink.guarantee)
+pub fn promise(table: &Table) -> Option<String> {
+    let sink = connector(&table.connector)?.sink.as_ref()?;
+    let guarantee = sink.guarantee;
+    Some(match lanes(table) {
+        None => guarantee.to_string(),
+        Some(lanes) => {
+            format!("{guarantee} in each of {lanes} lanes, outside the consistent cut")
+        }
+    })
 }

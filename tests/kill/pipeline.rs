@@ -23,7 +23,7 @@ pub const MARKS_TOPIC: &str = "tidemark_marks";
 pub const PARTITIONS_OUT: i32 = 3;
 
 /// `closed`, `closed_elsewhere` and `closed_topic` are appended to as windows close, `seen` as rows
-/// come; the others are kept current by key. `again` reads the same records once more, without event
+/// come, in lanes; the others are kept current by key. `again` reads the same records once more, without event
 /// time, so that a topic gets dead letters too.
 const SQL: &str = "
 SET 'commit.interval' = '50ms';
@@ -54,7 +54,8 @@ CREATE TABLE parts (customer TEXT PRIMARY KEY, n BIGINT, amount BIGINT)
   WITH (connector = 'postgres', url = '${FIRST}');
 CREATE TABLE newest (customer TEXT PRIMARY KEY, id BIGINT, at TIMESTAMP)
   WITH (connector = 'postgres', url = '${FIRST}', 'upsert.by' = 'at');
-CREATE TABLE seen (id BIGINT, part INT) WITH (connector = 'postgres', url = '${FIRST}');
+CREATE TABLE seen (id BIGINT, part INT)
+  WITH (connector = 'postgres', url = '${FIRST}', 'sink.lanes' = '2');
 CREATE TABLE closed (window_end TIMESTAMP, customer TEXT, n BIGINT, amount BIGINT)
   WITH (connector = 'postgres', url = '${FIRST}');
 CREATE TABLE current (window_start TIMESTAMP, customer TEXT, n BIGINT, PRIMARY KEY (window_start, customer))

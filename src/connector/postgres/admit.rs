@@ -63,6 +63,9 @@ pub(super) fn admit(spec: &Spec, facts: &Facts) -> Result<Admission, Vec<Refusal
             ),
         );
     }
+    if let (Some(lanes), true) = (facts.other_lanes, facts.kept_by_us) {
+        return Err(vec![other_lanes(&name, lanes)]);
+    }
     match &facts.existing {
         None if facts.has_mark && facts.kept_by_us => one(
             format!("table `{name}` is gone, but the mark says that its rows are there"),
@@ -102,6 +105,14 @@ pub(super) fn admit(spec: &Spec, facts: &Facts) -> Result<Admission, Vec<Refusal
             Ok(Admission::Keep)
         }
     }
+}
+
+/// Which lane a row goes to depends on how many there are, and what each holds on its mark.
+pub(super) fn other_lanes(name: &str, lanes: i32) -> Refusal {
+    Refusal::new(
+        format!("table `{name}` was written in {lanes} lanes"),
+        format!("write 'sink.lanes' = '{lanes}' again, or start over with --fresh"),
+    )
 }
 
 /// Everything that keeps rows from being written as they are.
