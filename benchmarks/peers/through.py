@@ -50,7 +50,8 @@ def environment(schema):
     query(f"CREATE SCHEMA {schema}")
     url = os.environ["DATABASE_URL"]
     parts = urlsplit(url)
-    jdbc = f"jdbc:postgresql://{parts.hostname}:{parts.port}{parts.path}?currentSchema={schema}&user={parts.username}&password={parts.password}"
+    who = f"user={parts.username}&password={parts.password}"
+    jdbc = f"jdbc:postgresql://{parts.hostname}:{parts.port}{parts.path}?currentSchema={schema}&{who}"
     return {"DATABASE_URL": f"{url}?options=-csearch_path%3D{schema}", "JDBC_URL": jdbc}
 
 
