@@ -82,9 +82,10 @@ class Flink(Peer):
 
 ALL = ("low", "high", "kafka")
 NO_CONNECTOR = "not run: spark-sql-kafka-0-10 4.3.0 is not in Maven Central (seen on 2026-11-21)"
+NOT_YET = "not run: its program for this has not been tried to its end"
 PEERS = [
     Python("spark", "4.3.0", "streams", open_minutes=2, scenarios=ALL, lacks={"kafka": NO_CONNECTOR}),
-    Flink("flink", "2.3.0", "streams", scenarios=ALL),
+    Flink("flink", "2.3.0", "streams", scenarios=ALL, lacks={"kafka": NOT_YET}),
     Python("pathway", "0.33.0", "streams"),
     Python("bytewax", "0.21.1", "streams", most_rows=1_000_000),
     Python("duckdb", "2.0.0", "batch"),

@@ -32,8 +32,8 @@ def missing():
 
 def topic(binary, rows):
     """The topic with so many rows; it is filled once."""
-    name = f"compare-{rows}"
-    command = [binary, "produce", "--quiet", "--topic", name, "--partitions", "10", "--producers", "2"]
+    name = f"compare-windows-{rows}"
+    command = [binary, "produce", "--quiet", "--topic", name, "--partitions", "10"]
     subprocess.run([*command, "--from", HERE / "topic.sql", "events"], check=True, env=dict(os.environ, ROWS=str(rows)))
     return name
 
