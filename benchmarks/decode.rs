@@ -199,6 +199,7 @@ fn measure(title: &str, format: &str, line: impl Fn(u64, &mut String), names: &[
     let wanted = Wanted {
         schema: Arc::new(Schema::new(chosen.collect::<Vec<_>>())),
         declared: all.iter().map(|(name, _)| (*name).to_owned()).collect(),
+        tombstones: false,
     };
     let mut decoder = decoder(&options, &wanted).expect("every format reads these types");
     let mut runs: Vec<(f64, f64)> = (0..RUNS)

@@ -28,13 +28,13 @@ INSERT INTO kept SELECT n FROM made;
 ";
 
 /// A run, and what it says.
-struct Run {
-    process: Child,
+pub struct Run {
+    pub process: Child,
     lines: Receiver<String>,
 }
 
 impl Run {
-    fn start(folder: &Path, options: &[&str]) -> Self {
+    pub fn start(folder: &Path, options: &[&str]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_tidemark"))
             .current_dir(folder)
             .args(["run", "pipeline.sql", "--quiet"])
@@ -56,7 +56,7 @@ impl Run {
     }
 
     /// Reads on until a line that has `text` in it.
-    fn until(&self, text: &str) -> String {
+    pub fn until(&self, text: &str) -> String {
         let mut said = Vec::new();
         loop {
             match self.lines.recv_timeout(LIMIT) {
@@ -68,7 +68,7 @@ impl Run {
     }
 
     /// How it ended, and what it said until then.
-    fn end(mut self) -> (ExitStatus, String) {
+    pub fn end(mut self) -> (ExitStatus, String) {
         let mut said = Vec::new();
         // The lines end with the process; a process that says nothing for long hangs.
         loop {

@@ -11,19 +11,25 @@ CREATE TABLE clicks (
   at TIMESTAMP NOT NULL, page TEXT NOT NULL, ms DOUBLE PRECISION,
   WATERMARK FOR at AS at - INTERVAL '5' SECOND
 ) WITH (connector = 'file', path = 'clicks/*.csv', format = 'csv', 'dead.letter' = 'dead');
+CREATE TABLE again (at TEXT, page TEXT NOT NULL)
+  WITH (connector = 'file', path = 'clicks/*.csv', format = 'csv');
 CREATE TABLE dead (kind TEXT, reason TEXT, payload TEXT)
   WITH (connector = 'sqlite', path = 'one.db', table = 'dead');
 CREATE TABLE by_window (window_end TIMESTAMP, page TEXT, n BIGINT, ms DOUBLE PRECISION)
   WITH (connector = 'sqlite', path = 'one.db', table = 'by_window');
 CREATE TABLE by_page (page TEXT, n BIGINT, slowest DOUBLE PRECISION, PRIMARY KEY (page))
   WITH (connector = 'sqlite', path = 'two.db', table = 'by_page');
+CREATE TABLE pages (page TEXT, n BIGINT, PRIMARY KEY (page))
+  WITH (connector = 'sqlite', path = 'two.db', table = 'pages');
+INSERT INTO pages SELECT page, count(*) FROM again GROUP BY page;
 INSERT INTO by_window
   SELECT window_end, page, count(*), sum(ms)
   FROM TUMBLE(clicks, at, INTERVAL '10' SECOND) GROUP BY window_start, window_end, page;
 INSERT INTO by_page SELECT page, count(*), max(ms) FROM clicks GROUP BY page;
 ";
 
-/// Two partitions; every fifth row is a minute behind, every eleventh record is no row.
+/// Two sources, whose operators have nothing to do with each other but a snapshot: two partitions
+/// each. Every fifth row is a minute behind, every eleventh record is no row.
 fn write(folder: &Path) {
     std::fs::create_dir(folder.join("clicks")).unwrap();
     for partition in 0..2 {
@@ -43,12 +49,44 @@ fn write(folder: &Path) {
     std::fs::write(folder.join("crash.sql"), PIPELINE).unwrap();
 }
 
+/// What a run did with snapshots, by its log.
+#[derive(Clone, Copy, Default)]
+struct Used {
+    /// Runs that began with one.
+    begun: usize,
+    /// Snapshots published before the run was where the last one had been.
+    in_replay: usize,
+}
+
+impl Used {
+    fn read(log: &str) -> Self {
+        let epoch = |line: &str| {
+            let (_, rest) = line.split_once("epoch=")?;
+            rest.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        let lines = |word: &'static str| log.lines().filter(move |line| line.contains(word));
+        let held = lines(" resumes ").filter_map(epoch).max().unwrap_or(0);
+        let published = lines("took_ms=").filter_map(epoch);
+        Self {
+            begun: lines("begins with a snapshot").count(),
+            in_replay: published.filter(|epoch| *epoch <= held).count(),
+        }
+    }
+}
+
+impl std::ops::AddAssign for Used {
+    fn add_assign(&mut self, other: Self) {
+        self.begun += other.begun;
+        self.in_replay += other.in_replay;
+    }
+}
+
 /// Runs with epochs cut by `pace` and as many threads, killed at a durable step or not. Says how
-/// it ended, and whether it began with a snapshot.
-fn run(folder: &Path, (pace, snapshots): (&str, &str), crash: Option<u32>) -> (Exit, bool) {
+/// it ended, and what it did with snapshots.
+fn run(folder: &Path, (pace, snapshots): (&str, &str), crash: Option<u32>) -> (Exit, Used) {
     let crash = crash.map(|commit| commit.to_string());
     let mut variables = vec![("TIDEMARK_TEST_PACE", pace), ("TIDEMARK_TEST_BLOCK", "300")];
-    variables.push(("TIDEMARK_LOG", "info"));
+    variables.push(("TIDEMARK_LOG", "debug"));
     if let Some(commit) = &crash {
         variables.push(("TIDEMARK_CRASH_AT", commit));
     }
@@ -66,7 +104,7 @@ fn run(folder: &Path, (pace, snapshots): (&str, &str), crash: Option<u32>) -> (E
     let ended = tidemark(folder, &options, &variables);
     assert_ne!(ended.how, Exit::Code(1), "{}", ended.stderr);
     assert_ne!(ended.how, Exit::Code(2), "{}", ended.stderr);
-    (ended.how, ended.stderr.contains("begins with a snapshot"))
+    (ended.how, Used::read(&ended.stderr))
 }
 
 /// Everything that a run leaves for people to see.
@@ -111,18 +149,20 @@ fn a_crash_at_any_commit_leaves_nothing_lost_and_nothing_twice() {
 fn a_crash_at_any_step_of_a_snapshot_leaves_nothing_lost_and_nothing_twice() {
     let (crashes, used) = crash_at_every_step("snapshot.interval=1ms");
     assert!(crashes >= 12, "there were only {crashes} to crash at");
-    assert!(used >= 5, "only {used} runs began with a snapshot");
+    let Used { begun, in_replay } = used;
+    assert!(begun >= 5, "only {begun} runs began with a snapshot");
+    assert!(in_replay >= 5, "only {in_replay} were taken in a replay");
 }
 
-/// Crashes at each durable step in turn. Says how many there were, and how many runs after a crash
-/// began with a snapshot.
-fn crash_at_every_step(snapshots: &str) -> (u32, usize) {
+/// Crashes at each durable step in turn. Says how many there were, and what the runs after a crash
+/// did with snapshots.
+fn crash_at_every_step(snapshots: &str) -> (u32, Used) {
     let undisturbed = tempfile::tempdir().unwrap();
     write(undisturbed.path());
     run(undisturbed.path(), ("1", snapshots), None);
     let expected = left(undisturbed.path());
 
-    let (mut crashes, mut used) = (0, 0);
+    let (mut crashes, mut used) = (0, Used::default());
     loop {
         let step = crashes + 1;
         let folder = tempfile::tempdir().unwrap();
@@ -136,7 +176,8 @@ fn crash_at_every_step(snapshots: &str) -> (u32, usize) {
         let again = run(folder.path(), ("2", snapshots), Some(1 + step % 3));
         let workers = ["1", "3", "4", "10"][crashes as usize % 4];
         let last = run(folder.path(), (workers, snapshots), None);
-        used += usize::from(again.1) + usize::from(last.1);
+        used += again.1;
+        used += last.1;
 
         let found = left(folder.path());
         assert!(

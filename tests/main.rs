@@ -16,6 +16,7 @@ mod docs;
 mod double_entry;
 mod eyes;
 mod fuzz;
+mod idle;
 mod launch;
 mod letters;
 mod newcomer;
@@ -23,6 +24,7 @@ mod nexmark;
 mod oracle;
 mod pipelines;
 mod produce;
+mod profile;
 mod replay;
 mod services;
 
@@ -30,3 +32,4 @@ mod supply;
 #[allow(dead_code, reason = "the stories use the rest")]
 mod support;
 mod taxi;
+mod versions;

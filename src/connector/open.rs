@@ -184,6 +184,11 @@ fn wanted(table: &Table, columns: &[usize]) -> (Wanted, Vec<(Metadata, FieldRef)
     let wanted = Wanted {
         schema: Arc::new(Schema::new(fields)),
         declared: declared.map(|column| column.field.name().clone()).collect(),
+        // Whether or not a query reads the column: what a record is hangs on the table alone.
+        tombstones: table
+            .columns
+            .iter()
+            .any(|column| metadata_of(&column.field) == Some(Metadata::Tombstone)),
     };
     (wanted, metadata)
 }

@@ -247,6 +247,7 @@ pub fn action(pipeline: &Pipeline, node: NodeId, indexes: &Indexes) -> Action {
         | Operator::Latest { .. }
         | Operator::Join { .. }
         | Operator::IntervalJoin { .. }
+        | Operator::AsofJoin { .. }
         | Operator::Over { .. } => {
             panic!("node {node} holds state, so it is no step")
         }
@@ -299,6 +300,7 @@ fn view(
         | Operator::OnTime { .. }
         | Operator::Join { .. }
         | Operator::IntervalJoin { .. }
+        | Operator::AsofJoin { .. }
         | Operator::Over { .. } => false,
     };
     let single = edges.len() == 1 && !steps.iter().any(multiplies);

@@ -99,7 +99,9 @@ fn trace(
             }
         }
         Operator::Union { inputs } => inputs.iter().for_each(|input| follow(input, column)),
-        Operator::Join { left, right, .. } | Operator::IntervalJoin { left, right, .. } => {
+        Operator::Join { left, right, .. }
+        | Operator::IntervalJoin { left, right, .. }
+        | Operator::AsofJoin { left, right, .. } => {
             match column.checked_sub(pipeline.nodes[*left].schema.fields().len()) {
                 None => follow(left, column),
                 Some(column) => follow(right, column),

@@ -11,7 +11,7 @@
 //! | `packet`, `roles` | what flows along an edge, and the columns it carries besides a node's own |
 //! | `group`, `aggregate`, `latest`, `spread` | what keeps a row per group, and how rows come to it |
 //! | `changing` | joins, and functions over partitions, on differential's arrangements |
-//! | `interval` | joins of append streams, whose rows the watermark lets go |
+//! | `interval`, `asof` | joins of append streams, whose rows the watermark lets go |
 //! | `compute`, `withheld` | the stateless operators behind state, and the rows that fail there |
 //! | `seal`, `publish` | an epoch's changes, consolidated and handed to a destination |
 //! | `state`, `named` | the one door to what operators remember, and how that is called |
@@ -21,6 +21,7 @@
 
 pub mod aggregate;
 pub mod arrival;
+mod asof;
 pub mod assign;
 pub mod board;
 pub mod chain;
@@ -31,7 +32,7 @@ pub mod credit;
 mod fixtures;
 pub mod group;
 mod guard;
-pub mod interval;
+mod interval;
 pub mod latest;
 pub mod letters;
 pub mod lookup;

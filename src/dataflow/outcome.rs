@@ -175,6 +175,12 @@ impl Shared {
         self.cut.store(true, Ordering::SeqCst);
     }
 
+    /// Whether a snapshot is wanted.
+    #[must_use]
+    pub fn wants_cut(&self) -> bool {
+        self.cut.load(Ordering::SeqCst)
+    }
+
     /// Whether a snapshot is wanted; the one who learns it sees to it.
     pub fn take_cut(&self) -> bool {
         self.cut.swap(false, Ordering::SeqCst)

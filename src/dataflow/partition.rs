@@ -87,8 +87,10 @@ impl PartitionState {
         let floors = stop.floors.iter().copied();
         let new = floors.filter(|floor| Some((floor.offset, floor.watermark)) > known);
         self.floors = new.collect();
-        // Something will come: whoever waits for nobody must not get ahead of it.
-        if self.mark.idle && stop.offset > self.mark.offset {
+        // Something will come, here or right after the stop: whoever waits for nobody must not get
+        // ahead of it.
+        let comes_back = stop.offset > self.mark.offset || !stop.idle;
+        if self.mark.idle && comes_back {
             self.mark.idle = false;
             self.moved = true;
         }

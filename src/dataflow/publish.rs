@@ -219,7 +219,9 @@ impl Publish {
                 }
             }
         }
-        if cut || !changes.is_empty() {
+        // An epoch that it holds already is durable there, too.
+        let is_held = epoch <= self.spec.mark.epoch;
+        if !is_held && (cut || !changes.is_empty()) {
             self.send(epoch, (changes, stashed.written, cut), stashed.capability);
         }
     }

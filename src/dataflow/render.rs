@@ -5,6 +5,8 @@
 //!      └──reports──────────┴───────────────────────┘
 //! ```
 
+mod sided;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -16,14 +18,14 @@ use timely::dataflow::operators::core::Concatenate;
 use timely::dataflow::operators::probe::{Handle, Probe};
 use timely::scheduling::activate::SyncActivator;
 
-use super::aggregate::{AggregateError, Aggregation, Input, routes};
+use super::aggregate::{AggregateError, Aggregation, Input};
 use super::arrival::Inbox;
 use super::chain::{Indexes, action};
 use super::changing::{self, Codec, Index, IndexParts, Join, JoinPlan, Over, Wanted, wanted};
 use super::compute::Compute;
 use super::credit::Credit;
 use super::group::{Grouped, Groups, Incoming, Local, PreGroups};
-use super::interval::{self, IntervalJoin, IntervalPlan, Joined};
+use super::interval::{IntervalJoin, IntervalPlan};
 use super::latest::Latest;
 use super::matching::Matches;
 use super::outcome::{Failure, Shared};
@@ -102,7 +104,9 @@ pub fn positions_needed(pipeline: &Pipeline) -> BTreeSet<NodeId> {
             .positions_needed()
             .then_some(*input),
         Operator::Latest { input, .. } => Some(*input),
-        Operator::Match { input, .. } => zones[*input].at_source.then_some(*input),
+        Operator::Match { input, .. } | Operator::AsofJoin { right: input, .. } => {
+            zones[*input].at_source.then_some(*input)
+        }
         Operator::Source { .. }
         | Operator::Filter { .. }
         | Operator::Project { .. }
@@ -249,6 +253,7 @@ impl<'scope> Built<'_, 'scope> {
         match &node.operator {
             Operator::Join { .. } | Operator::Over { .. } => self.changing(id, node),
             Operator::IntervalJoin { .. } => self.interval_join(id, node),
+            Operator::AsofJoin { .. } => self.asof_join(id, node),
             Operator::Aggregate { input: from, .. } => {
                 let input = self.rows_of(*from);
                 let plan = aggregation(self.pipeline, self.zones, node).expect(PLANNED);
@@ -391,42 +396,10 @@ impl<'scope> Built<'_, 'scope> {
             both: both(schemas.into_iter()),
             output: Arc::clone(&node.schema),
         };
-        let (of_left, of_right) = keys.iter().copied().unzip();
-        let codec = |schema, keys| Codec::new(Arc::clone(schema), keys, Vec::new());
-        let [left_codec, right_codec] = [(schemas[0], of_left), (schemas[1], of_right)]
-            .map(|(schema, keys)| Arc::new(codec(schema, keys).expect(PLANNED)));
-        let codecs = [left_codec, right_codec];
         let name = format!("interval join {id}");
-        let join = IntervalJoin::new(plan, codecs.clone());
-        let state = match self.state.hold(&name, join) {
-            Ok(state) => state,
-            Err(error) => {
-                let failure = Failure::new(format!("could not restore the state of {name}"));
-                self.shared.fail(failure.because(error));
-                // Whoever sees the failure takes this part of the dataflow down again.
-                return self.rows_of(*left);
-            }
-        };
-        let [left_codec, right_codec] = codecs;
-        let sides = [
-            self.by_key(&name, *left, left_codec),
-            self.by_key(&name, *right, right_codec),
-        ];
-        let shared = Arc::clone(self.shared);
-        let core = Joined::new(name.clone(), state, self.positions(id), shared);
-        interval::joined(sides, self.reports.clone(), &name, core)
-    }
-
-    /// The rows of a node at the owners of their keys.
-    fn by_key(&self, name: &str, node: NodeId, codec: Arc<Codec>) -> Edge<'scope> {
-        let rows = self.rows_of(node);
-        let peers = rows.scope().peers();
-        if peers == 1 {
-            return rows;
-        }
-        let hashes: Hashes = Box::new(move |rows| Ok(routes(&codec.keys(rows)?)));
-        let core = Spread::new(name.to_owned(), hashes, peers);
-        shell::spread(rows, core, Arc::clone(self.shared))
+        self.sided(id, &name, ([*left, *right], keys), |codecs| {
+            IntervalJoin::new(plan, codecs)
+        })
     }
 
     /// An arrangement of a node's rows; an equal one is used again.

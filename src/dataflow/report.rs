@@ -128,9 +128,9 @@ impl Positions {
     }
 
     /// Takes in a report for `epoch`; it counts once that epoch is complete. A report of a
-    /// source that is not read here is passed over.
+    /// source that is not read here is passed over, but that a snapshot is cut concerns everyone.
     pub fn hear(&mut self, epoch: Epoch, report: Report) {
-        if self.sources.contains_key(&report.table) {
+        if self.sources.contains_key(&report.table) || report.cut {
             self.pending.entry(epoch).or_default().push(report);
         }
     }
@@ -148,8 +148,9 @@ impl Positions {
         for (_, reports) in std::mem::replace(&mut self.pending, later) {
             for report in reports {
                 cut |= report.cut;
-                let known = self.sources.get_mut(&report.table);
-                known.expect("heard only of these").complete(report);
+                if let Some(known) = self.sources.get_mut(&report.table) {
+                    known.complete(report);
+                }
             }
             for known in self.sources.values_mut() {
                 known.advance();
@@ -240,6 +241,30 @@ mod tests {
 
         assert_eq!(positions.watermark().micros(), 10);
         assert_eq!(positions.pending().collect::<Vec<_>>(), [Epoch(2)]);
+    }
+
+    /// Whoever missed it would have no part in the snapshot, which would never be whole.
+    #[test]
+    fn a_cut_is_heard_from_a_source_that_is_not_read_here() {
+        let mut positions = Positions::new([(0, 1)]);
+        let of_another = |cut| Report {
+            table: 1,
+            cut,
+            ..at(0, 90)
+        };
+        positions.hear(Epoch(1), of_another(false));
+        assert_eq!(positions.pending().count(), 0);
+        positions.hear(Epoch(2), of_another(true));
+        positions.hear(Epoch(3), at(0, 10));
+
+        assert_eq!(
+            positions.pending().collect::<Vec<_>>(),
+            [Epoch(2), Epoch(3)]
+        );
+        assert!(positions.complete(Epoch(2)));
+        assert_eq!(positions.watermark(), Watermark::START);
+        assert!(!positions.complete(Epoch(3)));
+        assert_eq!(positions.watermark().micros(), 10);
     }
 
     fn idle(mut report: Report) -> Report {

@@ -9,6 +9,10 @@
 //! In a replay the epochs need not be the ones of the first run: only the last of each stretch
 //! is, because there a sink begins to publish again. Live epochs are a count of time, so that
 //! workers agree on them without talking.
+//!
+//! A snapshot may be cut at the end of a replayed epoch as well: it is an epoch like any other,
+//! with its positions and watermarks, and a later replay goes on from it to the same stops. Whoever
+//! is a stretch ahead of others leaves that to them: a cut there would wait for all to come.
 
 use std::collections::VecDeque;
 
@@ -39,6 +43,8 @@ pub struct Schedule {
     open: Epoch,
     stops: VecDeque<Stop>,
     live: Epoch,
+    /// The stop that this stretch began behind.
+    since: Epoch,
 }
 
 impl Schedule {
@@ -56,6 +62,7 @@ impl Schedule {
             open,
             stops: stops.into(),
             live,
+            since: done,
         }
     }
 
@@ -106,7 +113,23 @@ impl Schedule {
         let stop = self.stops.pop_front().expect("only called while replaying");
         assert!(self.open <= stop.epoch, "rows went past {}", stop.epoch);
         self.open = stop.epoch;
+        self.since = stop.epoch;
         stop.epoch
+    }
+
+    /// Whether a snapshot may be cut at the end of the open epoch, when all epochs up to `complete`
+    /// are complete: nobody is still in an earlier stretch, and the open epoch can be closed.
+    #[must_use]
+    pub fn may_cut(&self, complete: Epoch) -> bool {
+        complete >= self.since && !self.is_last_of_stretch()
+    }
+
+    /// In a replay, someone has cut a snapshot at the end of `cut`: the epoch to go on with so that
+    /// it need not wait, which is no later than the last of the stretch.
+    #[must_use]
+    pub fn past(&self, cut: Epoch) -> Epoch {
+        let last = self.stop().map_or(self.open, |stop| stop.epoch);
+        cut.next().min(last).max(self.open)
     }
 }
 
@@ -145,6 +168,38 @@ mod tests {
 
         assert_eq!(schedule.stop(), None);
         assert_eq!(schedule.due(3), Epoch(13));
+    }
+
+    #[test]
+    fn a_snapshot_is_cut_by_whoever_is_not_a_stretch_ahead_and_has_epochs_left() {
+        let mut schedule = Schedule::new(Epoch(2), vec![stop(5), stop(9)], Epoch(9));
+        assert!(schedule.may_cut(Epoch(2)));
+        schedule.advance(Epoch(5));
+        assert!(!schedule.may_cut(Epoch(4)), "its epoch ends at the stop");
+
+        schedule.reached();
+        schedule.advance(Epoch(6));
+        assert!(!schedule.may_cut(Epoch(4)), "others are on their way to 5");
+        assert!(schedule.may_cut(Epoch(5)));
+
+        schedule.reached();
+        schedule.advance(Epoch(12));
+        assert!(!schedule.may_cut(Epoch(8)));
+        assert!(schedule.may_cut(Epoch(9)));
+    }
+
+    #[test]
+    fn a_cut_of_another_worker_is_not_kept_waiting_but_no_stop_is_passed_for_it() {
+        let mut schedule = Schedule::new(Epoch(0), vec![stop(5)], Epoch(5));
+
+        assert_eq!(schedule.past(Epoch(0)), Epoch(1));
+        assert_eq!(schedule.past(Epoch(2)), Epoch(3));
+        assert_eq!(schedule.past(Epoch(7)), Epoch(5));
+        schedule.advance(Epoch(4));
+        assert_eq!(schedule.past(Epoch(2)), Epoch(4));
+        schedule.reached();
+        schedule.advance(Epoch(6));
+        assert_eq!(schedule.past(Epoch(8)), Epoch(6), "time closes live epochs");
     }
 
     #[test]

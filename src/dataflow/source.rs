@@ -298,20 +298,22 @@ impl<I: Inbox> SourceTask<I> {
                 }
             }
             // A replay has so many epochs and no more: it spends one when the bytes of the open
-            // one ask for it, and not because time passes.
+            // one or a snapshot ask for it, and not because time passes.
             Some(_) | None => {
-                let wanted = self.cuts.take() || (!credit && self.spent);
+                let cut = self.spent && self.may_cut() && self.shared.wants_cut();
+                let wanted = self.cuts.take() || cut || (!credit && self.spent);
+                let past = self.schedule.past(self.tide.last_cut());
                 if wanted {
-                    self.schedule.next()
+                    self.schedule.next().max(past)
                 } else {
-                    self.schedule.open()
+                    past
                 }
             }
         };
         if due > self.schedule.open() {
             self.rest(elapsed);
-            let live = self.schedule.stop().is_none();
-            outlet.close(self.report(live), Some(due));
+            let cut = self.may_cut() && self.shared.take_cut();
+            outlet.close(self.report(cut), Some(due));
             self.schedule.advance(due);
             self.spent = false;
         }
@@ -366,9 +368,13 @@ impl<I: Inbox> SourceTask<I> {
         }
     }
 
-    /// What is known at the end of the open epoch. A snapshot may be cut there if it is a live
-    /// one: replayed epochs are not all published.
-    fn report(&mut self, live: bool) -> Report {
+    /// Whether a snapshot may be cut at the end of the open epoch.
+    fn may_cut(&self) -> bool {
+        self.schedule.may_cut(self.tide.complete())
+    }
+
+    /// What is known at the end of the open epoch, and whether a snapshot is cut there.
+    fn report(&mut self, cut: bool) -> Report {
         let reports = self
             .partitions
             .iter_mut()
@@ -379,7 +385,7 @@ impl<I: Inbox> SourceTask<I> {
             reached: self.reached,
             fates: std::mem::take(&mut self.fates).into_iter().collect(),
             written: std::mem::take(&mut self.written),
-            cut: live && self.shared.take_cut(),
+            cut,
         }
     }
 

@@ -19,6 +19,8 @@ struct Known {
     complete: Epoch,
     /// The last epoch that a source had a word for.
     heard: Epoch,
+    /// The last epoch that a snapshot is cut at, as far as was heard.
+    cut: Epoch,
     at_cut: Option<AtCut>,
 }
 
@@ -41,6 +43,7 @@ impl Tide {
             positions,
             complete: done,
             heard: done,
+            cut: Epoch(0),
             at_cut: None,
         })))
     }
@@ -54,7 +57,23 @@ impl Tide {
 
     /// A source's word for an epoch.
     pub fn hear(&self, epoch: Epoch, report: Report) {
-        self.0.borrow_mut().positions.hear(epoch, report);
+        let mut known = self.0.borrow_mut();
+        if report.cut {
+            known.cut = known.cut.max(epoch);
+        }
+        known.positions.hear(epoch, report);
+    }
+
+    /// The last complete epoch.
+    #[must_use]
+    pub fn complete(&self) -> Epoch {
+        self.0.borrow().complete
+    }
+
+    /// The last epoch that a snapshot is cut at, complete or not; 0 if there was none.
+    #[must_use]
+    pub fn last_cut(&self) -> Epoch {
+        self.0.borrow().cut
     }
 
     /// Every epoch before `frontier` is complete (`None`: all of them).

@@ -92,6 +92,7 @@ fn check_expressions(pipeline: &Pipeline, node: &Node) -> Option<Problem> {
         // Its further condition is over the columns of both inputs.
         Operator::Join { .. }
         | Operator::IntervalJoin { .. }
+        | Operator::AsofJoin { .. }
         | Operator::OnTime { .. }
         | Operator::Source { .. }
         | Operator::Union { .. }
@@ -221,6 +222,7 @@ pub fn look(pipeline: &Pipeline, base: &Path) -> Looked {
             | Operator::OnTime { .. }
             | Operator::Join { .. }
             | Operator::IntervalJoin { .. }
+            | Operator::AsofJoin { .. }
             | Operator::Over { .. } => continue,
         };
         let table = &pipeline.tables[table];

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A snapshot may be used only if every destination holds its epoch, so it is published only
-//! then. A disk that is full does not end the run: the last good snapshot stays, and it is said.
+//! then. In a replay most of them hold it from the start. A disk that is full does not end the run: the last good snapshot stays, and it is said.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -54,7 +54,8 @@ pub struct Written {
     operator: String,
     worker: usize,
     file: Option<PartFile>,
-    /// The process leaves out rows that it cannot compute now: there is no state of that.
+    /// The process leaves out rows that it cannot compute now, or has failed: there is no state of
+    /// that.
     incomplete: bool,
 }
 
@@ -69,8 +70,9 @@ pub struct KeeperSpec {
     pub life: u64,
     /// How many parts a snapshot has: operators times workers.
     pub parts: usize,
-    /// How many destinations there are.
-    pub destinations: usize,
+    /// The epoch that each destination holds where the run begins. It was taken over since, by a
+    /// write that waited for the disk: what it holds it does not lose.
+    pub held: Vec<Epoch>,
     /// How often a snapshot is taken.
     pub interval: Duration,
     /// Takes how far the sources are, for good.
@@ -105,7 +107,7 @@ impl Keeper {
         let mut thread = Thread {
             snapshots: Arc::clone(&snapshots),
             crash: Arc::clone(crash),
-            durable: vec![Epoch(0); spec.destinations],
+            durable: spec.held.clone(),
             spec,
             shared: Arc::clone(shared),
             clock: clock.clone(),
@@ -247,7 +249,7 @@ impl Thread {
                 });
                 let written = Written {
                     file: written?,
-                    incomplete: self.shared.has_left_out(),
+                    incomplete: self.shared.has_left_out() || self.shared.has_failed(),
                     epoch: part.epoch,
                     worker: part.worker,
                     operator: part.operator,
@@ -305,8 +307,9 @@ impl Thread {
         let pending = std::mem::replace(&mut self.pending, later).remove(&epoch);
         let pending = pending.expect("it was found just now");
         let took = self.clock.elapsed().saturating_sub(pending.begun);
-        if pending.incomplete || self.shared.has_left_out() {
-            debug!(%epoch, "no snapshot: rows are left out that cannot be computed now");
+        // A failure may be why the epoch looks complete.
+        if pending.incomplete || self.shared.has_left_out() || self.shared.has_failed() {
+            debug!(%epoch, "no snapshot: rows are left out that cannot be computed");
             self.rest(took);
             return Ok(());
         }

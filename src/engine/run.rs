@@ -411,7 +411,7 @@ impl Team {
             fingerprint: pipeline.fingerprint.clone(),
             life: decision.life,
             parts: held(pipeline).len() * self.crew.workers(),
-            destinations: opened.sinks.len(),
+            held: decision.marks.iter().map(|mark| mark.epoch).collect(),
             show: show_progress(&opened.sources),
             interval: pipeline.settings.snapshot_interval,
             leader: match &self.control {

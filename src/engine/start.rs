@@ -86,6 +86,9 @@ pub fn decide(
     let resume = resume(&pipeline.fingerprint, &beginning, done, &known)
         .map_err(|refusal| refused(&pipeline.name, &refusal))?;
     let life = known.iter().map(|mark| mark.life).max();
+    if let Some(snapshots) = snapshots {
+        forget_after(snapshots, &known)?;
+    }
     let first = Mark {
         generation: resume.generation,
         incarnation,
@@ -209,6 +212,22 @@ fn needs_no_files(
             let failure = Failure::new(format!("cannot resume `{}`", pipeline.name));
             return Err(failure.because(cause).hint(hint));
         }
+    }
+    Ok(())
+}
+
+/// Nobody is to begin with what a destination held and holds no more.
+fn forget_after(snapshots: &Snapshots, marks: &[Mark]) -> Result<(), Failure> {
+    let Some(least) = marks.iter().min_by_key(|mark| mark.epoch) else {
+        return Ok(());
+    };
+    let message = "could not delete a snapshot from after what a destination holds";
+    let forgotten = snapshots
+        .forget_after(least.epoch, least.life)
+        .map_err(|error| Failure::new(message).because(error))?;
+    for epoch in forgotten {
+        let held = least.epoch;
+        warn!(%epoch, %held, "forgets a snapshot: a destination has gone back behind it");
     }
     Ok(())
 }

@@ -478,7 +478,7 @@ fn comes_on_close(pipeline: &Pipeline, insert: &Insert) -> bool {
         .into_iter()
         .any(|id| match &pipeline.nodes[id].operator {
             Operator::Aggregate { emit, .. } => *emit == Emit::OnClose,
-            Operator::Match { .. } => true,
+            Operator::Match { .. } | Operator::AsofJoin { .. } => true,
             Operator::Source { .. }
             | Operator::Filter { .. }
             | Operator::Project { .. }

@@ -261,7 +261,7 @@ impl CsvDecoder {
                 continue;
             }
             if content.trim_ascii().is_empty() {
-                self.rows.reject_blank(record, records.is_tombstone(index));
+                self.rows.blank(record, records.is_tombstone(index));
                 continue;
             }
             // Up to the line end, so that a quote that does not close stays in its message.

@@ -20,6 +20,8 @@ pub enum Metadata {
     Key,
     /// The headers, as a JSON object.
     Headers,
+    /// Whether it has no value. Records of a table that asks for this are rows without one too.
+    Tombstone,
 }
 
 /// What a column holds, if it comes with the record.
@@ -32,6 +34,7 @@ pub fn metadata_of(field: &Field) -> Option<Metadata> {
         "timestamp" => Metadata::Timestamp,
         "key" => Metadata::Key,
         "headers" => Metadata::Headers,
+        "tombstone" => Metadata::Tombstone,
         _ => return None,
     })
 }

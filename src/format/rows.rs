@@ -19,6 +19,8 @@ pub(super) struct Rows {
     schema: SchemaRef,
     spans: Vec<Span>,
     rejects: Vec<RejectedRecord>,
+    /// Whether a record without a value is a row.
+    tombstones: bool,
 }
 
 /// One record and its place in the block.
@@ -45,6 +47,7 @@ impl Rows {
             schema: Arc::clone(&wanted.schema),
             spans: Vec::new(),
             rejects: Vec::new(),
+            tombstones: wanted.tombstones,
         })
     }
 
@@ -88,8 +91,19 @@ impl Rows {
         );
     }
 
-    /// Rejects a record of a source that tells records apart, with nothing in it.
-    pub fn reject_blank(&mut self, record: Record<'_>, is_tombstone: bool) {
+    /// A record of a source that tells records apart, with nothing in it: a row without values if
+    /// the table asks for tombstones and it is one, and else a reject.
+    pub fn blank(&mut self, record: Record<'_>, is_tombstone: bool) {
+        if is_tombstone && self.tombstones {
+            let null = |column: &mut Column| {
+                let appended = column.append_null();
+                appended.map_err(|unfit| unfit.reject(column.name()))
+            };
+            return match self.columns.iter_mut().try_for_each(null) {
+                Ok(()) => self.accept(record),
+                Err(reject) => self.reject(record, reject),
+            };
+        }
         let reject = if is_tombstone {
             Reject::record(Reason::Missing, "the record has no value")
         } else {

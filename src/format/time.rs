@@ -75,25 +75,24 @@ pub(super) fn timestamp(text: &str) -> Option<i64> {
 /// The form that nearly every timestamp has: `2024-05-01T10:00:00[.123456][Z]`. Anything else,
 /// wrong or only unusual, is `None`.
 #[inline]
-fn usual_timestamp(text: &[u8]) -> Option<i64> {
+pub(super) fn usual_timestamp(text: &[u8]) -> Option<i64> {
     let (fixed, rest) = text.split_first_chunk::<19>()?;
-    let mut wrong = fixed[4] != b'-' || fixed[7] != b'-' || fixed[13] != b':' || fixed[16] != b':';
-    wrong |= fixed[10] != b'T' && fixed[10] != b' ';
-    let mut two = |at: usize| {
-        let (tens, ones) = (
-            fixed[at].wrapping_sub(b'0'),
-            fixed[at + 1].wrapping_sub(b'0'),
-        );
-        wrong |= tens > 9 || ones > 9;
-        u32::from(tens) * 10 + u32::from(ones)
-    };
-    let (year, month, day) = (two(0) * 100 + two(2), two(5), two(8));
-    let (hour, minute, second) = (two(11), two(14), two(17));
-    // The twenty-ninth and later need a look at the calendar.
-    if wrong || !(1..=12).contains(&month) || !(1..=28).contains(&day) || year == 0 {
+    let date = Eight::read(fixed, 0, b"0000-00-");
+    let hour = Eight::read(fixed, 8, b"00T00:00");
+    let time = Eight::read(fixed, 11, b"00:00:00");
+    // Behind the date a space is as good as a `T`.
+    let wrong = date.wrong() | time.wrong() | (hour.wrong() & !(0xff << 16));
+    if wrong != 0 || (fixed[10] != b'T' && fixed[10] != b' ') {
         return None;
     }
-    if hour > 23 || minute > 59 || second > 59 {
+    let (year, month) = (date.two(0) * 100 + date.two(2), date.two(5));
+    let (day, hour, minute, second) = (hour.two(0), time.two(0), time.two(3), time.two(6));
+    if !(1..=12).contains(&month) || hour > 23 || minute > 59 || second > 59 || year == 0 {
+        return None;
+    }
+    // The twenty-ninth of February needs a look at the calendar.
+    const DAYS: [u32; 13] = [0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    if day == 0 || day > DAYS[month as usize] {
         return None;
     }
     // March is the first month, so that the leap day comes last.
@@ -108,9 +107,54 @@ fn usual_timestamp(text: &[u8]) -> Option<i64> {
     Some(seconds * 1_000_000 + usual_fraction(rest)?)
 }
 
+/// Eight bytes of digits and other characters, looked at together.
+#[derive(Clone, Copy)]
+struct Eight {
+    /// What each byte has that the form has not: of a digit its value, of anything else nothing.
+    differs: u64,
+    /// What makes a byte's highest bit out of a difference too large.
+    excess: u64,
+}
+
+impl Eight {
+    /// The bytes at `at`, where `form` has zeros for digits and else what must stand there.
+    #[inline]
+    fn read<const N: usize>(text: &[u8; N], at: usize, form: &[u8; 8]) -> Self {
+        let bytes: [u8; 8] = std::array::from_fn(|place| text[at + place]);
+        let excess = form.map(|byte| if byte == b'0' { 0x76 } else { 0x7f });
+        Self {
+            differs: u64::from_le_bytes(bytes) ^ u64::from_le_bytes(*form),
+            excess: u64::from_le_bytes(excess),
+        }
+    }
+
+    /// Not zero if some byte is not what the form says: the highest bit of the first such byte is
+    /// set, and of those behind it maybe, of none before it.
+    #[inline]
+    fn wrong(self) -> u64 {
+        (self.differs.wrapping_add(self.excess) | self.differs) & 0x8080_8080_8080_8080
+    }
+
+    /// The number that the digits at `at` and behind it make.
+    #[inline]
+    fn two(self, at: usize) -> u32 {
+        let tens = (self.differs >> (8 * at)) & 0xf;
+        let ones = (self.differs >> (8 * at + 8)) & 0xf;
+        // Four bits each.
+        (tens * 10 + ones) as u32
+    }
+}
+
 /// `[.123456][Z]` as microseconds.
 #[inline]
 fn usual_fraction(rest: &[u8]) -> Option<i64> {
+    if let Ok(eight) = <&[u8; 8]>::try_from(rest) {
+        let digits = Eight::read(eight, 0, b".000000Z");
+        let micros = digits.two(1) * 10_000 + digits.two(3) * 100 + digits.two(5);
+        if digits.wrong() == 0 {
+            return Some(i64::from(micros));
+        }
+    }
     let rest = rest.strip_suffix(b"Z").unwrap_or(rest);
     let Some((b'.', digits)) = rest.split_first() else {
         return rest.is_empty().then_some(0);

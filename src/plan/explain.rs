@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use arrow::datatypes::FieldRef;
 
+use super::asof;
 use super::{
     AfterMatch, AggregateCall, AggregateWindow, Assign, Emit, Expression, Interval, JoinKind,
     JoinType, Matching, NodeId, Operator, OverCall, Pipeline, SortKey, Table, WindowKind,
@@ -197,6 +198,7 @@ pub(super) fn describe(pipeline: &Pipeline, id: NodeId) -> String {
         Operator::OnTime { time, .. } => format!("on time by {}", input_name(*time)),
         Operator::Join { .. } => join(pipeline, &node.operator),
         Operator::IntervalJoin { .. } => interval_join(pipeline, &node.operator),
+        Operator::AsofJoin { .. } => asof::text(pipeline, &node.operator),
         Operator::Over {
             partition,
             order,
@@ -481,6 +483,10 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
         Operator::IntervalJoin { interval, .. } => {
             remarks.push("exchanged by key".to_owned());
             remarks.push(held(interval));
+        }
+        Operator::AsofJoin { keys, asof, .. } => {
+            remarks.push(exchanged(keys.is_empty()).to_owned());
+            remarks.push(asof::held(asof, &offset));
         }
         Operator::Join { keys, .. } => {
             remarks.push(exchanged(keys.is_empty()).to_owned());

@@ -23,6 +23,7 @@ pub fn growing(pipeline: &Pipeline) -> Vec<(Place, String)> {
         | Operator::Latest { .. }
         | Operator::OnTime { .. }
         | Operator::IntervalJoin { .. }
+        | Operator::AsofJoin { .. }
         | Operator::Match { .. } => false,
     });
     growing
@@ -48,6 +49,7 @@ fn is_one_per_key(pipeline: &Pipeline, id: NodeId) -> bool {
         | Operator::Unnest { .. }
         | Operator::OnTime { .. }
         | Operator::IntervalJoin { .. }
+        | Operator::AsofJoin { .. }
         | Operator::Match { .. } => false,
     }
 }

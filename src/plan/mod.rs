@@ -12,6 +12,7 @@
 //! case, so that a new operator's to-do list is what stops compiling.
 
 pub mod aggregate_types;
+mod asof;
 mod explain;
 mod expression;
 mod growth;
@@ -20,6 +21,7 @@ mod operator;
 mod pipeline;
 mod table;
 
+pub use asof::Asof;
 pub use explain::{canonical, explain};
 pub use expression::Expression;
 pub use growth::growing;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion_expr::AggregateUDF;
 
+use super::asof::Asof;
 use super::matching::Matching;
 use super::{Expression, Place, TableId};
 
@@ -167,6 +168,22 @@ pub enum Operator {
         /// A further condition over the left's columns and then the right's.
         residual: Option<Expression>,
     },
+    /// Joins each row of an append stream with the one row of another that is the newest at its
+    /// time, under the same key. A row comes out when the watermark says that no newer one is to
+    /// come. Always an append stream. Output: the left's columns and then the right's.
+    AsofJoin {
+        /// An append stream.
+        left: NodeId,
+        /// The other; it may be the same.
+        right: NodeId,
+        /// Columns that must be equal, and not NULL: of the left, of the right. None compares
+        /// every row with all.
+        keys: Vec<(usize, usize)>,
+        /// Inner drops a left row without a match, left keeps it with NULLs.
+        kind: JoinKind,
+        /// By which times.
+        asof: Asof,
+    },
     /// Functions over the rows of a partition in an order: a changing stream. Output: the
     /// input's columns, then what the calls yield.
     Over {
@@ -200,7 +217,9 @@ impl Operator {
             | Self::Latest { input, .. } => vec![*input],
             Self::Over { input, .. } => vec![*input],
             Self::Union { inputs } => inputs.clone(),
-            Self::Join { left, right, .. } | Self::IntervalJoin { left, right, .. } => {
+            Self::Join { left, right, .. }
+            | Self::IntervalJoin { left, right, .. }
+            | Self::AsofJoin { left, right, .. } => {
                 vec![*left, *right]
             }
         }
@@ -215,6 +234,7 @@ impl Operator {
             | Self::Latest { .. }
             | Self::Join { .. }
             | Self::IntervalJoin { .. }
+            | Self::AsofJoin { .. }
             | Self::Over { .. } => true,
             Self::Source { .. }
             | Self::Filter { .. }
@@ -268,7 +288,7 @@ impl Interval {
 }
 
 /// Which rows of the stream a lookup keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum JoinKind {
     /// Those with a match.
     Inner,

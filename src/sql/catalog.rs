@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::{Result, TableReference};
 use datafusion_expr::planner::{ExprPlanner, RelationPlanner, TypePlanner};
@@ -17,9 +17,11 @@ use datafusion_sql::planner::ContextProvider;
 
 use crate::plan::{Table, TableId};
 
+use super::asof::AsofPlanner;
 use super::functions::{Functions, JsonPlanner};
 use super::matching::MatchPlanner;
 use super::problem::{Problem, did_you_mean};
+use super::table::WITH_RECORD;
 use super::types::Types;
 use super::window::WindowPlanner;
 
@@ -31,6 +33,10 @@ pub struct Declared {
     pub schema: SchemaRef,
     /// The name of its WATERMARK FOR column.
     event_time: Option<String>,
+    /// The columns of its PRIMARY KEY.
+    primary_key: Vec<usize>,
+    /// The name of the column that says whether a record has no value.
+    pub tombstone: Option<String>,
 }
 
 impl TableSource for Declared {
@@ -48,6 +54,16 @@ impl TableSource for Declared {
             filters.len()
         ])
     }
+}
+
+/// The column of a table that is declared as METADATA FROM 'tombstone'.
+fn tombstone(table: &Table) -> Option<String> {
+    let mut fields = table.columns.iter().map(|column| &column.field);
+    let is_it = |field: &&FieldRef| {
+        let what = field.metadata().get(WITH_RECORD);
+        what.is_some_and(|what| what == "tombstone")
+    };
+    fields.find(is_it).map(|field| field.name().clone())
 }
 
 /// A view: its plan takes its place.
@@ -120,6 +136,7 @@ impl Catalog {
             ],
             relation_planners: vec![
                 Arc::new(WindowPlanner),
+                Arc::new(AsofPlanner),
                 Arc::new(MatchPlanner {
                     config: Arc::clone(&options),
                 }),
@@ -145,6 +162,8 @@ impl Catalog {
             table: id,
             schema: table.schema(),
             event_time: event_time.map(|at| table.columns[at].field.name().clone()),
+            primary_key: table.primary_key.clone(),
+            tombstone: tombstone(table),
         });
         self.named
             .insert(table.name.clone(), Named::Table(declared));
@@ -154,6 +173,14 @@ impl Catalog {
     pub fn event_time(&self, name: &str) -> Option<String> {
         match self.named.get(name)? {
             Named::Table(declared) => declared.event_time.clone(),
+            Named::View(_) | Named::Broken => None,
+        }
+    }
+
+    /// The PRIMARY KEY of a declared table, which may be empty.
+    pub fn primary_key(&self, name: &str) -> Option<&[usize]> {
+        match self.named.get(name)? {
+            Named::Table(declared) => Some(&declared.primary_key),
             Named::View(_) | Named::Broken => None,
         }
     }

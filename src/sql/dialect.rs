@@ -1,6 +1,5 @@
 //! PostgreSQL's dialect, a little widened: `STRUCT<..>` types, and clauses that other engines'
-//! users type (`FOR SYSTEM_TIME AS OF`, `MATCH_RECOGNIZE`) parse, so that they can be refused by
-//! name instead of by a syntax error.
+//! users type (`FOR SYSTEM_TIME AS OF`, `MATCH_RECOGNIZE`) parse.
 
 use datafusion_sql::sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use datafusion_sql::sqlparser::keywords::Keyword;

@@ -92,9 +92,10 @@ impl Graph {
         let changing = match &operator {
             Operator::Aggregate { emit, .. } => *emit == crate::plan::Emit::Changes,
             Operator::Latest { .. } | Operator::Over { .. } => true,
-            Operator::Source { .. } | Operator::Match { .. } | Operator::IntervalJoin { .. } => {
-                false
-            }
+            Operator::Source { .. }
+            | Operator::Match { .. }
+            | Operator::IntervalJoin { .. }
+            | Operator::AsofJoin { .. } => false,
             Operator::Join {
                 left, right, kind, ..
             } => {

@@ -20,7 +20,7 @@ use super::graph::{Facts, Graph, Key};
 use super::lower::{Ask, Finality, Lowering};
 use super::problem::{Problem, did_you_mean};
 use super::sets::GROUPING;
-use super::{grouped_windows, normalise, place_of, query, refusals};
+use super::{asof, grouped_windows, normalise, place_of, query, refusals};
 
 /// An INSERT whose query is optimised: its columns are the sink's.
 #[derive(Debug)]
@@ -60,7 +60,9 @@ pub fn prepare(mut written: Written, catalog: &Catalog, tables: &[Table]) -> Res
     let items = item_places(&written.query.body);
     name_repeated_columns(&mut written.query.body);
     grouped_windows::rewrite(&mut written.query, catalog);
-    let found = refusals::of_query(&written.query, catalog);
+    let wrong = asof::joins::rewrite(&mut written.query, catalog);
+    let mut found = refusals::of_query(&written.query, catalog);
+    found.problems.extend(wrong);
     if !found.problems.is_empty() {
         return Err(found.problems);
     }

@@ -11,6 +11,7 @@
 //! problem is left out. Knows no connector and no dataflow.
 
 mod accents;
+mod asof;
 mod assign;
 mod catalog;
 mod comparisons;
@@ -250,7 +251,9 @@ impl Declared {
         }
         let place = place_of(name.span);
         grouped_windows::rewrite(&mut query, &self.catalog);
+        let wrong = asof::joins::rewrite(&mut query, &self.catalog);
         let mut found = refusals::of_query(&query, &self.catalog);
+        found.problems.extend(wrong);
         for (table, place) in &found.mentions {
             self.mentions.entry(table.clone()).or_insert(*place);
         }

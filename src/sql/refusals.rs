@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, JoinOperator,
-    LimitClause, Query, SetExpr, Spanned, TableFactor, Value, Visit, Visitor,
+    self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, LimitClause,
+    Query, SetExpr, Spanned, TableFactor, Value, Visit, Visitor,
 };
 
 use crate::plan::Place;
@@ -144,16 +144,6 @@ impl<'a> Found<'a> {
             let message = "a pipeline cannot compute GROUP BY ALL yet";
             self.refuse(place, message, "name the columns: GROUP BY a, b");
         }
-        for join in select.from.iter().flat_map(|from| &from.joins) {
-            let at = place_of(join.relation.span());
-            if let JoinOperator::AsOf { .. } = &join.join_operator {
-                self.refuse(
-                    at,
-                    "a pipeline cannot compute ASOF JOIN yet",
-                    "join a table that has a PRIMARY KEY and no WATERMARK FOR",
-                );
-            }
-        }
     }
 
     fn function(&mut self, function: &ast::Function) {
@@ -212,8 +202,8 @@ impl<'a> Found<'a> {
                 version: Some(_), ..
             } => self.refuse(
                 place,
-                "a pipeline cannot join FOR SYSTEM_TIME AS OF yet",
-                "leave it out: a table that is looked up is fixed for the run",
+                "FOR SYSTEM_TIME AS OF stands behind a table that is joined",
+                "write FROM a JOIN t FOR SYSTEM_TIME AS OF a.ts ON a.key = t.key",
             ),
             TableFactor::Table {
                 sample: Some(_), ..

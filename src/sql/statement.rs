@@ -26,7 +26,7 @@ use crate::types::nearest;
 
 use super::problem::Problem;
 use super::window::PARTITION_BY;
-use super::{create_table, matching, place_of, variables};
+use super::{asof, create_table, matching, place_of, variables};
 
 /// A statement and where it starts.
 #[derive(Debug)]
@@ -174,8 +174,8 @@ fn statement(dialect: &TidemarkDialect, tokens: &[TokenWithSpan]) -> Result<Stat
             format!("a statement may have {TOKENS_MAX} words and signs at most"),
         ));
     }
-    let (tokens, emit) = take_emit(matching::tokens::rewrite(partition_as_argument(
-        &drop_table_in_arguments(tokens),
+    let (tokens, emit) = take_emit(asof::tokens::rewrite(matching::tokens::rewrite(
+        partition_as_argument(&drop_table_in_arguments(tokens)),
     )));
     let end = tokens.last().map_or(place, |token| place_of(token.span));
     let mut parser = Parser::new(dialect).with_tokens_with_locations(tokens);

@@ -24,7 +24,7 @@ use super::{normalise, place_of, query, types};
 const WHOLE_RECORD: (&str, &str) = ("tidemark.record", "true");
 
 /// Field metadata of a column that comes with the record and not out of it; the value says what.
-const WITH_RECORD: &str = "tidemark.metadata";
+pub const WITH_RECORD: &str = "tidemark.metadata";
 
 /// Field metadata of a column whose name has another spelling in the file: that one.
 const AS_WRITTEN: &str = "tidemark.written";
@@ -38,6 +38,7 @@ const METADATA: &[(&str, &str)] = &[
     ("timestamp", "TIMESTAMP(3)"),
     ("headers", "JSON"),
     ("topic", "TEXT"),
+    ("tombstone", "BOOLEAN"),
 ];
 
 /// Option names of other engines that mean the same.
@@ -172,6 +173,7 @@ fn field_of_column(
         "offset" => field.data_type() == &DataType::Int64,
         "timestamp" => matches!(field.data_type(), DataType::Timestamp(_, _)),
         "key" => matches!(field.data_type(), DataType::Utf8 | DataType::Binary),
+        "tombstone" => field.data_type() == &DataType::Boolean,
         _ => field.data_type() == &DataType::Utf8,
     };
     if !fits {

@@ -27,7 +27,7 @@ use postgres::{Client, SimpleQueryMessage};
 use rusqlite::types::Value;
 
 use self::data::{COLUMNS, NAMES, Table};
-use self::relation::{Column, Kind, Relation};
+use self::relation::{Column, Kind, Relation, theirs as theirs_of};
 use crate::oracle::random::Random;
 use crate::services;
 use crate::support::{Exit, tables, tidemark};
@@ -306,7 +306,7 @@ fn waits(folder: &Path) -> bool {
     let mut kinds = kinds
         .map(|kind| format!("interval join ({kind})"))
         .into_iter();
-    kinds.any(|kind| explained.contains(&kind))
+    kinds.any(|kind| explained.contains(&kind)) || explained.contains("asof join")
 }
 
 /// Runs a case one way, through its crashes, to its end. Compares wherever it stood still.
@@ -450,7 +450,7 @@ fn theirs(client: &mut Client, case: &Case, read: Option<&Positions>) -> Rows {
         "DROP TABLE IF EXISTS result; CREATE TEMP TABLE result ({}); \
          INSERT INTO result {}; SELECT * FROM result;",
         case.sink.declared().join(", "),
-        case.sink.select.replace("avg(", "pg_temp.exact_avg(")
+        theirs_of(&case.sink.select).replace("avg(", "pg_temp.exact_avg(")
     );
     let answered = client
         .simple_query(&sql)

@@ -70,6 +70,24 @@ impl Kind {
     }
 }
 
+/// Around what only we read, and what only PostgreSQL reads: to us it is a comment.
+const OURS: &str = "/*ours*/";
+const THEIRS: &str = "/*theirs";
+const END: &str = "end*/";
+
+/// A query as PostgreSQL reads it.
+pub fn theirs(sql: &str) -> String {
+    let mut parts = sql.split(OURS);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (_, rest) = part.split_once(THEIRS).expect("it follows");
+        let (theirs, after) = rest.split_once(END).expect("it ends");
+        out.push_str(theirs);
+        out.push_str(after);
+    }
+    out
+}
+
 /// The columns of every table, with their names there.
 const BASE: [(&str, Kind, bool); 8] = [
     ("k", Kind::Text, true),
@@ -88,8 +106,9 @@ impl Relation {
         if depth == 0 {
             return Self::base(random);
         }
-        match random.below(16) {
+        match random.below(17) {
             0 => Self::base(random),
+            16 => Self::asof(random),
             1..=5 => Self::join(random, depth),
             6 | 7 => Self::among(random, depth),
             8..=10 => Self::aggregate(random, depth),
@@ -187,6 +206,50 @@ impl Relation {
             ),
             columns: chosen.into_iter().map(|(_, column)| column).collect(),
             append: kind == "INNER" && left.append && right.append,
+            key: None,
+        }
+    }
+
+    /// Rows with the newest of others at their time. PostgreSQL says that in other words; of rows
+    /// at one time it takes the one that stands last in the files, as `seq` says.
+    fn asof(random: &mut Random) -> Self {
+        let (left, right) = (random.pick(&NAMES), random.pick(&NAMES));
+        let key = random.pick(&["k", "g", "n"]);
+        let (sign, outer) = (random.pick(&[">", ">="]), random.chance(50));
+        let filter = match random.chance(40) {
+            true => holds(random, "t.p", Kind::Number(8, 2)),
+            false => "true".to_owned(),
+        };
+        let right = format!("SELECT t.* FROM {right} t WHERE {filter}");
+        let condition = format!("x.{key} = y.{key} AND x.at {sign} y.at");
+        let kind = if outer { "LEFT" } else { "INNER" };
+        let mut columns = Vec::new();
+        let mut names = Vec::new();
+        for (side, outer) in [("x", false), ("y", outer)] {
+            for (name, kind, nullable) in random.choose(&BASE, 3) {
+                names.push(format!("{side}.{name}"));
+                let nullable = nullable || outer;
+                columns.push(Column { kind, nullable });
+            }
+        }
+        let mut sql = format!(
+            "SELECT {} FROM {left} x {OURS} ASOF {kind} JOIN ({right}) y ON {condition} \
+             {THEIRS} {kind} JOIN LATERAL (SELECT * FROM ({right}) y WHERE {condition} \
+             ORDER BY y.at DESC, y.seq DESC LIMIT 1) y ON true {END}",
+            named(names.into_iter())
+        );
+        if random.chance(30) {
+            let side = random.pick(&["x", "y"]);
+            let _ = write!(
+                sql,
+                " WHERE {}",
+                holds(random, &format!("{side}.g"), Kind::Int)
+            );
+        }
+        Self {
+            sql,
+            columns,
+            append: true,
             key: None,
         }
     }

@@ -36,9 +36,13 @@ pub struct Known {
     pub lines: u64,
     pub starts: u64,
     pub snapshots: u64,
+    /// Those of them that were taken before process 0 was live.
+    pub in_replay: u64,
     pub from_snapshot: u64,
     pub unequal: u64,
     pub rewound: u64,
+    /// Snapshots that a destination went back behind: it did not hold their epoch for good.
+    pub forgotten: Vec<String>,
     pub published: u64,
     /// How the log ended, for a failure.
     pub last: Vec<String>,
@@ -111,6 +115,9 @@ impl Known {
         } else if line.contains(" snapshot ") && line.contains("took_ms=") {
             self.snapshot = false;
             self.snapshots += 1;
+            self.in_replay += u64::from(!self.live);
+        } else if line.contains("forgets a snapshot") {
+            self.forgotten.push(line.to_owned());
         } else if line.contains("went back from epoch") {
             self.rewound += 1;
         }

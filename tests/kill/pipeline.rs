@@ -96,6 +96,9 @@ pub const BOUND_MS: i64 = 5_000;
 pub const TUMBLE_MS: i64 = 10_000;
 pub const HOP_MS: (i64, i64) = (10_000, 20_000);
 
+/// The binary, in the folder of the pipeline.
+const BINARY: &str = "tidemark";
+
 /// How many workers a start has: processes and threads of each.
 pub const SHAPES: [(usize, usize); 4] = [(3, 1), (2, 2), (5, 2), (4, 1)];
 
@@ -119,6 +122,11 @@ struct Running {
 impl Pipeline {
     pub fn new(folder: &Path, servers: &Servers, clock: &Clock) -> Self {
         std::fs::write(folder.join("crash.sql"), SQL).unwrap();
+        // The one that is there now: a build must not change it in the middle.
+        let binary = folder.join(BINARY);
+        std::fs::hard_link(env!("CARGO_BIN_EXE_tidemark"), &binary)
+            .or_else(|_| std::fs::copy(env!("CARGO_BIN_EXE_tidemark"), &binary).map(drop))
+            .unwrap();
         let [first, second] = servers.databases.clone();
         Self {
             folder: folder.to_owned(),
@@ -154,7 +162,7 @@ impl Pipeline {
             .create(true)
             .open(log)
             .unwrap();
-        let mut supervisor = Command::new(env!("CARGO_BIN_EXE_tidemark"))
+        let mut supervisor = Command::new(self.folder.join(BINARY))
             .current_dir(&self.folder)
             .args([
                 "run",

@@ -1,10 +1,17 @@
--- FOR SYSTEM_TIME AS OF.
-CREATE TABLE trips (
-  trip_id BIGINT NOT NULL, zone_id INT, fare DECIMAL(10,2), tags TEXT[], body JSON,
-  pickup_at TIMESTAMP,
-  WATERMARK FOR pickup_at AS pickup_at - INTERVAL '10' SECOND
-) WITH (connector = 'file', path = 'trips.json', format = 'json');
-CREATE TABLE zones (zone_id INT PRIMARY KEY, borough TEXT)
-  WITH (connector = 'file', path = 'zones.csv', format = 'csv');
-CREATE TABLE out (id BIGINT, value DECIMAL(38,2)) WITH (connector = 'stdout');
-INSERT INTO out SELECT trip_id, fare FROM trips JOIN zones FOR SYSTEM_TIME AS OF trips.pickup_at AS z ON trips.zone_id = z.zone_id;
+-- FOR SYSTEM_TIME AS OF, where there are no versions, or not of that.
+CREATE TABLE trades (at TIMESTAMP, symbol TEXT, shares INT, WATERMARK FOR at AS at)
+  WITH (connector = 'file', path = 'trades.csv', format = 'csv');
+CREATE TABLE quotes (at TIMESTAMP, seen TIMESTAMP, symbol TEXT, price INT, WATERMARK FOR at AS at)
+  WITH (connector = 'file', path = 'quotes.csv', format = 'csv');
+CREATE TABLE rates (since TIMESTAMP, symbol TEXT, rate INT, PRIMARY KEY (symbol), WATERMARK FOR since AS since)
+  WITH (connector = 'file', path = 'rates.csv', format = 'csv');
+CREATE TABLE zones (symbol TEXT PRIMARY KEY, zone TEXT) WITH (connector = 'file', path = 'zones.csv', format = 'csv');
+CREATE TABLE out (at TIMESTAMP, n INT) WITH (connector = 'stdout');
+CREATE VIEW latest AS SELECT symbol, price, at FROM quotes;
+INSERT INTO out SELECT t.at, 1 FROM trades t JOIN zones FOR SYSTEM_TIME AS OF t.at AS z ON t.symbol = z.symbol;
+INSERT INTO out SELECT t.at, q.price FROM trades t JOIN quotes FOR SYSTEM_TIME AS OF t.at AS q ON t.symbol = q.symbol;
+INSERT INTO out SELECT t.at, q.price FROM trades t JOIN latest FOR SYSTEM_TIME AS OF t.at AS q ON t.symbol = q.symbol;
+INSERT INTO out SELECT t.at, r.rate FROM trades t FULL JOIN rates FOR SYSTEM_TIME AS OF t.at AS r ON t.symbol = r.symbol;
+INSERT INTO out SELECT t.at, r.rate FROM trades t JOIN rates FOR SYSTEM_TIME AS OF t.at AS r ON t.symbol = r.symbol AND t.shares = r.rate;
+INSERT INTO out SELECT t.at, r.rate FROM trades t JOIN rates FOR SYSTEM_TIME AS OF t.at AS r ON t.shares = r.rate;
+INSERT INTO out SELECT r.since, r.rate FROM rates FOR SYSTEM_TIME AS OF TIMESTAMP '2024-05-01 00:00:00' AS r;

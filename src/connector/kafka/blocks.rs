@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryBuilder, Int32Array, Int64Array, RecordBatch, StringArray, StringBuilder,
-    TimestampMicrosecondArray,
+    ArrayRef, BinaryBuilder, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray,
+    StringBuilder, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 
@@ -36,7 +36,8 @@ impl Layout {
                 | Metadata::Partition
                 | Metadata::Offset
                 | Metadata::Timestamp
-                | Metadata::Headers => field,
+                | Metadata::Headers
+                | Metadata::Tombstone => field,
             }
         };
         let typed = columns
@@ -188,6 +189,13 @@ impl Draft {
                     .expect("made where keys are wanted")
                     .finish(),
             ),
+            Metadata::Tombstone => {
+                let mut is_one = vec![false; count];
+                for &record in &self.tombstones {
+                    is_one[record as usize] = true;
+                }
+                Arc::new(BooleanArray::from(is_one))
+            }
             Metadata::Headers => Arc::new(
                 self.headers
                     .as_mut()

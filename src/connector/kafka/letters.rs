@@ -111,6 +111,7 @@ impl Form {
         let wanted = Wanted {
             declared: fields.iter().map(|field| field.name().clone()).collect(),
             schema: Arc::new(Schema::new(fields)),
+            tombstones: false,
         };
         let decoder = decoder(&format_of(table)?, &wanted);
         Ok(Self::Row(decoder.map_err(|error| {

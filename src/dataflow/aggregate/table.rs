@@ -320,18 +320,20 @@ impl Table {
         }))
     }
 
-    /// Everything that is here counts as shown, as it would have been in the epoch before.
+    /// Everything that is here counts as shown, as it would have been in the epoch before. Looks only
+    /// at what came since this was last so: state is restored in many pieces.
     pub fn was_shown(&mut self, plan: &Plan) -> Result<(), AggregateError> {
+        let Some(tracked) = &mut self.tracked else {
+            return Ok(());
+        };
+        let touched = tracked.touched.iter().copied();
+        let new = numbers(tracked.existing..self.groups.len());
+        let groups: Vec<u32> = touched.chain(new).collect();
+        for groups in groups.chunks(CHUNK) {
+            let failed = self.slots.peek_each(plan, groups)?.failed;
+            tracked.hidden.replace(groups, failed, BTreeSet::new());
+        }
         self.forget_changes();
-        let mut failing = BTreeMap::new();
-        for range in chunks(self.groups.len()) {
-            let groups: Vec<u32> = numbers(range).collect();
-            let results = self.slots.peek_each(plan, &groups)?;
-            failing.extend(results.failed.into_iter().map(|(row, e)| (groups[row], e)));
-        }
-        if let Some(tracked) = &mut self.tracked {
-            tracked.hidden.failing = failing;
-        }
         Ok(())
     }
 

@@ -103,6 +103,7 @@ pub fn wanted(operator: &Operator) -> Vec<Wanted> {
         | Operator::Window { .. }
         | Operator::OnTime { .. }
         | Operator::IntervalJoin { .. }
+        | Operator::AsofJoin { .. }
         | Operator::Aggregate { .. }
         | Operator::Match { .. }
         | Operator::Latest { .. } => Vec::new(),

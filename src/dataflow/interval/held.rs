@@ -89,8 +89,8 @@ impl Side {
     }
 
     /// Lets go all rows that `is_over` says so of, which is asked of times: what is over at one
-    /// time is over at all before it.
-    pub fn let_go(&mut self, is_over: impl Fn(i64) -> bool, mut gone: impl FnMut(Held)) {
+    /// time is over at all before it. `gone` hears of each, with its key.
+    pub fn let_go(&mut self, is_over: impl Fn(i64) -> bool, mut gone: impl FnMut(&[u8], Held)) {
         while self.due.peek().is_some_and(|due| is_over(due.0.0)) {
             let Reverse((_, key)) = self.due.pop().expect("it was seen");
             // The rows of a key go together; what was due of them besides finds nothing.
@@ -100,7 +100,7 @@ impl Side {
             while let Some(held) = rows.pop_front_if(|held| is_over(held.time)) {
                 self.rows -= 1;
                 self.bytes -= ROW + held.row.len();
-                gone(held);
+                gone(&key, held);
             }
             if rows.is_empty() {
                 self.by_key.remove(&key);
@@ -165,9 +165,9 @@ mod tests {
         }
 
         let mut gone = 0;
-        side.let_go(|time| time < 4000, |_| gone += 1);
+        side.let_go(|time| time < 4000, |_, _| gone += 1);
         assert_eq!((gone, side.len()), (4000, 1000));
-        side.let_go(|_| true, |_| gone += 1);
+        side.let_go(|_| true, |_, _| gone += 1);
 
         assert_eq!((gone, side.len(), side.bytes()), (5000, 0, 0));
         assert!(side.due.capacity() < 5000 && side.by_key.is_empty());

@@ -17,6 +17,7 @@ use arrow::compute::{filter_record_batch, take};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 
 use super::held::{Held, Side};
+use super::operator::Sided;
 use crate::dataflow::aggregate::routes;
 use crate::dataflow::changing::{Codec, CodecError, has_null};
 use crate::dataflow::state::{StateError, Stateful};
@@ -66,43 +67,6 @@ impl IntervalJoin {
             codecs,
             sides: Default::default(),
         }
-    }
-
-    /// Takes in rows of one side (0 is the left), which are not behind what that side promised.
-    pub fn update(
-        &mut self,
-        side: usize,
-        rows: &RecordBatch,
-        emit: &mut dyn FnMut(RecordBatch),
-    ) -> Result<(), CodecError> {
-        let encoded = self.codecs[side].encode(rows)?;
-        let times = rows.column(self.plan.interval.times[side]);
-        let times = times.as_primitive::<TimestampMicrosecondType>().values();
-        let mut new = New {
-            side,
-            columns: &rows.columns()[..self.codecs[side].schema().fields().len()],
-            matched: vec![false; rows.num_rows()],
-        };
-        self.look_up(&mut new, &encoded.keys, times, emit)?;
-        let mut alone = Vec::new();
-        for (row, &time) in times.iter().enumerate() {
-            let (key, matched) = (encoded.keys.value(row), new.matched[row]);
-            if has_null(key) {
-                // It matches nothing, now or later.
-                alone.push(u32::try_from(row)?);
-            } else if !(matched && side == 0 && is_one_sided(self.plan.kind)) {
-                let held = Held {
-                    time,
-                    matched: Cell::new(matched),
-                    row: encoded.rows.value(row).into(),
-                };
-                self.sides[side].insert(key, held);
-            }
-        }
-        if shows_alone(self.plan.kind, side) && !alone.is_empty() {
-            emit(self.alone(side, pick(new.columns, &alone)?, alone.len())?);
-        }
-        Ok(())
     }
 
     /// What new rows match of what is there.
@@ -245,10 +209,48 @@ impl IntervalJoin {
         }
         Ok(batch(Arc::clone(&self.plan.output), columns, count)?)
     }
+}
 
-    /// Event time is at `watermark`: lets go what can match no more, and says of those rows that
-    /// never matched that they are alone, if that is asked.
-    pub fn close(
+impl Sided for IntervalJoin {
+    fn update(
+        &mut self,
+        side: usize,
+        rows: &RecordBatch,
+        emit: &mut dyn FnMut(RecordBatch),
+    ) -> Result<(), CodecError> {
+        let encoded = self.codecs[side].encode(rows)?;
+        let times = rows.column(self.plan.interval.times[side]);
+        let times = times.as_primitive::<TimestampMicrosecondType>().values();
+        let mut new = New {
+            side,
+            columns: &rows.columns()[..self.codecs[side].schema().fields().len()],
+            matched: vec![false; rows.num_rows()],
+        };
+        self.look_up(&mut new, &encoded.keys, times, emit)?;
+        let mut alone = Vec::new();
+        for (row, &time) in times.iter().enumerate() {
+            let (key, matched) = (encoded.keys.value(row), new.matched[row]);
+            if has_null(key) {
+                // It matches nothing, now or later.
+                alone.push(u32::try_from(row)?);
+            } else if !(matched && side == 0 && is_one_sided(self.plan.kind)) {
+                let held = Held {
+                    time,
+                    matched: Cell::new(matched),
+                    row: encoded.rows.value(row).into(),
+                };
+                self.sides[side].insert(key, held);
+            }
+        }
+        if shows_alone(self.plan.kind, side) && !alone.is_empty() {
+            emit(self.alone(side, pick(new.columns, &alone)?, alone.len())?);
+        }
+        Ok(())
+    }
+
+    /// Lets go what can match no more, and says of those rows that never matched that they are
+    /// alone, if that is asked.
+    fn close(
         &mut self,
         watermark: Watermark,
         emit: &mut dyn FnMut(RecordBatch),
@@ -261,7 +263,7 @@ impl IntervalJoin {
             let last = watermark.micros().saturating_sub(held_us[side]);
             let is_over =
                 |time| !watermark.is_start() && (watermark == Watermark::END || time < last);
-            self.sides[side].let_go(is_over, |held| {
+            self.sides[side].let_go(is_over, |_, held| {
                 if shown && !held.matched.get() {
                     alone.push(held.row);
                 }

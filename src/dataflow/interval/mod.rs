@@ -14,8 +14,9 @@ mod held;
 mod join;
 mod operator;
 
+pub use held::{Held, Side};
 pub use join::{IntervalJoin, IntervalPlan};
-pub use operator::{Joined, joined};
+pub use operator::{Joined, Sided, joined};
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,4 +1,4 @@
-//! The shell of an interval join: whole epochs, in order, of two inputs and of reports.
+//! The shell of joins by event time: whole epochs, in order, of two inputs and of reports.
 //!
 //! As in `group`: rows of the epoch that the frontier stands at are applied at once, because
 //! everything before it is complete; later ones are stashed. When the frontier passes an epoch,
@@ -12,19 +12,36 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::frontier::MutableAntichain;
 
-use super::join::IntervalJoin;
 use crate::dataflow::changing::CodecError;
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::packet::{Packet, Packets, route};
 use crate::dataflow::report::Positions;
 use crate::dataflow::shell::{Edge, frontier};
-use crate::dataflow::state::Held;
-use crate::types::Epoch;
+use crate::dataflow::state::{Held, Stateful};
+use crate::types::{Epoch, Watermark};
 
-/// An interval join on one worker.
-pub struct Joined {
+/// A join of two append streams whose rows the watermark lets go.
+pub trait Sided: Stateful {
+    /// Takes in rows of one side (0 is the left), which are not behind what that side promised.
+    fn update(
+        &mut self,
+        side: usize,
+        rows: &RecordBatch,
+        emit: &mut dyn FnMut(RecordBatch),
+    ) -> Result<(), CodecError>;
+
+    /// Every row of the epoch is in, and event time is at `watermark`.
+    fn close(
+        &mut self,
+        watermark: Watermark,
+        emit: &mut dyn FnMut(RecordBatch),
+    ) -> Result<(), CodecError>;
+}
+
+/// A join on one worker.
+pub struct Joined<J> {
     name: String,
-    state: Held<IntervalJoin>,
+    state: Held<J>,
     positions: Positions,
     stash: BTreeMap<Epoch, Stashed>,
     shared: Arc<Shared>,
@@ -36,14 +53,9 @@ struct Stashed {
     capability: Capability<u64>,
 }
 
-impl Joined {
+impl<J: Sided> Joined<J> {
     /// An operator over `state`, whose event time is that of the sources in `positions`.
-    pub fn new(
-        name: String,
-        state: Held<IntervalJoin>,
-        positions: Positions,
-        shared: Arc<Shared>,
-    ) -> Self {
+    pub fn new(name: String, state: Held<J>, positions: Positions, shared: Arc<Shared>) -> Self {
         Self {
             name,
             state,
@@ -124,11 +136,11 @@ impl Joined {
 
 /// Joins at the owner of the keys. The rows are routed already where there is more than one
 /// worker.
-pub fn joined<'scope>(
+pub fn joined<'scope, J: Sided + 'static>(
     sides: [Edge<'scope>; 2],
     reports: Edge<'scope>,
     name: &str,
-    mut core: Joined,
+    mut core: Joined<J>,
 ) -> Edge<'scope> {
     let scope = reports.scope();
     let me = scope.index();

@@ -21,7 +21,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::frontier::MutableAntichain;
 
-use super::{IntervalJoin, IntervalPlan, Joined, joined};
+use super::{IntervalJoin, IntervalPlan, Joined, Sided, joined};
 use crate::dataflow::aggregate::routes;
 use crate::dataflow::changing::Codec;
 use crate::dataflow::fixtures::Memory;
@@ -35,26 +35,26 @@ use crate::plan::{Expression, Interval, JoinType};
 use crate::types::{Epoch, EventTime, Offset, PartitionMark, Watermark};
 
 /// A key, which may be NULL, a time, and a value.
-type Row = (Option<i64>, i64, i64);
+pub type Row = (Option<i64>, i64, i64);
 /// What comes out: both sides' columns, or the left's.
-type Out = Vec<Option<i64>>;
+pub type Out = Vec<Option<i64>>;
 /// What was said: epoch and row.
-type Said = Vec<(u64, Out)>;
+pub type Said = Vec<(u64, Out)>;
 
 /// What an epoch brings: rows of both sides, and where the two watermarks are at its end.
 #[derive(Clone, Debug)]
-struct Brought {
-    rows: [Vec<Row>; 2],
-    watermarks: [Watermark; 2],
+pub struct Brought {
+    pub rows: [Vec<Row>; 2],
+    pub watermarks: [Watermark; 2],
 }
 
 impl Brought {
-    fn watermark(&self) -> Watermark {
+    pub fn watermark(&self) -> Watermark {
         self.watermarks[0].min(self.watermarks[1])
     }
 }
 
-type Story = BTreeMap<u64, Brought>;
+pub type Story = BTreeMap<u64, Brought>;
 
 /// What is tried.
 #[derive(Clone, Debug)]
@@ -147,7 +147,7 @@ fn less() -> Expression {
     }
 }
 
-fn schema(names: [&str; 3]) -> SchemaRef {
+pub fn schema(names: [&str; 3]) -> SchemaRef {
     let time = DataType::Timestamp(TimeUnit::Microsecond, None);
     let types = [DataType::Int64, time, DataType::Int64];
     let fields = names.into_iter().zip(types);
@@ -155,11 +155,11 @@ fn schema(names: [&str; 3]) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-fn codec(schema: SchemaRef) -> Arc<Codec> {
+pub fn codec(schema: SchemaRef) -> Arc<Codec> {
     Arc::new(Codec::new(schema, vec![0], Vec::new()).unwrap())
 }
 
-fn batch(rows: &[Row]) -> RecordBatch {
+pub fn batch(rows: &[Row]) -> RecordBatch {
     let keys: Int64Array = rows.iter().map(|row| row.0).collect();
     let times: TimestampMicrosecondArray = rows.iter().map(|row| Some(row.1)).collect();
     let values: Int64Array = rows.iter().map(|row| Some(row.2)).collect();
@@ -168,7 +168,7 @@ fn batch(rows: &[Row]) -> RecordBatch {
 }
 
 /// The rows of a batch, as whole numbers.
-fn numbers(batch: &RecordBatch) -> Vec<Out> {
+pub fn numbers(batch: &RecordBatch) -> Vec<Out> {
     let whole = |column: &ArrayRef| {
         let column = arrow::compute::cast(column, &DataType::Int64).unwrap();
         column.as_primitive::<Int64Type>().clone()
@@ -257,14 +257,14 @@ fn rows_of(story: &Story, side: usize, me: usize, peers: usize) -> Vec<(u64, Vec
 }
 
 /// Runs a part of a story on some workers; says what came out.
-fn run(tried: &Tried, story: &Story, workers: usize, vault: &Arc<Memory>) -> Said {
+pub fn run<J: Sided + 'static>(
+    make: impl Fn() -> J + Send + Sync + 'static,
+    story: &Story,
+    workers: usize,
+    vault: &Arc<Memory>,
+) -> Said {
     let out = Arc::new(Mutex::new(Vec::new()));
-    let (tried, story, vault, said) = (
-        tried.clone(),
-        story.clone(),
-        Arc::clone(vault),
-        Arc::clone(&out),
-    );
+    let (story, vault, said) = (story.clone(), Arc::clone(vault), Arc::clone(&out));
     let run = timely::execute(timely::Config::process(workers), move |worker| {
         let (me, peers) = (worker.index(), worker.peers());
         let door: Arc<dyn Vault> = Arc::<Memory>::clone(&vault);
@@ -286,7 +286,7 @@ fn run(tried: &Tried, story: &Story, workers: usize, vault: &Arc<Memory>) -> Sai
                 (epoch, Vec::from(reports))
             });
             let reports = feed(scope, reports.collect());
-            let held = state.hold("join", tried.join()).unwrap();
+            let held = state.hold("join", make()).unwrap();
             let positions = Positions::new([(0, 1), (1, 1)]);
             let core = Joined::new("join".to_owned(), held, positions, Arc::clone(&shared));
             collect(joined(sides, reports, "join", core), Arc::clone(&said));
@@ -302,7 +302,7 @@ fn run(tried: &Tried, story: &Story, workers: usize, vault: &Arc<Memory>) -> Sai
 
 /// Rows about in the order of time, cut into epochs anyhow; those that are late are left out, as
 /// sources do.
-fn stories(tried: Tried) -> impl Strategy<Value = (Tried, Story)> {
+pub fn stories(behind_us: [i64; 2]) -> impl Strategy<Value = Story> {
     let step = (0usize..2, 0i64..4, 0i64..10, 0i64..6, 0u64..4);
     let steps = prop::collection::vec(step, 1..100);
     (steps, 0i64..8).prop_map(move |(steps, bound)| {
@@ -316,14 +316,14 @@ fn stories(tried: Tried) -> impl Strategy<Value = (Tried, Story)> {
                 watermarks,
             });
             let limit = watermarks[side].micros();
-            if time >= limit.saturating_sub(tried.interval.behind_us[side]) {
+            if time >= limit.saturating_sub(behind_us[side]) {
                 brought.rows[side].push((key, time, value));
             }
             let own = Watermark::behind(EventTime(time), bound);
             watermarks[side] = watermarks[side].max(own);
             brought.watermarks = watermarks;
         }
-        (tried.clone(), story)
+        story
     })
 }
 
@@ -349,7 +349,10 @@ fn every() -> impl Strategy<Value = (Tried, Story)> {
             },
         },
     );
-    tried.prop_flat_map(stories)
+    tried.prop_flat_map(|tried| {
+        let story = stories(tried.interval.behind_us);
+        (Just(tried), story)
+    })
 }
 
 proptest! {
@@ -367,9 +370,10 @@ proptest! {
         second.insert(ended, Brought { rows: Default::default(), watermarks: [Watermark::END; 2] });
 
         let vault = Arc::new(Memory::default());
-        let mut said = run(&tried, &first, workers.0, &vault);
+        let make = |tried: &Tried| { let tried = tried.clone(); move || tried.join() };
+        let mut said = run(make(&tried), &first, workers.0, &vault);
         let vault_after = Arc::new(vault.after());
-        said.extend(run(&tried, &second, workers.1, &vault_after));
+        said.extend(run(make(&tried), &second, workers.1, &vault_after));
 
         let all = |side: usize| -> Vec<Row> {
             story.values().flat_map(|brought| brought.rows[side].clone()).collect()

@@ -514,6 +514,119 @@ fn a_replay_spends_an_epoch_when_its_bytes_ask_for_it_and_reads_on_in_the_last_o
     );
 }
 
+/// The epochs of the reports, and which of them cut a snapshot.
+fn cuts(log: &Log) -> Vec<(u64, bool)> {
+    let reports = log.reports.iter();
+    reports
+        .map(|(epoch, report)| (epoch.0, report.cut))
+        .collect()
+}
+
+fn stop_at(epoch: u64, offset: u64) -> Stop {
+    Stop {
+        epoch: Epoch(epoch),
+        partitions: vec![Some(mark(offset, false))],
+        watermark: Watermark::START,
+    }
+}
+
+#[test]
+fn a_snapshot_that_is_wanted_in_a_replay_is_cut_there() {
+    let schedule = Schedule::new(Epoch(0), vec![stop_at(9, 5)], Epoch(9));
+    let (mut task, mut log) = task(AtEnd::Close, Vec::new(), 1, schedule);
+    task.shared.want_cut();
+    while task.step(true, &mut log) == Progress::Worked {}
+    assert_eq!(cuts(&log), [], "nothing has been read");
+
+    task.inbox
+        .arrivals
+        .extend([(0, rows(0..2)), (0, rows(2..7))]);
+    while task.step(true, &mut log) == Progress::Worked {}
+
+    assert_eq!(
+        log.lines[..2],
+        ["1: [0, 1]", "1 closes: 0@2"],
+        "its position covers its rows"
+    );
+    assert_eq!(cuts(&log), [(1, true), (2, false), (9, false)]);
+}
+
+#[test]
+fn an_epoch_of_a_replay_closes_for_the_snapshot_that_another_worker_cuts() {
+    let schedule = Schedule::new(Epoch(0), vec![stop_at(9, 5)], Epoch(9));
+    let (mut task, mut log) = task(AtEnd::Close, vec![(0, rows(0..2))], 1, schedule);
+    while task.step(true, &mut log) == Progress::Worked {}
+    assert_eq!(cuts(&log), []);
+
+    let cut = Report {
+        cut: true,
+        ..Report::default()
+    };
+    task.tide.hear(Epoch(3), cut);
+    task.inbox.arrivals.push_back((0, rows(2..5)));
+    while task.step(true, &mut log) == Progress::Worked {}
+
+    assert_eq!(
+        log.lines[..3],
+        ["1: [0, 1]", "1 closes: 0@2", "4: [2, 3, 4]"]
+    );
+    assert_eq!(cuts(&log), [(1, false), (4, false), (9, false)]);
+}
+
+#[test]
+fn whoever_is_a_stretch_ahead_leaves_a_snapshot_to_the_others() {
+    let stops = vec![stop_at(4, 2), stop_at(9, 5)];
+    let schedule = Schedule::new(Epoch(0), stops, Epoch(9));
+    let (mut task, mut log) = task(AtEnd::Wait, vec![(0, rows(0..3))], 1, schedule);
+    while task.step(true, &mut log) == Progress::Worked {}
+
+    task.shared.want_cut();
+    while task.step(true, &mut log) == Progress::Worked {}
+    assert!(task.shared.wants_cut(), "somebody is before epoch 4");
+
+    task.tide.advance(Some(Epoch(5)));
+    while task.step(true, &mut log) == Progress::Worked {}
+    assert_eq!(cuts(&log), [(1, false), (4, false), (5, true)]);
+}
+
+/// Event time had come to 49 without partition 1, which came back in the last epoch of the mark.
+#[test]
+fn event_time_does_not_get_ahead_of_a_partition_that_comes_back_at_the_stop() {
+    let idle = PartitionMark {
+        idle: true,
+        ..mark(5, false)
+    };
+    let back = PartitionMark {
+        idle: false,
+        ..idle.clone()
+    };
+    let stop = Stop {
+        epoch: Epoch(9),
+        partitions: vec![Some(mark(60, false)), Some(back)],
+        watermark: at(49),
+    };
+    let schedule = Schedule::new(Epoch(0), vec![stop], Epoch(9));
+    let start = (vec![mark(40, false), idle], at(39));
+    let arrivals = vec![(0, rows(40..60))];
+    let (mut task, mut log) = task_from(start, AtEnd::Wait, arrivals, schedule);
+    let tide = task.tide.clone();
+
+    // Without credit the rows are in an epoch of their own.
+    while task.step(false, &mut log) == Progress::Worked {}
+    task.step(true, &mut log);
+    while task.step(false, &mut log) == Progress::Worked {}
+    for (epoch, report) in log.reports.drain(..) {
+        tide.hear(epoch, report);
+        tide.advance(Some(epoch.next()));
+        assert!(
+            tide.reached(0) <= at(49),
+            "{:?} in {epoch}",
+            tide.reached(0)
+        );
+    }
+    assert_eq!(tide.reached(0), at(49));
+}
+
 #[test]
 fn a_stop_in_the_middle_of_a_replay_publishes_nothing() {
     let stop = Stop {

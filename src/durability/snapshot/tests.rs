@@ -112,6 +112,20 @@ fn a_torn_or_altered_part_is_found_and_a_broken_manifest_too() {
 }
 
 #[test]
+fn what_is_from_after_a_mark_that_went_back_is_forgotten() {
+    let folder = TempDir::new().unwrap();
+    let snapshots = snapshots(&folder);
+    take(&snapshots, 3);
+    take(&snapshots, 8);
+
+    assert_eq!(snapshots.forget_after(Epoch(5), 6).unwrap(), []);
+    assert_eq!(snapshots.forget_after(Epoch(8), 7).unwrap(), []);
+    assert_eq!(snapshots.forget_after(Epoch(5), 7).unwrap(), [Epoch(8)]);
+
+    assert_eq!(listed(&snapshots), [(3, true)]);
+}
+
+#[test]
 fn what_was_read_to_be_verified_is_not_read_again() {
     let folder = TempDir::new().unwrap();
     let snapshots = snapshots(&folder);

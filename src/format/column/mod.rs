@@ -7,6 +7,8 @@
 mod values;
 mod words;
 
+use std::ops::Range;
+
 use arrow::array::{ArrayRef, NullBufferBuilder};
 use arrow::datatypes::{Field, FieldRef};
 
@@ -199,6 +201,39 @@ impl Column {
         Ok(())
     }
 
+    /// Adds the value that the text at `place` of `source` stands for, without quotes and escapes.
+    /// The same as [`Self::append_text`]; what follows the text may be copied and does not stay.
+    #[inline]
+    pub fn append_string(&mut self, source: &str, place: Range<usize>) -> Result<(), Unfit> {
+        match &mut self.values {
+            Values::Text(values) => values.push_within(source.as_bytes(), place),
+            Values::Timestamp(values, TimestampFormat::Iso) => {
+                match time::usual_timestamp(&source.as_bytes()[place.clone()]) {
+                    Some(micros) => values.push(micros),
+                    None => return self.append_text(&source[place]),
+                }
+            }
+            Values::Boolean(_)
+            | Values::Int16(_)
+            | Values::Int32(_)
+            | Values::Int64(_)
+            | Values::Float32(_)
+            | Values::Float64(_)
+            | Values::Decimal(..)
+            | Values::Date(_)
+            | Values::Time(_)
+            | Values::Timestamp(_, TimestampFormat::Unix { .. })
+            | Values::Interval(_)
+            | Values::Uuid(_)
+            | Values::Json(_)
+            | Values::Binary(_)
+            | Values::List(..)
+            | Values::Struct(..) => return self.append_text(&source[place]),
+        }
+        self.appended();
+        Ok(())
+    }
+
     /// Adds a value of a type for which spaces around it mean nothing.
     fn append_trimmed(&mut self, text: &str) -> Result<(), Unfit> {
         let text = text.trim_ascii();
@@ -264,7 +299,7 @@ impl Column {
     }
 
     /// Adds the value of a number that was read as a plain one from `text`.
-    #[inline]
+    #[inline(always)]
     pub fn append_plain(&mut self, plain: Plain, text: &str) -> Result<(), Unfit> {
         let appended = match &mut self.values {
             Values::Int16(values) => push(values, plain.integer().and_then(|i| i.try_into().ok())),
@@ -440,11 +475,15 @@ impl Column {
 }
 
 /// Adds the value, if there is one, and says so.
-#[inline]
+#[inline(always)]
 fn push<T>(values: &mut Vec<T>, value: Option<T>) -> bool {
-    let some = value.is_some();
-    values.extend(value);
-    some
+    match value {
+        Some(value) => {
+            values.push(value);
+            true
+        }
+        None => false,
+    }
 }
 
 #[cold]

@@ -1,5 +1,6 @@
 //! The buffers of a column: one kind for each type that a column can have.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -212,6 +213,27 @@ impl Bytes {
     #[inline]
     pub fn push(&mut self, text: &[u8]) {
         self.bytes.extend_from_slice(text);
+        self.close();
+    }
+
+    /// Adds the bytes at `place` of `source`.
+    ///
+    /// Copies whole pieces and takes back what was too much: how long the next text is, the
+    /// processor cannot guess, and a copy of a length that it knows is a few moves.
+    #[inline]
+    pub fn push_within(&mut self, source: &[u8], place: Range<usize>) {
+        const PIECE: usize = 32;
+        let end = self.bytes.len() + place.len();
+        let mut at = place.start;
+        while at < place.end {
+            let Some(piece) = source[at..].first_chunk::<PIECE>() else {
+                self.bytes.extend_from_slice(&source[at..place.end]);
+                break;
+            };
+            self.bytes.extend_from_slice(piece);
+            at += PIECE;
+        }
+        self.bytes.truncate(end);
         self.close();
     }
 

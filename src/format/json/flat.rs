@@ -7,11 +7,13 @@
 
 use std::ops::Range;
 
+use memchr::memchr;
+
 use crate::format::column::Column;
 use crate::format::number::Plain;
 use crate::format::object::{self, Names};
 use crate::format::rows::Rows;
-use crate::format::scan::{JsonStops, Needle, Stops};
+use crate::format::scan::{Needle, json_stop};
 
 /// What stands before each value of a usual line, and the column that the value goes to.
 #[derive(Debug, Default)]
@@ -28,41 +30,54 @@ struct Piece {
 /// Beyond this the lines have no usual form, and looking for one costs more than it gives.
 const PIECES_MAX: usize = 512;
 
-/// A line, and the bytes that matter in the block that it is from.
-pub(super) struct Line<'a, 'b> {
+/// What an object is read out of.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    /// The object and whatever stands around it: the more follows, the less has to be guarded.
     pub text: &'a str,
-    /// Distance from the start of the block.
-    pub start: usize,
-    pub stops: &'a mut Stops<'b, JsonStops>,
+    /// Where the record ends, if somebody knows; else with its line.
+    pub end: Option<usize>,
 }
 
-impl Line<'_, '_> {
+impl<'a> Source<'a> {
     /// Where the string that goes on at `at` has its closing quote; `None` if an escape or a
     /// control character comes first, or nothing.
     #[inline]
-    fn string_end(&mut self, at: usize) -> Option<usize> {
-        let stop = self.stops.next_from(self.start + at) - self.start;
+    fn string_end(self, at: usize) -> Option<usize> {
+        let stop = json_stop(self.text.as_bytes(), at);
         (self.text.as_bytes().get(stop) == Some(&b'"')).then_some(stop)
+    }
+
+    /// What is left of the record at `at`.
+    fn rest(self, at: usize) -> &'a str {
+        let end = self.end.unwrap_or_else(|| {
+            let rest = &self.text.as_bytes()[at..];
+            memchr(b'\n', rest).map_or(self.text.len(), |len| at + len)
+        });
+        &self.text[at..end]
     }
 }
 
-/// Reads one line into the columns. After `None`, some columns may have been written.
+/// Reads the object at `start` into the columns and says where it ends. After `None`, some
+/// columns may have been written.
+///
+/// Nothing that is read here contains a line feed, except what [`Source::rest`] bounds.
 pub(super) fn read(
-    line: &mut Line<'_, '_>,
+    source: Source<'_>,
+    start: usize,
     rows: &mut Rows,
     keys: &Names,
     template: &mut Template,
-) -> Option<()> {
+) -> Option<usize> {
     let row = rows.len();
-    let text = line.text;
-    let bytes = text.as_bytes();
+    let bytes = source.text.as_bytes();
     // Spaces around the object are not part of a whole-record column.
-    if bytes.first() != Some(&b'{') {
+    if bytes.get(start) != Some(&b'{') {
         return None;
     }
-    let (mut at, mut step, mut filled) = (0, 0, rows.records.len());
+    let (mut at, mut step, mut filled) = (start, 0, rows.records.len());
     loop {
-        let (column, value) = template.match_piece(line, at, &mut step, keys)?;
+        let (column, value) = template.match_piece(source, at, &mut step, keys)?;
         let target = match column {
             // A second value for the same key: the last one counts, which is not this path's job.
             Some(column) if rows.columns[column].len() != row => return None,
@@ -72,23 +87,22 @@ pub(super) fn read(
             }
             None => None,
         };
-        at = append_value(line, value, target)?;
+        at = append_value(source, value, target)?;
         if bytes.get(at) == Some(&b'}') {
             break;
         }
     }
-    if at + 1 != bytes.len() {
-        return None;
-    }
+    let end = at + 1;
     for &record in &rows.records {
-        rows.columns[record].append_whole(text).ok()?;
+        let whole = &source.text[start..end];
+        rows.columns[record].append_whole(whole).ok()?;
     }
     if filled < rows.columns.len() {
         for column in rows.columns.iter_mut().filter(|column| column.len() == row) {
             column.append_null().ok()?;
         }
     }
-    Some(())
+    Some(end)
 }
 
 impl Template {
@@ -97,31 +111,31 @@ impl Template {
     #[inline]
     fn match_piece(
         &mut self,
-        line: &mut Line<'_, '_>,
+        source: Source<'_>,
         at: usize,
         step: &mut usize,
         keys: &Names,
     ) -> Option<(Option<usize>, usize)> {
         if let Some(piece) = self.pieces.get(*step)
-            && piece.text.starts(&line.stops.bytes()[line.start + at..])
+            && piece.text.starts(&source.text.as_bytes()[at..])
         {
             *step += 1;
             return Some((piece.column, at + piece.text.text().len()));
         }
-        self.search_piece(line, at, step, keys)
+        self.search_piece(source, at, step, keys)
     }
 
     /// A key that was not expected here: one that comes later, or a new one.
     #[inline(never)]
     fn search_piece(
         &mut self,
-        line: &mut Line<'_, '_>,
+        source: Source<'_>,
         at: usize,
         step: &mut usize,
         keys: &Names,
     ) -> Option<(Option<usize>, usize)> {
-        let (name, value) = key(line, at, *step == 0)?;
-        let piece = &line.text.as_bytes()[at..value];
+        let (name, value) = key(source, at, *step == 0)?;
+        let piece = &source.text.as_bytes()[at..value];
         let later = self
             .pieces
             .iter()
@@ -134,7 +148,7 @@ impl Template {
                 self.pieces.clear();
                 *step = 0;
             }
-            let column = keys.find(&line.text[name]);
+            let column = keys.find(&source.text[name]);
             self.pieces.insert(
                 *step,
                 Piece {
@@ -150,8 +164,8 @@ impl Template {
 }
 
 /// Reads `{ "key" :` or `, "key" :`; returns where the key is and where its value starts.
-fn key(line: &mut Line<'_, '_>, at: usize, first: bool) -> Option<(Range<usize>, usize)> {
-    let bytes = line.text.as_bytes();
+fn key(source: Source<'_>, at: usize, first: bool) -> Option<(Range<usize>, usize)> {
+    let bytes = source.text.as_bytes();
     let opening = if first { b'{' } else { b',' };
     let at = skip_spaces(bytes, at);
     if bytes.get(at) != Some(&opening) {
@@ -161,7 +175,7 @@ fn key(line: &mut Line<'_, '_>, at: usize, first: bool) -> Option<(Range<usize>,
     if bytes.get(at) != Some(&b'"') {
         return None;
     }
-    let end = line.string_end(at + 1)?;
+    let end = source.string_end(at + 1)?;
     let colon = skip_spaces(bytes, end + 1);
     if bytes.get(colon) != Some(&b':') {
         return None;
@@ -179,23 +193,23 @@ fn skip_spaces(bytes: &[u8], at: usize) -> usize {
 
 /// Reads the value at `at` into its column, if it has one; returns where it ends.
 #[inline]
-fn append_value(line: &mut Line<'_, '_>, at: usize, column: Option<&mut Column>) -> Option<usize> {
-    let text = line.text;
+fn append_value(source: Source<'_>, at: usize, column: Option<&mut Column>) -> Option<usize> {
+    let text = source.text;
     let bytes = text.as_bytes();
     match *bytes.get(at)? {
         b'"' => {
-            let Some(end) = line.string_end(at + 1) else {
-                return append_escaped(line, at, column);
+            let Some(end) = source.string_end(at + 1) else {
+                return append_escaped(source, at, column);
             };
             match column {
                 Some(column) if column.is_json() => column.append_json(&text[at..=end]).ok()?,
-                Some(column) => column.append_text(&text[at + 1..end]).ok()?,
+                Some(column) => column.append_string(text, at + 1..end).ok()?,
                 None => {}
             }
             Some(end + 1)
         }
         b'{' | b'[' => {
-            let raw = object::first(&text[at..])?;
+            let raw = object::first(source.rest(at))?;
             if let Some(column) = column {
                 column.append_json(raw).ok()?;
             }
@@ -220,15 +234,11 @@ fn append_value(line: &mut Line<'_, '_>, at: usize, column: Option<&mut Column>)
 
 /// Reads a string with escapes, which starts at `at`.
 #[inline(never)]
-fn append_escaped(
-    line: &mut Line<'_, '_>,
-    at: usize,
-    column: Option<&mut Column>,
-) -> Option<usize> {
-    let bytes = line.text.as_bytes();
+fn append_escaped(source: Source<'_>, at: usize, column: Option<&mut Column>) -> Option<usize> {
+    let bytes = source.text.as_bytes();
     let mut end = at + 1;
     loop {
-        end = line.stops.next_from(line.start + end) - line.start;
+        end = json_stop(bytes, end);
         match bytes.get(end)? {
             b'"' => break,
             // Whatever is escaped, it does not end the string.
@@ -236,7 +246,7 @@ fn append_escaped(
             _ => return None,
         }
     }
-    let raw = object::raw(&line.text[at..=end])?;
+    let raw = object::raw(&source.text[at..=end])?;
     if let Some(column) = column {
         column.append_json(raw).ok()?;
     }

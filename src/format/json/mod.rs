@@ -17,7 +17,7 @@ use super::object::{self, Names};
 use super::options::{FormatError, FormatOptions};
 use super::records::Records;
 use super::rows::{Record, Rows};
-use super::scan::{JsonStops, Stops, as_text};
+use super::scan::as_text;
 use super::{Block, Decoded, Decoder, Wanted};
 use crate::types::{Reason, Reject};
 
@@ -59,9 +59,10 @@ impl JsonDecoder {
         self
     }
 
-    /// One line, already known to be short enough. `text` is the line where the whole block was
-    /// found to be UTF-8.
-    fn record(&mut self, record: Record<'_>, text: Option<&str>, stops: &mut Stops<'_, JsonStops>) {
+    /// A record that the fast path left, already known to be short enough. `text` is the record
+    /// where the whole block was found to be UTF-8.
+    fn record(&mut self, record: Record<'_>, text: Option<&str>) {
+        let guessed = text.is_some();
         let text = match text.map_or_else(|| std::str::from_utf8(record.bytes), Ok) {
             Ok(text) => text,
             Err(error) => {
@@ -71,12 +72,10 @@ impl JsonDecoder {
                     .reject(record, Reject::record(Reason::NotUtf8, message));
             }
         };
-        if self.fast {
-            let start = record.start;
-            // Spaces and a line end behind the object are no part of it.
+        // One record that is not UTF-8 must not make all others of its block slow.
+        if !guessed {
             let text = text.trim_ascii_end();
-            let mut line = flat::Line { text, start, stops };
-            if flat::read(&mut line, &mut self.rows, &self.keys.0, &mut self.template).is_some() {
+            if self.guess(text, 0, Some(text.len())) == Some(text.len()) {
                 return self.rows.accept(record);
             }
             self.rows.take_back();
@@ -85,6 +84,24 @@ impl JsonDecoder {
             Ok(()) => self.rows.accept(record),
             Err(reject) => self.rows.reject(record, reject),
         }
+    }
+
+    /// Reads the object at `start` of `text` the fast way and says where it ends. The record ends
+    /// at `end`, or else with its line; if the object does not end there, what the columns got has
+    /// to be taken back.
+    #[inline]
+    fn guess(&mut self, text: &str, start: usize, end: Option<usize>) -> Option<usize> {
+        let source = flat::Source { text, end };
+        if !self.fast {
+            return None;
+        }
+        flat::read(
+            source,
+            start,
+            &mut self.rows,
+            &self.keys.0,
+            &mut self.template,
+        )
     }
 
     fn general(&mut self, text: &str) -> Result<(), Reject> {
@@ -112,10 +129,9 @@ impl Decoder for JsonDecoder {
         let bytes = block.bytes.as_slice();
         // One pass over the block costs less than one call per line.
         let text = as_text(bytes);
-        let mut stops = Stops::new(bytes, JsonStops);
         match &block.records {
-            None => self.lines(block, text, &mut stops),
-            Some(records) => self.messages(bytes, records, text, &mut stops),
+            None => self.lines(block, text),
+            Some(records) => self.messages(bytes, records, text),
         }
         self.rows.finish()
     }
@@ -123,37 +139,57 @@ impl Decoder for JsonDecoder {
 
 impl JsonDecoder {
     /// Each line is a record, unless it is blank.
-    fn lines(&mut self, block: &Block, text: Option<&str>, stops: &mut Stops<'_, JsonStops>) {
+    fn lines(&mut self, block: &Block, text: Option<&str>) {
         let bytes = block.bytes.as_slice();
         let (mut start, mut line) = (0, block.line);
         while start < bytes.len() {
-            let end = memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at);
-            let record = Record {
-                bytes: bytes[start..end]
-                    .strip_suffix(b"\r")
-                    .unwrap_or(&bytes[start..end]),
-                start,
-                line,
-            };
-            if record.bytes.len() > self.record_bytes_max {
-                self.rows.reject_too_long(record, self.record_bytes_max);
-            } else if !is_blank(record.bytes) {
-                let text = text.map(|text| &text[start..start + record.bytes.len()]);
-                self.record(record, text, stops);
-            }
+            let end = text.and_then(|text| self.usual_line(text, start, line));
+            let end = end.unwrap_or_else(|| self.any_line(bytes, text, start, line));
             start = end + 1;
             line += u64::from(line > 0);
         }
     }
 
+    /// A line that is an object of the usual kind: read without looking for the line's end first.
+    /// Returns where the line ends.
+    #[inline]
+    fn usual_line(&mut self, text: &str, start: usize, line: u64) -> Option<usize> {
+        let bytes = text.as_bytes();
+        let Some(mut end) = self.guess(text, start, None) else {
+            self.rows.take_back();
+            return None;
+        };
+        while matches!(bytes.get(end), Some(b' ' | b'\t' | b'\r' | b'\x0c')) {
+            end += 1;
+        }
+        let record = record_at(bytes, start, end, line);
+        let ended = matches!(bytes.get(end), None | Some(b'\n'));
+        if !ended || record.bytes.len() > self.record_bytes_max {
+            self.rows.take_back();
+            return None;
+        }
+        self.rows.accept(record);
+        Some(end)
+    }
+
+    /// Any line; returns where it ends.
+    #[inline(never)]
+    fn any_line(&mut self, bytes: &[u8], text: Option<&str>, start: usize, line: u64) -> usize {
+        let end = memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at);
+        let record = record_at(bytes, start, end, line);
+        if record.bytes.len() > self.record_bytes_max {
+            self.rows.reject_too_long(record, self.record_bytes_max);
+        } else if !is_blank(record.bytes) {
+            self.record(
+                record,
+                text.map(|text| &text[start..start + record.bytes.len()]),
+            );
+        }
+        end
+    }
+
     /// Each message is a record, whatever line ends are in it, and also if there is nothing in it.
-    fn messages(
-        &mut self,
-        bytes: &[u8],
-        records: &Records,
-        text: Option<&str>,
-        stops: &mut Stops<'_, JsonStops>,
-    ) {
+    fn messages(&mut self, bytes: &[u8], records: &Records, text: Option<&str>) {
         for index in 0..records.len() {
             let range = records.bytes(index);
             let record = Record {
@@ -164,11 +200,35 @@ impl JsonDecoder {
             if record.bytes.len() > self.record_bytes_max {
                 self.rows.reject_too_long(record, self.record_bytes_max);
             } else if is_blank(record.bytes) {
-                self.rows.reject_blank(record, records.is_tombstone(index));
-            } else {
-                self.record(record, text.map(|text| &text[range]), stops);
+                self.rows.blank(record, records.is_tombstone(index));
+            } else if !text.is_some_and(|text| self.usual_message(text, record)) {
+                self.record(record, text.map(|text| &text[range]));
             }
         }
+    }
+
+    /// A message that is an object of the usual kind; says whether it was.
+    #[inline]
+    fn usual_message(&mut self, text: &str, record: Record<'_>) -> bool {
+        // Spaces and line ends behind the object are no part of it.
+        let end = record.start + record.bytes.trim_ascii_end().len();
+        if self.guess(text, record.start, Some(end)) == Some(end) {
+            self.rows.accept(record);
+            return true;
+        }
+        self.rows.take_back();
+        false
+    }
+}
+
+/// The line from `start` to `end`, where its line feed is.
+#[inline]
+fn record_at(bytes: &[u8], start: usize, end: usize, line: u64) -> Record<'_> {
+    let bytes = &bytes[start..end];
+    Record {
+        bytes: bytes.strip_suffix(b"\r").unwrap_or(bytes),
+        start,
+        line,
     }
 }
 

@@ -56,6 +56,46 @@ fn fates(decoded: &Decoded, block: &Block) -> (Vec<usize>, Vec<(usize, Reason, S
 }
 
 #[test]
+fn a_message_without_a_value_is_a_row_of_nulls_where_the_table_asks_for_tombstones() {
+    let block = messages(&[Some(br#"{"id": 1}"#), None, Some(b"")]);
+    for kind in [FormatKind::Json, FormatKind::Csv] {
+        let wanted = Wanted {
+            tombstones: true,
+            ..wanted(two())
+        };
+        let decoded = decoder(&options(kind), &wanted).unwrap().decode(&block);
+
+        let (rows, rejects) = fates(&decoded, &block);
+        let rejected: Vec<usize> = rejects.iter().map(|(record, ..)| *record).collect();
+        assert!(rows.contains(&1) && !rejected.contains(&1), "{rejects:?}");
+        assert!(rejected.contains(&2));
+        let row = rows.iter().position(|record| *record == 1).unwrap();
+        assert!(
+            decoded
+                .rows
+                .columns()
+                .iter()
+                .all(|column| column.is_null(row))
+        );
+    }
+}
+
+#[test]
+fn a_tombstone_is_rejected_for_a_column_that_must_have_a_value() {
+    let fields = vec![field("id", DataType::Int64).with_nullable(false)];
+    let wanted = Wanted {
+        tombstones: true,
+        ..wanted(fields)
+    };
+    let block = messages(&[None]);
+    let decoded = decoder(&options(FormatKind::Json), &wanted)
+        .unwrap()
+        .decode(&block);
+
+    assert_eq!(fates(&decoded, &block).1[0].1, Reason::Missing);
+}
+
+#[test]
 fn a_json_message_may_have_lines_and_is_one_record() {
     let block = texts_of(&[
         "{\"id\":1,\"name\":\"a\"}",

@@ -34,6 +34,7 @@ fn wanted(fields: Vec<Field>) -> Wanted {
     Wanted {
         declared: declared.collect(),
         schema: Arc::new(Schema::new(fields)),
+        tombstones: false,
     }
 }
 

@@ -27,6 +27,40 @@ fn a_timestamp_is_read_as_iso_or_as_postgres_writes_it() {
 }
 
 #[test]
+fn the_last_days_of_a_month_are_usual_but_for_the_leap_day() {
+    for usual in [
+        "2024-01-31T00:00:00Z",
+        "2023-02-28 23:59:59",
+        "2024-04-30T12:00:00.5",
+    ] {
+        assert_eq!(
+            usual_timestamp(usual.as_bytes()),
+            any_timestamp(usual),
+            "{usual}"
+        );
+        assert!(usual_timestamp(usual.as_bytes()).is_some(), "{usual}");
+    }
+    for unusual in [
+        "2024-02-29T00:00:00Z",
+        "2024-04-31T00:00:00",
+        "2024-01-00T00:00:00",
+    ] {
+        assert_eq!(usual_timestamp(unusual.as_bytes()), None, "{unusual}");
+    }
+    // Each byte is held against what must stand there, also those next to a byte that is wrong.
+    let right = "2024-05-01T10:00:00.123456Z";
+    for at in 0..right.len() {
+        for byte in (0..=127_u8).filter(|&byte| byte != right.as_bytes()[at]) {
+            let mut bytes = right.as_bytes().to_vec();
+            bytes[at] = byte;
+            let text = std::str::from_utf8(&bytes).unwrap();
+            let usual = usual_timestamp(&bytes);
+            assert!(usual.is_none() || usual == any_timestamp(text), "{text}");
+        }
+    }
+}
+
+#[test]
 fn what_is_no_timestamp_is_refused() {
     for text in [
         "",

@@ -540,7 +540,7 @@ fn is_constant(expr: &Expr) -> bool {
     expr.column_refs().is_empty()
 }
 
-fn unaliased(expr: &Expr) -> &Expr {
+pub(super) fn unaliased(expr: &Expr) -> &Expr {
     match expr {
         Expr::Alias(alias) => unaliased(&alias.expr),
         other => other,

@@ -248,7 +248,7 @@ impl Lowering<'_> {
 
     /// How far before the watermark a row may come with the time in a column; for rows of a
     /// source, once those that are late are turned away.
-    fn behind_us(&self, node: NodeId, column: usize) -> Option<i64> {
+    pub(super) fn behind_us(&self, node: NodeId, column: usize) -> Option<i64> {
         let facts = self.graph.facts(node);
         match facts.event_time[column] {
             true => (!self.is_behind_state(node)).then_some(self.lateness_us),

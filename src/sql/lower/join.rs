@@ -25,7 +25,7 @@ pub(super) struct Sides {
 }
 
 /// What must hold besides the keys.
-enum Further {
+pub(super) enum Further {
     /// Nothing.
     Nothing,
     /// Of the pairs that come out, so that a filter above the join will do.
@@ -119,7 +119,7 @@ impl Lowering<'_> {
     }
 
     /// The rows of the join `node`, of which those are kept that fulfil what is left for above it.
-    fn out_of(
+    pub(super) fn out_of(
         &mut self,
         sides: Sides,
         kind: JoinType,
@@ -258,7 +258,12 @@ impl Lowering<'_> {
 
     /// The rows of one side, and the positions of `keys` in them; what is no column yet is
     /// computed.
-    fn side(&mut self, plan: &LogicalPlan, keys: &[Expr], ask: Ask) -> Result<(Rows, Vec<usize>)> {
+    pub(super) fn side(
+        &mut self,
+        plan: &LogicalPlan,
+        keys: &[Expr],
+        ask: Ask,
+    ) -> Result<(Rows, Vec<usize>)> {
         let rows = self.rows(plan, ask)?;
         let rows = Rows {
             window: None,
@@ -383,7 +388,7 @@ impl Lowering<'_> {
     }
 
     /// The columns of a join, and what is known of them.
-    fn of_join(
+    pub(super) fn of_join(
         &self,
         sides: &Sides,
         kind: JoinType,

@@ -13,6 +13,7 @@
 //! that drops anything.
 
 mod aggregate;
+mod asof;
 pub mod expression;
 mod grouping;
 mod interval;
@@ -37,6 +38,7 @@ use datafusion_expr::{Expr, LogicalPlan};
 
 use crate::plan::{Assign, Expression, NodeId, Operator, Place, Table, TableId, WindowKind};
 
+use super::asof::AsofJoin;
 use super::errors::of_datafusion;
 use super::graph::Graph;
 use super::matching::MatchRecognize;
@@ -46,6 +48,7 @@ use expression::{
     Positional, columns_not_null, conjuncts, identity, is_always_true, plain_column, substitute,
 };
 
+use asof::is_of_asof;
 use momentary::Changing;
 
 pub use scan::uses;
@@ -149,6 +152,7 @@ impl Lowering<'_> {
                     &projection.schema,
                 )
             }
+            LogicalPlan::Filter(filter) if is_of_asof(filter) => self.above_asof(filter, ask),
             LogicalPlan::Filter(filter) => {
                 let bound = over::bound(&filter.predicate, filter.input.schema());
                 let ask = Ask {
@@ -169,6 +173,9 @@ impl Lowering<'_> {
                 let node = extension.node.as_any();
                 if let Some(node) = node.downcast_ref::<MatchRecognize>() {
                     return self.matched(node);
+                }
+                if let Some(node) = node.downcast_ref::<AsofJoin>() {
+                    return self.asof(node, ask);
                 }
                 match node.downcast_ref::<WindowAssign>() {
                     Some(window) => self.window(window, ask),

@@ -131,7 +131,7 @@ impl Lowering<'_> {
         Ok(self.lateness_us)
     }
 
-    fn no_event_time(
+    pub(super) fn no_event_time(
         &self,
         time: &Expr,
         input: &LogicalPlan,

@@ -130,6 +130,7 @@ impl Opened {
         let wanted = Wanted {
             schema: Arc::new(Schema::new(key.collect::<Vec<_>>())),
             declared: Vec::new(),
+            tombstones: false,
         };
         let source: Arc<dyn Source> =
             Arc::new(FileSource::open(pattern, base, options.clone(), wanted)?);

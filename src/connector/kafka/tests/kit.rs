@@ -249,7 +249,7 @@ pub fn unique() -> String {
     name.trim_start_matches('.').to_owned()
 }
 
-pub fn metadata_types() -> [(&'static str, DataType); 6] {
+pub fn metadata_types() -> [(&'static str, DataType); 7] {
     [
         ("key", DataType::Utf8),
         ("partition", DataType::Int32),
@@ -260,6 +260,7 @@ pub fn metadata_types() -> [(&'static str, DataType); 6] {
         ),
         ("headers", DataType::Utf8),
         ("topic", DataType::Utf8),
+        ("tombstone", DataType::Boolean),
     ]
 }
 

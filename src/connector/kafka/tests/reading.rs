@@ -217,7 +217,8 @@ fn what_comes_with_a_record_is_there_where_it_is_asked_for() {
         },
         Record {
             timestamp: Some(2_500),
-            ..record(1, "{\"n\":2}")
+            value: None,
+            ..record(1, "")
         },
     ]);
     let source = open(&topic.table(&metadata_types(), &[])).unwrap();
@@ -244,6 +245,8 @@ fn what_comes_with_a_record_is_there_where_it_is_asked_for() {
     assert_eq!(headers.value(0), r#"{"b":null,"a":"\"2\""}"#);
     assert_eq!(headers.value(1), "{}");
     assert_eq!(column("topic").as_string::<i32>().value(1), topic.name);
+    let tombstones = column("tombstone").as_boolean();
+    assert_eq!([0, 1].map(|row| tombstones.value(row)), [false, true]);
     let names: Vec<&String> = metadata
         .schema_ref()
         .fields()
@@ -258,7 +261,8 @@ fn what_comes_with_a_record_is_there_where_it_is_asked_for() {
             "offset",
             "timestamp",
             "headers",
-            "topic"
+            "topic",
+            "tombstone"
         ]
     );
 }
