@@ -198,15 +198,13 @@ fn rows_of(batches: &[RecordBatch]) -> Vec<Said> {
     for batch in batches {
         let columns = batch.columns().iter();
         let columns: Vec<Int64Array> = columns
-            .map(|column| match column.data_type() {
-                DataType::Decimal128(_, 16) => {
+            .map(|column| {
+                if matches!(column.data_type(), DataType::Decimal128(_, 16)) {
                     let averages = column.as_primitive::<Decimal128Type>();
-                    averages.unary(|average| i64::try_from(average / 10_000).unwrap())
+                    return averages.unary(|average| i64::try_from(average / 10_000).unwrap());
                 }
-                _ => {
-                    let numbers = cast(column, &DataType::Int64).unwrap();
-                    numbers.as_primitive::<Int64Type>().clone()
-                }
+                let numbers = cast(column, &DataType::Int64).unwrap();
+                numbers.as_primitive::<Int64Type>().clone()
             })
             .collect();
         for row in 0..batch.num_rows() {
