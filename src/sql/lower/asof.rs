@@ -167,7 +167,10 @@ impl Lowering<'_> {
 
     /// The columns of the right that are compared are its PRIMARY KEY: a version holds for one.
     fn check_versions(&self, join: &AsofJoin, keys: &[Expr]) -> Result<()> {
-        let table = only_table(&join.right).expect("FOR SYSTEM_TIME AS OF reads a declared table");
+        let table = only_table(&join.right).ok_or_else(|| {
+            let message = "FOR SYSTEM_TIME AS OF reads a declared table, and nothing made of one";
+            Problem::at(join.place, message).hint("of any other rows, write ASOF JOIN")
+        })?;
         let table = &self.tables[table];
         let names = table.primary_key.iter();
         let names: Vec<&str> = names
