@@ -100,6 +100,7 @@ impl Lowering<'_> {
             self.asof_side(join, &join.left, (left_keys, left_time), below)?;
         let (right, right_keys, (r, right_behind)) =
             self.asof_side(join, &join.right, (right_keys, right_time), below)?;
+        self.check_ties(join, (&right, &right_keys, r))?;
         let gone = join.gone.as_ref();
         let gone = gone.and_then(|gone| plain_column(gone, join.right.schema()));
         let asof = Asof {
@@ -163,6 +164,27 @@ impl Lowering<'_> {
             Some(time) => Ok((rows, keys, time)),
             None => Err(self.no_event_time(time, plan, (join.place, "an ASOF JOIN"), &rows)),
         }
+    }
+
+    /// Of two right rows at one time, the one that stands later in the input counts; behind state
+    /// rows stand nowhere, so there must not be two.
+    fn check_ties(
+        &self,
+        join: &AsofJoin,
+        (right, keys, time): (&Rows, &[usize], usize),
+    ) -> Result<()> {
+        let is_compared =
+            |part: &Vec<usize>| part.iter().any(|at| *at == time || keys.contains(at));
+        let mut known = self.graph.facts(right.node).keys.iter();
+        if !self.is_behind_state(right.node) || known.any(|key| key.iter().all(is_compared)) {
+            return Ok(());
+        }
+        let message = "the rows on the right of this ASOF JOIN were made by windows or joins, and \
+                       several of them may have one key and one time: none of them is the newest";
+        Err(Problem::at(join.place, message).hint(
+            "aggregate them first: GROUP BY the columns that are compared and a window, and \
+             compare with window_end; or join a table that is read",
+        ))
     }
 
     /// The columns of the right that are compared are its PRIMARY KEY: a version holds for one.
