@@ -175,6 +175,22 @@ fn another_number_of_lanes_is_refused_until_one_starts_over() {
         let lanes: usize = lanes.parse().unwrap_or_default();
         assert_eq!(epochs(&mut client).len(), lanes);
     }
+
+    // Nor is a table taken over that was written whole: filled, or empty with a mark.
+    write(folder.path(), "");
+    let fresh = [&options[..], &["--fresh", "--yes"]].concat();
+    assert_eq!(start(&fresh).how, Exit::Code(0));
+    write(folder.path(), "3");
+    for sql in ["select", "truncate kept"] {
+        client.batch_execute(sql).unwrap();
+        let refused = start(&options);
+        assert_eq!(refused.how, Exit::Code(2), "{sql}");
+        assert!(
+            refused.stderr.contains("was written without lanes"),
+            "{}",
+            refused.stderr
+        );
+    }
     client
         .batch_execute(&format!("drop schema {schema} cascade"))
         .unwrap();

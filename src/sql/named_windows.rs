@@ -1,13 +1,14 @@
 //! `OVER w` and `OVER (w ROWS ..)`, where `WINDOW w AS (..)` says what `w` is.
 //!
-//! DataFusion knows the first, in a SELECT list; of the second it would forget the `w`.
+//! DataFusion knows the first, in a SELECT list; of the second it would forget the `w`. So no name
+//! is left behind here, wherever it stands: ORDER BY reads the windows of the SELECT before it.
 
 use std::ops::ControlFlow;
 
 use datafusion_common::DataFusionError;
 use datafusion_sql::sqlparser::ast::{
-    Expr, Ident, NamedWindowDefinition, NamedWindowExpr, Query, Select, VisitMut, VisitorMut,
-    WindowSpec, WindowType, visit_expressions_mut,
+    Expr, Ident, NamedWindowDefinition, NamedWindowExpr, Query, Select, SetExpr, VisitMut,
+    VisitorMut, WindowSpec, WindowType, visit_expressions_mut,
 };
 
 use super::problem::Problem;
@@ -15,10 +16,12 @@ use super::{normalise, place_of};
 
 /// Writes every window of a query out.
 pub fn write_out(query: &mut Query) -> Result<(), DataFusionError> {
-    match VisitMut::visit(query, &mut Windows) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(problem) => Err((*problem).into()),
-    }
+    let visited = match VisitMut::visit(query, &mut Windows) {
+        // A name that is left stands where no WINDOW reaches.
+        ControlFlow::Continue(()) => resolve(query, &[]),
+        ControlFlow::Break(problem) => Err(problem),
+    };
+    visited.map_err(|problem| (*problem).into())
 }
 
 struct Windows;
@@ -31,14 +34,28 @@ impl VisitorMut for Windows {
     type Break = Box<Problem>;
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Self::Break> {
-        match written_out(select) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(problem) => ControlFlow::Break(problem),
+        broken(known_to(select).and_then(|known| resolve(select, &known)))
+    }
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Self::Break> {
+        match (query.body.as_ref(), &mut query.order_by) {
+            (SetExpr::Select(select), Some(order)) => {
+                broken(known_to(select).and_then(|known| resolve(order, &known)))
+            }
+            _ => ControlFlow::Continue(()),
         }
     }
 }
 
-fn written_out(select: &mut Select) -> Found<()> {
+fn broken(found: Found<()>) -> ControlFlow<Box<Problem>> {
+    match found {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(problem) => ControlFlow::Break(problem),
+    }
+}
+
+/// The windows that a SELECT names.
+fn known_to(select: &Select) -> Found<Known> {
     let mut known = Known::new();
     for NamedWindowDefinition(name, window) in &select.named_window {
         let window = match window {
@@ -47,14 +64,19 @@ fn written_out(select: &mut Select) -> Found<()> {
         };
         known.push((normalise(name), window));
     }
-    let visited = visit_expressions_mut(select, |expr| {
+    Ok(known)
+}
+
+/// Writes the windows of a part of a query out.
+fn resolve(part: &mut impl VisitMut, known: &[(String, WindowSpec)]) -> Found<()> {
+    let visited = visit_expressions_mut(part, |expr| {
         let Expr::Function(call) = expr else {
             return ControlFlow::Continue(());
         };
         let window = match &call.over {
             None => return ControlFlow::Continue(()),
-            Some(WindowType::NamedWindow(name)) => named(name, &known),
-            Some(WindowType::WindowSpec(window)) => whole(window, &known),
+            Some(WindowType::NamedWindow(name)) => named(name, known),
+            Some(WindowType::WindowSpec(window)) => whole(window, known),
         };
         match window {
             Ok(window) => {

@@ -1,7 +1,8 @@
 //! Functions OVER a partition, in words that mean the same here and in PostgreSQL.
 //!
-//! Where a result hangs on which of two rows comes first, the order is over all columns; where it does
-//! not, it may leave rows at one place.
+//! Where a result hangs on which of two rows comes first, the order is over all columns, and the same for
+//! all calls of a query: of two equal rows one is first, and nobody says that it is first in another
+//! order. Where it does not, the order may leave rows at one place.
 
 use super::data::NAMES;
 use super::relation::{Column, Kind, Relation, holds, order};
@@ -14,18 +15,22 @@ impl Relation {
         let mut columns = input.columns.clone();
         let mut selected = vec!["x.*".to_owned()];
         let by = random.below(input.columns.len());
+        let partition = |random: &mut Random| match random.chance(85) {
+            true => format!("PARTITION BY x.c{by} "),
+            false => String::new(),
+        };
+        let one_by_one = format!("{}ORDER BY {}", partition(random), order(random, &input));
         for _ in 0..1 + random.below(3) {
             let (call, over, column) = match random.below(10) {
-                0..=3 => number(random, &input),
-                4..=6 => of_rows(random, &input),
-                _ => of_places(random, &input),
+                0..=3 => number(random, &input, &one_by_one),
+                4..=6 => of_rows(random, &input, &one_by_one),
+                _ => {
+                    let (call, over, column) = of_places(random, &input);
+                    (call, partition(random) + &over, column)
+                }
             };
             let index = columns.len();
-            let partition = match random.chance(85) {
-                true => format!("PARTITION BY x.c{by} "),
-                false => String::new(),
-            };
-            selected.push(format!("{call} OVER ({partition}{over}) AS c{index}"));
+            selected.push(format!("{call} OVER ({over}) AS c{index}"));
             columns.push(column);
         }
         Self {
@@ -82,8 +87,10 @@ impl Relation {
         columns[3].nullable = false;
         let mut selected = vec!["x.*".to_owned()];
         let calls = 1 + random.below(3);
+        const PARTITIONS: [&str; 3] = ["PARTITION BY x.c0", "PARTITION BY x.c1, x.c0", ""];
+        let one_by_one = *random.pick(&PARTITIONS);
         for _ in 0..calls {
-            let partition = *random.pick(&["PARTITION BY x.c0", "PARTITION BY x.c1, x.c0", ""]);
+            let mut partition = one_by_one;
             let (call, order, column) = match random.below(3) {
                 0 => {
                     let names = ["row_number()", "rank()", "dense_rank()", "lag(x.c1)"];
@@ -104,6 +111,7 @@ impl Relation {
                     (call, format!("x.c3, x.c0, x.c1, x.c2 {frame}"), column)
                 }
                 _ => {
+                    partition = *random.pick(&PARTITIONS);
                     let (call, column) = aggregate(random, &table);
                     let minutes = random.between(0, 20);
                     let frame = match random.below(3) {
@@ -143,11 +151,10 @@ const LONG: Column = Column {
 };
 
 /// What stands before and behind each row, and which number it has.
-fn number(random: &mut Random, input: &Relation) -> (String, String, Column) {
+fn number(random: &mut Random, input: &Relation, one_by_one: &str) -> (String, String, Column) {
     let place = random.below(input.columns.len());
     let neighbour = nullable(input.columns[place].kind);
     let back = random.between(1, 3);
-    let over = format!("ORDER BY {}", order(random, input));
     let (call, column) = match random.below(6) {
         0 => ("rank()".to_owned(), LONG),
         1 => ("dense_rank()".to_owned(), LONG),
@@ -155,11 +162,11 @@ fn number(random: &mut Random, input: &Relation) -> (String, String, Column) {
         3 => (format!("ntile({})", back + 1), LONG),
         _ => (format!("lag(x.c{place}, {back})"), neighbour),
     };
-    (call, over, column)
+    (call, one_by_one.to_owned(), column)
 }
 
 /// What is read of rows that are counted one by one.
-fn of_rows(random: &mut Random, input: &Relation) -> (String, String, Column) {
+fn of_rows(random: &mut Random, input: &Relation, one_by_one: &str) -> (String, String, Column) {
     let place = random.below(input.columns.len());
     let kind = input.columns[place].kind;
     let number = random.between(1, 4);
@@ -177,11 +184,7 @@ fn of_rows(random: &mut Random, input: &Relation) -> (String, String, Column) {
     } else {
         String::new()
     };
-    (
-        call,
-        format!("ORDER BY {}{frame}", order(random, input)),
-        column,
-    )
+    (call, format!("{one_by_one}{frame}"), column)
 }
 
 /// Aggregates of rows that are counted by their places in an order, which several may share.

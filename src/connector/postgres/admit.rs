@@ -5,7 +5,7 @@ use arrow::datatypes::Field;
 
 use super::facts::{Existing, ExistingColumn, Facts};
 use super::kind::{Fit, Kind};
-use super::marks::Lacking;
+use super::marks::{Lacking, Written};
 use super::plan::Spec;
 use super::quoted;
 use crate::connector::sink::Refusal;
@@ -63,8 +63,8 @@ pub(super) fn admit(spec: &Spec, facts: &Facts) -> Result<Admission, Vec<Refusal
             ),
         );
     }
-    if let (Some(lanes), true) = (facts.other_lanes, facts.kept_by_us) {
-        return Err(vec![other_lanes(&name, lanes)]);
+    if let (Some(written), true) = (facts.other_lanes, facts.kept_by_us) {
+        return Err(vec![other_lanes(&name, written)]);
     }
     match &facts.existing {
         None if facts.has_mark && facts.kept_by_us => one(
@@ -108,11 +108,17 @@ pub(super) fn admit(spec: &Spec, facts: &Facts) -> Result<Admission, Vec<Refusal
 }
 
 /// Which lane a row goes to depends on how many there are, and what each holds on its mark.
-pub(super) fn other_lanes(name: &str, lanes: i32) -> Refusal {
-    Refusal::new(
-        format!("table `{name}` was written in {lanes} lanes"),
-        format!("write 'sink.lanes' = '{lanes}' again, or start over with --fresh"),
-    )
+pub(super) fn other_lanes(name: &str, written: Written) -> Refusal {
+    match written {
+        Written::Whole => Refusal::new(
+            format!("table `{name}` was written without lanes"),
+            "leave 'sink.lanes' out, or start over with --fresh",
+        ),
+        Written::InLanes(lanes) => Refusal::new(
+            format!("table `{name}` was written in {lanes} lanes"),
+            format!("write 'sink.lanes' = '{lanes}' again, or start over with --fresh"),
+        ),
+    }
 }
 
 /// Everything that keeps rows from being written as they are.

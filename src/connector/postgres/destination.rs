@@ -143,7 +143,7 @@ impl Postgres {
             let spec = spec.within(schema);
             let pipeline = &self.pipeline;
             let mut facts = Facts::gather(client, marks, own, pipeline, &spec.target, row)?;
-            facts.other_lanes = marks.other_lanes(client, &spec.table.name)?;
+            facts.other_lanes = marks.other_lanes(client, &spec.table.name, &spec.target)?;
             admitted.push(Admitted {
                 outcome: admit::admit(&spec, &facts),
                 spec,
@@ -316,9 +316,10 @@ impl Destination for Postgres {
         let marks = self.marks(&schema);
         let failed = |e| self.error("read", &e);
         for spec in &self.specs {
-            let name = &spec.table.name;
-            if let Some(lanes) = marks.other_lanes(&mut client, name).map_err(failed)? {
-                return Err(admit::other_lanes(name, lanes).into_error());
+            let (name, target) = (&spec.table.name, &spec.within(&schema).target);
+            let other = marks.other_lanes(&mut client, name, target);
+            if let Some(written) = other.map_err(failed)? {
+                return Err(admit::other_lanes(name, written).into_error());
             }
         }
         let row = marks.peek(&mut client).map_err(failed)?;

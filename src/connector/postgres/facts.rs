@@ -3,7 +3,7 @@
 use postgres::{Client, Error};
 use serde::Deserialize;
 
-use super::marks::{MarkRow, Marks};
+use super::marks::{MarkRow, Marks, Written};
 use super::plan::Target;
 use super::quoted;
 
@@ -18,8 +18,8 @@ pub(super) struct Facts {
     pub(super) kept_by_us: bool,
     /// Whether this pipeline has published here.
     pub(super) has_mark: bool,
-    /// In how many lanes this pipeline has written it, if not in as many as now.
-    pub(super) other_lanes: Option<i32>,
+    /// How this pipeline has written it, if not as now.
+    pub(super) other_lanes: Option<Written>,
     /// Whether there is such a schema, and whether the role may make a table in it.
     pub(super) schema_exists: bool,
     pub(super) may_create: bool,

@@ -13,6 +13,7 @@
 
 use postgres::{Client, Error, Row, SimpleQueryMessage};
 
+use super::plan::Target;
 use super::quoted;
 use crate::connector::Share;
 use crate::types::{Epoch, Mark};
@@ -33,6 +34,15 @@ pub(super) struct Lane {
     /// The table's name in the pipeline file.
     pub(super) sink: String,
     pub(super) share: Share,
+}
+
+/// How a table has been written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    /// Whole, with the others of its pipeline.
+    Whole,
+    /// In so many lanes.
+    InLanes(i32),
 }
 
 /// The pipeline's row.
@@ -115,22 +125,44 @@ impl Marks {
         Ok(client.query_one(sql, &[&self.lanes])?.get(0))
     }
 
-    /// In how many lanes this pipeline has written the sink, where it is not as many as now.
+    /// How this pipeline has written the sink `sink`, which is `table`, where it is not as now.
     pub(super) fn other_lanes(
         &self,
         client: &mut Client,
         sink: &str,
-    ) -> Result<Option<i32>, Error> {
-        if !self.has_lanes(client)? {
-            return Ok(None);
+        table: &Target,
+    ) -> Result<Option<Written>, Error> {
+        let mut lanes: Option<i32> = None;
+        if self.has_lanes(client)? {
+            let sql = format!(
+                "select lanes from {} where pipeline = $1 and sink = $2 limit 1",
+                self.lanes
+            );
+            let row = client.query_opt(&sql, &[&self.pipeline, &sink])?;
+            lanes = row.map(|row| row.get(0));
         }
-        let now = self.lane.as_ref().map_or(1, |lane| lane.share.of);
+        let now = self.lane.as_ref().map(|lane| lane.share.of);
+        match (lanes, now) {
+            (Some(lanes), now) if usize::try_from(lanes).ok() != now => {
+                Ok(Some(Written::InLanes(lanes)))
+            }
+            // The first lane is written down together with the table.
+            (None, Some(_)) if self.keeps(client, table)? => Ok(Some(Written::Whole)),
+            (Some(_), _) | (None, _) => Ok(None),
+        }
+    }
+
+    /// Whether this pipeline keeps the table.
+    fn keeps(&self, client: &mut Client, table: &Target) -> Result<bool, Error> {
+        if !self.exist(client)? {
+            return Ok(false);
+        }
         let sql = format!(
-            "select lanes from {} where pipeline = $1 and sink = $2 and lanes <> {now} limit 1",
-            self.lanes
+            "select from {} where schema_name = $1 and table_name = $2 and pipeline = $3",
+            self.tables
         );
-        let row = client.query_opt(&sql, &[&self.pipeline, &sink])?;
-        Ok(row.map(|row| row.get(0)))
+        let row = client.query_opt(&sql, &[&table.schema, &table.name, &self.pipeline])?;
+        Ok(row.is_some())
     }
 
     /// Makes the tables, if they are missing. Two starts at once take turns.

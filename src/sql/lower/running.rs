@@ -1,6 +1,8 @@
 //! Functions over an append stream in the order of its event time: rows that come out once.
 
-use crate::plan::{FrameBound, FrameUnits, Operator, OverCall, OverFunction, RowOfFrame};
+use crate::plan::{
+    AggregateFunction, FrameBound, FrameUnits, Operator, OverCall, OverFunction, RowOfFrame,
+};
 use crate::sql::problem::Problem;
 
 use super::over::Computed;
@@ -71,22 +73,60 @@ impl Lowering<'_> {
                 self.sink
             )));
         }
-        let is_nth = matches!(
-            &call.function,
+        let kept = match &call.function {
             OverFunction::Value {
                 row: RowOfFrame::Nth(_),
                 ..
-            }
-        );
-        if is_nth && frame.start == FrameBound::Unbounded {
-            let message = format!(
-                "`{}` would keep the first rows of every partition",
-                call.text
-            );
+            } => "the first rows",
+            OverFunction::Aggregate { call, .. } if keeps_values(&call.function) => "all rows",
+            OverFunction::Aggregate { .. }
+            | OverFunction::Value { .. }
+            | OverFunction::RowNumber
+            | OverFunction::Rank
+            | OverFunction::DenseRank
+            | OverFunction::PercentRank
+            | OverFunction::CumulativeShare
+            | OverFunction::Ntile(_)
+            | OverFunction::Before { .. } => return Ok(()),
+        };
+        if frame.start == FrameBound::Unbounded {
+            let message = format!("`{}` would keep {kept} of every partition", call.text);
             return Err(Problem::at(self.place, message)
                 .hint("start the frame later: ROWS BETWEEN 10 PRECEDING AND CURRENT ROW"));
         }
         Ok(())
+    }
+}
+
+/// Whether the state of an aggregate is all of its values.
+fn keeps_values(function: &AggregateFunction) -> bool {
+    match function {
+        AggregateFunction::ArrayAgg
+        | AggregateFunction::StringAgg
+        | AggregateFunction::PercentileCont
+        | AggregateFunction::PercentileDisc => true,
+        AggregateFunction::Count
+        | AggregateFunction::Sum
+        | AggregateFunction::Average
+        | AggregateFunction::Min
+        | AggregateFunction::Max
+        | AggregateFunction::BoolAnd
+        | AggregateFunction::BoolOr
+        | AggregateFunction::BitAnd
+        | AggregateFunction::BitOr
+        | AggregateFunction::BitXor
+        | AggregateFunction::VariancePopulation
+        | AggregateFunction::VarianceSample
+        | AggregateFunction::DeviationPopulation
+        | AggregateFunction::DeviationSample
+        | AggregateFunction::CovariancePopulation
+        | AggregateFunction::CovarianceSample
+        | AggregateFunction::Correlation
+        | AggregateFunction::ApproxDistinct
+        | AggregateFunction::First
+        | AggregateFunction::Last
+        | AggregateFunction::ApproxPercentile
+        | AggregateFunction::Library(_) => false,
     }
 }
 
