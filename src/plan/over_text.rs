@@ -54,10 +54,10 @@ pub fn held_by_frames(calls: &[OverCall]) -> String {
     });
     let mut held = Vec::new();
     if has_total {
-        held.push("a total per partition".to_owned());
+        held.push("a total per partition, never freed".to_owned());
     }
     if frames().any(|frame| counts(&frame)) {
-        held.push("the last rows of each partition".to_owned());
+        held.push("the last rows of each partition, never freed".to_owned());
     }
     if let Some(reach) = reach.max() {
         held.push(format!("rows for {} after their time", duration(reach)));
