@@ -23,8 +23,8 @@ pub const MARKS_TOPIC: &str = "tidemark_marks";
 pub const PARTITIONS_OUT: i32 = 3;
 
 /// `closed`, `closed_elsewhere` and `closed_topic` are appended to as windows close, `seen` as rows
-/// come, in lanes; the others are kept current by key. `again` reads the same records once more, without event
-/// time, so that a topic gets dead letters too.
+/// come; the others are kept current by key. `again` reads the same records once more, without event
+/// time, so that a topic gets dead letters too. All tables of a database move together, so none has lanes.
 const SQL: &str = "
 SET 'commit.interval' = '50ms';
 SET 'snapshot.interval' = '700ms';
@@ -54,8 +54,7 @@ CREATE TABLE parts (customer TEXT PRIMARY KEY, n BIGINT, amount BIGINT)
   WITH (connector = 'postgres', url = '${FIRST}');
 CREATE TABLE newest (customer TEXT PRIMARY KEY, id BIGINT, at TIMESTAMP)
   WITH (connector = 'postgres', url = '${FIRST}', 'upsert.by' = 'at');
-CREATE TABLE seen (id BIGINT, part INT)
-  WITH (connector = 'postgres', url = '${FIRST}', 'sink.lanes' = '2');
+CREATE TABLE seen (id BIGINT, part INT) WITH (connector = 'postgres', url = '${FIRST}');
 CREATE TABLE closed (window_end TIMESTAMP, customer TEXT, n BIGINT, amount BIGINT)
   WITH (connector = 'postgres', url = '${FIRST}');
 CREATE TABLE current (window_start TIMESTAMP, customer TEXT, n BIGINT, PRIMARY KEY (window_start, customer))
