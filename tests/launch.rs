@@ -18,8 +18,8 @@ echo "arguments $1 $2 $3, secret $TIDEMARK_CLUSTER_SECRET, hosts $(tr '\n' ' ' <
 const SSH: &str =
     "#!/bin/sh\necho \"$1\" >>hosts-reached\nunset TIDEMARK_CLUSTER_SECRET\nexec sh -c \"$2\"\n";
 /// Waits to be ended, and says when it can be.
-// A signal to the whole group may end the sleep first: it goes on until its own arrives.
-const WAITS: &str = "trap 'echo stopped >&2; kill $!; exit 0' TERM\necho waits >&2\nwhile :; do sleep 60 & wait; done\n";
+const WAITS: &str =
+    "trap 'echo stopped >&2; kill $!; exit 0' TERM\nsleep 60 &\necho waits >&2\nwait\n";
 
 /// A folder with the program, which ends with `ending`.
 fn folder(ending: &str) -> tempfile::TempDir {
@@ -38,7 +38,8 @@ fn folder(ending: &str) -> tempfile::TempDir {
 fn launch(folder: &Path, arguments: &[&str]) -> Child {
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scripts/launch");
     Command::new("timeout")
-        .arg("30")
+        // A signal is passed on once: without this also to the group, and twice means at once.
+        .args(["--foreground", "30"])
         .arg(script)
         .args(arguments)
         .current_dir(folder)
