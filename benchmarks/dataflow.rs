@@ -396,12 +396,14 @@ fn destination(pipeline: &Pipeline, shared: &Arc<Shared>) -> (DestinationPart, J
         },
         references: BTreeMap::new(),
         sources: BTreeMap::from([(0, ("events".to_owned(), names))]),
+        share: None,
     };
     let shared = Arc::clone(shared);
     let part = DestinationPart {
         name: "out".to_owned(),
         home: 0,
         inserts: vec![(pipeline.inserts[0].input, 0)],
+        share: None,
         core: Box::new(move |waker| Some(Publish::new(spec, line, shared, waker))),
     };
     (part, committer)

@@ -112,7 +112,10 @@ class Shown(unittest.TestCase):
 
     def test_the_model_finds_what_it_was_made_from(self):
         workers = (1, 2, 4, 10)
-        processes = [{"x": w, "rows": 1_000_000, "cpu_seconds": 0.4 + 0.2 * (1 - 1 / w)} for w in workers]
+        # Half a second has five epochs.
+        processes = [
+            {"x": w, "rows": 1_000_000, "seconds": 0.5, "cpu_seconds": 0.4 + 0.2 * (1 - 1 / w) + 5 * (1e-4 * w + 2e-6 * w * w)}
+            for w in workers]
         epochs = [{"x": w, "epochs": 500, "cpu_seconds": 500 * (1e-4 * w + 2e-6 * w * w)} for w in workers]
 
         model = fit({"processes": {"points": processes}, "epochs": {"points": epochs}})

@@ -30,7 +30,7 @@ INSERT INTO by_page SELECT page, count(*), max(ms) FROM clicks GROUP BY page;
 
 /// Two sources, whose operators have nothing to do with each other but a snapshot: two partitions
 /// each. Every fifth row is a minute behind, every eleventh record is no row.
-fn write(folder: &Path) {
+pub fn write(folder: &Path) {
     std::fs::create_dir(folder.join("clicks")).unwrap();
     for partition in 0..2 {
         let mut csv = "at,page,ms\n".to_owned();
@@ -51,9 +51,9 @@ fn write(folder: &Path) {
 
 /// What a run did with snapshots, by its log.
 #[derive(Clone, Copy, Default)]
-struct Used {
+pub struct Used {
     /// Runs that began with one.
-    begun: usize,
+    pub begun: usize,
     /// Snapshots published before the run was where the last one had been.
     in_replay: usize,
 }
@@ -83,14 +83,19 @@ impl std::ops::AddAssign for Used {
 
 /// Runs with epochs cut by `pace` and as many threads, killed at a durable step or not. Says how
 /// it ended, and what it did with snapshots.
-fn run(folder: &Path, (pace, snapshots): (&str, &str), crash: Option<u32>) -> (Exit, Used) {
+fn run(
+    folder: &Path,
+    (pace, snapshots): (&str, &str),
+    crash: Option<u32>,
+    state: Option<&Elsewhere<'_>>,
+) -> (Exit, Used) {
     let crash = crash.map(|commit| commit.to_string());
     let mut variables = vec![("TIDEMARK_TEST_PACE", pace), ("TIDEMARK_TEST_BLOCK", "300")];
     variables.push(("TIDEMARK_LOG", "debug"));
     if let Some(commit) = &crash {
         variables.push(("TIDEMARK_CRASH_AT", commit));
     }
-    let options = [
+    let mut options = vec![
         "run",
         "crash.sql",
         "--set",
@@ -101,11 +106,18 @@ fn run(folder: &Path, (pace, snapshots): (&str, &str), crash: Option<u32>) -> (E
         "--summary",
         "summary.json",
     ];
+    if let Some((place, needed)) = state {
+        options.extend(["--state", place]);
+        variables.extend(needed);
+    }
     let ended = tidemark(folder, &options, &variables);
     assert_ne!(ended.how, Exit::Code(1), "{}", ended.stderr);
     assert_ne!(ended.how, Exit::Code(2), "{}", ended.stderr);
     (ended.how, Used::read(&ended.stderr))
 }
+
+/// Where snapshots are kept if not beside the pipeline, and the variables that this needs.
+type Elsewhere<'a> = (&'a str, Vec<(&'a str, &'a str)>);
 
 /// Everything that a run leaves for people to see.
 fn left(folder: &Path) -> Vec<String> {
@@ -141,13 +153,13 @@ fn difference(expected: &[String], found: &[String]) -> String {
 
 #[test]
 fn a_crash_at_any_commit_leaves_nothing_lost_and_nothing_twice() {
-    let (crashes, _) = crash_at_every_step("snapshot.interval=1h");
+    let (crashes, _) = crash_at_every_step("snapshot.interval=1h", None);
     assert!(crashes >= 8, "there were only {crashes} to crash at");
 }
 
 #[test]
 fn a_crash_at_any_step_of_a_snapshot_leaves_nothing_lost_and_nothing_twice() {
-    let (crashes, used) = crash_at_every_step("snapshot.interval=1ms");
+    let (crashes, used) = crash_at_every_step("snapshot.interval=1ms", None);
     assert!(crashes >= 12, "there were only {crashes} to crash at");
     let Used { begun, in_replay } = used;
     assert!(begun >= 5, "only {begun} runs began with a snapshot");
@@ -156,10 +168,10 @@ fn a_crash_at_any_step_of_a_snapshot_leaves_nothing_lost_and_nothing_twice() {
 
 /// Crashes at each durable step in turn. Says how many there were, and what the runs after a crash
 /// did with snapshots.
-fn crash_at_every_step(snapshots: &str) -> (u32, Used) {
+pub fn crash_at_every_step(snapshots: &str, state: Option<Elsewhere<'_>>) -> (u32, Used) {
     let undisturbed = tempfile::tempdir().unwrap();
     write(undisturbed.path());
-    run(undisturbed.path(), ("1", snapshots), None);
+    run(undisturbed.path(), ("1", snapshots), None, None);
     let expected = left(undisturbed.path());
 
     let (mut crashes, mut used) = (0, Used::default());
@@ -167,15 +179,21 @@ fn crash_at_every_step(snapshots: &str) -> (u32, Used) {
         let step = crashes + 1;
         let folder = tempfile::tempdir().unwrap();
         write(folder.path());
-        if run(folder.path(), ("1", snapshots), Some(step)).0 == Exit::Code(0) {
+        // Each its own.
+        let place = state.as_ref().map(|(place, _)| format!("{place}/{step}"));
+        let state = place
+            .as_deref()
+            .zip(state.clone().map(|(_, needed)| needed));
+        let state = state.as_ref();
+        if run(folder.path(), ("1", snapshots), Some(step), state).0 == Exit::Code(0) {
             return (crashes, used);
         }
         crashes += 1;
 
         // Killed once more while it catches up, and cut into other epochs than before.
-        let again = run(folder.path(), ("2", snapshots), Some(1 + step % 3));
+        let again = run(folder.path(), ("2", snapshots), Some(1 + step % 3), state);
         let workers = ["1", "3", "4", "10"][crashes as usize % 4];
-        let last = run(folder.path(), (workers, snapshots), None);
+        let last = run(folder.path(), (workers, snapshots), None, state);
         used += again.1;
         used += last.1;
 

@@ -38,7 +38,8 @@ fn folder(ending: &str) -> tempfile::TempDir {
 fn launch(folder: &Path, arguments: &[&str]) -> Child {
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scripts/launch");
     Command::new("timeout")
-        .arg("30")
+        // A signal is passed on once: without this also to the group, and twice means at once.
+        .args(["--foreground", "30"])
         .arg(script)
         .args(arguments)
         .current_dir(folder)

@@ -7,6 +7,7 @@
 
 mod architecture;
 mod bench;
+mod buckets;
 mod changing;
 mod cluster;
 mod crash;
@@ -18,6 +19,7 @@ mod eyes;
 mod forgetting;
 mod fuzz;
 mod idle;
+mod lanes;
 mod launch;
 mod letters;
 mod newcomer;

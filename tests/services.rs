@@ -42,6 +42,19 @@ pub fn kafka(test: &str) -> Option<String> {
     found
 }
 
+/// The address of the S3 server, or None where none was started. Nothing demands it: it takes a
+/// hundred megabytes of Python.
+pub fn s3(test: &str) -> Option<String> {
+    let found = variable("TIDEMARK_TEST_S3");
+    if found.is_none() {
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: {test} needs an S3 server; `scripts/services up s3` starts one"
+        );
+    }
+    found
+}
+
 /// A variable of the environment, or of what `scripts/services` wrote.
 fn variable(name: &str) -> Option<String> {
     if let Ok(value) = std::env::var(name) {

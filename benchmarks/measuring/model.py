@@ -11,6 +11,7 @@ leaves out is written in docs/scaling.md.
 """
 
 CORES = 2
+DEFAULT_INTERVAL = 0.1
 
 
 def least_squares(rows, values):
@@ -30,10 +31,13 @@ def fit(kept):
     """The four factors, or nothing where the series are not there."""
     if not {"processes", "epochs"} <= kept.keys():
         return None
-    of = kept["processes"]["points"]
-    own, sent = least_squares([(1, 1 - 1 / p["x"]) for p in of], [p["cpu_seconds"] / p["rows"] * 1e6 for p in of])
     of = kept["epochs"]["points"]
     each, pairs = least_squares([(p["x"], p["x"] ** 2) for p in of], [p["cpu_seconds"] / p["epochs"] for p in of])
+    of = kept["processes"]["points"]
+    # Its epochs are not a record's work.
+    epochs = [(each * p["x"] + pairs * p["x"] ** 2) * p["seconds"] / DEFAULT_INTERVAL for p in of]
+    per_million = [(p["cpu_seconds"] - spent) / p["rows"] * 1e6 for p, spent in zip(of, epochs)]
+    own, sent = least_squares([(1, 1 - 1 / p["x"]) for p in of], per_million)
     return {"own": own, "sent": sent, "each": each, "pairs": pairs}
 
 

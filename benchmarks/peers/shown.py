@@ -6,8 +6,9 @@ HEADER = [
     "engine", "M rows/s: min", "median", "max", "tidemark is", "first run with its start", "start s", "CPU s per M", "peak MB", "result",
 ]
 ABOUT = {
-    "low": "count and sum in windows of one minute, 60 keys",
-    "high": "count and sum in windows of one minute, 100,000 keys",
+    "low": "from files, count and sum in windows of one minute, 60 keys",
+    "high": "from files, count and sum in windows of one minute, 100,000 keys",
+    "kafka": "the same of 60 keys, from a topic of ten partitions into a keyed table of PostgreSQL",
 }
 
 

@@ -1,14 +1,19 @@
 //! `check`, `explain` and `list`: everything that is said without running.
 
 use super::file::Planned;
-use super::{FileArgs, WRONG, file, say};
+use super::{CheckArgs, FileArgs, WRONG, file, say};
 use crate::connector::Guarantee;
-use crate::engine::{check_world, destinations, foresee, guarantee};
+use crate::engine::{check_world, destinations, foresee, promise, reach_snapshots, state_folder};
 use crate::plan::{self, Role};
 use crate::sql::SourceText;
 
 /// Says what is wrong with a pipeline, or that nothing is.
-pub fn check(arguments: &FileArgs) -> u8 {
+pub fn check(
+    CheckArgs {
+        file: arguments,
+        state,
+    }: &CheckArgs,
+) -> u8 {
     let planned = match file::plan(arguments) {
         Ok(planned) => planned,
         Err(code) => return code,
@@ -24,7 +29,10 @@ pub fn check(arguments: &FileArgs) -> u8 {
             },
         );
     }
-    if let Err(failure) = foresee(&planned.pipeline, &planned.base) {
+    let place = state.as_deref();
+    let place = place.map(|place| state_folder(&planned.pipeline, &planned.base, Some(place)));
+    let reached = place.as_deref().map_or(Ok(()), reach_snapshots);
+    if let Err(failure) = reached.and_then(|()| foresee(&planned.pipeline, &planned.base)) {
         say::failure(&failure);
         return WRONG;
     }
@@ -50,9 +58,12 @@ pub fn check(arguments: &FileArgs) -> u8 {
         parts.join(", ")
     ));
     for table in tables.iter().filter(|table| table.role == Role::Sink) {
-        if let Some(guarantee) = guarantee(table) {
-            say::out(&format!("  {}: {guarantee}\n", table.name));
+        if let Some(promise) = promise(table) {
+            say::out(&format!("  {}: {promise}\n", table.name));
         }
+    }
+    if let Some(place) = place {
+        say::out(&format!("  snapshots: {}\n", place.display()));
     }
     say::out(&together(&planned));
     say::out(&growth(&planned));
@@ -73,18 +84,30 @@ fn growth(planned: &Planned) -> String {
     lines.collect()
 }
 
-/// What gives it up that results hang on the input alone.
+/// What `state.ttl` forgets, and what is held in spite of it.
 fn forgetting(planned: &Planned) -> String {
-    let forgetting = plan::forgetting(&planned.pipeline).into_iter();
-    let lines = forgetting.map(|(place, what, _)| {
-        format!(
-            "state.ttl gives up that the result is a function of the input, line {}: {what}\n  \
-             hint:  rows leave the table when their key has not changed for that long; what comes \
-             after that begins anew\n",
-            place.line
-        )
-    });
-    lines.collect()
+    let pipeline = &planned.pipeline;
+    if pipeline.settings.state_ttl.is_none() {
+        return String::new();
+    }
+    let forgets = plan::forgetting(pipeline);
+    let mut lines = String::new();
+    for forgets in &forgets {
+        lines += &format!(
+            "state.ttl forgets keys, line {}: {}\n  \
+             hint:  a key without a record for that long leaves the table; what comes after that \
+             begins anew\n",
+            forgets.place.line, forgets.what
+        );
+    }
+    for (place, what) in plan::kept_despite_ttl(pipeline) {
+        lines += &format!("state.ttl does not bound line {}: {what}\n", place.line);
+    }
+    if forgets.is_empty() {
+        lines += "state.ttl applies to nothing in this file\n  \
+                  hint:  it bounds GROUP BY and DISTINCT without a window over the records of a source\n";
+    }
+    lines
 }
 
 /// Which sinks move together, and which only wait for each other.
@@ -104,11 +127,13 @@ fn together(planned: &Planned) -> String {
         ));
     }
     let is_inserted = |table: &&usize| pipeline.inserts.iter().any(|i| i.table == **table);
-    let parts: Vec<Vec<String>> = destinations
+    let mut parts: Vec<Vec<String>> = destinations
         .iter()
         .map(|(_, _, tables)| tables.iter().filter(is_inserted).map(name).collect())
         .filter(|names: &Vec<String>| !names.is_empty())
         .collect();
+    // The lanes of a table.
+    parts.dedup();
     if let [first, _, ..] = parts.as_slice() {
         text.push_str(&format!(
             "{} destinations wait for each other: what is slow or away holds back the others\n  \
@@ -125,7 +150,7 @@ pub fn explain(arguments: &FileArgs) -> u8 {
     match file::plan(arguments) {
         Ok(planned) => {
             let text = plan::explain(&planned.pipeline, |table| {
-                guarantee(table).map_or_else(String::new, |guarantee| guarantee.to_string())
+                promise(table).unwrap_or_default()
             });
             say::out(&text);
             0

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use crate::dataflow::outcome::{Failure, Shared};
+use crate::durability::is_bucket;
 use crate::engine::state_folder;
 use crate::plan::Pipeline;
 use crate::web::Server;
@@ -75,6 +76,8 @@ pub fn find(pipeline: &Pipeline, base: &Path, state: Option<&Path>) -> Option<Fo
 /// Where a run leaves word.
 #[must_use]
 pub fn file(pipeline: &Pipeline, base: &Path, state: Option<&Path>) -> PathBuf {
+    // Word for this machine, which does not go to a bucket.
+    let state = state.filter(|state| !is_bucket(state));
     state_folder(pipeline, base, state).join("address.json")
 }
 

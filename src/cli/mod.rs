@@ -49,7 +49,7 @@ enum Command {
     /// Run a pipeline over files in the place of its topics, then on with them
     Replay(Box<ReplayArgs>),
     /// Say what is wrong with a pipeline, without running it
-    Check(FileArgs),
+    Check(CheckArgs),
     /// Print the plan of a pipeline
     Explain(FileArgs),
     /// Say what a pipeline is doing and what each of its tables waits for
@@ -86,6 +86,21 @@ struct FileArgs {
 }
 
 #[derive(Debug, Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    file: FileArgs,
+    /// Look whether snapshots can be kept there: a folder or s3://bucket/prefix
+    #[arg(long, value_name = "DIR", value_parser = place_of_state)]
+    state: Option<PathBuf>,
+}
+
+/// A folder, or a bucket.
+fn place_of_state(text: &str) -> Result<PathBuf, String> {
+    crate::durability::check_place(text)?;
+    Ok(PathBuf::from(text))
+}
+
+#[derive(Debug, Args)]
 struct RunArgs {
     #[command(flatten)]
     file: FileArgs,
@@ -99,9 +114,10 @@ struct RunArgs {
     /// Close every window when all is read: event time has ended then, for good
     #[arg(long, requires = "until_caught_up")]
     close_windows: bool,
-    /// Where snapshots are kept, a folder per pipeline [default: .tidemark]. With --hosts it must be
-    /// on a volume that all machines share, and without it there are no snapshots
-    #[arg(long, value_name = "DIR")]
+    /// Where snapshots are kept, a folder per pipeline: a folder or s3://bucket/prefix [default:
+    /// .tidemark]. With --hosts a folder must be on a volume that all machines share, and without
+    /// --state there are no snapshots
+    #[arg(long, value_name = "DIR", value_parser = place_of_state)]
     state: Option<PathBuf>,
     /// Empty this pipeline's tables and start over; asks first
     #[arg(long)]
@@ -171,7 +187,7 @@ struct WhyArgs {
     #[arg(long, value_name = "TABLE,..", value_delimiter = ',')]
     only: Vec<String>,
     /// Where snapshots are kept [default: .tidemark]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = place_of_state)]
     state: Option<PathBuf>,
     /// Print all that is known, as JSON
     #[arg(long)]
@@ -186,7 +202,7 @@ struct SnapshotsArgs {
     #[arg(long)]
     verify: bool,
     /// Where snapshots are kept [default: .tidemark]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = place_of_state)]
     state: Option<PathBuf>,
 }
 

@@ -17,6 +17,7 @@ mod fixtures;
 mod generator;
 mod history;
 mod kafka;
+mod lanes;
 mod letters;
 mod list;
 mod live;
@@ -43,6 +44,7 @@ pub use kafka::{
     EmbeddedBroker, Feed, KafkaBench, ProduceInput, ProduceJob, ProduceProgress, ResendJob, Resent,
     make_topic_of, places_at, produce, resend,
 };
+pub use lanes::{Share, lanes};
 pub use letters::{EachLetter, KeptLetter, LetterFilter, read_letters};
 pub use list::list;
 pub use live::{Consumer, Fetched, Live};

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::{FieldRef, Schema};
 
-use super::catalog::{Connector, Guarantee, connector};
+use super::catalog::{Connector, Guarantee, SinkEntry, connector};
+use super::lanes::{Share, lanes};
 use super::{ConnectorError, Destination, SinkTable, Source};
 use crate::format::{FormatOptions, Metadata, Wanted, is_record, metadata_of};
 use crate::plan::Table;
@@ -29,6 +30,10 @@ pub(super) struct SourceOrigin<'a> {
 pub(super) struct SinkOrigin<'a> {
     pub(super) pipeline: &'a str,
     pub(super) tables: Vec<&'a Table>,
+    /// The pipeline's other tables of that database: others write them.
+    pub(super) beside: Vec<&'a Table>,
+    /// What of the rows it takes, if not all.
+    pub(super) share: Option<Share>,
     pub(super) base: &'a Path,
 }
 
@@ -58,6 +63,8 @@ pub struct OpenDestination {
     pub tables: Vec<usize>,
     /// What a crash does to its rows.
     pub guarantee: Guarantee,
+    /// What of its table's rows it takes, if not all.
+    pub share: Option<Share>,
     /// The destination: nothing is touched before `take_over`.
     pub destination: Box<dyn Destination>,
 }
@@ -95,7 +102,8 @@ pub fn inspect_source(table: &Table, columns: &[usize], base: &Path) -> Result<(
 }
 
 /// Opens the destinations of all sink tables of a pipeline: the tables of one database are one
-/// destination. They come in the order in which their first table does.
+/// destination, but each lane of a table is one of its own. They come in the order in which the
+/// first table of their database does.
 pub fn open_destinations(
     pipeline: &str,
     tables: &[&Table],
@@ -119,24 +127,78 @@ pub fn open_destinations(
             None => databases.push((connector, database, vec![index])),
         }
     }
-    let open = |(connector, name, indices): (&'static Connector, String, Vec<usize>)| {
+    let mut opened = Vec::new();
+    for (connector, name, indices) in databases {
         let sink = connector
             .sink
             .as_ref()
             .expect("checked when it was put here");
-        let origin = SinkOrigin {
+        let database = Database {
             pipeline,
-            tables: indices.iter().map(|&index| tables[index]).collect(),
+            tables,
             base,
+            name,
+            indices,
+        };
+        opened.extend(database.open(sink)?);
+    }
+    Ok(opened)
+}
+
+/// A database, and which of the sink tables are in it.
+struct Database<'a> {
+    pipeline: &'a str,
+    tables: &'a [&'a Table],
+    base: &'a Path,
+    name: String,
+    indices: Vec<usize>,
+}
+
+impl Database<'_> {
+    /// The tables that move together, and then the lanes of those that do not.
+    fn open(&self, sink: &SinkEntry) -> Result<Vec<OpenDestination>, ConnectorError> {
+        let has_lanes = |&index: &usize| lanes(self.tables[index]).is_some();
+        let (apart, together): (Vec<usize>, Vec<usize>) =
+            self.indices.iter().partition(|index| has_lanes(index));
+        let mut opened = Vec::new();
+        if !together.is_empty() {
+            opened.push(self.destination(sink, together, None)?);
+        }
+        for index in apart {
+            let of = lanes(self.tables[index]).expect("it has some");
+            for share in (0..of).map(|index| Share { index, of }) {
+                opened.push(self.destination(sink, vec![index], Some(share))?);
+            }
+        }
+        Ok(opened)
+    }
+
+    fn destination(
+        &self,
+        sink: &SinkEntry,
+        indices: Vec<usize>,
+        share: Option<Share>,
+    ) -> Result<OpenDestination, ConnectorError> {
+        let others = self.indices.iter().filter(|index| !indices.contains(index));
+        let origin = SinkOrigin {
+            pipeline: self.pipeline,
+            tables: indices.iter().map(|&index| self.tables[index]).collect(),
+            beside: others.map(|&index| self.tables[index]).collect(),
+            share,
+            base: self.base,
+        };
+        let name = match share {
+            None => self.name.clone(),
+            Some(share) => format!("{} ({}, {share})", self.name, self.tables[indices[0]].name),
         };
         Ok(OpenDestination {
             name,
-            tables: indices,
             guarantee: sink.guarantee,
+            share,
             destination: (sink.open.open)(origin)?,
+            tables: indices,
         })
-    };
-    databases.into_iter().map(open).collect()
+    }
 }
 
 fn known(table: &Table) -> Result<&'static Connector, ConnectorError> {

@@ -1,6 +1,7 @@
 //! Checks the `WITH` options of a table against what its connector and its format take.
 
 use super::catalog::{CONNECTORS, Connector, GENERAL_OPTIONS, connector};
+use super::lanes;
 use super::option::{Absent, ConnectorOption, Side};
 use crate::format::{FORMATS, Format, FormatOptions, METADATA, format, metadata_of};
 use crate::plan::{OptionValue, Place, Role, Table};
@@ -237,10 +238,11 @@ impl Check<'_> {
             return self.problems.push(problem);
         }
         let known = self.known_names();
-        let hint = match nearest(name, known.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None if known.is_empty() => "it takes none".to_owned(),
-            None => format!("it takes {}", known.join(", ")),
+        let hint = match (nearest(name, known.iter().copied()), self.who_takes(name)) {
+            (Some(near), _) => format!("did you mean `{near}`?"),
+            (None, Some(other)) => format!("leave it out; connector `{other}` takes it"),
+            (None, None) if known.is_empty() => "it takes none".to_owned(),
+            (None, None) => format!("it takes {}", known.join(", ")),
         };
         let message = format!("unknown option `{name}` for connector `{connector}`");
         self.problem(value.place, message, Some(hint));
@@ -289,6 +291,16 @@ impl Check<'_> {
             message,
             hint: Some(hint),
         })
+    }
+
+    /// Another connector that has an option of this very name on this side.
+    fn who_takes(&self, name: &str) -> Option<&'static str> {
+        let side = self.side();
+        let takes = |other: &&Connector| {
+            let mut options = other.options.iter();
+            options.any(|option| option.name == name && side.meets(option.side))
+        };
+        Some(CONNECTORS.iter().find(takes)?.name)
     }
 
     fn known_names(&self) -> Vec<&'static str> {
@@ -415,6 +427,11 @@ impl Check<'_> {
 
     /// What the connector itself has to say, once each option is right by itself.
     fn together(&mut self) {
+        let has_lanes = self.option(lanes::OPTION).is_some();
+        if let Some((message, hint)) = lanes::refusal(self.table).filter(|_| has_lanes) {
+            let place = self.place_of(lanes::OPTION);
+            self.problem(place, message, Some(hint.to_owned()));
+        }
         if let (Some(source), true) = (&self.connector.source, self.problems.is_empty()) {
             for (option, message) in (source.check)(self.table) {
                 let place = self.place_of(&option);

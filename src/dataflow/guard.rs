@@ -87,6 +87,7 @@ fn trace(
         Operator::Filter { input, .. }
         | Operator::Latest { input, .. }
         | Operator::Over { input, .. }
+        | Operator::Running { input, .. }
         | Operator::Lookup { input, .. }
         | Operator::OnTime { input, .. }
         | Operator::Window { input, .. } => follow(input, column),

@@ -11,6 +11,8 @@
 //! | `packet`, `roles` | what flows along an edge, and the columns it carries besides a node's own |
 //! | `group`, `aggregate`, `latest`, `spread` | what keeps a row per group, and how rows come to it |
 //! | `changing` | joins, and functions over partitions, on differential's arrangements |
+//! | `framed` | what functions say of the ordered rows of a partition |
+//! | `running` | the same of an append stream, whose rows come out once |
 //! | `interval`, `asof` | joins of append streams, whose rows the watermark lets go |
 //! | `compute`, `withheld` | the stateless operators behind state, and the rows that fail there |
 //! | `seal`, `publish` | an epoch's changes, consolidated and handed to a destination |
@@ -30,6 +32,7 @@ pub mod compute;
 pub mod credit;
 #[cfg(test)]
 mod fixtures;
+pub mod framed;
 pub mod group;
 mod guard;
 mod interval;
@@ -47,14 +50,17 @@ mod rejects;
 pub mod render;
 pub mod report;
 pub mod roles;
+mod running;
 pub mod schedule;
 pub mod seal;
+mod share;
 pub mod shell;
 pub mod source;
 mod spread;
 pub mod state;
 pub mod step;
 pub mod tide;
+pub mod turns;
 pub mod withheld;
 pub mod written;
 pub mod zones;

@@ -12,6 +12,7 @@ pub fn held_by(pipeline: &Pipeline, id: NodeId) -> Vec<String> {
     match operator {
         Operator::Aggregate { .. } => vec![format!("aggregate {id}")],
         Operator::Match { .. } => vec![format!("match {id}")],
+        Operator::Running { .. } => vec![format!("running {id}")],
         Operator::Latest { .. } => vec![format!("latest {id}")],
         Operator::IntervalJoin { .. } => vec![format!("interval join {id}")],
         Operator::AsofJoin { .. } => vec![format!("asof join {id}")],

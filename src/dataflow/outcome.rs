@@ -128,7 +128,7 @@ impl Shared {
     }
 
     /// The run cannot go on. From here on nothing is published: whoever sees a frontier pass
-    /// because of this sees the failure too.
+    /// because of this sees the failure too, and other processes do not see it pass.
     pub fn fail(&self, failure: Failure) {
         lock(&self.failure).get_or_insert(failure);
         self.failed.store(true, Ordering::SeqCst);

@@ -46,7 +46,8 @@ pub enum Packet {
 }
 
 impl Packet {
-    fn target(&self) -> usize {
+    /// The worker that it is for.
+    pub fn target(&self) -> usize {
         match self {
             Self::Rows { target, .. } | Self::Report { target, .. } => *target,
         }

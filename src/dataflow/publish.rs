@@ -24,7 +24,7 @@ use super::report::{Positions, Report};
 use super::seal::Lane;
 use super::step::plain;
 use super::written::Written;
-use crate::connector::TableChanges;
+use crate::connector::{Share, TableChanges};
 use crate::plan::TableId;
 use crate::types::{Epoch, Mark, SourceMark};
 
@@ -105,6 +105,8 @@ pub struct PublishSpec {
     pub references: BTreeMap<String, SourceMark>,
     /// The sources, by name, with the names of their partitions.
     pub sources: BTreeMap<TableId, (String, Arc<Vec<String>>)>,
+    /// What of the rows comes here, if not all.
+    pub share: Option<Share>,
 }
 
 /// The publisher of one destination, on its home worker.

@@ -18,12 +18,13 @@ use timely::dataflow::operators::core::Concatenate;
 use timely::dataflow::operators::probe::{Handle, Probe};
 use timely::scheduling::activate::SyncActivator;
 
-use super::aggregate::{AggregateError, Aggregates, Aggregation, Input};
+use super::aggregate::{AggregateError, Aggregation, Input};
 use super::arrival::Inbox;
 use super::chain::{Indexes, action};
 use super::changing::{self, Codec, Index, IndexParts, Join, JoinPlan, Over, Wanted, wanted};
 use super::compute::Compute;
 use super::credit::Credit;
+use super::framed::Calls;
 use super::group::{Grouped, Groups, Incoming, Local, PreGroups};
 use super::interval::{IntervalJoin, IntervalPlan};
 use super::latest::Latest;
@@ -31,6 +32,8 @@ use super::matching::Matches;
 use super::outcome::{Failure, Shared};
 use super::publish::Publish;
 use super::report::Positions;
+use super::running::Running;
+use super::share::Shares;
 use super::shell::{self, Address, Edge, SourceShell};
 use super::source::SourceTask;
 use super::spread::{Hashes, Spread};
@@ -38,6 +41,7 @@ use super::state::{State, StateError};
 use super::tide::Tide;
 use super::withheld::Withheld;
 use super::zones::{Zone, zones};
+use crate::connector::Share;
 use crate::plan::{Node, NodeId, Operator, Pipeline, TableId, state_ttl_us};
 
 /// How many groups a worker holds back before it sends them to their owners.
@@ -89,6 +93,8 @@ pub struct DestinationPart {
     pub home: usize,
     /// Each INSERT into it: the node, and the lane of its table.
     pub inserts: Vec<(NodeId, usize)>,
+    /// What of their rows it takes, if not all.
+    pub share: Option<Share>,
     /// Makes the core, on the home worker.
     pub core: Box<dyn FnOnce(SyncActivator) -> Option<Publish>>,
 }
@@ -117,6 +123,7 @@ pub fn positions_needed(pipeline: &Pipeline) -> BTreeSet<NodeId> {
         | Operator::Join { .. }
         | Operator::IntervalJoin { .. }
         | Operator::Over { .. }
+        | Operator::Running { .. }
         | Operator::Window { .. } => None,
     };
     pipeline.nodes.iter().filter_map(needs).collect()
@@ -199,22 +206,21 @@ pub fn render<'scope, I: Inbox + 'static>(
         }
     }
     let streams = built.streams;
+    let mut shares = Shares::new(Arc::clone(shared));
     for (position, part) in parts.destinations.into_iter().enumerate() {
         let DestinationPart {
             name,
             home,
             inserts,
+            share,
             core,
         } = part;
         let mut lanes = Vec::new();
         for (node, lane) in inserts {
-            for edge in streams.get(&node).cloned().unwrap_or_default() {
-                lanes.push(shell::address(
-                    edge,
-                    "address",
-                    Address { target: home, lane },
-                ));
-            }
+            let edges = streams.get(&node).cloned().unwrap_or_default();
+            let rows = (node, &pipeline.nodes[node].schema);
+            let to = Address { target: home, lane };
+            lanes.extend(shares.addressed(rows, edges, share, to));
         }
         let here = letters
             .iter()
@@ -257,8 +263,11 @@ impl<'scope> Built<'_, 'scope> {
             Operator::Aggregate { input: from, .. } => {
                 let input = self.rows_of(*from);
                 let plan = aggregation(self.pipeline, self.zones, node).expect(PLANNED);
+                let plan = plan.forgetting_after(state_ttl_us(self.pipeline, id));
+                let plan = plan.expect(PLANNED);
                 let name = format!("aggregate {id}");
-                let aggregates = self.aggregates(id, &plan);
+                let aggregates = plan.aggregates();
+                let aggregates = aggregates.on_worker(self.scope.index(), self.scope.peers());
                 if self.pipeline.nodes[*from].changing {
                     let hashes: Hashes = Box::new(move |rows| Ok(plan.hashes(rows)?));
                     return self.spread(id, &name, input, aggregates, hashes);
@@ -274,10 +283,8 @@ impl<'scope> Built<'_, 'scope> {
             } => {
                 let input = self.rows_of(*from);
                 let make = || {
-                    let (schema, located) = (
-                        Arc::clone(&self.pipeline.nodes[*from].schema),
-                        self.zones[*from].at_source,
-                    );
+                    let schema = Arc::clone(&self.pipeline.nodes[*from].schema);
+                    let located = self.zones[*from].at_source;
                     Matches::new(matching, schema, Arc::clone(&node.schema), located)
                         .expect(PLANNED)
                 };
@@ -285,6 +292,7 @@ impl<'scope> Built<'_, 'scope> {
                 let hashes: Hashes = Box::new(move |rows| keys.hashes(rows));
                 self.spread(id, &format!("match {id}"), input, make(), hashes)
             }
+            Operator::Running { .. } => self.running(id, node),
             Operator::Latest {
                 input: from,
                 keys,
@@ -321,13 +329,6 @@ impl<'scope> Built<'_, 'scope> {
         }
     }
 
-    /// What holds this worker's groups of an aggregate.
-    fn aggregates(&self, id: NodeId, plan: &Aggregation) -> Aggregates {
-        let aggregates = plan.aggregates();
-        let aggregates = aggregates.forgetting_after(state_ttl_us(self.pipeline, id));
-        aggregates.on_worker(self.scope.index(), self.scope.peers())
-    }
-
     /// An operator that reads arrangements.
     fn changing(&mut self, id: NodeId, node: &Node) -> Edge<'scope> {
         let mut indexes = Vec::new();
@@ -348,10 +349,21 @@ impl<'scope> Built<'_, 'scope> {
                 let core = self.join(node, left, right);
                 changing::join(left, right, &format!("join {id}"), core, self.shared)
             }
-            (Operator::Over { calls, first, .. }, [index]) => {
-                let output = Arc::clone(&node.schema);
-                let core = Over::new(index.codec(), calls.clone(), *first, output);
-                changing::over(index, &format!("over {id}"), core, self.shared)
+            (
+                Operator::Over {
+                    calls,
+                    first,
+                    order,
+                    ..
+                },
+                [index],
+            ) => {
+                let (output, codec) = (Arc::clone(&node.schema), index.codec());
+                let name = format!("over {id}");
+                let calls = Calls::new(calls.clone(), order, codec.schema()).expect(PLANNED);
+                let withheld = Withheld::new(&name, Arc::clone(self.shared));
+                let core = Over::new(codec, calls, *first, output, withheld);
+                changing::over(index, &name, core, self.shared)
             }
             (other, _) => panic!("{other:?} reads no arrangement"),
         }
@@ -379,6 +391,29 @@ impl<'scope> Built<'_, 'scope> {
             changing: node.changing,
         };
         Join::new(plan, left, right)
+    }
+
+    /// Functions over partitions that let rows go by time.
+    fn running(&self, id: NodeId, node: &Node) -> Edge<'scope> {
+        let Operator::Running {
+            input,
+            partition,
+            order,
+            calls,
+            time,
+            behind_us,
+        } = &node.operator
+        else {
+            panic!("only asked of functions over append streams")
+        };
+        let schema = Arc::clone(&self.pipeline.nodes[*input].schema);
+        let codec = Codec::new(schema, partition.clone(), order.clone()).expect(PLANNED);
+        let codec = Arc::new(codec);
+        let (output, by) = (Arc::clone(&node.schema), (*time, *behind_us));
+        let core = Running::new(Arc::clone(&codec), calls, order, by, output).expect(PLANNED);
+        let name = format!("running {id}");
+        let rows = self.by_key(&name, *input, codec);
+        self.owned(id, &name, (rows, Incoming::Rows), core)
     }
 
     /// A join that lets rows go by time.

@@ -295,8 +295,13 @@ pub fn compute<'scope>(
     stream
 }
 
-/// Sends every batch to one worker, under one lane.
-pub fn address<'scope>(input: Edge<'scope>, name: &str, to: Address) -> Edge<'scope> {
+/// Sends every batch to one worker, under one lane; or `only` those that are meant for a target.
+pub fn address<'scope>(
+    input: Edge<'scope>,
+    name: &str,
+    to: Address,
+    only: Option<usize>,
+) -> Edge<'scope> {
     let mut builder = OperatorBuilder::new(name.to_owned(), input.scope());
     let mut input = builder.new_input(input, Pipeline);
     let (mut output, stream) = builder.new_output::<Packets>();
@@ -304,7 +309,9 @@ pub fn address<'scope>(input: Edge<'scope>, name: &str, to: Address) -> Edge<'sc
         move |_: &[MutableAntichain<u64>]| {
             let mut output = output.activate();
             input.for_each(|capability, packets| {
-                let addressed = packets.packets.drain(..).map(|packet| match packet {
+                let meant = packets.packets.drain(..);
+                let meant = meant.filter(|it| only.is_none_or(|only| it.target() == only));
+                let addressed = meant.map(|packet| match packet {
                     Packet::Rows { batch, .. } => Packet::Rows {
                         target: to.target,
                         lane: to.lane,

@@ -12,4 +12,4 @@ mod store;
 
 pub use resume::{Beginning, Refusal, Resume, first_positions, is_past_files, resume};
 pub use snapshot::{Facts, Manifest, PartFile, Snapshots, Unusable};
-pub use store::{Store, StoreError};
+pub use store::{Store, StoreError, check_place, is_bucket};

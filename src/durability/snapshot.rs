@@ -168,7 +168,7 @@ impl Snapshots {
     /// Where they are, for messages.
     #[must_use]
     pub fn place(&self) -> String {
-        self.store.place().display().to_string()
+        self.store.place().to_owned()
     }
 
     /// Every snapshot, the newest first.

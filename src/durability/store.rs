@@ -1,20 +1,40 @@
 //! Where snapshots are kept: a blocking face over `object_store`, which is async.
 //!
-//! A local folder now; other stores are another line in `open`. An object appears whole or not at
-//! all, and one that is overwritten is the old one or the new one.
+//! ```text
+//!   --state some/folder           files of this machine, or of a volume that several share
+//!   --state s3://bucket/prefix    objects in S3 or what speaks its protocol
+//! ```
+//!
+//! An object appears whole or not at all, and one that is overwritten is the old one or the new one.
+//! What a bucket needs to be reached (keys, region, an endpoint of one's own) is taken from the
+//! variables of the environment that begin with `AWS_`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::prefix::PrefixStore;
+use object_store::{ClientConfigKey, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig};
 use tokio::runtime::{Builder, Runtime};
+
+/// How `--state` names a bucket.
+const BUCKET: &str = "s3://";
+
+/// How long one request may take: a part is one object, however large.
+const REQUEST: &str = "300s";
+
+/// How long a request that failed is tried again. A snapshot that could not be written is tried
+/// again with the next, so nobody waits long.
+const RETRIES: usize = 3;
+const RETRY_FOR: Duration = Duration::from_secs(15);
 
 /// A folder of objects.
 pub struct Store {
     objects: OnceLock<Opened>,
-    place: PathBuf,
+    place: String,
 }
 
 struct Opened {
@@ -32,17 +52,37 @@ pub struct StoreError {
     cause: String,
 }
 
+/// Whether a place of snapshots is a bucket, which every machine reaches alike.
+#[must_use]
+pub fn is_bucket(place: &Path) -> bool {
+    place
+        .to_str()
+        .is_some_and(|place| place.starts_with(BUCKET))
+}
+
+/// What is wrong with the name of a place.
+pub fn check_place(place: &str) -> Result<(), String> {
+    match (place.strip_prefix(BUCKET), place.split_once("://")) {
+        (Some(rest), _) if rest.split('/').next().is_some_and(|it| !it.is_empty()) => Ok(()),
+        (Some(_), _) => Err("it names no bucket: write s3://bucket/prefix".to_owned()),
+        (None, Some((scheme, _))) => Err(format!(
+            "`{scheme}` is no store of snapshots: write a folder, or s3://bucket/prefix"
+        )),
+        (None, None) => Ok(()),
+    }
+}
+
 impl Store {
-    /// The store in a local folder, which is made with the first object in it.
+    /// The store at a place, which is made with the first object in it.
     #[must_use]
-    pub fn at(folder: &Path) -> Self {
+    pub fn at(place: &Path) -> Self {
         Self {
             objects: OnceLock::new(),
-            place: folder.to_owned(),
+            place: place.display().to_string(),
         }
     }
 
-    /// The folder, opened and made if it is not there.
+    /// The place, opened and made if it is not there.
     fn open(&self) -> Result<&Opened, StoreError> {
         if let Some(opened) = self.objects.get() {
             return Ok(opened);
@@ -50,25 +90,28 @@ impl Store {
         let failed = |cause: String| StoreError {
             doing: "open",
             object: ".".to_owned(),
-            place: self.place.display().to_string(),
+            place: self.place.clone(),
             cause,
         };
-        std::fs::create_dir_all(&self.place).map_err(|error| failed(error.to_string()))?;
-        let objects = LocalFileSystem::new_with_prefix(&self.place)
-            .map_err(|error| failed(error.to_string()))?;
+        let objects = match self.place.strip_prefix(BUCKET) {
+            Some(bucket) => in_bucket(bucket).map_err(|error| error.to_string()),
+            None => in_folder(&self.place),
+        };
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| failed(error.to_string()))?;
-        Ok(self.objects.get_or_init(|| Opened {
-            objects: Arc::new(objects.with_automatic_cleanup(true)),
-            runtime,
-        }))
+        let objects = objects.map_err(failed)?;
+        Ok(self.objects.get_or_init(|| Opened { objects, runtime }))
+    }
+
+    fn is_there(&self) -> bool {
+        self.place.starts_with(BUCKET) || Path::new(&self.place).exists()
     }
 
     /// Where it is, for messages.
     #[must_use]
-    pub fn place(&self) -> &Path {
+    pub fn place(&self) -> &str {
         &self.place
     }
 
@@ -90,7 +133,7 @@ impl Store {
 
     /// The names of all objects in folders, with their sizes.
     pub fn list(&self) -> Result<Vec<(String, u64)>, StoreError> {
-        if !self.place.exists() {
+        if !self.is_there() {
             return Ok(Vec::new());
         }
         let Opened { objects, runtime } = self.open()?;
@@ -123,12 +166,54 @@ impl Store {
         doing: &'static str,
         object: &str,
     ) -> impl Fn(object_store::Error) -> StoreError {
-        let (object, place) = (object.to_owned(), self.place.display().to_string());
+        let (object, place) = (object.to_owned(), self.place.clone());
         move |error| StoreError {
             doing,
             object: object.clone(),
             place: place.clone(),
             cause: error.to_string(),
         }
+    }
+}
+
+/// Objects are files; one that a crash left half written is not seen.
+fn in_folder(place: &str) -> Result<Arc<dyn ObjectStore>, String> {
+    std::fs::create_dir_all(place).map_err(|error| error.to_string())?;
+    let objects = LocalFileSystem::new_with_prefix(place).map_err(|error| error.to_string())?;
+    Ok(Arc::new(objects.with_automatic_cleanup(true)))
+}
+
+/// `place` is the bucket, and what all names in it begin with.
+fn in_bucket(place: &str) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
+    let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+    let retry = RetryConfig {
+        max_retries: RETRIES,
+        retry_timeout: RETRY_FOR,
+        ..RetryConfig::default()
+    };
+    let objects = AmazonS3Builder::from_env()
+        .with_bucket_name(bucket)
+        .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), REQUEST)
+        .with_retry(retry)
+        .build()?;
+    Ok(Arc::new(PrefixStore::new(objects, prefix)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_folder_or_a_bucket() {
+        for place in ["state", "/var/state", "s3://bucket", "s3://bucket/a/b"] {
+            assert_eq!(check_place(place), Ok(()));
+            assert_eq!(is_bucket(Path::new(place)), place.starts_with("s3"));
+        }
+        for place in ["s3://", "s3:///prefix", "gs://bucket/prefix", "http://host"] {
+            assert!(check_place(place).is_err(), "{place}");
+        }
+        // A pipeline's own folder in it.
+        let own = Path::new("s3://bucket/a").join("orders");
+        assert_eq!(Store::at(&own).place(), "s3://bucket/a/orders");
     }
 }

@@ -9,15 +9,15 @@ use arrow::datatypes::DataType;
 
 use super::intake::Intake;
 use crate::connector::{
-    ConnectorError, Guarantee, connector, inspect_source, open_destinations, validate,
+    ConnectorError, Guarantee, connector, inspect_source, lanes, open_destinations, validate,
 };
 use crate::dataflow::letters::LETTER_COLUMNS;
 use crate::dataflow::render::{aggregation, positions_needed};
 use crate::dataflow::step::plain;
 use crate::dataflow::zones::zones;
 use crate::plan::{
-    AggregateCall, Column, Expression, Node, NodeId, Operator, OverCall, Pipeline, Place, Role,
-    Table, TableId, forgetting,
+    AggregateCall, Column, Expression, Node, NodeId, Operator, Pipeline, Place, Role, Table,
+    TableId, forgetting,
 };
 use crate::sql::Problem;
 
@@ -46,13 +46,13 @@ pub fn check_options(pipeline: &Pipeline) -> Vec<Problem> {
 /// What is forgotten is forgotten by event time.
 fn check_ttl(pipeline: &Pipeline) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for (place, _, timeless) in forgetting(pipeline) {
-        for table in timeless {
+    for forgets in forgetting(pipeline) {
+        for table in forgets.timeless {
             let table = &pipeline.tables[table].name;
             let message = format!("state.ttl goes by event time, and `{table}` has none");
             let hint =
                 format!("declare it on `{table}`: WATERMARK FOR ts AS ts - INTERVAL '5' SECOND");
-            problems.push(Problem::at(place, message).hint(hint));
+            problems.push(Problem::at(forgets.place, message).hint(hint));
         }
     }
     problems
@@ -99,10 +99,10 @@ fn check_expressions(pipeline: &Pipeline, node: &Node) -> Option<Problem> {
         Operator::Latest { by, .. } => vec![by],
         // Its expressions are over what it takes from rows.
         Operator::Match { .. } => return None,
-        Operator::Over { order, calls, .. } => {
+        Operator::Over { order, calls, .. } | Operator::Running { order, calls, .. } => {
             let order = order.iter().map(|key| &key.expression);
             order
-                .chain(calls.iter().filter_map(OverCall::reads))
+                .chain(calls.iter().flat_map(|call| call.function.reads()))
                 .collect()
         }
         // Its further condition is over the columns of both inputs.
@@ -173,6 +173,10 @@ fn check_letters(pipeline: &Pipeline, table: &Table) -> Option<Problem> {
                     `column_name`, `line` and `insert_into` may be NULL";
         return Some(Problem::at(column.place, message).hint(hint));
     }
+    if lanes(letters).is_some() {
+        let message = format!("dead letters are few, but `{}` has lanes", letters.name);
+        return Some(Problem::at(letters.place, message).hint("leave `sink.lanes` out"));
+    }
     if !letters.primary_key.is_empty() {
         let message = format!(
             "dead letters are appended, so `{}` has no key",
@@ -239,7 +243,8 @@ pub fn look(pipeline: &Pipeline, base: &Path) -> Looked {
             | Operator::Join { .. }
             | Operator::IntervalJoin { .. }
             | Operator::AsofJoin { .. }
-            | Operator::Over { .. } => continue,
+            | Operator::Over { .. }
+            | Operator::Running { .. } => continue,
         };
         let table = &pipeline.tables[table];
         let intake = Intake::new(table, &columns);
@@ -298,7 +303,8 @@ pub(super) fn from_world(place: Place, error: ConnectorError) -> Problem {
 }
 
 /// The destinations of a pipeline, and the tables in each: these move together. All wait for each
-/// other, because what one does not take stays in queues that they share.
+/// other, because what one does not take stays in queues that they share. A table with lanes is in
+/// as many destinations.
 #[must_use]
 pub fn destinations(pipeline: &Pipeline, base: &Path) -> Vec<(String, Guarantee, Vec<TableId>)> {
     let sinks: Vec<TableId> = (0..pipeline.tables.len())
@@ -314,11 +320,15 @@ pub fn destinations(pipeline: &Pipeline, base: &Path) -> Vec<(String, Guarantee,
     known.collect()
 }
 
-/// What a crash does to the rows of a table, for `explain`.
+/// What a crash does to the rows of a table, in words.
 #[must_use]
-pub fn guarantee(table: &Table) -> Option<Guarantee> {
-    connector(&table.connector)?
-        .sink
-        .as_ref()
-        .map(|sink| sink.guarantee)
+pub fn promise(table: &Table) -> Option<String> {
+    let sink = connector(&table.connector)?.sink.as_ref()?;
+    let guarantee = sink.guarantee;
+    Some(match lanes(table) {
+        None => guarantee.to_string(),
+        Some(lanes) => {
+            format!("{guarantee} in each of {lanes} lanes, outside the consistent cut")
+        }
+    })
 }

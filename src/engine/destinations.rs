@@ -51,7 +51,7 @@ pub fn committers(
     sinks.into_iter().enumerate().map(start).unzip()
 }
 
-/// Which destination and lane each sink table is.
+/// Which destination and lane each sink table is; the last of those that share its rows.
 pub fn placed(pipeline: &Pipeline, sinks: &[Sink]) -> BTreeMap<String, Placed> {
     let mut placed = BTreeMap::new();
     for (destination, sink) in sinks.iter().enumerate() {
@@ -98,6 +98,7 @@ pub fn specs(
                 mark: mark.clone(),
                 references: references.clone(),
                 sources: sources.clone(),
+                share: sink.open.share,
             },
         )
     };

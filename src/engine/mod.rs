@@ -43,12 +43,12 @@ mod threads;
 mod waits;
 mod worker;
 
-pub use check::{Looked, check_options, check_tables, check_world, destinations, guarantee, look};
+pub use check::{Looked, check_options, check_tables, check_world, destinations, look, promise};
 pub use history::{Replay, Replayed, check_history, replayed};
 pub use measure::measure;
 pub use rest::at_rest;
 pub use run::{Ends, RunOptions, Summary, run, run_as};
-pub use start::{foresee, state_folder};
+pub use start::{foresee, reach_snapshots, state_folder};
 pub use status::{
     DestinationStatus, FateStatus, OperatorStatus, PartitionStatus, SinkStatus, SourceStatus,
     Status, ViewStatus, status,

@@ -28,9 +28,14 @@ pub fn at_rest(pipeline: &Pipeline, base: &Path) -> Result<Status, Failure> {
         let message = format!("could not read the mark of `{}`", open.name);
         let mark = open.destination.peek();
         let mark = mark.map_err(|error| failed(&message, error))?;
-        let tables = open.tables.iter().map(|&position| ids[position]).collect();
+        let tables: Vec<_> = open.tables.iter().map(|&position| ids[position]).collect();
         known.push((open.name, tables, mark));
     }
+    // Of several lanes, the one that is furthest behind speaks for the table.
+    known.sort_by_key(|(_, tables, mark)| {
+        let epoch = mark.as_ref().map(|mark| mark.epoch);
+        (tables.first().copied(), epoch)
+    });
     Ok(from_marks(pipeline, &known))
 }
 
@@ -52,15 +57,14 @@ fn from_marks(pipeline: &Pipeline, known: &[Known]) -> Status {
         epoch: mark.as_ref().map_or(0, |mark| mark.epoch.0),
         ..DestinationStatus::default()
     };
+    let mut all: Vec<SinkStatus> = known.iter().flat_map(|it| sinks(pipeline, it)).collect();
+    all.dedup_by(|lane, first| lane.name == first.name);
     Status {
         stage: Stage::Resting.word().to_owned(),
         says: Stage::Resting.sentence(Duration::ZERO),
         epoch: newest.map_or(0, |mark| mark.epoch.0),
         sources: pipeline.sources().map(source).collect(),
-        sinks: known
-            .iter()
-            .flat_map(|known| sinks(pipeline, known))
-            .collect(),
+        sinks: all,
         destinations: known.iter().map(destination).collect(),
         ..blank(pipeline)
     }

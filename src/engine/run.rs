@@ -424,11 +424,13 @@ impl Team {
     fn execute(&mut self, plan: &Arc<WorkerPlan>) -> Result<(), Failure> {
         let threads = self.crew.threads;
         let unstarted = |error| Failure::new("could not start the workers").because(error);
+        let shared = Arc::clone(&plan.shared);
         let plan = Arc::clone(plan);
         let body = move |worker: &mut timely::worker::Worker| work(&plan, worker);
         let guards = match self.sockets.take() {
             Some(sockets) => {
-                let (builders, guard) = mesh::workers(sockets, self.crew.process, threads)?;
+                let process = self.crew.process;
+                let (builders, guard) = mesh::workers(sockets, process, threads, &shared)?;
                 timely::execute::execute_from(builders, guard, workers(), body)
             }
             None => {

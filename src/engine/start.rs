@@ -17,7 +17,8 @@ use super::run::RunOptions;
 use crate::connector::{Guarantee, OpenDestination};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::durability::{
-    Beginning, Manifest, Refusal, Resume, Snapshots, Store, is_past_files, resume,
+    Beginning, Manifest, Refusal, Resume, Snapshots, Store, StoreError, is_bucket, is_past_files,
+    resume,
 };
 use crate::plan::Pipeline;
 use crate::types::{Clock, Epoch, Mark, Offset, SourceMark};
@@ -56,6 +57,10 @@ pub fn decide(
     };
     let mut beginning = beginnings(sources, &marks, world)?;
     beginning.sources.extend(references.clone());
+    if let Some(snapshots) = snapshots {
+        let unreachable = |error| unreached(&snapshots.place(), error);
+        snapshots.list().map_err(unreachable)?;
+    }
     // A start that cannot resume ends before it takes anything over: taking over fences whoever
     // publishes there now.
     fit(pipeline, &beginning, &marks)?;
@@ -167,14 +172,17 @@ fn take_over_all(
     fresh: bool,
     world: (&Shared, &Clock),
 ) -> Result<Vec<Option<Mark>>, Failure> {
+    let failed = |name: &str, error| failed(&format!("cannot take over `{name}`"), error);
+    // All of them first: several may be in one database, and each empties all that is there.
+    for Sink { open, .. } in sinks.iter_mut().filter(|_| fresh) {
+        let emptied = patiently(&open.name, world, || open.destination.empty());
+        emptied.map_err(|error| failed(&open.name, error))?;
+    }
     let take_over = |Sink { open, .. }: &mut Sink| {
         let mark = patiently(&open.name, world, || {
-            if fresh {
-                open.destination.empty()?;
-            }
             open.destination.take_over(incarnation)
         });
-        mark.map_err(|error| failed(&format!("cannot take over `{}`", open.name), error))
+        mark.map_err(|error| failed(&open.name, error))
     };
     sinks.iter_mut().map(take_over).collect()
 }
@@ -238,8 +246,8 @@ fn newest(
     fingerprint: &str,
     held: Vec<Option<Mark>>,
 ) -> Result<Option<Manifest>, Failure> {
-    let unreadable = |error| Failure::new("could not list the snapshots").because(error);
-    for (epoch, manifest) in snapshots.list().map_err(unreadable)? {
+    let unreachable = |error| unreached(&snapshots.place(), error);
+    for (epoch, manifest) in snapshots.list().map_err(unreachable)? {
         let verified = manifest.and_then(|manifest| {
             let serves = manifest.serves(fingerprint, &held);
             if serves {
@@ -340,11 +348,29 @@ pub fn open_snapshots(
         return None;
     }
     if options.several_machines && options.state.is_none() {
-        warn!("no snapshots: name a folder that all machines share with --state");
+        warn!("no snapshots: name a folder that all machines share, or s3://bucket, with --state");
         return None;
     }
     let folder = state_folder(pipeline, &options.base, options.state.as_deref());
     Some(Snapshots::new(Store::at(&folder)))
+}
+
+/// Whether the place of a pipeline's snapshots can be listed, for `check`.
+pub fn reach_snapshots(place: &Path) -> Result<(), Failure> {
+    let snapshots = Snapshots::new(Store::at(place));
+    let listed = snapshots.list().map(drop);
+    listed.map_err(|error| unreached(&snapshots.place(), error))
+}
+
+fn unreached(place: &str, error: StoreError) -> Failure {
+    let failure = Failure::new("could not list the snapshots").because(error);
+    if !is_bucket(Path::new(place)) {
+        return failure;
+    }
+    failure.hint(
+        "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION; for a server of your own \
+         AWS_ENDPOINT, and AWS_ALLOW_HTTP=true if it has no TLS",
+    )
 }
 
 /// The folder of a pipeline's snapshots.

@@ -377,14 +377,20 @@ fn sinks(pipeline: &Pipeline, facts: &Facts, stage: &Stage, now: Duration) -> Ve
     let held = held(facts);
     let status = |(id, table): (TableId, &crate::plan::Table)| {
         let kept = |known: &DestinationFacts| known.tables.iter().position(|t| t.table == id);
-        let mut known = facts.destinations.iter();
-        let kept = known.find_map(|known| Some((known, &known.tables[kept(known)?])));
+        let known = facts.destinations.iter();
+        let kept: Vec<_> = known
+            .filter_map(|known| Some((known, &known.tables[kept(known)?])))
+            .collect();
+        // Of several lanes, the one that is waited for.
+        let destination = kept.iter().map(|(known, _)| *known);
+        let destination =
+            destination.min_by_key(|it| (it.away.is_none(), it.busy.is_none(), it.committed));
         let all = gather(pipeline, (id, &zones), facts, &held);
         let place = |table: &TableId| Some(place(pipeline, *table, facts.sources.get(table)?));
         let sight = Sight {
             stage,
             now,
-            destination: kept.map(|(destination, _)| destination),
+            destination,
             sources: all.sources.keys().filter_map(place).collect(),
             next: all.next,
             on_close: all.on_close,
@@ -395,14 +401,14 @@ fn sinks(pipeline: &Pipeline, facts: &Facts, stage: &Stage, now: Duration) -> Ve
         let fates = all.sources.iter();
         SinkStatus {
             name: table.name.clone(),
-            destination: kept.map_or_else(String::new, |(known, _)| known.name.clone()),
+            destination: destination.map_or_else(String::new, |known| known.name.clone()),
             sources: fates
                 .map(|(&source, &fates)| fate_status(pipeline, source, fates))
                 .collect(),
             waiting: all.waiting,
             windows: all.windows,
-            upserts: kept.map_or(0, |(_, rows)| rows.upserts),
-            deletes: kept.map_or(0, |(_, rows)| rows.deletes),
+            upserts: kept.iter().map(|(_, rows)| rows.upserts).sum(),
+            deletes: kept.iter().map(|(_, rows)| rows.deletes).sum(),
             waits_for,
         }
     };
@@ -478,7 +484,7 @@ fn comes_on_close(pipeline: &Pipeline, insert: &Insert) -> bool {
         .into_iter()
         .any(|id| match &pipeline.nodes[id].operator {
             Operator::Aggregate { emit, .. } => *emit == Emit::OnClose,
-            Operator::Match { .. } | Operator::AsofJoin { .. } => true,
+            Operator::Match { .. } | Operator::Running { .. } | Operator::AsofJoin { .. } => true,
             Operator::Source { .. }
             | Operator::Filter { .. }
             | Operator::Project { .. }

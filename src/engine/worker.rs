@@ -296,13 +296,14 @@ impl WorkerPlan {
     }
 
     fn destination_parts(self: &Arc<Self>, worker: usize) -> Vec<DestinationPart> {
-        let part = |(position, (name, _)): (usize, &(String, PublishSpec))| {
+        let part = |(position, (name, spec)): (usize, &(String, PublishSpec))| {
             let plan = Arc::clone(self);
             let home = home(position, self.crew);
             DestinationPart {
                 name: format!("publish {name}"),
                 home,
                 inserts: self.inserts_of(position),
+                share: spec.share,
                 core: Box::new(move |waker| {
                     if home != worker {
                         return None;
@@ -318,9 +319,11 @@ impl WorkerPlan {
     }
 
     fn inserts_of(&self, destination: usize) -> Vec<(NodeId, usize)> {
+        let lanes = &self.specs[destination].1.lanes;
         let inserts = self.pipeline.inserts.iter().filter_map(|insert| {
-            let placed = self.placed[&self.pipeline.tables[insert.table].name];
-            (placed.destination == destination).then_some((insert.input, placed.lane))
+            let table = &self.pipeline.tables[insert.table].name;
+            let lane = lanes.iter().position(|lane| lane.name == *table)?;
+            Some((insert.input, lane))
         });
         inserts.collect()
     }

@@ -16,9 +16,10 @@ use std::time::Duration;
 
 use arrow::datatypes::FieldRef;
 
+use super::over_text::{held_by_frames, over};
 use super::{
     AfterMatch, AggregateCall, AggregateWindow, Assign, Emit, Expression, Interval, JoinKind,
-    JoinType, Matching, NodeId, Operator, OverCall, Pipeline, SortKey, Table, WindowKind,
+    JoinType, Matching, NodeId, Operator, Pipeline, Table, WindowKind,
 };
 use super::{asof, ttl};
 
@@ -210,6 +211,16 @@ pub(super) fn describe(pipeline: &Pipeline, id: NodeId) -> String {
             let fields = &node.schema.fields()[node.schema.fields().len() - calls.len()..];
             over(&partition, order, calls, fields, *first)
         }
+        Operator::Running {
+            partition,
+            order,
+            calls,
+            ..
+        } => {
+            let partition: Vec<String> = partition.iter().map(|at| input_name(*at)).collect();
+            let fields = &node.schema.fields()[node.schema.fields().len() - calls.len()..];
+            format!("running {}", over(&partition, order, calls, fields, None))
+        }
     }
 }
 
@@ -388,41 +399,8 @@ fn held(interval: &Interval) -> String {
     }
 }
 
-fn over(
-    partition: &[String],
-    order: &[SortKey],
-    calls: &[OverCall],
-    fields: &[FieldRef],
-    first: Option<u64>,
-) -> String {
-    let calls: Vec<String> = calls
-        .iter()
-        .zip(fields)
-        .map(|(call, field)| named(&call.text, field.name()))
-        .collect();
-    let mut out = match first {
-        Some(first) => format!("first {first} by {}", calls.join(", ")),
-        None => format!("over {}", calls.join(", ")),
-    };
-    if !partition.is_empty() {
-        out += &format!(" per {}", partition.join(", "));
-    }
-    let order: Vec<String> = order
-        .iter()
-        .map(|key| {
-            let down = if key.descending { " DESC" } else { "" };
-            let nulls = if key.nulls_first { " NULLS FIRST" } else { "" };
-            format!("{}{down}{nulls}", key.expression.text)
-        })
-        .collect();
-    if !order.is_empty() {
-        out += &format!(" in the order of {}", order.join(", "));
-    }
-    out
-}
-
 /// `expression AS name`, unless the name says nothing new.
-fn named(text: &str, name: &str) -> String {
+pub(super) fn named(text: &str, name: &str) -> String {
     let is_made_up = name.contains(['(', '.', '#']) || name.starts_with("__");
     if text == name || is_made_up {
         text.to_owned()
@@ -449,25 +427,7 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
         Operator::Window { .. } if is_behind_state(pipeline, id) => {}
         Operator::Window { .. } => remarks.push("late rows are turned away here".to_owned()),
         Operator::Lookup { .. } => remarks.push("table copied to every worker".to_owned()),
-        Operator::Aggregate {
-            keys,
-            aggregates,
-            window,
-            emit,
-            ..
-        } => {
-            remarks.push(exchanged(keys.is_empty() && window.is_none()).to_owned());
-            let what = if aggregates.is_empty() {
-                "keys"
-            } else {
-                "groups"
-            };
-            remarks.push(match window {
-                Some(window) => format!("holds {what} per window until {}", close(window)),
-                None => ttl::held(pipeline, id, what),
-            });
-            remarks.push(emits(*emit).to_owned());
-        }
+        Operator::Aggregate { .. } => remarks.extend(of_groups(pipeline, id)),
         Operator::Match { matching, .. } => {
             remarks.push("exchanged by key".to_owned());
             remarks.push(match matching.within_us {
@@ -476,8 +436,8 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
             });
         }
         Operator::Latest { .. } => {
-            remarks.push("exchanged by key".to_owned());
-            remarks.push("holds one row per key, never freed".to_owned());
+            let held = ["exchanged by key", "holds one row per key, never freed"];
+            remarks.extend(held.map(str::to_owned));
         }
         Operator::OnTime { .. } => remarks.push("late rows are turned away here".to_owned()),
         Operator::IntervalJoin { interval, .. } => {
@@ -496,12 +456,45 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
             remarks.push(exchanged(partition.is_empty()).to_owned());
             remarks.push("holds all rows, never freed".to_owned());
         }
+        Operator::Running {
+            partition, calls, ..
+        } => remarks.extend([
+            exchanged(partition.is_empty()).to_owned(),
+            held_by_frames(calls),
+        ]),
         Operator::Filter { .. }
         | Operator::Project { .. }
         | Operator::Union { .. }
         | Operator::Unnest { .. } => {}
     }
     remarks.join("; ")
+}
+
+/// What an aggregate holds, and when it says something.
+fn of_groups(pipeline: &Pipeline, id: NodeId) -> Vec<String> {
+    let Operator::Aggregate {
+        keys,
+        aggregates,
+        window,
+        emit,
+        ..
+    } = &pipeline.nodes[id].operator
+    else {
+        return Vec::new();
+    };
+    let what = match aggregates.is_empty() {
+        true => "keys",
+        false => "groups",
+    };
+    let held = match window {
+        Some(window) => format!("holds {what} per window until {}", close(window)),
+        None => ttl::held(pipeline, id, what),
+    };
+    vec![
+        exchanged(keys.is_empty() && window.is_none()).to_owned(),
+        held,
+        emits(*emit).to_owned(),
+    ]
 }
 
 /// Whether rows come from an operator that holds state, so that none is late.

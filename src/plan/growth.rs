@@ -23,6 +23,7 @@ pub fn growing(pipeline: &Pipeline) -> Vec<(Place, String)> {
         | Operator::Latest { .. }
         | Operator::OnTime { .. }
         | Operator::IntervalJoin { .. }
+        | Operator::Running { .. }
         | Operator::AsofJoin { .. }
         | Operator::Match { .. } => false,
     });
@@ -49,6 +50,7 @@ fn is_one_per_key(pipeline: &Pipeline, id: NodeId) -> bool {
         | Operator::Unnest { .. }
         | Operator::OnTime { .. }
         | Operator::IntervalJoin { .. }
+        | Operator::Running { .. }
         | Operator::AsofJoin { .. }
         | Operator::Match { .. } => false,
     }

@@ -15,9 +15,11 @@ pub mod aggregate_types;
 mod asof;
 mod explain;
 mod expression;
+mod frame;
 mod growth;
 mod matching;
 mod operator;
+mod over_text;
 mod pipeline;
 mod table;
 mod ttl;
@@ -25,12 +27,13 @@ mod ttl;
 pub use asof::Asof;
 pub use explain::{canonical, explain};
 pub use expression::Expression;
+pub use frame::{Frame, FrameBound, FrameUnits, OverFunction, RowOfFrame};
 pub use growth::growing;
 pub use matching::{AfterMatch, Matching, Navigated, Navigation, Pattern, RowsFrom, Variable};
 pub use operator::{
     AggregateCall, AggregateFunction, AggregateWindow, Assign, Emit, Interval, JoinKind, JoinType,
-    Node, NodeId, Operator, OverCall, OverFunction, SortKey, WindowKind,
+    Node, NodeId, Operator, OverCall, SortKey, WindowKind,
 };
 pub use pipeline::{Insert, Pipeline, Settings};
 pub use table::{Check, Column, Computed, OptionValue, Place, Role, Table, TableId, WatermarkFor};
-pub use ttl::{forgetting, state_ttl_us};
+pub use ttl::{Forgets, forgetting, kept_despite_ttl, read_ttl_us, state_ttl_us};

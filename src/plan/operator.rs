@@ -6,6 +6,7 @@ use arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion_expr::AggregateUDF;
 
 use super::asof::Asof;
+use super::frame::OverFunction;
 use super::matching::Matching;
 use super::{Expression, Place, TableId};
 
@@ -198,6 +199,23 @@ pub enum Operator {
         /// Rows that the first call gives a greater number are left out.
         first: Option<u64>,
     },
+    /// Functions over the rows of a partition in the order of their event time: an append stream.
+    /// A row comes out when no row that is still to come can change what is said of it. Output: as
+    /// that of `Over`.
+    Running {
+        /// An append stream.
+        input: NodeId,
+        /// Positions of the columns that make a partition.
+        partition: Vec<usize>,
+        /// The order, by the time first; what it leaves open goes by the rows' own columns.
+        order: Vec<SortKey>,
+        /// What is computed per row. No frame reaches to the end of the partition.
+        calls: Vec<OverCall>,
+        /// Position of the time, which is never NULL.
+        time: usize,
+        /// How far before the watermark a row may still come, in microseconds.
+        behind_us: i64,
+    },
 }
 
 impl Operator {
@@ -215,7 +233,7 @@ impl Operator {
             | Self::Match { input, .. }
             | Self::OnTime { input, .. }
             | Self::Latest { input, .. } => vec![*input],
-            Self::Over { input, .. } => vec![*input],
+            Self::Over { input, .. } | Self::Running { input, .. } => vec![*input],
             Self::Union { inputs } => inputs.clone(),
             Self::Join { left, right, .. }
             | Self::IntervalJoin { left, right, .. }
@@ -235,7 +253,8 @@ impl Operator {
             | Self::Join { .. }
             | Self::IntervalJoin { .. }
             | Self::AsofJoin { .. }
-            | Self::Over { .. } => true,
+            | Self::Over { .. }
+            | Self::Running { .. } => true,
             Self::Source { .. }
             | Self::Filter { .. }
             | Self::Project { .. }
@@ -322,36 +341,6 @@ pub struct OverCall {
     pub output: FieldRef,
     /// How it reads.
     pub text: String,
-}
-
-impl OverCall {
-    /// The expression that it reads of each row.
-    #[must_use]
-    pub fn reads(&self) -> Option<&Expression> {
-        match &self.function {
-            OverFunction::Before { value, .. } => Some(value),
-            OverFunction::RowNumber | OverFunction::Rank | OverFunction::DenseRank => None,
-        }
-    }
-}
-
-/// The functions over the rows of a partition.
-#[derive(Clone, Debug)]
-pub enum OverFunction {
-    /// 1, 2, 3 and so on.
-    RowNumber,
-    /// The number of the first of the rows that the order puts at one place.
-    Rank,
-    /// The number of that place.
-    DenseRank,
-    /// The value of the row so many places before; NULL where there is none. A negative distance
-    /// looks ahead.
-    Before {
-        /// How many places.
-        distance: i64,
-        /// Over the input.
-        value: Expression,
-    },
 }
 
 /// The shape of windows. All sizes are in microseconds and positive; windows are aligned to

@@ -12,12 +12,14 @@
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    AccessExpr, Expr, FunctionArg, FunctionArgExpr, Query, TableFactor, VisitMut, VisitorMut,
+    AccessExpr, Expr, FunctionArg, FunctionArgExpr, Query, TableFactor, VisitorMut,
 };
+
+use super::walk;
 
 /// Rewrites them in a query.
 pub fn rewrite(query: &mut Query) {
-    let _ = query.visit(&mut Accents);
+    let _ = walk::rewrite(query, &mut Accents);
 }
 
 struct Accents;

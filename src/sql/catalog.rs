@@ -31,6 +31,8 @@ use super::window::WindowPlanner;
 pub struct Declared {
     pub table: TableId,
     pub schema: SchemaRef,
+    /// Whether it is read whole, and looked up: it has a key and no event time.
+    pub is_reference: bool,
     /// The name of its WATERMARK FOR column.
     event_time: Option<String>,
     /// The columns of its PRIMARY KEY.
@@ -156,11 +158,18 @@ impl Catalog {
         Arc::clone(known.expect("it is among DataFusion's functions"))
     }
 
+    /// `count`.
+    pub fn count(&self) -> Arc<AggregateUDF> {
+        let known = self.functions.aggregate.get("count");
+        Arc::clone(known.expect("it is among our aggregates"))
+    }
+
     pub fn add_table(&mut self, id: TableId, table: &Table) {
         let event_time = table.watermark.as_ref().map(|watermark| watermark.column);
         let declared = Arc::new(Declared {
             table: id,
             schema: table.schema(),
+            is_reference: event_time.is_none() && !table.primary_key.is_empty(),
             event_time: event_time.map(|at| table.columns[at].field.name().clone()),
             primary_key: table.primary_key.clone(),
             tombstone: tombstone(table),
@@ -268,6 +277,11 @@ impl Catalog {
             || self.functions.higher_order.contains_key(name)
             || self.functions.aggregate.contains_key(name)
             || self.functions.window.contains_key(name)
+    }
+
+    /// Whether an aggregate has this name.
+    pub fn is_aggregate(&self, name: &str) -> bool {
+        name != "grouping" && self.functions.aggregate.contains_key(name)
     }
 
     /// The name of a function that was likely meant.

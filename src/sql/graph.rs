@@ -94,6 +94,7 @@ impl Graph {
             Operator::Latest { .. } | Operator::Over { .. } => true,
             Operator::Source { .. }
             | Operator::Match { .. }
+            | Operator::Running { .. }
             | Operator::IntervalJoin { .. }
             | Operator::AsofJoin { .. } => false,
             Operator::Join {

@@ -22,17 +22,18 @@ use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
     self, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgOperator, FunctionArguments,
-    GroupByExpr, Ident, Query, Select, SelectItem, TableFactor, TableFunctionArgs, Value, VisitMut,
-    VisitorMut, visit_expressions_mut,
+    GroupByExpr, Ident, Query, Select, SelectItem, TableFactor, TableFunctionArgs, Value,
+    VisitorMut,
 };
 
 use super::catalog::Catalog;
 use super::normalise;
+use super::walk;
 use super::window::{PARTITION_BY, WINDOW_COLUMNS};
 
 /// Moves the windows of every SELECT of the query.
 pub fn rewrite(query: &mut Query, catalog: &Catalog) {
-    let _ = query.visit(&mut Selects { catalog });
+    let _ = walk::rewrite(query, &mut Selects { catalog });
 }
 
 struct Selects<'a> {
@@ -45,8 +46,8 @@ impl VisitorMut for Selects<'_> {
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         let mut spec = None;
         if matches!(&select.group_by, GroupByExpr::Expressions(groups, _) if !groups.is_empty()) {
-            let _ = visit_expressions_mut(&mut select.projection, |expr| find(expr, &mut spec));
-            let _ = visit_expressions_mut(&mut select.group_by, |expr| find(expr, &mut spec));
+            let _ = walk::expressions(&mut select.projection, &mut |expr| find(expr, &mut spec));
+            let _ = walk::expressions(&mut select.group_by, &mut |expr| find(expr, &mut spec));
         }
         if let Some(spec) = spec {
             self.rewrite(select, &spec);
@@ -160,7 +161,7 @@ impl Selects<'_> {
         };
         from.relation = windowed;
         group(select, &names);
-        let columns = |expr: &mut Expr| -> ControlFlow<()> {
+        let mut columns = |expr: &mut Expr| -> ControlFlow<()> {
             replace(expr, &names);
             ControlFlow::Continue(())
         };
@@ -175,8 +176,8 @@ impl Selects<'_> {
                 };
             }
         }
-        let _ = visit_expressions_mut(&mut select.projection, columns);
-        let _ = visit_expressions_mut(&mut select.having, columns);
+        let _ = walk::expressions(&mut select.projection, &mut columns);
+        let _ = walk::expressions(&mut select.having, &mut columns);
     }
 
     /// `TUMBLE(relation, time, ..)` in place of a relation.

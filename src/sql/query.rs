@@ -17,7 +17,9 @@ use super::catalog::Catalog;
 use super::functions::casts;
 use super::problem::Problem;
 use super::types::cut_off;
-use super::{accents, comparisons, lateral, multisets, normalise};
+use super::{
+    accents, comparisons, first_rows, lateral, multisets, named_windows, normalise, subqueries,
+};
 
 type Result<T> = std::result::Result<T, DataFusionError>;
 
@@ -27,10 +29,14 @@ type Result<T> = std::result::Result<T, DataFusionError>;
 pub fn plan(catalog: &Catalog, mut query: ast::Query) -> Result<LogicalPlan> {
     accents::rewrite(&mut query);
     cut_off(&mut query);
+    named_windows::write_out(&mut query)?;
+    first_rows::rewrite_fetch(&mut query)?;
     let statement = ast::Statement::Query(Box::new(query));
     let plan = SqlToRel::new(catalog).sql_statement_to_plan(statement)?;
+    let plan = first_rows::number_distinct_on(plan, &catalog.row_number())?;
     let plan = multisets::count_copies(plan, &catalog.row_number())?;
-    lateral::unnest_joins(plan)
+    let plan = lateral::unnest_joins(plan)?;
+    subqueries::rewrite(plan, catalog)
 }
 
 /// The plan of a view, whose columns may have been given names.
@@ -88,7 +94,9 @@ pub fn optimise(catalog: &Catalog, plan: LogicalPlan) -> Result<LogicalPlan> {
             .without_query_execution_start_time(),
         registry: catalog.registry(),
     };
-    Optimizer::with_rules(rules()).optimize(plan, &config, |_, _| {})
+    let plan = Optimizer::with_rules(rules()).optimize(plan, &config, |_, _| {})?;
+    subqueries::refuse_left(&plan)?;
+    Ok(plan)
 }
 
 /// The rules of DataFusion's that are left out.

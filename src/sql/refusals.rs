@@ -38,6 +38,8 @@ pub struct Found<'a> {
     queries: usize,
     /// How many MATCH_RECOGNIZE are around.
     matches: usize,
+    /// Whether this is a table's declaration.
+    declares: bool,
 }
 
 /// Looks through a query.
@@ -52,24 +54,36 @@ pub fn of_query<'a>(query: &Query, catalog: &'a Catalog) -> Found<'a> {
     found
 }
 
-/// Where a column of a SELECT asks for IN or EXISTS of a query.
-fn query_inside(item: &ast::SelectItem) -> Option<Place> {
-    let found = ast::visit_expressions(item, |expr| match expr {
-        Expr::InSubquery { .. } | Expr::Exists { .. } => ControlFlow::Break(place_of(expr.span())),
-        _ => ControlFlow::Continue(()),
-    });
-    found.break_value()
+/// Whether the order of a query says which row DISTINCT ON takes.
+fn is_distinct_on(body: &SetExpr) -> bool {
+    matches!(body, SetExpr::Select(select)
+        if matches!(select.distinct, Some(ast::Distinct::On(_))))
 }
 
 /// Looks through an expression of a table's declaration.
 pub fn of_expression(expr: &Expr, catalog: &Catalog) -> Vec<Problem> {
-    let mut found = Found::new(catalog);
+    let mut found = Found {
+        declares: true,
+        ..Found::new(catalog)
+    };
     let _ = expr.visit(&mut found);
     found.problems
 }
 
-/// The functions OVER a partition.
-const OVER: &[&str] = &["row_number", "rank", "dense_rank", "lag", "lead"];
+/// The functions OVER a partition, besides the aggregates.
+const OVER: &[&str] = &[
+    "row_number",
+    "rank",
+    "dense_rank",
+    "percent_rank",
+    "cume_dist",
+    "ntile",
+    "lag",
+    "lead",
+    "first_value",
+    "last_value",
+    "nth_value",
+];
 
 /// Names that are called like functions and planned in another way.
 const SYNTAX: &[&str] = &[
@@ -91,6 +105,7 @@ impl<'a> Found<'a> {
             windows: 0,
             queries: 0,
             matches: 0,
+            declares: false,
         }
     }
 
@@ -118,20 +133,6 @@ impl<'a> Found<'a> {
 
     fn select(&mut self, select: &ast::Select) {
         let place = place_of(select.select_token.0.span);
-        for item in &select.projection {
-            if let Some(place) = query_inside(item) {
-                let message = "a pipeline cannot compute a query inside an expression yet";
-                let hint = "write IN (SELECT ..) or EXISTS in WHERE, or join the table";
-                self.refuse(place, message, hint);
-            }
-        }
-        if let Some(ast::Distinct::On(_)) = &select.distinct {
-            self.refuse(
-                place,
-                "a pipeline cannot compute DISTINCT ON yet",
-                "for the last row per key, give the sink a PRIMARY KEY and 'upsert.by' = 'ts'",
-            );
-        }
         if select.top.is_some() {
             let message = "a pipeline cannot limit rows that never end";
             self.refuse(place, message, "leave TOP out");
@@ -164,11 +165,8 @@ impl<'a> Found<'a> {
             );
             self.refuse(place, message, hint);
         } else if function.over.is_some() {
-            if !OVER.contains(&name.as_str()) {
-                let hint = format!(
-                    "there are {}; for sums over time GROUP BY the window_start of a TUMBLE(..)",
-                    OVER.join(", ")
-                );
+            if !OVER.contains(&name.as_str()) && !self.catalog.is_aggregate(&name) {
+                let hint = format!("there are the aggregates, and {}", OVER.join(", "));
                 let message = format!("a pipeline cannot compute {name} OVER (..) yet");
                 self.refuse(place, message, &hint);
             }
@@ -284,9 +282,9 @@ impl Visitor for Found<'_> {
                 limit.as_ref().or(offset).map(Spanned::span)
             }
             Some(LimitClause::OffsetCommaLimit { limit, .. }) => Some(limit.span()),
-            None => query.fetch.as_ref().map(Spanned::span),
+            None => query.fetch.as_ref().map(|_| query.span()),
         };
-        if let (Some(order), None) = (&query.order_by, limit) {
+        if let (Some(order), None, false) = (&query.order_by, limit, is_distinct_on(&query.body)) {
             self.refuse(
                 known(place_of(order.span())),
                 "a pipeline cannot sort rows that never end",
@@ -328,11 +326,18 @@ impl Visitor for Found<'_> {
                 "for a variable of the environment write '${NAME}', in quotes",
             ),
             Expr::Subquery(_) if self.queries > 0 => self.queries -= 1,
-            Expr::Subquery(query) => self.refuse(
+            Expr::Subquery(query) if self.declares || self.matches > 0 => self.refuse(
                 place_of(query.span()),
-                "a pipeline cannot compute a query inside an expression yet",
-                "join a table that has a PRIMARY KEY, or use IN (SELECT ..)",
+                "a pipeline cannot compute a query inside this expression",
+                "leave it out here, and ask in WHERE of an INSERT",
             ),
+            Expr::InSubquery { .. } | Expr::Exists { .. } if self.declares || self.matches > 0 => {
+                self.refuse(
+                    place_of(expr.span()),
+                    "a pipeline cannot compute a query inside this expression",
+                    "leave it out here, and ask in WHERE of an INSERT",
+                );
+            }
             Expr::Collate { .. } => self.refuse(
                 place_of(expr.span()),
                 "a pipeline cannot compute COLLATE",

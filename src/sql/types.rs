@@ -18,9 +18,10 @@ use datafusion_common::Result;
 use datafusion_expr::planner::TypePlanner;
 use datafusion_sql::sqlparser::ast::{
     ArrayElemTypeDef, CharacterLength, DataType as Sql, ExactNumberInfo, Expr, TimezoneInfo, Value,
-    VisitMut, visit_expressions_mut,
+    VisitMut,
 };
 
+use super::walk;
 use crate::types::nearest;
 
 /// The metadata key under which Arrow names extension types.
@@ -202,7 +203,7 @@ pub fn length_limit(sql: &Sql) -> Option<u64> {
 /// Writes `CAST(x AS VARCHAR(n))` as the first n characters of the text, which is what PostgreSQL
 /// makes of it.
 pub fn cut_off<T: VisitMut>(sql: &mut T) {
-    let _ = visit_expressions_mut(sql, |expr| {
+    let _ = walk::expressions(sql, &mut |expr| {
         if let Expr::Cast {
             data_type,
             array: false,
@@ -224,7 +225,7 @@ pub fn cut_off<T: VisitMut>(sql: &mut T) {
                 shorthand: false,
             };
         }
-        ControlFlow::<()>::Continue(())
+        ControlFlow::Continue(())
     });
 }
 

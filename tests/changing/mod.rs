@@ -13,6 +13,8 @@
 //! `CHANGING_CASES` says how many cases, `CHANGING_SEED` where they begin. A case that fails leaves its
 //! folder behind; `CHANGING_SEED=n CHANGING_CASES=1` runs it again.
 
+mod asking;
+mod beside;
 mod data;
 mod relation;
 
@@ -33,8 +35,8 @@ use crate::services;
 use crate::support::{Exit, tables, tidemark};
 
 /// How many of a hundred cases may be refused: a query that asks nothing of its inputs may join them
-/// without a bound.
-const REFUSED_PERCENT_MAX: u64 = 2;
+/// without a bound, and one may say by its text that it has no rows.
+const REFUSED_PERCENT_MAX: u64 = 3;
 
 #[test]
 fn queries_over_queries_end_with_the_tables_that_postgres_computes() {
@@ -302,6 +304,9 @@ fn check(client: &mut Client, case: &Case, folder: &Path) -> Outcome {
 /// the answer for all of the input, not for each part of it.
 fn waits(folder: &Path) -> bool {
     let explained = tidemark(folder, &["explain", "case.sql"], &[]).stdout;
+    if explained.contains(" running over ") {
+        return true;
+    }
     let kinds = ["left", "right", "full", "anti"];
     let mut kinds = kinds
         .map(|kind| format!("interval join ({kind})"))

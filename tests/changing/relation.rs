@@ -106,20 +106,22 @@ impl Relation {
         if depth == 0 {
             return Self::base(random);
         }
-        match random.below(17) {
+        match random.below(23) {
             0 => Self::base(random),
-            16 => Self::asof(random),
+            18 => Self::running(random),
+            19..=21 => Self::asking(random, depth),
+            22 => Self::asof(random),
             1..=5 => Self::join(random, depth),
             6 | 7 => Self::among(random, depth),
             8..=10 => Self::aggregate(random, depth),
             11 => Self::distinct(random, depth),
             12 => Self::set(random, depth),
-            13 => Self::beside(random, depth),
+            13..=15 => Self::beside(random, depth),
             _ => Self::top(random, depth),
         }
     }
 
-    fn input(random: &mut Random, depth: usize) -> Self {
+    pub fn input(random: &mut Random, depth: usize) -> Self {
         let less = 1 + random.below(depth);
         Self::random(random, depth - less.min(depth))
     }
@@ -264,10 +266,7 @@ impl Relation {
         }
         let (l, r) = *random.pick(&pairs);
         let not = if random.chance(50) { "NOT " } else { "" };
-        // NOT IN asks whether there is a NULL among the others: not yet here.
-        let is_null_aware =
-            !not.is_empty() && (left.columns[l].nullable || right.columns[r].nullable);
-        let condition = if random.chance(40) && !is_null_aware {
+        let condition = if random.chance(40) {
             format!("x.c{l} {not}IN (SELECT y.c{r} FROM ({}) y)", right.sql)
         } else {
             let mut inner = format!("x.c{l} = y.c{r}");
@@ -335,21 +334,6 @@ impl Relation {
         }
     }
 
-    fn distinct(random: &mut Random, depth: usize) -> Self {
-        let input = Self::input(random, depth);
-        let places: Vec<usize> = (0..input.columns.len()).collect();
-        let count = 1 + random.below(2);
-        let chosen = random.choose(&places, count);
-        let names = chosen.iter().map(|place| format!("x.c{place}"));
-        let columns: Vec<Column> = chosen.iter().map(|&place| input.columns[place]).collect();
-        Self {
-            sql: format!("SELECT DISTINCT {} FROM ({}) x", named(names), input.sql),
-            append: false,
-            key: Some((0..columns.len()).collect()),
-            columns,
-        }
-    }
-
     /// UNION, EXCEPT and INTERSECT, of columns of the same types.
     fn set(random: &mut Random, depth: usize) -> Self {
         let left = Self::input(random, depth);
@@ -396,16 +380,8 @@ impl Relation {
         let input = Self::input(random, depth);
         let order = order(random, &input);
         let limit = random.between(1, 4);
-        if random.chance(20) {
-            return Self {
-                sql: format!(
-                    "SELECT x.* FROM ({}) x ORDER BY {order} LIMIT {limit}",
-                    input.sql
-                ),
-                append: false,
-                key: None,
-                columns: input.columns,
-            };
+        if random.chance(40) {
+            return Self::first_of_all(random, input, &order, limit);
         }
         let places: Vec<usize> = (0..input.columns.len()).collect();
         let count = random.below(3);
@@ -442,49 +418,8 @@ impl Relation {
     }
 }
 
-impl Relation {
-    /// Each row with what stands before and behind it in its partition.
-    fn beside(random: &mut Random, depth: usize) -> Self {
-        let input = Self::input(random, depth);
-        let order = order(random, &input);
-        let by = random.below(input.columns.len());
-        let mut columns = input.columns.clone();
-        let mut selected = vec!["x.*".to_owned()];
-        for _ in 0..1 + random.below(2) {
-            let place = random.below(input.columns.len());
-            let nullable = true;
-            let neighbour = Column {
-                nullable,
-                ..input.columns[place]
-            };
-            let number = Column {
-                kind: Kind::Long,
-                nullable: false,
-            };
-            let back = random.between(1, 3);
-            let (call, column) = match random.below(5) {
-                0 => ("rank()".to_owned(), number),
-                1 => ("dense_rank()".to_owned(), number),
-                2 => (format!("lead(x.c{place}, {back})"), neighbour),
-                _ => (format!("lag(x.c{place}, {back})"), neighbour),
-            };
-            let index = columns.len();
-            selected.push(format!(
-                "{call} OVER (PARTITION BY x.c{by} ORDER BY {order}) AS c{index}"
-            ));
-            columns.push(column);
-        }
-        Self {
-            sql: format!("SELECT {} FROM ({}) x", selected.join(", "), input.sql),
-            columns,
-            append: false,
-            key: None,
-        }
-    }
-}
-
 /// Columns as `c0`, `c1` and so on.
-fn named(columns: impl Iterator<Item = String>) -> String {
+pub fn named(columns: impl Iterator<Item = String>) -> String {
     let named: Vec<String> = (0..)
         .zip(columns)
         .map(|(index, column): (usize, String)| format!("{column} AS c{index}"))
@@ -493,7 +428,7 @@ fn named(columns: impl Iterator<Item = String>) -> String {
 }
 
 /// Columns of both sides that can be compared.
-fn pairs(left: &Relation, right: &Relation) -> Vec<(usize, usize)> {
+pub fn pairs(left: &Relation, right: &Relation) -> Vec<(usize, usize)> {
     let mut pairs = Vec::new();
     for (l, left) in left.columns.iter().enumerate() {
         for (r, right) in right.columns.iter().enumerate() {
@@ -561,7 +496,7 @@ fn residual(random: &mut Random, left: &Relation, right: &Relation) -> String {
 }
 
 /// A condition on one column.
-fn holds(random: &mut Random, column: &str, kind: Kind) -> String {
+pub fn holds(random: &mut Random, column: &str, kind: Kind) -> String {
     if random.chance(20) {
         return format!("{column} IS {}NULL", random.pick(&["", "NOT "]));
     }
@@ -579,7 +514,7 @@ fn holds(random: &mut Random, column: &str, kind: Kind) -> String {
 }
 
 /// An order over all columns.
-fn order(random: &mut Random, input: &Relation) -> String {
+pub fn order(random: &mut Random, input: &Relation) -> String {
     let mut places: Vec<usize> = (0..input.columns.len()).collect();
     let turn = random.below(places.len());
     places.rotate_left(turn);

@@ -24,7 +24,7 @@ pub const PARTITIONS_OUT: i32 = 3;
 
 /// `closed`, `closed_elsewhere` and `closed_topic` are appended to as windows close, `seen` as rows
 /// come; the others are kept current by key. `again` reads the same records once more, without event
-/// time, so that a topic gets dead letters too.
+/// time, so that a topic gets dead letters too. All tables of a database move together, so none has lanes.
 const SQL: &str = "
 SET 'commit.interval' = '50ms';
 SET 'snapshot.interval' = '700ms';

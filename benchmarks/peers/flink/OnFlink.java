@@ -1,4 +1,4 @@
-// Flink SQL: files in, windows that the watermark closes, rows into the blackhole; job manager and task manager
+// Flink SQL: files in and rows into the blackhole, or a topic in and rows into PostgreSQL; job manager and task manager
 // in this one process, as Flink runs a program that is started by itself. It is asked and answers as passes.py
 // says; what is set, and why, is in README.md of the folder above.
 
@@ -13,10 +13,10 @@ public final class OnFlink {
       CREATE TABLE events (
         ts TIMESTAMP(3), id BIGINT, user_name STRING, kind STRING, place STRING, amount DECIMAL(10, 2),
         WATERMARK FOR ts AS ts - INTERVAL '5' SECOND
-      ) WITH ('connector' = 'filesystem', 'path' = '%s', 'format' = 'json', 'json.timestamp-format.standard' = 'ISO-8601')
+      ) WITH (%s, 'format' = 'json', 'json.timestamp-format.standard' = 'ISO-8601')
       """;
   private static final String PER_MINUTE = """
-      CREATE TABLE %s (`minute` STRING, %s, n BIGINT, amount DECIMAL(38, 2)) WITH (%s)
+      CREATE TABLE %s (`minute` STRING, %s, n BIGINT, amount DECIMAL(38, 2)%s) WITH (%s)
       """;
   private static final String INSERT = """
       INSERT INTO %s SELECT DATE_FORMAT(window_start, 'yyyy-MM-dd HH:mm'), %s, count(*), sum(amount)
@@ -25,18 +25,20 @@ public final class OnFlink {
       """;
 
   public static void main(String[] arguments) throws Exception {
-    String keys = arguments[0].equals("low") ? "kind, place" : "user_name";
-    String columns = arguments[0].equals("low") ? "kind STRING, place STRING" : "user_name STRING";
-    String lanes = Path.of(arguments[1]).toUri().toString();
+    boolean files = !arguments[0].equals("kafka");
+    boolean high = arguments[0].equals("high");
+    String keys = high ? "user_name" : "kind, place";
+    String columns = high ? "user_name STRING" : "kind STRING, place STRING";
     int passes = Integer.parseInt(arguments[3]);
     double seconds = Double.parseDouble(arguments[4]);
     Path out = Path.of(arguments[5]);
 
     TableEnvironment tables = TableEnvironment.create(
         EnvironmentSettings.newInstance().inStreamingMode().withConfiguration(settings()).build());
-    tables.executeSql(EVENTS.formatted(lanes));
-    tables.executeSql(PER_MINUTE.formatted("dropped", columns, "'connector' = 'blackhole'"));
-    tables.executeSql(PER_MINUTE.formatted("written", columns,
+    tables.executeSql(EVENTS.formatted(files ? folder(arguments[1]) : topic(arguments[1])));
+    String unique = files ? "" : ", PRIMARY KEY (`minute`, kind, place) NOT ENFORCED";
+    tables.executeSql(PER_MINUTE.formatted("dropped", columns, unique, files ? "'connector' = 'blackhole'" : table()));
+    tables.executeSql(PER_MINUTE.formatted("written", columns, "",
         "'connector' = 'filesystem', 'format' = 'csv', 'path' = '" + out.toUri() + "'"));
     say("ready");
     double began = now();
@@ -45,10 +47,27 @@ public final class OnFlink {
       tables.executeSql(INSERT.formatted("dropped", keys, keys)).await();
       say("pass %.3f".formatted(now() - start));
     }
-    Files.createDirectories(out);
-    tables.executeSql(INSERT.formatted("written", keys, keys)).await();
+    // What is in the database is compared there.
+    if (files) {
+      Files.createDirectories(out);
+      tables.executeSql(INSERT.formatted("written", keys, keys)).await();
+    }
     say("checked");
     System.exit(0);
+  }
+
+  private static String folder(String lanes) {
+    return "'connector' = 'filesystem', 'path' = '" + Path.of(lanes).toUri() + "'";
+  }
+
+  private static String topic(String name) {
+    return "'connector' = 'kafka', 'topic' = '" + name + "', 'properties.bootstrap.servers' = '" + System.getenv("KAFKA")
+        + "', 'scan.startup.mode' = 'earliest-offset', 'scan.bounded.mode' = 'latest-offset'";
+  }
+
+  private static String table() {
+    return "'connector' = 'jdbc', 'table-name' = 'per_minute', 'url' = '" + System.getenv("JDBC_URL")
+        + "', 'sink.buffer-flush.max-rows' = '5000'";
   }
 
   private static Configuration settings() throws Exception {
@@ -65,6 +84,9 @@ public final class OnFlink {
     settings.setString("table.exec.mini-batch.enabled", "true");
     settings.setString("table.exec.mini-batch.allow-latency", "1 s");
     settings.setString("table.exec.mini-batch.size", "10000");
+    // A minute and its keys come once: a row in conflict would be a mistake, which the comparison shows.
+    settings.setString("table.exec.sink.require-on-conflict", "false");
+    settings.setString("table.exec.sink.upsert-materialize", "NONE");
     settings.setString("table.optimizer.agg-phase-strategy", "TWO_PHASE");
     return settings;
   }

@@ -202,10 +202,11 @@ impl<R: Read> Cutter<R> {
         if self.drained || self.buffer.len() >= len {
             return Ok(());
         }
-        let missing = (len - self.buffer.len()) as u64;
+        let missing = len - self.buffer.len();
+        self.buffer.reserve(missing);
         self.input
             .by_ref()
-            .take(missing)
+            .take(missing as u64)
             .read_to_end(&mut self.buffer)?;
         self.drained = self.buffer.len() < len;
         Ok(())

@@ -5,7 +5,7 @@ use arrow::datatypes::Field;
 
 use super::facts::{Existing, ExistingColumn, Facts};
 use super::kind::{Fit, Kind};
-use super::marks::Lacking;
+use super::marks::{Lacking, Written};
 use super::plan::Spec;
 use super::quoted;
 use crate::connector::sink::Refusal;
@@ -63,6 +63,9 @@ pub(super) fn admit(spec: &Spec, facts: &Facts) -> Result<Admission, Vec<Refusal
             ),
         );
     }
+    if let (Some(written), true) = (facts.other_lanes, facts.kept_by_us) {
+        return Err(vec![other_lanes(&name, written)]);
+    }
     match &facts.existing {
         None if facts.has_mark && facts.kept_by_us => one(
             format!("table `{name}` is gone, but the mark says that its rows are there"),
@@ -101,6 +104,20 @@ pub(super) fn admit(spec: &Spec, facts: &Facts) -> Result<Admission, Vec<Refusal
             }
             Ok(Admission::Keep)
         }
+    }
+}
+
+/// Which lane a row goes to depends on how many there are, and what each holds on its mark.
+pub(super) fn other_lanes(name: &str, written: Written) -> Refusal {
+    match written {
+        Written::Whole => Refusal::new(
+            format!("table `{name}` was written without lanes"),
+            "leave 'sink.lanes' out, or start over with --fresh",
+        ),
+        Written::InLanes(lanes) => Refusal::new(
+            format!("table `{name}` was written in {lanes} lanes"),
+            format!("write 'sink.lanes' = '{lanes}' again, or start over with --fresh"),
+        ),
     }
 }
 

@@ -8,7 +8,7 @@ use super::admit::{self, Admission};
 use super::empty;
 use super::error::{self, Class};
 use super::facts::{Existing, Facts};
-use super::marks::{self, MarkRow, Marks};
+use super::marks::{self, Lane, MarkRow, Marks};
 use super::options::refuse_twin;
 use super::plan::{Plan, Spec};
 use super::rows::Ready;
@@ -24,6 +24,9 @@ pub struct Postgres {
     pub(super) limits: Limits,
     pub(super) pipeline: String,
     pub(super) specs: Vec<Spec>,
+    /// Tables of this database that the pipeline writes by other connections.
+    pub(super) beside: Vec<Spec>,
+    lane: Option<Lane>,
     /// What there is once this start has taken over.
     tenure: Option<Tenure>,
     /// None while the connection is lost.
@@ -68,10 +71,25 @@ impl Postgres {
             limits,
             pipeline: pipeline.to_owned(),
             specs,
+            beside: Vec::new(),
+            lane: None,
             tenure: None,
             session: None,
             attempted: None,
         }
+    }
+
+    /// One of several that write to the database.
+    pub(super) fn beside(self, beside: Vec<Spec>, lane: Option<Lane>) -> Self {
+        Self {
+            beside,
+            lane,
+            ..self
+        }
+    }
+
+    fn marks(&self, schema: &str) -> Marks {
+        Marks::new(schema, &self.pipeline, self.lane.as_ref())
     }
 
     pub(super) fn connect(&self) -> Result<Connected, ConnectorError> {
@@ -124,7 +142,8 @@ impl Postgres {
         for spec in &self.specs {
             let spec = spec.within(schema);
             let pipeline = &self.pipeline;
-            let facts = Facts::gather(client, marks, own, pipeline, &spec.target, row)?;
+            let mut facts = Facts::gather(client, marks, own, pipeline, &spec.target, row)?;
+            facts.other_lanes = marks.other_lanes(client, &spec.table.name, &spec.target)?;
             admitted.push(Admitted {
                 outcome: admit::admit(&spec, &facts),
                 spec,
@@ -142,7 +161,7 @@ impl Postgres {
         again: bool,
     ) -> Result<(MarkRow, Tenure), ConnectorError> {
         let failed = |e| self.error("write to", &e);
-        let marks = Marks::new(schema, &self.pipeline);
+        let marks = self.marks(schema);
         let lacking = marks.lacking(client, schema).map_err(failed)?;
         if let Some(refusal) = admit::own_tables(&lacking) {
             return Err(refusal.into_error());
@@ -294,9 +313,16 @@ impl Destination for Postgres {
         let Connected {
             mut client, schema, ..
         } = self.connect()?;
-        let row = Marks::new(&schema, &self.pipeline)
-            .peek(&mut client)
-            .map_err(|e| self.error("read", &e))?;
+        let marks = self.marks(&schema);
+        let failed = |e| self.error("read", &e);
+        for spec in &self.specs {
+            let (name, target) = (&spec.table.name, &spec.within(&schema).target);
+            let other = marks.other_lanes(&mut client, name, target);
+            if let Some(written) = other.map_err(failed)? {
+                return Err(admit::other_lanes(name, written).into_error());
+            }
+        }
+        let row = marks.peek(&mut client).map_err(failed)?;
         let text = row.and_then(|row| row.mark);
         text.map(|text| self.parse_mark(&text)).transpose()
     }
@@ -394,7 +420,7 @@ impl Destination for Postgres {
             return Ok(vec![standby_refusal(&self.address).into_finding(0)]);
         }
         let failed = |e| self.error("read", &e);
-        let marks = Marks::new(&schema, &self.pipeline);
+        let marks = self.marks(&schema);
         let row = marks.peek(&mut client).map_err(failed)?;
         let admitted = self
             .admissions(&mut client, &marks, &schema, row.as_ref())

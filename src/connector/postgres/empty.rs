@@ -11,12 +11,13 @@ use super::session::Connected;
 use crate::connector::ConnectorError;
 
 /// Removes the pipeline's rows and its mark. A table that the pipeline made itself and that is not
-/// as declared any more is dropped, so that the next start makes it anew.
+/// as declared any more is dropped, so that the next start makes it anew. All destinations of the
+/// pipeline in one database do the same: between two of them no row is without its mark.
 pub(super) fn empty(sink: &Postgres) -> Result<(), ConnectorError> {
     let Connected {
         mut client, schema, ..
     } = sink.connect()?;
-    let marks = Marks::new(&schema, &sink.pipeline);
+    let marks = Marks::new(&schema, &sink.pipeline, None);
     let failed = |e| sink.error("empty", &e);
     if !marks.exist(&mut client).map_err(failed)? {
         return Ok(());
@@ -49,7 +50,8 @@ fn remove(client: &mut Client, sink: &Postgres, marks: &Marks, schema: &str) -> 
         if !existing.is_table() {
             continue;
         }
-        let declared = sink.specs.iter().map(|spec| spec.within(schema));
+        let declared = sink.specs.iter().chain(&sink.beside);
+        let declared = declared.map(|spec| spec.within(schema));
         let fits = declared
             .filter(|spec| spec.target == target)
             .any(|spec| admit::differences(&spec, &existing, "").is_empty());

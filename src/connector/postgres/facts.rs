@@ -3,7 +3,7 @@
 use postgres::{Client, Error};
 use serde::Deserialize;
 
-use super::marks::{MarkRow, Marks};
+use super::marks::{MarkRow, Marks, Written};
 use super::plan::Target;
 use super::quoted;
 
@@ -18,6 +18,8 @@ pub(super) struct Facts {
     pub(super) kept_by_us: bool,
     /// Whether this pipeline has published here.
     pub(super) has_mark: bool,
+    /// How this pipeline has written it, if not as now.
+    pub(super) other_lanes: Option<Written>,
     /// Whether there is such a schema, and whether the role may make a table in it.
     pub(super) schema_exists: bool,
     pub(super) may_create: bool,
@@ -166,6 +168,7 @@ impl Facts {
             keeper,
             has_mark: row.is_some_and(|row| row.mark.is_some()),
             role: schema.get(0),
+            other_lanes: None,
             schema_exists: schema.get(1),
             may_create: schema.get(2),
         })

@@ -57,6 +57,7 @@ use self::column::Column;
 use self::kind::Kind;
 use super::RefusedValues;
 use super::catalog::{Connector, Guarantee, SinkEntry};
+use super::lanes;
 use super::open::OpenSink;
 use super::option::{Absent, ConnectorOption, Side, ValueKind};
 
@@ -115,6 +116,12 @@ pub(super) const CONNECTOR: Connector = Connector {
             "as statement.timeout, for waiting for a lock",
             Absent::Means("10s"),
             ValueKind::Length,
+        ),
+        option(
+            lanes::OPTION,
+            "how many transactions write a table without a key side by side, outside the consistent cut",
+            Absent::Means("1: it moves with the other tables"),
+            ValueKind::Positive,
         ),
         option(
             "sslmode",

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::address::{Address, Surroundings};
 use super::destination::Postgres;
+use super::marks::Lane;
 use super::plan::Spec;
 use super::session::Limits;
 use crate::connector::ConnectorError;
@@ -70,7 +71,7 @@ impl Postgres {
         let first = origin.tables.first().expect("a destination has a table");
         let (address, limits) = (address_of(first)?, limits_of(first));
         let mut specs: Vec<Spec> = Vec::new();
-        for table in &origin.tables {
+        for table in origin.tables.iter().chain(&origin.beside) {
             let own = address_of(table)?;
             let limits_differ = limits_of(table) != limits;
             let difference = address
@@ -95,8 +96,14 @@ impl Postgres {
             refuse_twin(&specs, &spec)?;
             specs.push(spec);
         }
-        Ok(Self::new(address, limits, origin.pipeline, specs))
+        let (beside, lane) = (specs.split_off(origin.tables.len()), lane_of(origin));
+        Ok(Self::new(address, limits, origin.pipeline, specs).beside(beside, lane))
     }
+}
+
+fn lane_of(origin: &SinkOrigin<'_>) -> Option<Lane> {
+    let sink = origin.tables[0].name.clone();
+    origin.share.map(|share| Lane { sink, share })
 }
 
 fn fillfactor(table: &Table) -> Result<Option<u8>, ConnectorError> {

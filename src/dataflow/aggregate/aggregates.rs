@@ -7,7 +7,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, TimestampMicrosecondArray,
 };
 use arrow::compute::{cast, concat, concat_batches};
-use arrow::datatypes::{Int64Type, SchemaRef};
+use arrow::datatypes::SchemaRef;
 
 use super::buckets::{Bucket, is_closed, open_windows, windows};
 use super::changing::{Step, rows_for};
@@ -15,33 +15,30 @@ use super::error::AggregateError;
 use super::forgetting::Ages;
 use super::keys::{NO_KEY, hashes, route};
 use super::plan::{Input, Plan};
-use super::table::{Table, Tracking, chunks};
+use super::table::{Table, Tracking};
 use super::tables::Tables;
-use crate::dataflow::roles::with_counts;
 use crate::dataflow::state::{OpenWindows, owner};
 use crate::dataflow::withheld::row_text;
 use crate::plan::{AggregateWindow, Assign, Emit};
 use crate::types::Watermark;
-
-/// The column of a snapshot that says when groups changed.
-const CHANGED: &str = "__changed";
 
 /// Groups and their aggregates, by bucket.
 ///
 /// Epochs are applied one after the other: all `update` and `merge` of an epoch, then `changes`,
 /// then `close` with the epoch's watermark.
 pub struct Aggregates {
-    plan: Arc<Plan>,
+    pub(super) plan: Arc<Plan>,
     /// By window; by pane where windows are put together when they close.
-    tables: Tables,
-    /// With `Emit::Changes`, what this epoch brought to each pane, until `changes`.
-    news: Tables,
+    pub(super) tables: Tables,
+    /// With `Emit::Changes`, what this epoch brought to each pane, until `changes`; where groups
+    /// are forgotten, what waits for its turn.
+    pub(super) news: Tables,
     /// Of a changing input, what this epoch brought, until `changes`.
     pending: Vec<RecordBatch>,
     /// Whether there is a row over no input at all, and it is this worker's.
     of_nothing: bool,
-    /// When groups changed, if they are forgotten for that.
-    ages: Option<Ages>,
+    /// When groups were given records, if they are forgotten for that.
+    pub(super) ages: Option<Ages>,
 }
 
 impl Aggregates {
@@ -50,21 +47,15 @@ impl Aggregates {
             Emit::Changes => Tracking::On,
             Emit::OnClose => Tracking::Off,
         };
+        let ages = plan.turns.map(Ages::new);
         Self {
             plan,
             tables: Tables::new(tracking),
             news: Tables::new(Tracking::Off),
             pending: Vec::new(),
             of_nothing: false,
-            ages: None,
+            ages,
         }
-    }
-
-    /// The same, where groups are forgotten that have not changed for so long; `None` keeps them.
-    #[must_use]
-    pub fn forgetting_after(mut self, ttl_us: Option<i64>) -> Self {
-        self.ages = ttl_us.map(Ages::new);
-        self
     }
 
     /// The same on worker `worker` of `peers`: where groups have no key, one of them shows a row
@@ -82,12 +73,18 @@ impl Aggregates {
             self.pending.push(input.clone());
             return Ok(());
         }
+        if self.ages.is_some() {
+            return self.update_by_turn(input);
+        }
         let (plan, tables) = self.incoming();
         tables.update(plan, input, Step::Give)
     }
 
     /// Takes what `Partials::drain` yielded, of the same plan.
     pub fn merge(&mut self, partials: &RecordBatch) -> Result<(), AggregateError> {
+        if self.ages.is_some() {
+            return self.merge_by_turn(partials);
+        }
         let (plan, tables) = self.incoming();
         tables.merge(plan, partials)
     }
@@ -103,11 +100,9 @@ impl Aggregates {
         }
         self.apply_pending()?;
         self.spread_news()?;
+        self.touch_given();
         let (mut batches, mut diffs) = (Vec::new(), Vec::new());
         for (window, table) in &mut self.tables.by_bucket {
-            if let Some(ages) = &mut self.ages {
-                ages.touch(table.touched());
-            }
             for changes in table.changes(&self.plan)? {
                 let rows = changes.diffs.len();
                 batches.push(self.plan.output_batch(changes.columns, *window, rows)?);
@@ -128,7 +123,7 @@ impl Aggregates {
     /// `Emit::OnClose` their rows are returned, by end of the window and then by key.
     pub fn close(&mut self, watermark: Watermark) -> Result<Vec<RecordBatch>, AggregateError> {
         let Some(window) = self.plan.window else {
-            return self.forget(watermark);
+            return Ok(Vec::new());
         };
         assert!(self.news.groups() == 0, "`changes` comes before `close`");
         let rows = match self.plan.emit {
@@ -138,44 +133,6 @@ impl Aggregates {
         self.free(window, watermark)?;
         let together = together(&self.plan.output, &rows)?.into_iter();
         Ok(together.map(|(_, rows)| rows).collect())
-    }
-
-    /// Forgets the groups that are over: their rows, with a count of -1.
-    fn forget(&mut self, watermark: Watermark) -> Result<Vec<RecordBatch>, AggregateError> {
-        let table = self.tables.by_bucket.get_mut(&Bucket::ALL);
-        let (Some(ages), Some(table)) = (&mut self.ages, table) else {
-            return Ok(Vec::new());
-        };
-        let over = ages.over(table.len(), watermark);
-        if over.is_empty() {
-            return Ok(Vec::new());
-        }
-        ages.forget(&over);
-        let parts = table.take_back(&self.plan, &over)?.into_iter();
-        let parts = parts.map(|changes| {
-            let rows = changes.diffs.len();
-            let rows = self.plan.output_batch(changes.columns, Bucket::ALL, rows)?;
-            Ok(with_counts(&rows, &changes.diffs))
-        });
-        parts.collect()
-    }
-
-    /// When groups changed, as a snapshot keeps it: the hash of each, the key, and the time.
-    fn saved_ages(&self) -> impl Iterator<Item = Result<RecordBatch, AggregateError>> + '_ {
-        let ages = self.ages.as_ref().map_or(&[][..], Ages::changed);
-        let table = self.tables.by_bucket.get(&Bucket::ALL).into_iter();
-        table.flat_map(move |table| {
-            chunks(ages.len().min(table.len())).map(move |groups| {
-                let (routes, keys) = table.keys(groups.clone());
-                let ages = Int64Array::from(ages[groups].to_vec());
-                let columns: [(&str, ArrayRef); 3] = [
-                    ("__hash", Arc::new(routes)),
-                    ("__key", Arc::new(keys)),
-                    (CHANGED, Arc::new(ages)),
-                ];
-                Ok(RecordBatch::try_from_iter(columns)?)
-            })
-        })
     }
 
     /// A row that is not shown because a result is beyond its type, why, and how many there are.
@@ -198,20 +155,21 @@ impl Aggregates {
     /// The whole state between two epochs, in batches of at most 8 K groups. The first column is
     /// the hash that decides which worker owns a row.
     pub fn state(&self) -> impl Iterator<Item = Result<RecordBatch, AggregateError>> + '_ {
-        let applied = self.news.groups() == 0 && self.pending.is_empty();
+        let forgets = self.ages.is_some();
+        let applied = (self.news.groups() == 0 || forgets) && self.pending.is_empty();
         assert!(applied, "`changes` comes before `state`");
-        self.tables.states(&self.plan).chain(self.saved_ages())
+        let by_turn = forgets.then(|| self.state_by_turn());
+        let by_bucket = (!forgets).then(|| self.tables.states(&self.plan));
+        by_turn
+            .into_iter()
+            .flatten()
+            .chain(by_bucket.into_iter().flatten())
     }
 
     /// Takes a batch of `state` as something that has been there before, and was shown.
     pub fn load(&mut self, state: &RecordBatch) -> Result<(), AggregateError> {
-        let last = state.schema_ref().fields().last();
-        if let (Some(ages), true) = (&mut self.ages, last.is_some_and(|it| it.name() == CHANGED)) {
-            let table = self.tables.at(&self.plan, Bucket::ALL);
-            let groups = table.numbers_of(&self.plan, state.column(1).as_binary())?;
-            ages.restore(groups, state.column(2).as_primitive::<Int64Type>().values());
-            table.forget_changes();
-            return Ok(());
+        if self.ages.is_some() {
+            return self.load_by_turn(state);
         }
         self.tables.merge(&self.plan, state)?;
         let mut tables = self.tables.by_bucket.values_mut();
@@ -434,7 +392,7 @@ impl Plan {
     }
 
     /// Adds the window's columns, and gives every column its type in the output.
-    fn output_batch(
+    pub(super) fn output_batch(
         &self,
         mut columns: Vec<ArrayRef>,
         window: Bucket,

@@ -71,6 +71,18 @@ impl Hidden {
     }
 }
 
+/// Rows of a batch for a table.
+pub(super) struct Given<'a> {
+    /// Of all rows of the batch.
+    pub keys: &'a BinaryArray,
+    /// Of these.
+    pub hashes: &'a [u64],
+    /// Which rows are meant; `None` is all.
+    pub rows: Option<&'a [u32]>,
+    /// What accumulators take, of the rows that are meant alone.
+    pub columns: &'a [Option<ArrayRef>],
+}
+
 /// A group that shows no row, and how many there are.
 pub(super) struct Failing<'t> {
     pub key: Vec<ArrayRef>,
@@ -127,17 +139,15 @@ impl Table {
         self.groups.bytes() + self.slots.bytes() + tracked
     }
 
-    /// Takes rows, or takes them back: `keys` and `hashes` of a whole batch, and which rows of
-    /// it; `columns` of those rows alone.
-    pub fn update(
+    /// Takes rows, or takes them back.
+    pub fn take(
         &mut self,
         plan: &Plan,
-        (keys, hashes): (&BinaryArray, &[u64]),
-        (rows, step): (Option<&[u32]>, Step),
-        columns: &[Option<ArrayRef>],
+        step: Step,
+        given: Given<'_>,
     ) -> Result<(), AggregateError> {
-        self.number(plan, keys, hashes, rows)?;
-        self.slots.update(plan, step, columns, &self.numbers)
+        self.number(plan, given.keys, given.hashes, given.rows)?;
+        self.slots.update(plan, step, given.columns, &self.numbers)
     }
 
     /// Takes states: keys, and the columns of all accumulators' states.
@@ -263,20 +273,9 @@ impl Table {
         Ok(parts)
     }
 
-    /// The hash to exchange by and the key of some groups.
-    pub fn keys(&self, groups: Range<usize>) -> (UInt64Array, BinaryArray) {
-        let keys = self.groups.keys(groups);
-        (routes(&keys), keys)
-    }
-
-    /// The numbers of groups that are there.
-    pub fn numbers_of(
-        &mut self,
-        plan: &Plan,
-        keys: &BinaryArray,
-    ) -> Result<&[u32], AggregateError> {
-        self.number(plan, keys, &hashes(keys), None)?;
-        Ok(&self.numbers)
+    /// The group of each row that was taken or merged last.
+    pub fn numbers(&self) -> &[u32] {
+        &self.numbers
     }
 
     /// What changed in these groups, which showed `before`.

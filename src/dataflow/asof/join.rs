@@ -6,7 +6,8 @@
 //! neither what comes out nor when hangs on anything but the input and its watermarks.
 //!
 //! A right row is needed until every left row that waits or is to come sees a newer one of its
-//! key. Those are at `W - max(a, b)` or after, where `a` is what the left side promised.
+//! key. Those are at `W - max(a, b)` or after, where `a` is what the left side promised. A right row
+//! that says that there is none is needed while one of its own time may come, which it would hide.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -201,8 +202,9 @@ impl Sided for AsofJoin {
             return Ok(());
         }
         let asked = behind(self.plan.asof.lag_us());
-        self.versions
-            .forget(|time| time < asked || (!older && time == asked));
+        let is_past = |time| time < asked;
+        let is_seen = |time| is_past(time) || (!older && time == asked);
+        self.versions.forget(is_seen, is_past);
         Ok(())
     }
 }

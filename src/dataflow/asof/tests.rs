@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, UInt32Array, UInt64Array};
-use arrow::datatypes::{Field, Schema};
+use arrow::array::{BooleanArray, RecordBatch, UInt32Array, UInt64Array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use proptest::prelude::*;
 
 use super::{AsofJoin, AsofPlan};
@@ -30,7 +30,11 @@ struct Tried {
 
 impl Tried {
     fn join(&self, located: bool) -> AsofJoin {
-        let schemas = [schema(["k", "t", "v"]), schema(["l", "u", "w"])];
+        self.join_of(schema(["l", "u", "w"]), located)
+    }
+
+    fn join_of(&self, right: SchemaRef, located: bool) -> AsofJoin {
+        let schemas = [schema(["k", "t", "v"]), right];
         let codecs = schemas.clone().map(codec);
         let all = schemas.iter().flat_map(|schema| schema.fields());
         let all = all.map(|field| field.as_ref().clone().with_nullable(true));
@@ -224,4 +228,137 @@ fn of_two_rows_at_one_time_the_later_one_in_the_input_counts_also_after_a_restar
     again.close(Watermark::END, &mut emit).unwrap();
 
     assert_eq!(said, [[1, 9, 0, 1, 5, 10].map(Some)]);
+}
+
+/// A right row in one of two partitions, which may end its key.
+#[derive(Clone, Debug)]
+struct Placed {
+    row: Row,
+    place: (u32, u64),
+    ends: bool,
+}
+
+/// The schema of rows that may end their key.
+fn ending() -> SchemaRef {
+    let mut fields = schema(["l", "u", "w"]).fields().to_vec();
+    fields.push(Arc::new(Field::new("gone", DataType::Boolean, true)));
+    Arc::new(Schema::new(fields))
+}
+
+fn ending_batch(rows: &[Placed]) -> RecordBatch {
+    let plain: Vec<Row> = rows.iter().map(|placed| placed.row).collect();
+    let mut columns = batch(&plain).columns().to_vec();
+    let ends = rows.iter().map(|placed| placed.ends);
+    columns.push(Arc::new(BooleanArray::from_iter(ends.map(Some))));
+    let places = || rows.iter().map(|placed| placed.place);
+    columns.push(Arc::new(UInt32Array::from_iter_values(
+        places().map(|place| place.0),
+    )));
+    columns.push(Arc::new(UInt64Array::from_iter_values(
+        places().map(|place| place.1),
+    )));
+    RecordBatch::try_new(with_positions(&ending()), columns).unwrap()
+}
+
+/// What an epoch brings, and the watermark at its end.
+type Epochs = Vec<(Vec<Row>, Vec<Placed>, Watermark)>;
+
+/// Epochs of rows that are never late, but may be as late as that: at the very time up to which
+/// the watermark has come less what their side promised.
+fn epochs_with_ends(tried: &Tried) -> impl Strategy<Value = Epochs> + use<> {
+    let step = (0u32..3, 0i64..2, 0i64..5, any::<bool>(), 0u64..3);
+    let behind_us = tried.asof.behind_us;
+    prop::collection::vec(step, 1..80).prop_map(move |steps| {
+        let (mut epochs, mut newest) = (Epochs::new(), i64::MIN);
+        let mut brought = (Vec::new(), Vec::new());
+        let mut watermark = Watermark::START;
+        for (offset, (stream, key, jitter, ends, later)) in steps.into_iter().enumerate() {
+            let (offset, side) = (offset as u64, usize::from(stream > 0));
+            let earliest = match watermark.is_start() {
+                true => 0,
+                false => watermark.micros() - behind_us[side],
+            };
+            let row = (Some(key), earliest + jitter, offset as i64);
+            newest = newest.max(row.1);
+            match stream {
+                0 => brought.0.push(row),
+                _ => brought.1.push(Placed {
+                    row,
+                    place: (stream, offset),
+                    ends,
+                }),
+            }
+            if later == 0 {
+                let next = Watermark::behind(EventTime(newest), 2);
+                watermark = watermark.max(next);
+                let (lefts, rights) = std::mem::take(&mut brought);
+                epochs.push((lefts, rights, watermark));
+            }
+        }
+        let settled = Watermark::behind(EventTime(newest.max(0) + 100), 0);
+        epochs.push((brought.0, brought.1, settled));
+        epochs
+    })
+}
+
+fn with_ends() -> impl Strategy<Value = (Tried, Epochs)> {
+    let tried = (any::<bool>(), 0i64..4, 0i64..4).prop_map(|(older, left, right)| Tried {
+        kind: JoinKind::Left,
+        asof: Asof {
+            times: [1, 1],
+            older,
+            gone: Some(3),
+            behind_us: [left, right],
+        },
+    });
+    tried.prop_flat_map(|tried| {
+        let epochs = epochs_with_ends(&tried);
+        (Just(tried), epochs)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn a_key_that_ended_stays_so_until_its_next_row_and_takes_no_room_after_that(
+        (tried, epochs) in with_ends(),
+        cut in 0usize..40,
+    ) {
+        let (mut join, mut said) = (tried.join_of(ending(), true), Vec::new());
+        for (epoch, (lefts, rights, watermark)) in epochs.iter().enumerate() {
+            let mut emit = |rows: RecordBatch| said.extend(numbers(&rows));
+            join.update(1, &ending_batch(rights), &mut emit).unwrap();
+            join.update(0, &batch(lefts), &mut emit).unwrap();
+            join.close(*watermark, &mut emit).unwrap();
+            if epoch == cut {
+                let saved = join.save().unwrap();
+                join = tried.join_of(ending(), true);
+                saved.iter().for_each(|part| join.restore(part).unwrap());
+            }
+        }
+
+        let rights: Vec<&Placed> = epochs.iter().flat_map(|(_, rights, _)| rights).collect();
+        let newest = |key, holds: &dyn Fn(i64) -> bool| {
+            let rights = rights.iter().filter(|right| right.row.0 == key && holds(right.row.1));
+            let newest = rights.max_by_key(|right| (right.row.1, right.place))?;
+            (!newest.ends).then_some(newest.row)
+        };
+        let lefts = epochs.iter().flat_map(|(lefts, ..)| lefts);
+        let mut naive: Vec<Out> = lefts.map(|&(key, time, value)| {
+            let found = newest(key, &|right| tried.is_before(right, time));
+            let mut row = vec![key, Some(time), Some(value)];
+            row.extend(match found {
+                Some((key, time, value)) => [key, Some(time), Some(value), Some(0)],
+                None => [None; 4],
+            });
+            row
+        }).collect();
+        naive.sort();
+        said.sort();
+        prop_assert_eq!(said, naive);
+
+        let held = (0..2).filter(|key| newest(Some(*key), &|_| true).is_some()).count();
+        prop_assert_eq!(join.rows(), held);
+    }
 }

@@ -1,8 +1,8 @@
 //! The rows of the right side that a left row may still ask for: by key, and under a key by time.
 //!
-//! Of two rows of one key and one time, the one that stands later in the input counts; behind
-//! state, where rows stand nowhere, the one whose columns are greater. Neither hangs on which of
-//! them came first.
+//! Of two rows of one key and one time, the one that stands later in the input counts; of two that
+//! stand at one place, as UNION ALL makes them, the one whose columns are greater. Behind state,
+//! where rows stand nowhere, there are no two. Nothing hangs on which of them came first.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -85,6 +85,10 @@ impl Versions {
         match versions.get_mut(at).filter(|other| other.time == time) {
             Some(other) if *other < version => {
                 self.bytes = self.bytes + bytes - other.bytes();
+                // What was due of the other may have been.
+                if version.row.is_none() && other.row.is_some() {
+                    self.due.push(Reverse((time, Rc::clone(key))));
+                }
                 *other = version;
             }
             Some(_) => {}
@@ -105,11 +109,13 @@ impl Versions {
     }
 
     /// Forgets under each key the rows before the newest one that `is_seen`, by every left row
-    /// that may still ask, and that one too if it says that there is none. What is seen at one time
-    /// is seen at all before it.
-    pub fn forget(&mut self, is_seen: impl Fn(i64) -> bool) {
+    /// that may still ask, and that one too if it says that there is none and its time `is_past`:
+    /// until then a row of the same time may come, and would be found in its stead. What holds at
+    /// one time does at all before it, and what is past is seen.
+    pub fn forget(&mut self, is_seen: impl Fn(i64) -> bool, is_past: impl Fn(i64) -> bool) {
+        let mut again = Vec::new();
         while self.due.peek().is_some_and(|due| is_seen(due.0.0)) {
-            let Reverse((_, key)) = self.due.pop().expect("it was seen");
+            let Reverse((time, key)) = self.due.pop().expect("it was seen");
             // A key may be forgotten whole, and what was due of it besides finds nothing.
             let Some(versions) = self.by_key.get_mut(&key) else {
                 continue;
@@ -120,17 +126,23 @@ impl Versions {
                 self.bytes -= gone.bytes();
             }
             // That there is none is what an unknown key says too.
-            if let Some(first) =
-                versions.pop_front_if(|first| first.row.is_none() && is_seen(first.time))
+            let is_end = |first: &Version| first.row.is_none() && is_seen(first.time);
+            if let Some(first) = versions.pop_front_if(|first| is_end(first) && is_past(first.time))
             {
                 self.rows -= 1;
                 self.bytes -= first.bytes();
+            } else if versions
+                .front()
+                .is_some_and(|first| is_end(first) && first.time == time)
+            {
+                again.push(Reverse((time, Rc::clone(&key))));
             }
             if versions.is_empty() {
                 self.by_key.remove(&key);
                 self.bytes -= KEY + key.len();
             }
         }
+        self.due.extend(again);
         const FEW: usize = 1024;
         if self.due.capacity() > FEW.max(self.due.len() * 4) {
             self.due.shrink_to(self.due.len() * 2);
@@ -187,12 +199,12 @@ mod tests {
             versions.insert(b"k", version(time, 0));
         }
         versions.insert(b"other", version(0, 0));
-        versions.forget(|time| time <= 90);
+        versions.forget(|time| time <= 90, |_| false);
 
         assert_eq!(newest(&versions, 89), None);
         assert_eq!(newest(&versions, 90), Some((90, 0)));
         assert_eq!(versions.len(), 10 + 1);
-        versions.forget(|_| true);
+        versions.forget(|_| true, |_| true);
         assert_eq!(versions.len(), 2);
         let bytes = 2 * (ROW + KEY + 3) + b"k".len() + b"other".len();
         assert_eq!(versions.bytes(), bytes);
@@ -210,13 +222,38 @@ mod tests {
                 ..version(5, 1)
             },
         );
-        versions.forget(|time| time <= 4);
+        versions.forget(|time| time <= 4, |time| time < 4);
         assert_eq!((newest(&versions, 4), versions.len()), (Some((1, 0)), 2));
 
-        versions.forget(|time| time <= 5);
+        for _ in 0..2 {
+            versions.forget(|time| time <= 5, |time| time < 5);
+            assert_eq!(versions.len(), 1);
+        }
+
+        versions.forget(|time| time <= 6, |time| time < 6);
         assert_eq!((versions.len(), versions.bytes()), (0, 0));
         versions.insert(b"k", version(6, 2));
-        versions.forget(|time| time <= 9);
+        versions.forget(|time| time <= 9, |time| time < 9);
         assert_eq!(newest(&versions, 9), Some((6, 2)));
+    }
+
+    #[test]
+    fn an_end_that_comes_after_a_row_of_its_time_is_forgotten_too() {
+        let mut versions = Versions::default();
+        versions.insert(b"k", version(5, 0));
+        versions.forget(|time| time <= 5, |time| time < 5);
+        let row = None;
+        versions.insert(
+            b"k",
+            Version {
+                row,
+                ..version(5, 1)
+            },
+        );
+        versions.forget(|time| time <= 5, |time| time < 5);
+        assert_eq!(versions.len(), 1);
+
+        versions.forget(|time| time <= 6, |time| time < 6);
+        assert_eq!((versions.len(), versions.bytes()), (0, 0));
     }
 }

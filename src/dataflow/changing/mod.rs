@@ -21,7 +21,7 @@ mod rows;
 mod sorted;
 mod wanted;
 
-pub use codec::{Codec, CodecError, has_null};
+pub use codec::{Codec, CodecError, has_null, order_of};
 pub use index::NullKeys;
 pub use join::{Join, JoinPlan};
 pub use operators::{Index, IndexParts, index, join, over};

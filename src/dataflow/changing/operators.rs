@@ -23,6 +23,7 @@ use crate::dataflow::packet::{Packet, Packets, route};
 use crate::dataflow::report::Positions;
 use crate::dataflow::shell::{self, Edge, frontier};
 use crate::dataflow::state::{Held, State, StateError};
+use crate::dataflow::withheld::Guard;
 use crate::types::Epoch;
 
 /// The rows of a stream by key, for any number of readers.
@@ -175,6 +176,8 @@ trait Epochs {
     fn apply(&mut self, epoch: u64, emit: &mut dyn FnMut(RecordBatch)) -> Result<(), CodecError>;
     /// All epochs up to `epoch` are done with.
     fn done(&mut self, epoch: u64);
+    /// What to say if the input ends now.
+    fn left_over(&self) -> Option<Failure>;
 }
 
 struct Joining {
@@ -205,6 +208,10 @@ impl Epochs for Joining {
             .iter_mut()
             .for_each(|reader| reader.done(epoch));
     }
+
+    fn left_over(&self) -> Option<Failure> {
+        None
+    }
 }
 
 struct Ranking {
@@ -231,6 +238,10 @@ impl Epochs for Ranking {
 
     fn done(&mut self, epoch: u64) {
         self.reader.done(epoch);
+    }
+
+    fn left_over(&self) -> Option<Failure> {
+        self.over.left_over()
     }
 }
 
@@ -278,6 +289,7 @@ fn epochs<'scope>(
     builder.build(move |_| {
         // The earliest epoch of what has been taken and not yet worked out.
         let mut held: Option<Capability<u64>> = None;
+        let mut guard = Guard::default();
         move |frontiers: &[MutableAntichain<u64>]| {
             for (at, input) in inputs.iter_mut().enumerate() {
                 input.for_each(|capability, batches| {
@@ -308,6 +320,9 @@ fn epochs<'scope>(
                 if let Err(error) = core.apply(epoch, &mut emit) {
                     fail(&shared, &of, &*error);
                 }
+                if core.left_over().is_some() {
+                    guard.set(|| capability.clone());
+                }
                 core.done(epoch);
             }
             match core.first() {
@@ -316,6 +331,9 @@ fn epochs<'scope>(
             }
             if let Some(before) = frontier.and_then(|frontier| frontier.0.checked_sub(1)) {
                 core.done(before);
+            }
+            if guard.is_set() {
+                guard.advance(frontier, core.left_over(), &shared);
             }
         }
     });

@@ -21,13 +21,18 @@ use timely::progress::frontier::MutableAntichain;
 
 use super::{Codec, Index, IndexParts, Join, JoinPlan, NullKeys, Over, index, join, over};
 use crate::dataflow::fixtures::Memory;
+use crate::dataflow::framed::Calls;
+use crate::dataflow::framed::tests::{aggregate_over, any_frame, column, is_in};
 use crate::dataflow::outcome::Shared;
 use crate::dataflow::packet::{Packet, Packets};
 use crate::dataflow::report::Positions;
 use crate::dataflow::roles::{counts, with_counts};
 use crate::dataflow::shell::Edge;
 use crate::dataflow::state::{State, Vault};
-use crate::plan::{Expression, JoinType, OverCall, OverFunction, SortKey};
+use crate::dataflow::withheld::Withheld;
+use crate::plan::{
+    AggregateFunction, Expression, Frame, JoinType, OverCall, OverFunction, SortKey,
+};
 use crate::types::Epoch;
 
 /// A key, which may be NULL, and a value.
@@ -125,13 +130,15 @@ fn collect(edge: Edge<'_>, width: usize, into: Arc<Mutex<Said>>) {
 enum Tried {
     Join(JoinType, bool, bool),
     Over(Option<u64>),
+    /// The sum and the count of a frame.
+    Framed(Frame),
 }
 
 impl Tried {
     fn width(&self) -> usize {
         match self {
             Self::Join(JoinType::Semi | JoinType::Anti, _, _) => 2,
-            Self::Join(..) | Self::Over(_) => 4,
+            Self::Join(..) | Self::Over(_) | Self::Framed(_) => 4,
         }
     }
 
@@ -153,22 +160,18 @@ impl Tried {
                 join(&sides[0], &sides[1], "join", core, shared)
             }
             Self::Over(first) => {
-                let names = ["k", "v"].map(|name| Field::new(name, DataType::Int64, true));
-                let mut fields = names.to_vec();
-                let mut calls = Vec::new();
-                for (name, function) in [("n", OverFunction::RowNumber), ("r", OverFunction::Rank)]
-                {
-                    let field = Field::new(name, DataType::UInt64, false);
-                    fields.push(field.clone());
-                    calls.push(OverCall {
-                        function,
-                        output: Arc::new(field),
-                        text: name.to_owned(),
-                    });
-                }
-                let output = Arc::new(Schema::new(fields));
-                let core = Over::new(sides[0].codec(), calls, *first, output);
-                over(&sides[0], "over", core, shared)
+                let functions = [("n", OverFunction::RowNumber), ("r", OverFunction::Rank)];
+                let calls = functions.map(|(name, function)| OverCall {
+                    function,
+                    output: Arc::new(Field::new(name, DataType::UInt64, false)),
+                    text: name.to_owned(),
+                });
+                over_by_half(&sides[0], calls.to_vec(), *first, shared)
+            }
+            Self::Framed(frame) => {
+                let functions = [AggregateFunction::Sum, AggregateFunction::Count];
+                let calls = functions.map(|f| aggregate_over(f, column("v", 1), *frame));
+                over_by_half(&sides[0], calls.to_vec(), None, shared)
             }
         }
     }
@@ -184,6 +187,12 @@ impl Tried {
         let (kind, matches): (JoinType, Matches) = match self {
             Self::Over(first) => {
                 for row in numbered(left, *first) {
+                    add(row, 1);
+                }
+                return bag;
+            }
+            Self::Framed(frame) => {
+                for row in framed(left, *frame) {
                     add(row, 1);
                 }
                 return bag;
@@ -238,6 +247,23 @@ impl Tried {
     }
 }
 
+/// Functions over the rows by key, in the order of half their values.
+fn over_by_half<'scope>(
+    input: &Index<'scope>,
+    calls: Vec<OverCall>,
+    first: Option<u64>,
+    shared: &Arc<Shared>,
+) -> Edge<'scope> {
+    let codec = input.codec();
+    let mut fields = codec.schema().fields().to_vec();
+    fields.extend(calls.iter().map(|call| Arc::clone(&call.output)));
+    let output = Arc::new(Schema::new(fields));
+    let calls = Calls::new(calls, &[half()], codec.schema()).unwrap();
+    let withheld = Withheld::new("over", Arc::clone(shared));
+    let core = Over::new(codec, calls, first, output, withheld);
+    over(input, "over", core, shared)
+}
+
 /// `v < w`.
 fn less() -> Expression {
     let column = |name: &str, at| Arc::new(Column::new(name, at));
@@ -249,17 +275,39 @@ fn less() -> Expression {
     }
 }
 
-/// Rows by key, in the order of half their values, with row number and rank.
-fn numbered(rows: &Bag<Row>, first: Option<u64>) -> Vec<Vec<Option<i64>>> {
+/// Values by key, in the order of their halves.
+fn by_key(rows: &Bag<Row>) -> BTreeMap<Option<i64>, Vec<i64>> {
     let mut by_key: BTreeMap<Option<i64>, Vec<i64>> = BTreeMap::new();
     for ((key, value), count) in rows {
         for _ in 0..*count {
             by_key.entry(*key).or_default().push(*value);
         }
     }
-    let mut out = Vec::new();
-    for (key, mut values) in by_key {
+    for values in by_key.values_mut() {
         values.sort_by_key(|value| (value / 2, *value));
+    }
+    by_key
+}
+
+/// Rows with the sum and the count of a frame.
+fn framed(rows: &Bag<Row>, frame: Frame) -> Vec<Vec<Option<i64>>> {
+    let mut out = Vec::new();
+    for (key, values) in by_key(rows) {
+        let halves: Vec<Option<i64>> = values.iter().map(|value| Some(value / 2)).collect();
+        for (place, value) in values.iter().enumerate() {
+            let inside = (0..values.len()).filter(|at| is_in(frame, &halves, place, *at));
+            let inside: Vec<i64> = inside.map(|at| values[at]).collect();
+            let sum = (!inside.is_empty()).then(|| inside.iter().sum());
+            out.push(vec![key, Some(*value), sum, Some(inside.len() as i64)]);
+        }
+    }
+    out
+}
+
+/// Rows by key, in the order of half their values, with row number and rank.
+fn numbered(rows: &Bag<Row>, first: Option<u64>) -> Vec<Vec<Option<i64>>> {
+    let mut out = Vec::new();
+    for (key, values) in by_key(rows) {
         for (place, value) in values.iter().enumerate() {
             let peers = values.iter().position(|other| other / 2 == value / 2);
             let rank = peers.unwrap() as i64 + 1;
@@ -312,7 +360,7 @@ fn run(tried: &Tried, story: &Story, workers: usize, vault: &Arc<Memory>) -> Sai
                 });
                 let order = match tried {
                     Tried::Join(..) => Vec::new(),
-                    Tried::Over(_) => vec![half()],
+                    Tried::Over(_) | Tried::Framed(_) => vec![half()],
                 };
                 let input = feed(scope, &schemas[side], mine.collect());
                 let parts = IndexParts {
@@ -371,11 +419,12 @@ fn every() -> impl Strategy<Value = Tried> {
     prop_oneof![
         4 => (kinds, any::<bool>(), any::<bool>()).prop_map(|(k, n, r)| Tried::Join(k, n, r)),
         1 => prop::option::of(1u64..4).prop_map(Tried::Over),
+        3 => any_frame().prop_map(Tried::Framed),
     ]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn every_epoch_is_what_a_naive_evaluator_says(

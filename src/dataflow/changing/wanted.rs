@@ -106,6 +106,7 @@ pub fn wanted(operator: &Operator) -> Vec<Wanted> {
         | Operator::AsofJoin { .. }
         | Operator::Aggregate { .. }
         | Operator::Match { .. }
+        | Operator::Running { .. }
         | Operator::Latest { .. } => Vec::new(),
     }
 }

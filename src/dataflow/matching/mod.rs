@@ -34,7 +34,7 @@ use super::roles::with_positions;
 use crate::plan::Matching;
 use crate::types::Watermark;
 use found::{Navigator, Within};
-use search::{Found, Path, Program, Rows};
+use search::{Found, Path, Program, Rows, TRIES_MAX};
 
 /// The rows of a worker's partitions that a match may need still.
 pub struct Matches {
@@ -74,6 +74,13 @@ struct Partition {
     /// Where a match may begin; the rows before it are only looked back at.
     start: usize,
     deadline: Option<i64>,
+}
+
+fn too_many_ways() -> String {
+    format!(
+        "the pattern has more than {TRIES_MAX} ways to go on from one row: bound its repetitions, \
+         such as {{1,10}}, or leave out those of what repeats itself"
+    )
 }
 
 /// How many rows are searched in one go.
@@ -238,6 +245,7 @@ impl Matches {
                 match self.program.search(start, rows, &mut conditions)? {
                     Found::Open => break,
                     Found::Nothing => start += 1,
+                    Found::TooManyWays => return Err(too_many_ways().into()),
                     Found::Match(path) => {
                         start = path.next(self.navigator.matching().after);
                         found.push((base, path));

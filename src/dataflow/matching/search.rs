@@ -64,7 +64,14 @@ pub enum Found {
     Nothing,
     /// Rows that may still come decide it.
     Open,
+    /// There are too many ways to go on. They are tried in one order, whatever rows are there yet,
+    /// so that it hangs on the rows alone whether there are.
+    TooManyWays,
 }
+
+/// How many rows a search may try to take. Nested repetitions may have exponentially many ways to
+/// take the same rows; where conditions look at more than the row, each is another one.
+pub const TRIES_MAX: usize = 1 << 20;
 
 /// The rows of a partition.
 #[derive(Clone, Copy, Debug)]
@@ -192,8 +199,9 @@ impl Program {
             start,
             labels: Vec::new(),
         };
-        let mut failed = Failed::new(self.0.len(), conditions.are_local());
-        let mut open = vec![(0, 0)];
+        let is_local = conditions.are_local();
+        let mut failed = Failed::new(self.0.len(), is_local);
+        let (mut open, mut tries) = (vec![(0, 0)], 0);
         while let Some((mut step, taken)) = open.pop() {
             path.labels.truncate(taken);
             loop {
@@ -211,6 +219,11 @@ impl Program {
                         }
                         if start + taken == rows.times.len() {
                             return Ok(Found::Open);
+                        }
+                        // Else no step is tried twice at a row.
+                        tries += usize::from(!is_local);
+                        if tries > TRIES_MAX {
+                            return Ok(Found::TooManyWays);
                         }
                         path.labels.push(variable);
                         if !conditions.holds(&path)? {
@@ -248,5 +261,46 @@ impl Failed {
             tried.resize((taken + 1) * self.steps, false);
         }
         std::mem::replace(&mut tried[at], true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes any row as the first variable, and none as another one.
+    struct Any;
+
+    impl Conditions for Any {
+        type Error = std::convert::Infallible;
+
+        fn holds(&mut self, path: &Path) -> Result<bool, Self::Error> {
+            Ok(path.labels.last() == Some(&0))
+        }
+
+        fn are_local(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn a_search_gives_up_where_a_pattern_has_too_many_ways() {
+        let more = |inner| Pattern::Repeat {
+            inner: Box::new(inner),
+            least: 1,
+            most: None,
+            greedy: true,
+        };
+        let nested = Pattern::Then(vec![more(more(Pattern::Row(0))), Pattern::Row(1)]);
+        let times: Vec<i64> = (0..40).collect();
+        let rows = Rows {
+            times: &times,
+            horizon: None,
+            within_us: None,
+        };
+
+        let found = Program::new(&nested).search(0, rows, &mut Any);
+
+        assert_eq!(found, Ok(Found::TooManyWays));
     }
 }

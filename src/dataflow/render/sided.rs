@@ -71,7 +71,7 @@ impl<'scope> Built<'_, 'scope> {
     }
 
     /// The rows of a node at the owners of their keys.
-    fn by_key(&self, name: &str, node: NodeId, codec: Arc<Codec>) -> Edge<'scope> {
+    pub(super) fn by_key(&self, name: &str, node: NodeId, codec: Arc<Codec>) -> Edge<'scope> {
         let rows = self.rows_of(node);
         let peers = rows.scope().peers();
         if peers == 1 {

@@ -143,3 +143,61 @@ fn a_key_that_must_be_there_rejects_a_record_without_one() {
     ];
     assert_eq!(reasons(&arrived), expected);
 }
+
+/// Decodes a block into rows with these event times.
+struct Times(Vec<i64>);
+
+impl Decoder for Times {
+    fn decode(&mut self, _block: &Block) -> Decoded {
+        let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+        let schema = Schema::new(vec![Field::new("at", time, false)]);
+        let values = TimestampMicrosecondArray::from(self.0.clone());
+        let spans = (0..self.0.len()).map(|at| Span {
+            start: u32::try_from(2 * at).unwrap(),
+            len: 1,
+        });
+        Decoded {
+            rows: RecordBatch::try_new(Arc::new(schema), vec![Arc::new(values)]).unwrap(),
+            spans: spans.collect(),
+            rejects: Vec::new(),
+        }
+    }
+}
+
+#[test]
+fn an_event_time_is_held_against_the_record_it_comes_from() {
+    const DAY: i64 = 86_400_000_000;
+    let mut table = table(false);
+    table.columns = vec![table.columns.remove(2)];
+    table.columns[0].field = Arc::new(
+        table.columns[0]
+            .field
+            .as_ref()
+            .clone()
+            .with_metadata(HashMap::new()),
+    );
+    table.watermark = Some(WatermarkFor {
+        column: 0,
+        bound_us: 0,
+    });
+    let block = |timestamps: Vec<i64>| Block {
+        records: Some(Arc::new(Records {
+            places: vec![0, 2, 4, 6],
+            offsets: vec![5, 6, 9],
+            timestamps,
+            tombstones: Vec::new(),
+            metadata: RecordBatch::new_empty(Arc::new(Schema::empty())),
+        })),
+        ..block(&self::table(false))
+    };
+    let intake = Intake::new(&table, &[0]);
+    let mut decoder = Times(vec![DAY + 1, 2 * DAY, 5]);
+
+    let one = intake.take(&mut decoder, &block(vec![0, DAY, 0])).unwrap();
+    let none = intake.take(&mut decoder, &block(vec![DAY; 3])).unwrap();
+
+    assert_eq!(one.times, [2 * DAY, 5]);
+    assert_eq!(reasons(&one), [(Offset(5), Reason::BadValue, Some("at"))]);
+    assert_eq!(none.times, [DAY + 1, 2 * DAY, 5]);
+    assert!(none.rejects.is_empty());
+}

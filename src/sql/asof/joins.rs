@@ -16,15 +16,15 @@ use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
     BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join,
-    JoinConstraint, JoinOperator, Query, Select, Spanned, TableFactor, TableVersion,
-    TableWithJoins, VisitMut, VisitorMut,
+    JoinConstraint, JoinOperator, ObjectName, Query, Select, Spanned, TableFactor, TableVersion,
+    TableWithJoins, VisitorMut,
 };
 
 use super::tokens;
 use crate::plan::{JoinKind, Place};
 use crate::sql::catalog::{Catalog, FOLLOWS};
 use crate::sql::problem::Problem;
-use crate::sql::{normalise, place_of};
+use crate::sql::{normalise, place_of, walk};
 
 /// What an as-of join is, besides its tables and conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,18 +66,46 @@ pub fn rewrite(query: &mut Query, catalog: &Catalog) -> Vec<Problem> {
     let mut joins = Joins {
         catalog,
         problems: Vec::new(),
+        around: Vec::new(),
     };
-    let _ = query.visit(&mut joins);
+    let _ = walk::rewrite(query, &mut joins);
     joins.problems
 }
 
 struct Joins<'a> {
     catalog: &'a Catalog,
     problems: Vec<Problem>,
+    /// The queries around, from the outermost on.
+    around: Vec<Names>,
+}
+
+/// The names in WITH of a query, in their order.
+struct Names {
+    all: Vec<String>,
+    /// How many of them hold where the walk is: a name holds behind its own query.
+    visible: usize,
 }
 
 impl VisitorMut for Joins<'_> {
     type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let tables = query.with.iter().flat_map(|with| &with.cte_tables);
+        self.around.push(Names {
+            all: tables.map(|table| normalise(&table.alias.name)).collect(),
+            visible: 0,
+        });
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.around.pop();
+        // What stands in WITH is walked through first.
+        if let Some(names) = self.around.last_mut() {
+            names.visible = names.all.len().min(names.visible + 1);
+        }
+        ControlFlow::Continue(())
+    }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         for from in &mut select.from {
@@ -148,7 +176,8 @@ impl Joins<'_> {
         tables.joins = others;
     }
 
-    /// `JOIN r FOR SYSTEM_TIME AS OF time ON ..`, if it is one.
+    /// `JOIN r FOR SYSTEM_TIME AS OF time ON ..`, if it is one. What is neither rewritten nor wrong
+    /// here keeps its version, and is refused for that.
     fn versioned(&self, join: &mut Join) -> Result<(), Problem> {
         let TableFactor::Table {
             name,
@@ -163,7 +192,6 @@ impl Joins<'_> {
             return Ok(());
         };
         let (time, place) = (time.clone(), place_of(name.span()));
-        *version = None;
         let (kind, constraint) = match &join.join_operator {
             JoinOperator::Join(on) | JoinOperator::Inner(on) => (JoinKind::Inner, on.clone()),
             JoinOperator::Left(on) | JoinOperator::LeftOuter(on) => (JoinKind::Left, on.clone()),
@@ -173,14 +201,10 @@ impl Joins<'_> {
                     .hint("write JOIN or LEFT JOIN .. FOR SYSTEM_TIME AS OF"));
             }
         };
-        let [part] = name.0.as_slice() else {
-            return Ok(());
-        };
-        let Some(table) = part.as_ident().cloned() else {
-            return Ok(());
-        };
-        let since = self.since(&normalise(&table), place)?;
-        let Some(since) = since else {
+        let table = only_part(name, place)?;
+        let Some(since) = self.since(&normalise(&table), place)? else {
+            // Nothing is planned of a table that is not there.
+            *version = None;
             return Ok(());
         };
         let qualifier = alias.as_ref().map_or(table, |alias| alias.name.clone());
@@ -196,12 +220,22 @@ impl Joins<'_> {
             match_condition: formed(Form { kind, versions }, comparison),
             constraint,
         };
+        *version = None;
         Ok(())
+    }
+
+    /// Whether a name is one in WITH here, which goes before a table of that name.
+    fn is_in_with(&self, name: &str) -> bool {
+        let visible = |names: &Names| names.all[..names.visible].iter().any(|one| one == name);
+        self.around.iter().any(visible)
     }
 
     /// The column that says since when a version holds; `None` where the table is unknown, which
     /// is said elsewhere.
     fn since(&self, table: &str, place: Place) -> Result<Option<String>, Problem> {
+        if self.is_in_with(table) {
+            return Err(no_versions(table, place));
+        }
         if !self.catalog.contains(table) {
             return Ok(None);
         }
@@ -209,9 +243,7 @@ impl Joins<'_> {
             if matches!(self.catalog.table(table), Err(problem) if problem.message == FOLLOWS) {
                 return Ok(None);
             }
-            let message = format!("`{table}` is no table whose rows are versions");
-            return Err(Problem::at(place, message)
-                .hint("FOR SYSTEM_TIME AS OF reads a declared table; of a view, write ASOF JOIN"));
+            return Err(no_versions(table, place));
         };
         let Some(since) = self.catalog.event_time(table) else {
             let message = format!("`{table}` does not say since when its rows hold");
@@ -230,8 +262,32 @@ impl Joins<'_> {
     }
 }
 
+fn no_versions(table: &str, place: Place) -> Problem {
+    let message = format!("`{table}` is no table whose rows are versions");
+    Problem::at(place, message).hint(
+        "FOR SYSTEM_TIME AS OF reads a declared table; of a view or a name in WITH, write ASOF JOIN",
+    )
+}
+
+/// The name of a table, which has one part.
+fn only_part(name: &ObjectName, place: Place) -> Result<Ident, Problem> {
+    let part = match name.0.as_slice() {
+        [part] => part.as_ident().cloned(),
+        _ => None,
+    };
+    part.ok_or_else(|| {
+        let last = name.0.last().map(ToString::to_string).unwrap_or_default();
+        let message =
+            format!("FOR SYSTEM_TIME AS OF takes the name of a table alone, not `{name}`");
+        Problem::at(place, message).hint(format!("write JOIN {last} FOR SYSTEM_TIME AS OF .."))
+    })
+}
+
 /// A join that is wrong is looked at no further.
 fn settle(join: &mut Join) {
+    if let TableFactor::Table { version, .. } = &mut join.relation {
+        *version = None;
+    }
     if let JoinOperator::AsOf {
         match_condition, ..
     } = &mut join.join_operator

@@ -139,11 +139,27 @@ impl UserDefinedLogicalNodeCore for AsofJoin {
         for column in self.expressions().iter().flat_map(Expr::column_refs) {
             needed.push(self.schema.index_of_column(column).ok()?);
         }
+        if may_share_place(&self.right) {
+            needed.extend(width..self.schema.fields().len());
+        }
         needed.sort_unstable();
         needed.dedup();
         let (left, right): (Vec<usize>, Vec<usize>) =
             needed.into_iter().partition(|at| *at < width);
         Some(vec![left, right.into_iter().map(|at| at - width).collect()])
+    }
+}
+
+/// Whether several rows may have one place in the input. Of two at one time all columns say which
+/// one is joined: which of them a query reads must not.
+fn may_share_place(rows: &LogicalPlan) -> bool {
+    match rows {
+        LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) => {
+            rows.inputs().into_iter().any(may_share_place)
+        }
+        // Groups have no two rows of one key and time, or are refused.
+        LogicalPlan::TableScan(_) | LogicalPlan::Aggregate(_) => false,
+        _ => true,
     }
 }
 

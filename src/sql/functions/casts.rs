@@ -33,7 +33,7 @@ use crate::sql::types::EXTENSION;
 
 /// Gives every cast of `plan` PostgreSQL's meaning. Its types are coerced already.
 pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let rewritten = plan.transform_up(|plan| {
+    let rewritten = plan.transform_up_with_subqueries(|plan| {
         let mut schema = DFSchema::empty();
         for input in plan.inputs() {
             schema.merge(input.schema());

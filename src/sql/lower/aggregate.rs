@@ -12,11 +12,12 @@ use datafusion_expr::expr::{AggregateFunction as Call, Sort};
 use datafusion_expr::{Aggregate, Expr};
 
 use crate::plan::{
-    AggregateCall, AggregateFunction, AggregateWindow, Assign, Emit, Operator, SortKey, WindowKind,
+    AggregateCall, AggregateFunction, AggregateWindow, Assign, Emit, Expression, NodeId, Operator,
+    SortKey, WindowKind,
 };
 use crate::sql::functions::casts::guarded_by;
 use crate::sql::functions::{ORDER_DEPENDENT, function_of};
-use crate::sql::graph::{Facts, Sign};
+use crate::sql::graph::{Facts, Key, Sign};
 use crate::sql::problem::Problem;
 use crate::sql::window::WINDOW_COLUMNS;
 
@@ -337,6 +338,24 @@ impl Lowering<'_> {
         }
     }
 
+    /// Keys without the columns that are the same in all rows. DataFusion groups by such a one.
+    fn telling_apart(&self, of: Vec<Key>, keys: &[Expression], input: NodeId) -> Vec<Key> {
+        let operator = &self.graph.nodes[input].operator;
+        let is_fixed = |at: &usize| {
+            let key = keys.get(*at);
+            key.is_some_and(|key| match (key.as_column(), operator) {
+                (Some(at), Operator::Project { columns, .. }) => columns[at].columns().is_empty(),
+                (Some(_), _) => false,
+                (None, _) => key.columns().is_empty(),
+            })
+        };
+        let mut told = of;
+        for key in &mut told {
+            key.retain(|part| !part.iter().any(&is_fixed));
+        }
+        told
+    }
+
     /// Adds the node; its columns are keys, calls and the window's two.
     fn grouped(&mut self, rows: Rows, parts: Parts, columns: Vec<usize>) -> Rows {
         let Parts {
@@ -380,7 +399,7 @@ impl Lowering<'_> {
             lagging: lagging(window, emit, start),
             not_null,
             key_text: Some(key_text(&fields[..keys.len()], window)),
-            keys: group_keys(keys.len(), window, start),
+            keys: self.telling_apart(group_keys(keys.len(), window, start), &keys, rows.node),
             ..Facts::default()
         };
         let operator = Operator::Aggregate {
@@ -414,7 +433,7 @@ impl Lowering<'_> {
 
 /// What an aggregate node is put together of.
 struct Parts {
-    keys: Vec<crate::plan::Expression>,
+    keys: Vec<Expression>,
     calls: Vec<AggregateCall>,
     fields: Vec<FieldRef>,
     not_null: Vec<bool>,
@@ -461,7 +480,7 @@ impl Parts {
 }
 
 /// Whether it yields a number for any rows, none included.
-fn counts(function: &AggregateFunction) -> bool {
+pub(super) fn counts(function: &AggregateFunction) -> bool {
     matches!(
         function,
         AggregateFunction::Count | AggregateFunction::ApproxDistinct
@@ -469,7 +488,7 @@ fn counts(function: &AggregateFunction) -> bool {
 }
 
 /// Whether it yields a value for one row without NULL already. A group has a row.
-fn has_value(function: &AggregateFunction) -> bool {
+pub(super) fn has_value(function: &AggregateFunction) -> bool {
     match function {
         AggregateFunction::Count
         | AggregateFunction::ApproxDistinct

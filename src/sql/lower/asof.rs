@@ -100,6 +100,7 @@ impl Lowering<'_> {
             self.asof_side(join, &join.left, (left_keys, left_time), below)?;
         let (right, right_keys, (r, right_behind)) =
             self.asof_side(join, &join.right, (right_keys, right_time), below)?;
+        self.check_ties(join, (&right, &right_keys, r))?;
         let gone = join.gone.as_ref();
         let gone = gone.and_then(|gone| plain_column(gone, join.right.schema()));
         let asof = Asof {
@@ -165,9 +166,33 @@ impl Lowering<'_> {
         }
     }
 
+    /// Of two right rows at one time, the one that stands later in the input counts; behind state
+    /// rows stand nowhere, so there must not be two.
+    fn check_ties(
+        &self,
+        join: &AsofJoin,
+        (right, keys, time): (&Rows, &[usize], usize),
+    ) -> Result<()> {
+        let is_compared =
+            |part: &Vec<usize>| part.iter().any(|at| *at == time || keys.contains(at));
+        let mut known = self.graph.facts(right.node).keys.iter();
+        if !self.is_behind_state(right.node) || known.any(|key| key.iter().all(is_compared)) {
+            return Ok(());
+        }
+        let message = "the rows on the right of this ASOF JOIN were made by windows or joins, and \
+                       several of them may have one key and one time: none of them is the newest";
+        Err(Problem::at(join.place, message).hint(
+            "aggregate them first: GROUP BY the columns that are compared and a window, and \
+             compare with window_end; or join a table that is read",
+        ))
+    }
+
     /// The columns of the right that are compared are its PRIMARY KEY: a version holds for one.
     fn check_versions(&self, join: &AsofJoin, keys: &[Expr]) -> Result<()> {
-        let table = only_table(&join.right).expect("FOR SYSTEM_TIME AS OF reads a declared table");
+        let table = only_table(&join.right).ok_or_else(|| {
+            let message = "FOR SYSTEM_TIME AS OF reads a declared table, and nothing made of one";
+            Problem::at(join.place, message).hint("of any other rows, write ASOF JOIN")
+        })?;
         let table = &self.tables[table];
         let names = table.primary_key.iter();
         let names: Vec<&str> = names

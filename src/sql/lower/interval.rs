@@ -258,7 +258,7 @@ impl Lowering<'_> {
         }
     }
 
-    fn is_behind_state(&self, node: NodeId) -> bool {
+    pub(super) fn is_behind_state(&self, node: NodeId) -> bool {
         let operator = &self.graph.nodes[node].operator;
         let mut inputs = operator.inputs().into_iter();
         operator.is_stateful() || inputs.any(|input| self.is_behind_state(input))

@@ -1,4 +1,8 @@
 //! Joins of streams: two inputs, the columns that must be equal, and what else must hold.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "of DataFusion's plans, those of interest are named"
+)]
 
 use std::sync::Arc;
 
@@ -182,13 +186,17 @@ impl Lowering<'_> {
         }
         let named = match kind {
             JoinType::Inner | JoinType::Semi => return Ok(()),
+            JoinType::Left if is_asked(&join.right) => "a query inside an expression",
             JoinType::Left => "a LEFT JOIN",
             JoinType::Right => "a RIGHT JOIN",
             JoinType::Full => "a FULL JOIN",
             JoinType::Anti => "NOT EXISTS, NOT IN or EXCEPT",
         };
         let place = self.place_in(&join.right);
-        let what = "a row without a match may find one later";
+        let what = match is_asked(&join.right) {
+            true => "its answer may be another one later",
+            false => "a row without a match may find one later",
+        };
         let sink = self.sink;
         let keyed = match join.null_equality {
             NullEquality::NullEqualsNothing => format!(
@@ -527,6 +535,16 @@ impl Lowering<'_> {
         let message = format!("`{}` may be NULL, and NOT IN of NULL is NULL", texts(&ours));
         Err(Problem::at(self.place, message).hint("write NOT EXISTS (SELECT .. WHERE ..) instead"))
     }
+}
+
+/// Whether DataFusion made a side of a query inside an expression.
+fn is_asked(plan: &LogicalPlan) -> bool {
+    let alias = match plan {
+        LogicalPlan::SubqueryAlias(alias) => alias,
+        LogicalPlan::Projection(projection) => return is_asked(&projection.input),
+        _ => return false,
+    };
+    alias.alias.table().starts_with("__scalar_sq")
 }
 
 /// Whether only the columns of the left side come out.

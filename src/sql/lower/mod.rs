@@ -15,6 +15,7 @@
 mod aggregate;
 mod asof;
 pub mod expression;
+mod framed;
 mod grouping;
 mod interval;
 mod join;
@@ -23,6 +24,7 @@ mod matched;
 mod momentary;
 mod over;
 mod panes;
+mod running;
 mod scan;
 mod session;
 mod sides;

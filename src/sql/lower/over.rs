@@ -6,91 +6,112 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion_common::{DFSchema, ScalarValue};
 use datafusion_expr::expr::{Sort, WindowFunction, WindowFunctionParams};
 use datafusion_expr::{
     BinaryExpr, Expr, Limit, LogicalPlan, Operator as Op, Projection, Sort as SortPlan, Window,
-    WindowFunctionDefinition,
 };
 
-use crate::plan::{Expression, Operator, OverCall, OverFunction, SortKey};
-use crate::sql::graph::Key;
+use crate::plan::{Operator, OverCall, OverFunction, SortKey};
+use crate::sql::graph::{Facts, Key};
 use crate::sql::problem::Problem;
 
 use super::expression::{conjuncts, plain_column};
+use super::framed::{read_of, sign_of};
 use super::text::text;
 use super::{Ask, Finality, Lowering, Positional, Result, Rows};
 
 impl Lowering<'_> {
-    /// Functions over one partition and order.
+    /// Functions over partitions in an order.
     pub(super) fn over(&mut self, window: &Window, ask: Ask) -> Result<Rows> {
-        let calls = window.window_expr.iter().map(|expr| self.call_over(expr));
-        let calls: Vec<&WindowFunction> = calls.collect::<Result<_>>()?;
-        let WindowFunctionParams {
-            partition_by,
-            order_by,
-            ..
-        } = &calls[0].params;
-        let same = |call: &&WindowFunction| {
-            call.params.partition_by == *partition_by && call.params.order_by == *order_by
-        };
-        if !calls.iter().all(same) {
-            return Err(self.cannot("compute functions OVER several windows in one SELECT"));
-        }
         let width = window.input.schema().fields().len();
-        // A number that is bounded ends a partition early, unless something looks beyond it.
-        let looks_ahead = calls.iter().any(|call| call.fun.name() == "lead");
-        let bounded = ask
-            .first
-            .filter(|_| !looks_ahead)
-            .and_then(|(column, most)| {
-                let call = column.checked_sub(width)?;
-                let counts = matches!(calls[call].fun.name(), "row_number" | "rank");
-                counts.then_some((call, most))
-            });
-        let what = format!("{} OVER (..)", calls[0].fun.name());
-        let rows = self.input_of_over(&window.input, ask, &what)?;
-        let mut reads: Vec<&Expr> = partition_by.iter().collect();
-        reads.extend(order_by.iter().map(|key| &key.expr));
-        reads.extend(calls.iter().filter_map(|call| call.params.args.first()));
-        let (rows, at) = self.read_by_over(rows, window.input.schema(), &reads)?;
-        let over = self.positional(&rows)?;
-        let (partition, at) = at.split_at(partition_by.len());
-        let (ordered, values) = at.split_at(order_by.len());
-        let order = self.sort_keys(order_by, ordered, &over)?;
-        let mut values = values.iter();
-        let mut computed = Vec::new();
-        for (call, expr) in calls.iter().zip(&window.window_expr) {
+        let named = window.window_expr.iter().map(|expr| {
             let name = expr.schema_name().to_string();
-            let value = call.params.args.first().and_then(|_| values.next());
-            let value = value.map(|at| self.compile(&over.column(*at), &over));
-            let value = value.transpose()?.map(|(value, _)| value);
-            computed.push(self.over_call(call, &name, value)?);
-        }
-        let first = bounded.map(|(call, most)| {
-            computed.swap(0, call);
-            most
+            Ok((self.call_over(expr)?, name))
         });
-        let start = self.graph.fields(rows.node).len();
-        let mut places: Vec<usize> = (start..start + computed.len()).collect();
-        if let Some((call, _)) = bounded {
-            places.swap(0, call);
+        let calls: Vec<Named<'_>> = named.collect::<Result<_>>()?;
+        let what = format!("{} OVER (..)", calls[0].0.fun.name());
+        let wanted = match ask.finality {
+            Some(Finality::Latest) | None => Wanted::Current,
+            Some(_) => Wanted::Final,
+        };
+        let mut rows = self.input_of_over(&window.input, ask, wanted, &what)?;
+        let bounded = ask.first.and_then(|(column, most)| {
+            let call = column.checked_sub(width)?;
+            let counts = matches!(calls[call].0.fun.name(), "row_number" | "rank");
+            counts.then_some((call, most))
+        });
+        let mut places = vec![0; calls.len()];
+        for group in groups(&calls, bounded.map(|(call, _)| call)) {
+            let bounded = bounded.filter(|(call, _)| group.contains(call));
+            let schema = window.input.schema();
+            let computed = self.over_group(rows, schema, &calls, &group)?;
+            rows = match ask.finality.filter(|_| wanted == Wanted::Final) {
+                None => {
+                    // A bound ends a partition early, unless something looks beyond it.
+                    let looks_ahead = |call: &OverCall| call.function.frame().looks_ahead();
+                    let first = bounded.filter(|_| !computed.calls.iter().any(looks_ahead));
+                    self.add_over(computed, first.map(|(_, most)| most))
+                }
+                Some(finality) => {
+                    let refused = self.over_is_not_final(finality, &what);
+                    self.add_running(computed, refused)?
+                }
+            };
+            let start = self.graph.fields(rows.node).len() - group.len();
+            for (at, call) in group.iter().enumerate() {
+                places[*call] = start + at;
+            }
         }
-        let rows = self.add_over(rows, partition.to_vec(), order, computed, first);
         let mut columns = rows.columns;
         columns.extend(places);
         Ok(Rows { columns, ..rows })
     }
 
-    /// The first rows in an order.
+    /// The calls of a group, which have one partition and order: a node whose last columns they
+    /// are.
+    fn over_group(
+        &mut self,
+        rows: Rows,
+        schema: &DFSchema,
+        calls: &[Named<'_>],
+        group: &[usize],
+    ) -> Result<Computed> {
+        let params = &calls[group[0]].0.params;
+        let order_by = order_of(params);
+        let mut reads: Vec<&Expr> = params.partition_by.iter().collect();
+        reads.extend(order_by.iter().map(|key| &key.expr));
+        reads.extend(group.iter().flat_map(|call| read_of(calls[*call].0)));
+        let (rows, at) = self.read_by_over(rows, schema, &reads)?;
+        let over = self.positional(&rows)?;
+        let (partition, at) = at.split_at(params.partition_by.len());
+        let (ordered, mut values) = at.split_at(order_by.len());
+        let order = self.sort_keys(&order_by, ordered, &over)?;
+        let mut computed = Vec::new();
+        for call in group {
+            let (call, name) = &calls[*call];
+            let (own, others) = values.split_at(read_of(call).len());
+            values = others;
+            computed.push(self.over_call(call, name, own, (&over, &order))?);
+        }
+        Ok(Computed {
+            partition: partition.to_vec(),
+            order_at: ordered.first().copied(),
+            calls: computed,
+            order,
+            rows,
+        })
+    }
+
+    /// The first rows in an order, or all but those.
     pub(super) fn sorted(&mut self, sort: &SortPlan, skip: u64, ask: Ask) -> Result<Rows> {
-        let Some(fetch) = sort.fetch else {
+        if sort.fetch.is_none() && skip == 0 {
             return Err(self
                 .cannot("sort rows that never end")
                 .hint("leave ORDER BY out: a table has no order; or add LIMIT"));
-        };
-        let rows = self.input_of_over(&sort.input, ask, "ORDER BY .. LIMIT")?;
+        }
+        let rows = self.input_of_over(&sort.input, ask, Wanted::Current, "ORDER BY .. LIMIT")?;
         let reads: Vec<&Expr> = sort.expr.iter().map(|key| &key.expr).collect();
         let (rows, ordered) = self.read_by_over(rows, sort.input.schema(), &reads)?;
         let over = self.positional(&rows)?;
@@ -101,7 +122,15 @@ impl Lowering<'_> {
             text: "row_number".to_owned(),
         };
         let at = self.graph.fields(rows.node).len();
-        let rows = self.add_over(rows, Vec::new(), order, vec![number], Some(fetch as u64));
+        let first = sort.fetch.map(|fetch| fetch as u64);
+        let computed = Computed {
+            partition: Vec::new(),
+            order_at: ordered.first().copied(),
+            calls: vec![number],
+            order,
+            rows,
+        };
+        let rows = self.add_over(computed, first);
         if skip == 0 {
             return Ok(rows);
         }
@@ -112,14 +141,13 @@ impl Lowering<'_> {
         Ok(Rows { node, ..rows })
     }
 
-    /// LIMIT, which means something of sorted rows.
+    /// LIMIT and OFFSET, which mean something of sorted rows.
     pub(super) fn limit(&mut self, limit: &Limit, ask: Ask) -> Result<Rows> {
         let number = |expr: &Option<Box<Expr>>| match expr.as_deref() {
             None => Some(0),
-            Some(Expr::Literal(value, _)) => match value {
-                ScalarValue::Int64(Some(number)) => u64::try_from(*number).ok(),
-                _ => None,
-            },
+            // LIMIT NULL is no limit.
+            Some(Expr::Literal(ScalarValue::Int64(None), _)) => Some(0),
+            Some(Expr::Literal(ScalarValue::Int64(Some(number)), _)) => u64::try_from(*number).ok(),
             Some(_) => None,
         };
         let (Some(skip), Some(_)) = (number(&limit.skip), number(&limit.fetch)) else {
@@ -145,12 +173,19 @@ impl Lowering<'_> {
         }
     }
 
-    fn input_of_over(&mut self, plan: &LogicalPlan, ask: Ask, what: &str) -> Result<Rows> {
-        if let Some(finality) = ask.finality {
-            return Err(self.over_is_not_final(finality, what));
+    fn input_of_over(
+        &mut self,
+        plan: &LogicalPlan,
+        ask: Ask,
+        wanted: Wanted,
+        what: &str,
+    ) -> Result<Rows> {
+        let finality = ask.finality.filter(|_| wanted == Wanted::Final);
+        if let (Some(asked), None) = (ask.finality, finality) {
+            return Err(self.over_is_not_final(asked, what));
         }
         let below = Ask {
-            finality: None,
+            finality,
             windows_close: true,
             window: false,
             time: false,
@@ -178,7 +213,13 @@ impl Lowering<'_> {
                      a row that comes later moves them"
                 ),
             )
-            .hint(keyed),
+            .hint(match what.ends_with("OVER (..)") {
+                false => keyed,
+                true => format!(
+                    "{keyed}; or let them be final: OVER (.. ORDER BY the WATERMARK FOR column), \
+                     with no frame beyond CURRENT ROW"
+                ),
+            }),
             Finality::Asked => Problem::at(
                 self.place,
                 format!("EMIT ON WINDOW CLOSE asks for final rows, and {what} has none"),
@@ -221,67 +262,6 @@ impl Lowering<'_> {
         self.as_columns(rows, &over, reads)
     }
 
-    /// A call; `value` is what it reads of each row.
-    fn over_call(
-        &self,
-        call: &WindowFunction,
-        name: &str,
-        value: Option<Expression>,
-    ) -> Result<OverCall> {
-        let function = match (&call.fun, call.fun.name()) {
-            (WindowFunctionDefinition::WindowUDF(_), "row_number") => OverFunction::RowNumber,
-            (WindowFunctionDefinition::WindowUDF(_), "rank") => OverFunction::Rank,
-            (WindowFunctionDefinition::WindowUDF(_), "dense_rank") => OverFunction::DenseRank,
-            (WindowFunctionDefinition::WindowUDF(_), "lag" | "lead") => {
-                let sign = if call.fun.name() == "lag" { 1 } else { -1 };
-                let distance = match call.params.args.as_slice() {
-                    [_] => 1,
-                    [_, Expr::Literal(ScalarValue::Int64(Some(distance)), _)] => *distance,
-                    _ => {
-                        return Err(self
-                            .cannot(
-                                "compute lag or lead with a default, or by a distance that varies",
-                            )
-                            .hint("write coalesce(lag(x, 1) OVER (..), 0)"));
-                    }
-                };
-                OverFunction::Before {
-                    distance: sign * distance,
-                    value: value.expect("it has an argument"),
-                }
-            }
-            (_, other) => {
-                return Err(self
-                    .cannot(&format!("compute {other} OVER (..)"))
-                    .hint("there are row_number, rank, dense_rank, lag and lead; for sums over time GROUP BY a window"));
-            }
-        };
-        if call.params.filter.is_some()
-            || call.params.null_treatment.is_some()
-            || call.params.distinct
-        {
-            return Err(self.cannot("compute FILTER, DISTINCT or IGNORE NULLS with OVER (..)"));
-        }
-        let (data_type, nullable) = match &function {
-            OverFunction::Before { value, .. } => (value.data_type.clone(), true),
-            OverFunction::RowNumber | OverFunction::Rank | OverFunction::DenseRank => {
-                (DataType::UInt64, false)
-            }
-        };
-        let arguments = match &function {
-            OverFunction::Before { distance, value } => {
-                format!("{}, {}", value.text, distance.abs())
-            }
-            OverFunction::RowNumber | OverFunction::Rank | OverFunction::DenseRank => String::new(),
-        };
-        let call = format!("{}({arguments})", call.fun.name());
-        Ok(OverCall {
-            function,
-            output: Arc::new(Field::new(super::name_of(name, &call), data_type, nullable)),
-            text: call,
-        })
-    }
-
     /// An order by columns of `over`.
     fn sort_keys(&self, order: &[Sort], at: &[usize], over: &Positional) -> Result<Vec<SortKey>> {
         let keys = order.iter().zip(at).map(|(key, at)| {
@@ -294,36 +274,22 @@ impl Lowering<'_> {
         keys.collect()
     }
 
-    fn add_over(
-        &mut self,
-        rows: Rows,
-        partition: Vec<usize>,
-        order: Vec<SortKey>,
-        calls: Vec<OverCall>,
-        first: Option<u64>,
-    ) -> Rows {
+    fn add_over(&mut self, computed: Computed, first: Option<u64>) -> Rows {
+        let (fields, mut facts) = self.of_over(&computed);
+        let Computed {
+            rows,
+            partition,
+            order,
+            calls,
+            ..
+        } = computed;
         let text = format!(
             "over {} {partition:?} {order:?} {calls:?} {first:?}",
             rows.node
         );
-        let mut fields = self.graph.fields(rows.node);
-        let mut facts = self.graph.facts(rows.node).clone();
-        facts.event_time.iter_mut().for_each(|is| *is = false);
-        let numbers = fields.len();
-        for call in &calls {
-            fields.push(Arc::clone(&call.output));
-            facts.not_null.push(!call.output.is_nullable());
-            facts.event_time.push(false);
-        }
-        facts.event_time.resize(fields.len(), false);
-        let of_partition: Key = partition.iter().map(|at| vec![*at]).collect();
-        let is_row_number = |call: &OverCall| matches!(call.function, OverFunction::RowNumber);
-        if let Some(at) = calls.iter().position(is_row_number) {
-            let mut key = of_partition.clone();
-            key.push(vec![numbers + at]);
-            facts.keys.insert(0, key);
-        }
-        if first == Some(1) && is_row_number(&calls[0]) {
+        let is_row_number = matches!(calls[0].function, OverFunction::RowNumber);
+        if first == Some(1) && is_row_number {
+            let of_partition: Key = partition.iter().map(|at| vec![*at]).collect();
             facts.keys.insert(0, of_partition);
         }
         let operator = Operator::Over {
@@ -338,6 +304,82 @@ impl Lowering<'_> {
             ..rows
         }
     }
+
+    /// The columns of the rows with those of the calls, and what is known of them.
+    pub(super) fn of_over(&self, computed: &Computed) -> (Vec<FieldRef>, Facts) {
+        let node = computed.rows.node;
+        let mut fields = self.graph.fields(node);
+        let mut facts = self.graph.facts(node).clone();
+        facts.event_time.iter_mut().for_each(|is| *is = false);
+        let numbers = fields.len();
+        for call in &computed.calls {
+            fields.push(Arc::clone(&call.output));
+            facts.not_null.push(!call.output.is_nullable());
+        }
+        facts.event_time.resize(fields.len(), false);
+        let signs = computed.calls.iter().enumerate();
+        let signs = signs.filter_map(|(at, call)| Some((numbers + at, sign_of(call)?)));
+        facts.signs.extend(signs);
+        let is_row_number = |call: &OverCall| matches!(call.function, OverFunction::RowNumber);
+        if let Some(at) = computed.calls.iter().position(is_row_number) {
+            let mut key: Key = computed.partition.iter().map(|at| vec![*at]).collect();
+            key.push(vec![numbers + at]);
+            facts.keys.insert(0, key);
+        }
+        (fields, facts)
+    }
+}
+
+/// Whether rows are to be current, or final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Current,
+    Final,
+}
+
+/// Calls of one partition and order, over columns of rows.
+pub(super) struct Computed {
+    pub rows: Rows,
+    pub partition: Vec<usize>,
+    pub order: Vec<SortKey>,
+    /// The column that the order is by first.
+    pub order_at: Option<usize>,
+    pub calls: Vec<OverCall>,
+}
+
+/// A call, and what DataFusion calls it.
+type Named<'a> = (&'a WindowFunction, String);
+
+/// The order of a window: a constant orders nothing.
+fn order_of(params: &WindowFunctionParams) -> Vec<Sort> {
+    let keys = params.order_by.iter();
+    keys.filter(|key| !key.expr.column_refs().is_empty())
+        .cloned()
+        .collect()
+}
+
+/// The calls of each partition and order, those of `last` after the others, and it first of them.
+fn groups(calls: &[Named<'_>], last: Option<usize>) -> Vec<Vec<usize>> {
+    let window = |call: usize| {
+        let params = &calls[call].0.params;
+        (&params.partition_by, order_of(params))
+    };
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for call in 0..calls.len() {
+        match groups
+            .iter_mut()
+            .find(|group| window(group[0]) == window(call))
+        {
+            Some(group) => group.push(call),
+            None => groups.push(vec![call]),
+        }
+    }
+    if let Some(last) = last {
+        groups.sort_by_key(|group| group.contains(&last));
+        let group = groups.last_mut().expect("it is in one");
+        group.sort_by_key(|call| *call != last);
+    }
+    groups
 }
 
 /// The column that a filter bounds from above, and by what.

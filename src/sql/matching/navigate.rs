@@ -14,8 +14,7 @@ use datafusion_common::{DFSchema, DFSchemaRef};
 use datafusion_expr::planner::RelationPlannerContext;
 use datafusion_expr::{Expr, ExprSchemable};
 use datafusion_sql::sqlparser::ast::{
-    self, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Spanned, Value, VisitMut,
-    VisitorMut,
+    self, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Spanned, Value, VisitorMut,
 };
 
 use super::pattern::Variables;
@@ -23,7 +22,7 @@ use crate::plan::Place;
 use crate::plan::aggregate_types::result_type;
 use crate::sql::functions::function_of;
 use crate::sql::problem::Problem;
-use crate::sql::{normalise, place_of, query};
+use crate::sql::{normalise, place_of, query, walk};
 
 /// The aggregates that are computed over rows of a match.
 const AGGREGATES: [&str; 5] = ["count", "sum", "avg", "min", "max"];
@@ -102,9 +101,13 @@ impl<'c> Reads<'c> {
 
     /// An expression over what it reads, whose columns are called as they read.
     pub fn expression(&mut self, mut expr: ast::Expr) -> Result<Expr> {
-        let mut visitor = Replace { reads: self };
-        if let ControlFlow::Break(error) = expr.visit(&mut visitor) {
-            return Err(*error);
+        let mut replace = Replace {
+            reads: self,
+            error: None,
+        };
+        let _ = walk::rewrite(&mut expr, &mut replace);
+        if let Some(error) = replace.error {
+            return Err(error);
         }
         let schema = self.schema()?;
         let planned = self.context.sql_to_expr(expr, &schema)?;
@@ -344,7 +347,7 @@ impl<'c> Reads<'c> {
             found: Vec::new(),
             nested: None,
         };
-        let _ = stripped.visit(&mut strip);
+        let _ = walk::rewrite(&mut stripped, &mut strip);
         let place = Some(place_of(expr.span())).filter(|at| at.line > 0);
         let place = place.unwrap_or(self.place);
         if let Some(name) = strip.nested {
@@ -399,16 +402,20 @@ fn whole(expr: &ast::Expr) -> Option<usize> {
 /// Replaces what reads rows.
 struct Replace<'r, 'c> {
     reads: &'r mut Reads<'c>,
+    error: Option<datafusion_common::DataFusionError>,
 }
 
 impl VisitorMut for Replace<'_, '_> {
-    type Break = Box<datafusion_common::DataFusionError>;
+    type Break = ();
 
-    fn pre_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<Self::Break> {
+    fn pre_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<()> {
         match self.reads.replacement(expr) {
             Ok(Some(column)) => *expr = column,
             Ok(None) => {}
-            Err(error) => return ControlFlow::Break(Box::new(error)),
+            Err(error) => {
+                self.error = Some(error);
+                return ControlFlow::Break(());
+            }
         }
         ControlFlow::Continue(())
     }

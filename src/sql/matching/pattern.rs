@@ -130,12 +130,44 @@ impl Variables {
                     .hint("write (A | B)* instead of (A* | B)*"),
             );
         }
+        if most.is_none() && (is_endless(&inner) || is_endless_alone(&inner)) {
+            return Err(Problem::at(
+                place,
+                "the pattern can take the same rows in ever more ways: what is repeated without \
+                 limit is so inside already",
+            )
+            .hint("repeat it once: A+ for (A+)+, (A | B)+ for (A+ | B)+, (A B*)+ for (A+ B*)+"));
+        }
         Ok(Pattern::Repeat {
             inner: Box::new(inner),
             least,
             most,
             greedy,
         })
+    }
+}
+
+/// Whether it is a repetition without limit.
+fn is_endless(pattern: &Pattern) -> bool {
+    match pattern {
+        Pattern::Repeat { most, .. } => most.is_none(),
+        Pattern::Row(_) | Pattern::Then(_) | Pattern::Either(_) => false,
+    }
+}
+
+/// Whether it may be nothing but one thing several times, however often, or once: repeated, it
+/// takes the rows of that thing in as many ways as they can be cut.
+fn is_endless_alone(pattern: &Pattern) -> bool {
+    match pattern {
+        Pattern::Row(_) => false,
+        Pattern::Repeat {
+            inner, least, most, ..
+        } => *least <= 1 && (most.is_none() || is_endless_alone(inner)),
+        Pattern::Either(parts) => parts.iter().any(is_endless_alone),
+        Pattern::Then(parts) => parts.iter().enumerate().any(|(at, part)| {
+            let mut others = parts.iter().enumerate().filter(|(other, _)| *other != at);
+            is_endless_alone(part) && others.all(|(_, other)| other.least() == 0)
+        }),
     }
 }
 

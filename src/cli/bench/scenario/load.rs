@@ -43,7 +43,10 @@ pub fn make(
     data: &Path,
     servers: Option<&str>,
 ) -> Result<Load, String> {
-    let table = generator(scenario, rows)?;
+    let mut table = generator(scenario, rows)?;
+    if scenario.input == Input::Kafka {
+        in_one_part(&mut table);
+    }
     let columns = table.columns.iter().map(|column| &column.field);
     let options = table
         .options
@@ -127,6 +130,14 @@ fn write(
     file.flush().map_err(failed)
 }
 
+/// Parts are sent one after the other: only one keeps each of the topic's partitions in the order of
+/// time, so that no record is late.
+fn in_one_part(table: &mut Table) {
+    if let Some(partitions) = table.options.get_mut("partitions") {
+        partitions.text = "1".to_owned();
+    }
+}
+
 fn topic(table: Table, topic: &str, servers: &str) -> Result<Load, String> {
     let job = ProduceJob {
         servers: servers.to_owned(),
@@ -134,7 +145,7 @@ fn topic(table: Table, topic: &str, servers: &str) -> Result<Load, String> {
         topic: topic.to_owned(),
         job: "bench".to_owned(),
         fresh: false,
-        producers: 2,
+        producers: 1,
         partitions: Some(PARTITIONS),
         replication: None,
         compression: "lz4".to_owned(),

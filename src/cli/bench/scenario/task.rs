@@ -236,6 +236,11 @@ fn pipeline(task: &RunTask) -> Result<Measured, Failure> {
         spawn_named("enough", move || stop_after(records, source, &shared));
     }
     let summary = crate::engine::run(&Arc::new(pipeline), &options, &shared)?;
+    let missed: u64 = summary.fates.values().map(|of| of.late + of.rejected).sum();
+    if missed > 0 && task.records.is_none() {
+        let message = format!("{missed} records of the load are late or rejected");
+        return Err(Failure::new(message).because("what they cost is not what is asked"));
+    }
     let progress = shared.progress();
     let facts = shared.board.facts();
     let tables = facts.destinations.iter().flat_map(|it| &it.tables);

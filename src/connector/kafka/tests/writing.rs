@@ -37,6 +37,8 @@ fn open(pipeline: &str, table: &Table) -> Result<KafkaSink, ConnectorError> {
     KafkaSink::from_origin(&SinkOrigin {
         pipeline,
         tables: vec![table],
+        beside: Vec::new(),
+        share: None,
         base: Path::new("."),
     })
 }

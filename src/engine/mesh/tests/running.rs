@@ -259,7 +259,8 @@ pub fn rows_cross(joined: Vec<Joined>, threads: usize) {
                 let Joined {
                     process, sockets, ..
                 } = joined;
-                let (builders, guard) = workers(sockets, process, threads).unwrap();
+                let (builders, guard) =
+                    workers(sockets, process, threads, &Arc::default()).unwrap();
                 let config = timely::WorkerConfig::default();
                 let guards = timely::execute::execute_from(builders, guard, config, |worker| {
                     let sum = std::rc::Rc::new(std::cell::Cell::new(0));

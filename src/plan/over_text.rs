@@ -1,0 +1,69 @@
+//! How functions over partitions read in `explain`.
+
+use arrow::datatypes::FieldRef;
+
+use super::explain::{duration, named};
+use super::{Frame, FrameBound, OverCall, SortKey};
+
+/// What is computed, of which rows, in which order.
+pub fn over(
+    partition: &[String],
+    order: &[SortKey],
+    calls: &[OverCall],
+    fields: &[FieldRef],
+    first: Option<u64>,
+) -> String {
+    let calls: Vec<String> = calls
+        .iter()
+        .zip(fields)
+        .map(|(call, field)| named(&call.text, field.name()))
+        .collect();
+    let mut out = match first {
+        Some(first) => format!("first {first} by {}", calls.join(", ")),
+        None => format!("over {}", calls.join(", ")),
+    };
+    if !partition.is_empty() {
+        out += &format!(" per {}", partition.join(", "));
+    }
+    let order: Vec<String> = order
+        .iter()
+        .map(|key| {
+            let down = if key.descending { " DESC" } else { "" };
+            let nulls = if key.nulls_first { " NULLS FIRST" } else { "" };
+            format!("{}{down}{nulls}", key.expression.text)
+        })
+        .collect();
+    if !order.is_empty() {
+        out += &format!(" in the order of {}", order.join(", "));
+    }
+    out
+}
+
+/// What functions over an append stream hold.
+pub fn held_by_frames(calls: &[OverCall]) -> String {
+    let frames = || calls.iter().map(|call| call.function.frame());
+    let has_total = frames().any(|frame| frame.start == FrameBound::Unbounded);
+    let counts = |frame: &Frame| match frame.start {
+        FrameBound::Unbounded => false,
+        FrameBound::At(distance) => distance < 0 && !frame.counts_values(),
+    };
+    let reach = frames().filter(|frame| frame.counts_values());
+    let reach = reach.filter_map(|frame| match frame.start {
+        FrameBound::Unbounded => None,
+        FrameBound::At(distance) => i64::try_from(-distance).ok().filter(|us| *us > 0),
+    });
+    let mut held = Vec::new();
+    if has_total {
+        held.push("a total per partition, never freed".to_owned());
+    }
+    if frames().any(|frame| counts(&frame)) {
+        held.push("the last rows of each partition, never freed".to_owned());
+    }
+    if let Some(reach) = reach.max() {
+        held.push(format!("rows for {} after their time", duration(reach)));
+    }
+    match held.is_empty() {
+        true => "holds rows until the watermark passes them".to_owned(),
+        false => format!("holds {}", held.join(", and ")),
+    }
+}
