@@ -94,11 +94,13 @@ fn forgetting(planned: &Planned) -> String {
     let mut lines = String::new();
     for forgets in &forgets {
         lines += &format!(
-            "state.ttl forgets keys, line {}: {}\n  \
-             hint:  a key without a record for that long leaves the table; what comes after that \
-             begins anew\n",
+            "state.ttl forgets, line {}: {}\n",
             forgets.place.line, forgets.what
         );
+    }
+    if !forgets.is_empty() {
+        lines += "  hint:  a key without a record for that long leaves the table, and what comes \
+                  later begins anew\n";
     }
     for (place, what) in plan::kept_despite_ttl(pipeline) {
         lines += &format!("state.ttl does not bound line {}: {what}\n", place.line);

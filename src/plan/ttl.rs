@@ -99,17 +99,11 @@ fn is_of_records(pipeline: &Pipeline, id: NodeId) -> bool {
 /// what is over, or holds rows that are taken back below it.
 fn is_bounded(pipeline: &Pipeline, id: NodeId) -> bool {
     match &pipeline.nodes[id].operator {
-        Operator::Aggregate {
-            input,
-            keys,
-            window,
-            ..
-        } => {
+        Operator::Aggregate { keys, window, .. } => {
             let frees = window.is_some() || keys.is_empty();
-            frees || state_ttl_us(pipeline, id).is_some() || leaves(pipeline, *input)
+            frees || state_ttl_us(pipeline, id).is_some() || is_bounded_below(pipeline, id)
         }
-        Operator::Join { left, right, .. } => leaves(pipeline, *left) && leaves(pipeline, *right),
-        Operator::Over { input, .. } => leaves(pipeline, *input),
+        Operator::Join { .. } | Operator::Over { .. } => is_bounded_below(pipeline, id),
         Operator::Latest { .. } => false,
         Operator::Source { .. }
         | Operator::Filter { .. }
@@ -124,6 +118,12 @@ fn is_bounded(pipeline: &Pipeline, id: NodeId) -> bool {
         | Operator::Match { .. }
         | Operator::Running { .. } => true,
     }
+}
+
+/// Whether an operator holds no more than stands below it, where that is bounded.
+fn is_bounded_below(pipeline: &Pipeline, id: NodeId) -> bool {
+    let inputs = pipeline.nodes[id].operator.inputs();
+    inputs.iter().all(|input| leaves(pipeline, *input))
 }
 
 /// Whether the rows of a node are taken back in the end, so that those that stand are bounded.
@@ -166,6 +166,9 @@ pub(super) fn held(pipeline: &Pipeline, id: NodeId, what: &str) -> String {
             "holds {what} until they have had no record for {} (state.ttl)",
             duration(ttl)
         ),
+        None if pipeline.settings.state_ttl.is_some() && is_bounded_below(pipeline, id) => {
+            format!("holds {what} while they have rows")
+        }
         None => format!("holds all {what}, never freed"),
     }
 }
