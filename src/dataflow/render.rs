@@ -262,9 +262,7 @@ impl<'scope> Built<'_, 'scope> {
             Operator::AsofJoin { .. } => self.asof_join(id, node),
             Operator::Aggregate { input: from, .. } => {
                 let input = self.rows_of(*from);
-                let plan = aggregation(self.pipeline, self.zones, node).expect(PLANNED);
-                let plan = plan.forgetting_after(state_ttl_us(self.pipeline, id));
-                let plan = plan.expect(PLANNED);
+                let plan = self.aggregation(id, node);
                 let name = format!("aggregate {id}");
                 let aggregates = plan.aggregates();
                 let aggregates = aggregates.on_worker(self.scope.index(), self.scope.peers());
@@ -327,6 +325,12 @@ impl<'scope> Built<'_, 'scope> {
                 shell::compute(input, &name, core, Arc::clone(self.shared))
             }
         }
+    }
+
+    fn aggregation(&self, id: NodeId, node: &Node) -> Aggregation {
+        let plan = aggregation(self.pipeline, self.zones, node).expect(PLANNED);
+        let plan = plan.forgetting_after(state_ttl_us(self.pipeline, id));
+        plan.expect(PLANNED)
     }
 
     /// An operator that reads arrangements.

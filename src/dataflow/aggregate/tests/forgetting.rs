@@ -82,7 +82,7 @@ fn seal(aggregates: &mut Aggregates, kept: &mut Kept, reached: Watermark) {
         apply(kept, &rows, diffs.values());
     }
     for rows in aggregates.forget(reached).unwrap() {
-        let diffs = rows.column(rows.num_columns() - 1).clone();
+        let diffs = rows.column(rows.num_columns() - 1);
         apply(kept, &rows, diffs.as_primitive::<Int64Type>().values());
     }
 }
