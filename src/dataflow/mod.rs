@@ -55,6 +55,7 @@ pub mod schedule;
 pub mod seal;
 mod share;
 pub mod shell;
+mod sided;
 pub mod source;
 mod spread;
 pub mod state;
