@@ -53,6 +53,7 @@ pub mod roles;
 mod running;
 pub mod schedule;
 pub mod seal;
+mod sequences;
 mod share;
 pub mod shell;
 mod sided;
