@@ -22,14 +22,20 @@ pub fn with_positions(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
+/// A schema with the column of counts.
+#[must_use]
+pub fn counted(schema: &Schema) -> SchemaRef {
+    let mut fields: Vec<FieldRef> = schema.fields().to_vec();
+    fields.push(Arc::new(Field::new(COUNT, DataType::Int64, false)));
+    Arc::new(Schema::new(fields))
+}
+
 /// The rows with their counts.
 #[must_use]
 pub fn with_counts(rows: &RecordBatch, counts: &Int64Array) -> RecordBatch {
-    let mut fields: Vec<FieldRef> = rows.schema().fields().to_vec();
-    fields.push(Arc::new(Field::new(COUNT, DataType::Int64, false)));
     let mut columns = rows.columns().to_vec();
     columns.push(Arc::new(counts.clone()) as ArrayRef);
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("one count per row")
+    RecordBatch::try_new(counted(rows.schema_ref()), columns).expect("one count per row")
 }
 
 /// The counts of rows whose node has `width` columns; `None` where every row counts once.

@@ -34,4 +34,6 @@ pub use operator::{
     Node, NodeId, Operator, OverCall, SortKey, WindowKind,
 };
 pub use pipeline::{Insert, Pipeline, Settings};
-pub use table::{Check, Column, Computed, OptionValue, Place, Role, Table, TableId, WatermarkFor};
+pub use table::{
+    Check, Column, Computed, OptionValue, Place, RELOAD, Role, Table, TableId, WatermarkFor,
+};
