@@ -27,7 +27,8 @@ pub(super) fn refusals(table: &Table) -> Vec<(Option<&'static str>, String, Stri
     let name = &table.name;
     let mut refusals = Vec::new();
     if table.primary_key.is_empty() {
-        let message = format!("`{name}` is read again, but has no PRIMARY KEY to tell rows apart by");
+        let message =
+            format!("`{name}` is read again, but has no PRIMARY KEY to tell rows apart by");
         let hint = format!("declare a PRIMARY KEY on `{name}`, or leave '{RELOAD}' out");
         refusals.push((None, message, hint));
     }
@@ -42,7 +43,11 @@ pub(super) fn refusals(table: &Table) -> Vec<(Option<&'static str>, String, Stri
     // A length that is none has been refused as such.
     if refusals.is_empty() && is_length(table) && reload_interval(table) < Some(LEAST) {
         let message = format!("option `{RELOAD}` is too short: the whole table is read each time");
-        refusals.push((Some(RELOAD), message, "write 1s or more, such as 30s".to_owned()));
+        refusals.push((
+            Some(RELOAD),
+            message,
+            "write 1s or more, such as 30s".to_owned(),
+        ));
     }
     refusals
 }

@@ -1,8 +1,8 @@
 //! Checks the `WITH` options of a table against what its connector and its format take.
 
 use super::catalog::{CONNECTORS, Connector, GENERAL_OPTIONS, connector};
-use super::{lanes, reload};
 use super::option::{Absent, ConnectorOption, Side};
+use super::{lanes, reload};
 use crate::format::{FORMATS, Format, FormatOptions, METADATA, format, metadata_of};
 use crate::plan::{OptionValue, Place, Role, Table};
 use crate::types::nearest;

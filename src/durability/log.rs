@@ -184,7 +184,10 @@ impl Log {
     /// Puts `rows` in the place of all before `until`: no run begins before it any more, but at
     /// the beginning.
     pub fn merge(&mut self, until: u64, rows: RecordBatch) -> Result<(), LogError> {
-        assert!(until > self.merged() && until > 1 && until <= self.end, "nothing to merge at {until}");
+        assert!(
+            until > self.merged() && until > 1 && until <= self.end,
+            "nothing to merge at {until}"
+        );
         if let Some(store) = &self.store {
             let whole = self.object(Named::Whole(until));
             // One that is there says the same: it follows from the entries.
@@ -269,7 +272,13 @@ impl Log {
 
 /// A folder of its own for every name, readable where the name is.
 fn folder(name: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '_' {
+            c
+        } else {
+            '-'
+        }
+    };
     let readable: String = name.chars().map(plain).collect();
     format!("log-{readable}-{:08x}", xxh3_64(name.as_bytes()) >> 32)
 }

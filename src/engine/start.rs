@@ -89,11 +89,8 @@ pub fn decide(
     }
     let incarnation = random();
     let found = take_over_all(sinks, incarnation, options.fresh, world)?;
-    if let Some(snapshots) = snapshots.filter(|_| options.fresh) {
-        let message = "could not delete the snapshots of an earlier life";
-        snapshots
-            .clear()
-            .map_err(|error| Failure::new(message).because(error))?;
+    if options.fresh {
+        given.clear()?;
         logs.clear()?;
     }
     let known: Vec<Mark> = found.iter().flatten().cloned().collect();
@@ -141,6 +138,12 @@ pub fn decide(
 }
 
 impl Given<'_> {
+    fn clear(&self) -> Result<(), Failure> {
+        let message = "could not delete the snapshots of an earlier life";
+        let cleared = self.snapshots.map_or(Ok(()), Snapshots::clear);
+        cleared.map_err(|error| Failure::new(message).because(error))
+    }
+
     fn logs<'a>(&'a self, pipeline: &'a Pipeline) -> Logs<'a> {
         Logs {
             pipeline: &pipeline.name,
@@ -158,7 +161,11 @@ pub fn foresee(pipeline: &Pipeline, base: &Path) -> Result<(), Failure> {
     shared.stop();
     let world = (&shared, &clock);
     let (_, references) = reference::load(pipeline, base, &clock)?;
-    for table in pipeline.tables.iter().filter(|table| table.role == Role::Source) {
+    for table in pipeline
+        .tables
+        .iter()
+        .filter(|table| table.role == Role::Source)
+    {
         if table.is_reloaded() {
             reference::check(table, base, &clock)?;
         }

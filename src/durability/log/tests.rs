@@ -120,8 +120,14 @@ fn clearing_deletes_every_life_and_no_other_log() {
     let folder = TempDir::new().unwrap();
     let _ = of(&folder, 2);
     let store = || Some(Store::at(folder.path()));
-    Log::open(store(), "zones", 8).unwrap().append(rows(&[1])).unwrap();
-    Log::open(store(), "Zones", 7).unwrap().append(rows(&[2])).unwrap();
+    Log::open(store(), "zones", 8)
+        .unwrap()
+        .append(rows(&[1]))
+        .unwrap();
+    Log::open(store(), "Zones", 7)
+        .unwrap()
+        .append(rows(&[2]))
+        .unwrap();
 
     Log::clear(&Store::at(folder.path()), "zones").unwrap();
 

@@ -43,11 +43,12 @@ impl Logs<'_> {
         let keeps_mark = |sink: &Sink| sink.open.guarantee == Guarantee::ExactlyOnce;
         let nowhere = self.snapshots.is_none() && sinks.iter().any(keeps_mark);
         if let (true, Some((name, _))) = (nowhere, self.tables().next()) {
-            let cause = format!("no place that all machines reach for what was different in `{name}`");
+            let cause =
+                format!("no place that all machines reach for what was different in `{name}`");
             let failure = Failure::new(format!("cannot start `{}`", self.pipeline));
-            return Err(failure.because(cause).hint(
-                "name a folder that all machines share, or s3://bucket, with --state",
-            ));
+            return Err(failure
+                .because(cause)
+                .hint("name a folder that all machines share, or s3://bucket, with --state"));
         }
         match marks.iter().map(|mark| mark.life).max() {
             None => Ok(()),
@@ -94,7 +95,9 @@ impl Logs<'_> {
             self.fits(name, reload, at)?;
             // Each snapshot that is kept is one to begin with, and each mark one to stop at.
             let listed = self.snapshots.map(Snapshots::list).transpose();
-            let listed = listed.map_err(|error| unmerged(name, error))?.unwrap_or_default();
+            let listed = listed
+                .map_err(|error| unmerged(name, error))?
+                .unwrap_or_default();
             let good = listed.into_iter().filter_map(|(_, manifest)| manifest.ok());
             let snapshots = good.filter(|manifest| manifest.life == life);
             let snapshots = snapshots.map(|manifest| position(&manifest.facts.sources, name));
@@ -138,7 +141,9 @@ impl Logs<'_> {
 }
 
 fn position(sources: &BTreeMap<String, SourceMark>, name: &str) -> Offset {
-    let mark = sources.get(name).and_then(|mark| mark.partitions.get(PARTITION));
+    let mark = sources
+        .get(name)
+        .and_then(|mark| mark.partitions.get(PARTITION));
     mark.map_or(Offset(0), |mark| mark.offset)
 }
 

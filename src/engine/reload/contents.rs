@@ -157,7 +157,13 @@ mod tests {
         let ids = difference.column(0).as_primitive::<Int64Type>();
         let names = difference.column(1).as_string::<i32>();
         let counts = difference.column(2).as_primitive::<Int64Type>();
-        let line = |row| (ids.value(row), names.value(row).to_owned(), counts.value(row));
+        let line = |row| {
+            (
+                ids.value(row),
+                names.value(row).to_owned(),
+                counts.value(row),
+            )
+        };
         (0..difference.num_rows()).map(line).collect()
     }
 
@@ -165,19 +171,27 @@ mod tests {
     fn a_difference_takes_back_what_is_gone_and_then_says_what_is_there() {
         let before = contents(&[(1, "a"), (2, "b"), (3, "c")]);
 
-        let now = before.found(&table(&[(4, "d"), (2, "B"), (1, "a")])).unwrap().unwrap();
+        let now = before
+            .found(&table(&[(4, "d"), (2, "B"), (1, "a")]))
+            .unwrap()
+            .unwrap();
         let difference = before.difference(&now).unwrap().unwrap();
 
         let expected = [(2, "b", -1), (2, "B", 1), (3, "c", -1), (4, "d", 1)];
         let expected = expected.map(|(id, name, count)| (id, name.to_owned(), count));
         assert_eq!(lines(&difference), expected);
-        let same = before.found(&table(&[(3, "c"), (1, "a"), (2, "b")])).unwrap().unwrap();
+        let same = before
+            .found(&table(&[(3, "c"), (1, "a"), (2, "b")]))
+            .unwrap()
+            .unwrap();
         assert!(before.difference(&same).unwrap().is_none());
     }
 
     #[test]
     fn two_rows_of_one_key_are_told() {
-        let twins = contents(&[]).found(&table(&[(1, "a"), (2, "b"), (1, "c")])).unwrap();
+        let twins = contents(&[])
+            .found(&table(&[(1, "a"), (2, "b"), (1, "c")]))
+            .unwrap();
 
         assert_eq!(twins.err(), Some(DuplicateKey { rows: (0, 2) }));
     }

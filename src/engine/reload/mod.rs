@@ -10,7 +10,7 @@
 //! offsets count differences, so marks name what an epoch was computed with, and a replay reads the
 //! log and not the table. `begin` decides whether a log fits what the destinations hold.
 //!
-//! Partition 0 belongs to the first worker, so process 0 reads the table, as it is the one that
+//! The reasons are in docs/decisions/0012. Partition 0 belongs to the first worker, so process 0 reads the table, as it is the one that
 //! decides. A table that cannot be read now is as it was.
 
 mod begin;
@@ -143,12 +143,17 @@ impl Reloaded {
     }
 
     /// Opens the log; what it comes to is what is known of the table.
-    fn open(&self, store: Option<Store>, life: u64, crash: &Arc<CrashPoint>) -> Result<(), Failure> {
+    fn open(
+        &self,
+        store: Option<Store>,
+        life: u64,
+        crash: &Arc<CrashPoint>,
+    ) -> Result<(), Failure> {
         let name = &self.table.name;
         let broken = || Failure::new(format!("cannot read what `{name}` was"));
         let hint = "start over with --fresh, which empties the pipeline's tables";
-        let log = Log::open(store, name, life)
-            .map_err(|error| broken().because(error).hint(hint))?;
+        let log =
+            Log::open(store, name, life).map_err(|error| broken().because(error).hint(hint))?;
         let contents = self
             .contents_of(log.entries())
             .map_err(|error| broken().because(error).hint(hint))?;
@@ -272,7 +277,9 @@ impl Reloaded {
 }
 
 fn changing(table: &Table) -> Failure {
-    reference::unreadable(table).because("it changed while it was read").again()
+    reference::unreadable(table)
+        .because("it changed while it was read")
+        .again()
 }
 
 impl Source for Reload {
@@ -379,7 +386,10 @@ impl Readings {
             }
             Err(Trouble::Now(failure)) => {
                 let cause = as_connector(failure).to_string();
-                warn!(table = name, cause, "cannot be read now: it stays as it was");
+                warn!(
+                    table = name,
+                    cause, "cannot be read now: it stays as it was"
+                );
             }
         }
         let kept = table.committed().kept;

@@ -98,7 +98,14 @@ impl Words {
     fn objects(&self) -> Vec<String> {
         let listed = self.store().list().unwrap().into_iter();
         let mut names: Vec<String> = listed
-            .map(|(object, _)| object.rsplit_once('-').unwrap().1.trim_start_matches('0').to_owned())
+            .map(|(object, _)| {
+                object
+                    .rsplit_once('-')
+                    .unwrap()
+                    .1
+                    .trim_start_matches('0')
+                    .to_owned()
+            })
             .collect();
         names.sort();
         names
@@ -185,7 +192,10 @@ fn a_table_that_could_never_be_read_ends_the_run() {
     consumer.poll(WAIT).unwrap();
     let error = consumer.poll(WAIT).unwrap_err();
 
-    assert!(error.to_string().contains("no file matches `words.csv`"), "{error}");
+    assert!(
+        error.to_string().contains("no file matches `words.csv`"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -193,7 +203,10 @@ fn what_no_run_begins_before_any_more_is_merged() {
     let words = Words::new();
     let reload = words.start();
     let mut consumer = consumer(&reload, 0);
-    for (second, contents) in (0_u64..).step_by(11).zip(["1,a\n2,b\n", "1,A\n2,b\n", "1,B\n2,b\n"]) {
+    for (second, contents) in (0_u64..)
+        .step_by(11)
+        .zip(["1,a\n2,b\n", "1,A\n2,b\n", "1,B\n2,b\n"])
+    {
         words.hold(contents);
         words.clock.wait_until(Duration::from_secs(second));
         assert_eq!(words.read(&reload, &mut *consumer).len(), 1);

@@ -92,7 +92,7 @@ impl Lowering<'_> {
             ),
             Finality::Above(what) => (
                 format!("{what} must have rows that are"),
-                format!("join it above {what}, or {fixed}"),
+                format!("put {what} below the join, or {fixed}"),
             ),
         };
         Problem::at(self.place_of(name), format!("{read}, and {why}")).hint(hint)
