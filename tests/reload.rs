@@ -98,7 +98,7 @@ fn found(folder: &Path) -> Vec<String> {
                 let values = row.iter().map(|value| match value {
                     Value::Integer(number) => number.to_string(),
                     Value::Text(text) => text.clone(),
-                    other => format!("{other:?}"),
+                    other @ (Value::Null | Value::Real(_) | Value::Blob(_)) => format!("{other:?}"),
                 });
                 format!("{}: {}", table.name, values.collect::<Vec<_>>().join(" "))
             }));
