@@ -28,6 +28,7 @@ mod oracle;
 mod pipelines;
 mod produce;
 mod profile;
+mod reload;
 mod replay;
 mod services;
 

@@ -31,7 +31,7 @@ use super::open::{
     OpenedSource, Sink, default_workers, open_sinks, open_sources, show_progress, stops,
 };
 use super::reference;
-use super::start::{Decision, decide, open_snapshots};
+use super::start::{Decision, Given, decide, open_snapshots};
 use super::threads::spawn_named;
 use super::worker::{WorkerPlan, work};
 use crate::dataflow::chain::Indexes;
@@ -96,6 +96,7 @@ struct Opened {
     references: BTreeMap<String, SourceMark>,
     sinks: Vec<Sink>,
     snapshots: Option<Snapshots>,
+    crash: Arc<CrashPoint>,
 }
 
 /// Runs `pipeline` until its input ends or `shared` is asked to stop. What may go well when it is
@@ -227,6 +228,7 @@ fn open(
         indexes,
         references,
         sinks,
+        crash: Arc::new(CrashPoint::new(options.crash_at)),
     })
 }
 
@@ -237,15 +239,13 @@ impl Opened {
         options: &RunOptions,
         world: (&Shared, &Clock),
     ) -> Result<Decision, Failure> {
-        let read = (self.sources.as_slice(), &self.references);
-        decide(
-            pipeline,
-            options,
-            &mut self.sinks,
-            read,
-            self.snapshots.as_ref(),
-            world,
-        )
+        let given = Given {
+            sources: &self.sources,
+            references: &self.references,
+            snapshots: self.snapshots.as_ref(),
+            crash: &self.crash,
+        };
+        decide(pipeline, options, &mut self.sinks, &given, world)
     }
 }
 
@@ -280,7 +280,7 @@ impl Team {
         world: (&Arc<Shared>, &Clock),
     ) -> Result<Summary, Failure> {
         let (shared, clock) = world;
-        let crash = Arc::new(CrashPoint::new(options.crash_at));
+        let crash = Arc::clone(&opened.crash);
         let (keeper, keeping) = self.keeper(pipeline, &mut opened, &decision, &crash, world);
         let durable = (keeper.as_ref(), &crash);
         let (plan, threads) = self.plan((pipeline, options), opened, decision, durable, world);

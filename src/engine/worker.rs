@@ -85,6 +85,8 @@ pub struct PlacedSource {
     pub partitions: Arc<Vec<String>>,
     /// Whether it goes on after this run.
     pub is_live: bool,
+    /// Whether event time is told by it, and ends with it: not by a table that is read again.
+    pub has_event_time: bool,
     /// Whether it has no end in this run: new partitions may come.
     pub goes_on: bool,
     /// The files that it follows.
@@ -236,8 +238,11 @@ impl WorkerPlan {
                 letters: letters.map(|placed| Arc::clone(&lane(placed).schema)),
                 inserts: Arc::clone(&names),
                 pace: self.pace,
-                at_end: self.at_end,
-                idle_after: idle_timeout(table),
+                at_end: match source.has_event_time {
+                    true => self.at_end,
+                    false => AtEnd::Wait,
+                },
+                idle_after: idle_timeout(table).filter(|_| source.has_event_time),
                 reject_limit: reject_limit(table),
                 goes_on: source.goes_on,
                 history: source.history,

@@ -31,13 +31,16 @@ use crate::types::Offset;
 pub(super) const CONNECTOR: Connector = Connector {
     name: "file",
     help: "files of records; .gz and .zst are unpacked; a sink appends to one",
-    options: &[ConnectorOption {
-        name: "path",
-        help: "a file, a folder, or a pattern such as data/*.json; a sink writes one file",
-        default: Absent::Required,
-        side: Side::Both,
-        kind: ValueKind::Text,
-    }],
+    options: &[
+        ConnectorOption {
+            name: "path",
+            help: "a file, a folder, or a pattern such as data/*.json; a sink writes one file",
+            default: Absent::Required,
+            side: Side::Both,
+            kind: ValueKind::Text,
+        },
+        super::reload::OPTION,
+    ],
     source: Some(SourceEntry {
         reference: true,
         takes_format: true,
