@@ -35,3 +35,4 @@ mod supply;
 mod support;
 mod taxi;
 mod versions;
+mod watch;

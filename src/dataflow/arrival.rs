@@ -8,7 +8,7 @@ use arrow::compute::filter_record_batch;
 use arrow::error::ArrowError;
 
 use crate::format::{Positions, RejectedRecord};
-use crate::types::{Offset, Side, Span};
+use crate::types::{Offset, Side, Span, TakenFile};
 
 /// The next thing that a partition has to say, in its order.
 #[derive(Clone, Debug)]
@@ -19,8 +19,8 @@ pub enum Arrival {
     CaughtUp(Offset),
     /// Whether it has been read to its end is not known any more: nobody answers for it.
     Away,
-    /// It exists, from this position on, and nobody knew of it before.
-    Found(Offset),
+    /// It exists, from this position on, and nobody knew of it before; and what it is, if a file.
+    Found(Offset, Option<TakenFile>),
     /// There are no more.
     End,
 }
@@ -54,7 +54,7 @@ impl Arrival {
     pub fn bytes(&self) -> usize {
         match self {
             Self::Rows(rows) => rows.rows.get_array_memory_size() + rows.bytes.len(),
-            Self::CaughtUp(_) | Self::Away | Self::Found(_) | Self::End => 0,
+            Self::CaughtUp(_) | Self::Away | Self::Found(..) | Self::End => 0,
         }
     }
 }

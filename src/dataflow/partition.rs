@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::arrival::Arrival;
-use crate::types::{Epoch, Floor, Offset, PartitionMark, Side, Watermark};
+use crate::types::{Epoch, Floor, Offset, PartitionMark, Side, TakenFile, Watermark};
 
 /// What is known of a partition.
 #[derive(Debug)]
@@ -57,9 +57,10 @@ impl PartitionState {
 
     /// One that nobody knew of: it has yet to announce itself. `side` says which rows the others
     /// of its topic are read for.
-    pub fn unknown(offset: Offset, side: Option<Side>) -> Self {
+    pub fn unknown(offset: Offset, side: Option<Side>, file: Option<TakenFile>) -> Self {
         let mark = PartitionMark {
             side,
+            file,
             ..PartitionMark::beginning(offset)
         };
         Self {
@@ -72,7 +73,9 @@ impl PartitionState {
     /// A stretch of replay begins that ends at `stop`.
     pub fn begin_stretch(&mut self, stop: Option<&PartitionMark>) {
         let Some(stop) = stop else {
-            self.hidden = self.mark.floors.is_empty() && self.mark.offset == self.mark.first;
+            let unread = self.mark.floors.is_empty() && self.mark.offset == self.mark.first;
+            // A number that no file has is known by no mark, and there is nothing to come of it.
+            self.hidden = unread && !self.mark.ended;
             self.moved &= !self.hidden;
             return;
         };
@@ -112,6 +115,13 @@ impl PartitionState {
                 watermark: reached,
             });
         }
+    }
+
+    /// Event time ends here.
+    pub fn close_time(&mut self) {
+        self.mark.ended = true;
+        self.mark.watermark = Watermark::END;
+        self.moved = true;
     }
 
     /// The stretch ends here: what the mark says beyond its offset is so from now on.
@@ -180,7 +190,7 @@ impl PartitionState {
             // Its end comes next and belongs to this stretch: nothing may keep it back.
             Arrival::CaughtUp(_) if stop.is_some_and(|mark| mark.ended) => (None, None),
             // What lies beyond; and that its end is here, which is not said again.
-            Arrival::CaughtUp(_) | Arrival::Rows(_) | Arrival::End | Arrival::Found(_) => {
+            Arrival::CaughtUp(_) | Arrival::Rows(_) | Arrival::End | Arrival::Found(..) => {
                 self.hold(arrival)
             }
         }
@@ -207,7 +217,7 @@ impl PartitionState {
                 self.caught_up = None;
                 return None;
             }
-            Arrival::Found(_) => {
+            Arrival::Found(..) => {
                 if std::mem::take(&mut self.hidden) {
                     self.announce(open);
                 }

@@ -85,7 +85,8 @@ impl SourcePositions {
     }
 
     /// Event time moves to the minimum over the partitions that it waits for: those that are not
-    /// idle. One that has ended waits for nobody, idle or not: its watermark is the end.
+    /// idle. One that has ended waits for nobody, idle or not: its watermark is the end, or, in a
+    /// folder whose files become more, it is spent.
     ///
     /// Where all are idle nobody is waited for, and event time goes to where the furthest is. So it
     /// does not matter which of them fell silent first, and a partition that never had a record
@@ -95,9 +96,8 @@ impl SourcePositions {
             mark.as_ref()
                 .map_or(Watermark::START, |mark| mark.watermark)
         };
-        let is_waited_for = |mark: &&Option<PartitionMark>| {
-            mark.as_ref().is_none_or(|mark| !mark.idle || mark.ended)
-        };
+        let is_waited_for =
+            |mark: &&Option<PartitionMark>| mark.as_ref().is_none_or(PartitionMark::is_waited_for);
         let waited_for = self.partitions.iter().filter(is_waited_for).map(known);
         let furthest = self.partitions.iter().map(known).max();
         let reached = waited_for.min().or(furthest).unwrap_or(Watermark::END);
@@ -204,7 +204,7 @@ impl Positions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{EventTime, Offset};
+    use crate::types::{EventTime, Offset, TakenFile};
 
     fn at(partition: usize, watermark: i64) -> Report {
         let watermark = Watermark::behind(EventTime(watermark), 0);
@@ -290,6 +290,27 @@ mod tests {
         assert_eq!(hear(3, never_had_a_record).micros(), 30);
         assert_eq!(hear(4, idle(at(0, 50))).micros(), 30);
         assert_eq!(hear(5, idle(at(1, 30))).micros(), 50);
+    }
+
+    #[test]
+    fn event_time_does_not_wait_for_a_file_that_is_spent_nor_end_with_it() {
+        let mut positions = Positions::new([(0, 2)]);
+        let mut hear = |epoch, mut report: Report, ended| {
+            let mark = &mut report.partitions[0].1;
+            let (name, identity) = ("a.csv".to_owned(), String::new());
+            mark.file = Some(TakenFile { name, identity });
+            mark.ended = ended;
+            positions.hear(Epoch(epoch), report);
+            positions.complete(Epoch(epoch));
+            positions.watermark()
+        };
+
+        assert_eq!(hear(1, at(0, 50), true), Watermark::START);
+        assert_eq!(hear(2, at(1, 70), false).micros(), 70);
+        assert_eq!(hear(3, at(1, 90), true).micros(), 90);
+        // One that comes later has to say where it is before event time goes on.
+        assert_eq!(hear(4, at(2, 90), false).micros(), 90);
+        assert_eq!(hear(5, at(2, 95), false).micros(), 95);
     }
 
     /// Otherwise windows that are open when `--close-windows` ends event time would be lost.

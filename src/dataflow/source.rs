@@ -84,6 +84,8 @@ pub struct SourceSpec {
     pub reject_limit: f64,
     /// It has no end: more partitions may come when all are read.
     pub goes_on: bool,
+    /// So many partitions are read before it ends, also if they are found only now.
+    pub expected: usize,
     /// What of it comes from files, where a topic follows them.
     pub history: Option<Followed>,
 }
@@ -254,7 +256,7 @@ impl<I: Inbox> SourceTask<I> {
             return Progress::Waiting(self.cuts.until_tick(self.clock.elapsed()));
         };
         match self.admit(partition, arrival) {
-            None | Some(Arrival::CaughtUp(_) | Arrival::Away | Arrival::Found(_)) => {}
+            None | Some(Arrival::CaughtUp(_) | Arrival::Away | Arrival::Found(..)) => {}
             Some(Arrival::End) => self.end(partition),
             Some(Arrival::Rows(_)) if self.has_ended(partition) => {
                 self.shared.fail(after_the_end(&self.spec.name));
@@ -282,7 +284,8 @@ impl<I: Inbox> SourceTask<I> {
 
     fn is_done(&self) -> bool {
         let read = self.schedule.stop().is_none() && self.partitions.values().all(|p| p.done);
-        read && !self.spec.goes_on && self.ready.is_empty()
+        let found = self.partitions.len() >= self.spec.expected;
+        read && found && !self.spec.goes_on && self.ready.is_empty()
     }
 
     fn close_on_time(&mut self, credit: bool, outlet: &mut impl Outlet) {
@@ -440,8 +443,13 @@ impl<I: Inbox> SourceTask<I> {
     fn begin_stretch(&mut self) {
         let Some(stop) = self.schedule.stop() else {
             debug!(source = self.spec.name, epoch = %self.schedule.open(), "goes live");
+            let closes = self.spec.at_end == AtEnd::Close && !self.spec.goes_on;
             for state in self.partitions.values_mut() {
                 state.go_live(self.reached);
+                // Files that were read to their ends in the replay say so only once.
+                if closes && state.done && state.mark.is_spent() {
+                    state.close_time();
+                }
             }
             return;
         };
@@ -466,11 +474,11 @@ impl<I: Inbox> SourceTask<I> {
 
     /// Gives back what may go in now, and holds the rest.
     fn admit(&mut self, partition: usize, arrival: Arrival) -> Option<Arrival> {
-        if let Arrival::Found(offset) = arrival {
+        if let Arrival::Found(offset, file) = &arrival {
             let side = self.spec.side();
             self.partitions
                 .entry(partition)
-                .or_insert_with(|| PartitionState::unknown(offset, side));
+                .or_insert_with(|| PartitionState::unknown(*offset, side, file.clone()));
         }
         let state = self
             .partitions
@@ -497,17 +505,23 @@ impl<I: Inbox> SourceTask<I> {
 
     fn end(&mut self, partition: usize) {
         let stop = self.schedule.stop().and_then(|stop| stop.of(partition));
-        let stop_says_so = stop.is_some_and(|mark| mark.ended);
+        let stop = stop.filter(|mark| mark.ended).cloned();
+        let (closes, goes_on) = (self.spec.at_end_of(partition), self.spec.goes_on);
         let state = self
             .partitions
             .get_mut(&partition)
             .expect("one of this worker's");
         state.done = true;
-        // A mark that says so already has closed event time for good.
-        let closed = stop_says_so || self.spec.at_end_of(partition) == AtEnd::Close;
-        if closed {
+        let is_one_of_many = state.mark.file.is_some();
+        let closes_time = match stop {
+            // A mark that says so already has closed event time for good.
+            Some(stop) => !stop.is_spent(),
+            None => closes == AtEnd::Close && !(is_one_of_many && goes_on),
+        };
+        if closes_time {
+            state.close_time();
+        } else if is_one_of_many {
             state.mark.ended = true;
-            state.mark.watermark = Watermark::END;
             state.moved = true;
         }
     }
@@ -560,15 +574,18 @@ impl<I: Inbox> SourceTask<I> {
         }
         self.shared
             .read(self.spec.table, records, arrived.end.0 - arrived.from.0);
-        let name = self.spec.partition(partition);
+        let file = self.partitions[&partition].mark.file.as_ref();
+        let name = match file {
+            Some(file) => Cow::Borrowed(file.name.as_str()),
+            None => self.spec.partition(partition),
+        };
         if let Some(failure) = self.rejects.count(arrived, &name) {
             self.shared.fail(failure);
         }
         if let Some(schema) = &self.spec.letters {
             let letters = letters::of(arrived, &outcome.turned, &self.spec.inserts);
             if !letters.is_empty() {
-                let partition = &self.spec.partition(partition);
-                outlet.letters(letters::rows(&letters, &self.spec.name, partition, schema)?);
+                outlet.letters(letters::rows(&letters, &self.spec.name, &name, schema)?);
             }
         }
         Ok(())

@@ -267,6 +267,12 @@ impl Reader<'_> {
                 self.lane.put(partition, Arrival::CaughtUp(end), 0);
                 end
             }
+            Fetched::End => {
+                if self.ended.insert(partition) {
+                    self.lane.put(partition, Arrival::End, 0);
+                }
+                return Ok(());
+            }
             Fetched::Away => {
                 self.lane.put(partition, Arrival::Away, 0);
                 return Ok(());
@@ -332,7 +338,8 @@ impl Reader<'_> {
                 .is_some_and(|lane| std::ptr::eq(lane, self.lane))
             {
                 self.consumer.add(partition, Offset(0))?;
-                self.lane.put(partition, Arrival::Found(Offset(0)), 0);
+                let found = Arrival::Found(Offset(0), self.live.taken(partition));
+                self.lane.put(partition, found, 0);
             }
         }
         self.known = self.known.max(count);

@@ -14,6 +14,7 @@ use super::keeper::Show;
 use super::live_feed::LiveFeed;
 use super::pacing::Pacing;
 use super::patience::patiently;
+use super::run::Ends;
 use super::start::Decision;
 use super::worker::PlacedSource;
 use crate::connector::{Live, OpenDestination, Source, open_destinations, open_source};
@@ -188,10 +189,10 @@ pub fn default_workers(sources: &[OpenedSource]) -> usize {
 pub fn stops(
     sources: &[OpenedSource],
     resume: &Resume,
-    start: &BTreeMap<String, SourceMark>,
+    (start, ends): (&BTreeMap<String, SourceMark>, Option<&Ends>),
 ) -> Vec<Vec<Stop>> {
     let of = |source: &OpenedSource| {
-        let names = source.known(start);
+        let names = source.known(start, ends);
         let stop = |mark: &Mark| {
             let known = mark.sources.get(&source.name);
             let place = |name: &String| known.and_then(|known| known.partitions.get(name)).cloned();
@@ -245,6 +246,7 @@ impl OpenedSource {
             None => mark,
         };
         if let Some(mut known) = first_positions(&self.name, marks) {
+            self.recall(live, &known)?;
             let all = std::mem::take(&mut known.partitions).into_iter();
             known.partitions = all.map(|(name, mark)| (name, follow(mark))).collect();
             return Ok(known);
@@ -252,24 +254,39 @@ impl OpenedSource {
         let message = format!("cannot find where `{}` begins", self.name);
         let offsets = patiently(&self.name, world, || live.beginning())
             .map_err(|error| failed(&message, error))?;
-        let marks = offsets
-            .into_iter()
-            .map(PartitionMark::beginning)
-            .map(follow);
+        let beginning = |(partition, offset)| PartitionMark {
+            file: live.taken(partition),
+            ..PartitionMark::beginning(offset)
+        };
+        let marks = offsets.into_iter().enumerate().map(beginning).map(follow);
         Ok(SourceMark {
             partitions: self.partitions.iter().cloned().zip(marks).collect(),
             watermark: Watermark::START,
         })
     }
 
+    /// Tells the source which files earlier runs took.
+    fn recall(&self, live: &dyn Live, known: &SourceMark) -> Result<(), Failure> {
+        let file = |(name, mark): (&String, &PartitionMark)| {
+            Some((name.parse().ok()?, mark.file.clone()?))
+        };
+        let files = known.partitions.iter().filter_map(file).collect();
+        let message = format!("cannot resume `{}`", self.name);
+        live.recall(&files).map_err(|error| failed(&message, error))
+    }
+
     /// The names of the partitions that are known where the run begins. Those of a source that
-    /// goes on are numbers without gaps, and every process has to name the same.
-    fn known(&self, start: &BTreeMap<String, SourceMark>) -> Arc<Vec<String>> {
+    /// goes on are numbers without gaps, and every process has to name the same. In a run that ends
+    /// these are also the files that nobody knew of: event time does not end before they are read.
+    fn known(&self, start: &BTreeMap<String, SourceMark>, ends: Option<&Ends>) -> Arc<Vec<String>> {
         match self.source.live() {
             None => Arc::clone(&self.partitions),
             Some(_) => {
                 let marks = start[&self.name].partitions.values();
                 let count = marks.filter(|mark| !mark.is_file()).count();
+                let there = ends.and_then(|ends| ends.get(&self.name));
+                let there = there.filter(|_| self.is_watched()).map_or(0, Vec::len);
+                let count = count.max(there);
                 let files = self
                     .files
                     .iter()
@@ -283,6 +300,13 @@ impl OpenedSource {
         }
     }
 
+    /// Whether it is a folder whose files become more.
+    fn is_watched(&self) -> bool {
+        self.source
+            .live()
+            .is_some_and(|live| live.taken(0).is_some())
+    }
+
     /// Its reading threads and inboxes.
     pub fn feed(
         &self,
@@ -292,8 +316,9 @@ impl OpenedSource {
         world: (&Arc<Shared>, &Clock),
     ) -> Arc<dyn Reading> {
         let start = &decision.start[&self.name];
-        let names = self.known(&decision.start);
-        let from = names.iter().map(|name| start.partitions[name].offset);
+        let names = self.known(&decision.start, decision.ends.as_ref());
+        let known = names.iter().map_while(|name| start.partitions.get(name));
+        let from = known.map(|mark| mark.offset);
         let from: Vec<Offset> = from.collect();
         let shared = Arc::clone(world.0);
         let stops = decision.resume.stops.iter();
@@ -402,7 +427,11 @@ impl OpenedSource {
     }
 
     /// As all workers know it.
-    pub fn placed(&self, start: &BTreeMap<String, SourceMark>, ends: bool) -> PlacedSource {
+    pub fn placed(
+        &self,
+        start: &BTreeMap<String, SourceMark>,
+        ends: Option<&Ends>,
+    ) -> PlacedSource {
         let sides = start[&self.name].partitions.values().map(|mark| mark.side);
         let from = sides.flatten().find_map(|side| match side {
             Side::From(from) => Some(from),
@@ -410,10 +439,11 @@ impl OpenedSource {
         });
         PlacedSource {
             is_live: self.source.live().is_some(),
-            goes_on: self.source.live().is_some() && !ends,
+            goes_on: self.source.live().is_some() && ends.is_none(),
+            is_whole: self.is_watched() && ends.is_some(),
             table: self.table,
             name: self.name.clone(),
-            partitions: self.known(start),
+            partitions: self.known(start, ends),
             history: from.map(|from| Followed {
                 files: self.followed(),
                 from,

@@ -84,6 +84,11 @@ pub fn decide(
         let held = held.filter(|(sink, _)| keeps_mark(sink));
         held.map(|(_, mark)| mark.clone()).collect()
     };
+    if known != marks && !options.fresh {
+        // Whoever ran until now went on until it was fenced.
+        beginning = beginnings(sources, &known, world)?;
+        beginning.sources.extend(references.clone());
+    }
     let begin = snapshots.map(|snapshots| newest(snapshots, &pipeline.fingerprint, held()));
     let begin = begin.transpose()?.flatten();
     needs_no_files(pipeline, sources, &known, begin.as_ref())?;

@@ -207,6 +207,7 @@ fn task_from(
         idle_after: Some(Duration::from_secs(15)),
         history: None,
         goes_on: false,
+        expected: 0,
         reject_limit: 1.0,
     };
     let inbox = List {
@@ -902,7 +903,7 @@ fn a_start_between_the_announcement_and_its_floor_goes_on_from_where_event_time_
 fn a_partition_that_is_found_announces_itself_before_it_sends() {
     let mut live = Live::new(1);
     live.at(0, [(0, rows(0..50))]);
-    live.at(1, [(0, rows(50..60)), (1, Arrival::Found(Offset(0)))]);
+    live.at(1, [(0, rows(50..60)), (1, Arrival::Found(Offset(0), None))]);
     live.heard();
     live.at(2, [(1, rows(0..3))]);
 
