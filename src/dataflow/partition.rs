@@ -17,7 +17,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::arrival::Arrival;
+use super::arrival::{Arrival, ArrivedRows};
 use crate::types::{Epoch, Floor, Offset, PartitionMark, Side, TakenFile, Watermark};
 
 /// What is known of a partition.
@@ -115,6 +115,18 @@ impl PartitionState {
                 watermark: reached,
             });
         }
+    }
+
+    /// These rows went in, and its watermark is there after them.
+    pub fn went_in(&mut self, rows: &ArrivedRows, watermark: Watermark) {
+        let (from, offset) = (rows.from, self.mark.offset);
+        assert!(
+            from >= offset,
+            "a partition went back from {offset} to {from}"
+        );
+        self.mark.offset = rows.end;
+        self.mark.watermark = watermark;
+        self.moved = true;
     }
 
     /// Event time ends here.

@@ -11,7 +11,7 @@
 //! waits, its partition parked, until every partition is there.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ use super::outcome::{Failure, Shared};
 use super::pace::Cuts;
 pub use super::pace::Pace;
 use super::partition::PartitionState;
+use super::ready::Ready;
 use super::rejects::Rejects;
 use super::report::{Report, name_of};
 use super::schedule::Schedule;
@@ -107,8 +108,7 @@ pub struct SourceTask<I> {
     schedule: Schedule,
     tide: Tide,
     partitions: BTreeMap<usize, PartitionState>,
-    /// Taken from the inbox before and to be looked at first.
-    ready: VecDeque<(usize, Arrival)>,
+    ready: Ready,
     clock: Clock,
     cuts: Cuts,
     /// The open epoch holds rows.
@@ -201,7 +201,7 @@ impl<I: Inbox> SourceTask<I> {
             partitions: start.partitions.into_iter().map(state).collect(),
             reached: start.watermark,
             tide: start.tide,
-            ready: VecDeque::new(),
+            ready: Ready::default(),
             spent: false,
             fates: BTreeMap::new(),
             written: Written::default(),
@@ -251,8 +251,7 @@ impl<I: Inbox> SourceTask<I> {
         }
         self.give_floors();
         self.follow();
-        let Some((partition, arrival)) = self.ready.pop_front().or_else(|| self.inbox.take())
-        else {
+        let Some((partition, arrival)) = self.ready.next().or_else(|| self.inbox.take()) else {
             return Progress::Waiting(self.cuts.until_tick(self.clock.elapsed()));
         };
         match self.admit(partition, arrival) {
@@ -351,8 +350,7 @@ impl<I: Inbox> SourceTask<I> {
                 let partition = self.spec.partition(index);
                 let kept = self.shared.kept_from(&self.spec.name, &partition);
                 state.take_floor(watermark, kept);
-                self.ready
-                    .extend(state.held.drain(..).map(|arrival| (index, arrival)));
+                self.ready.release(index, &mut state.held);
                 self.inbox.resume(index);
             }
         }
@@ -434,8 +432,7 @@ impl<I: Inbox> SourceTask<I> {
         self.spent = false;
         self.begin_stretch();
         for (&index, state) in &mut self.partitions {
-            self.ready
-                .extend(state.held.drain(..).map(|arrival| (index, arrival)));
+            self.ready.release(index, &mut state.held);
             self.inbox.resume(index);
         }
     }
@@ -492,7 +489,7 @@ impl<I: Inbox> SourceTask<I> {
             Some(stop) => {
                 let (now, next) = state.admit(arrival, stop.of(partition));
                 if let Some(next) = next {
-                    self.ready.push_front((partition, next));
+                    self.ready.put_back(partition, next);
                 }
                 now
             }
@@ -548,9 +545,7 @@ impl<I: Inbox> SourceTask<I> {
             spans: &arrived.spans,
         };
         let outcome = self.spec.chain.run(&arrived.rows, &passed, place)?;
-        state.mark.offset = arrived.end;
-        state.mark.watermark = passed.after();
-        state.moved = true;
+        state.went_in(arrived, passed.after());
 
         for (node, rows) in outcome.rows {
             outlet.rows(node, rows);
