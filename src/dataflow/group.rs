@@ -43,15 +43,21 @@ pub struct Changes {
 pub trait Groups: Stateful {
     /// Takes in rows of the operator's input.
     fn update(&mut self, rows: &RecordBatch) -> Result<(), GroupError>;
-    /// Takes in what another worker's `PreGroups` gave.
-    fn merge(&mut self, states: &RecordBatch) -> Result<(), GroupError>;
+    /// Takes in what another worker's `PreGroups` gave; who has none is sent rows.
+    fn merge(&mut self, _: &RecordBatch) -> Result<(), GroupError> {
+        Err("its rows are sent as they are".into())
+    }
     /// The epoch is complete: what changed since the last one.
-    fn changes(&mut self) -> Result<Vec<Changes>, GroupError>;
+    fn changes(&mut self) -> Result<Vec<Changes>, GroupError> {
+        Ok(Vec::new())
+    }
     /// Event time is at `watermark`: frees what it closes and gives the rows that are due.
     fn close(&mut self, watermark: Watermark) -> Result<Vec<RecordBatch>, GroupError>;
     /// What to say of groups that show no row because it cannot be computed, if the input ends
     /// now (see `withheld`).
-    fn left_over(&self) -> Result<Option<Failure>, GroupError>;
+    fn left_over(&self) -> Result<Option<Failure>, GroupError> {
+        Ok(None)
+    }
 }
 
 /// A pure core that groups rows where they were read, before the exchange.

@@ -16,7 +16,6 @@ use std::hash::BuildHasher;
 
 use super::aggregate::without_signs;
 use super::group::{Changes, GroupError, Groups, PreGroups};
-use super::outcome::Failure;
 use super::roles::with_positions;
 use super::state::{StateError, Stateful};
 use crate::plan::Expression;
@@ -186,10 +185,6 @@ impl Groups for Latest {
 
     fn close(&mut self, _: Watermark) -> Result<Vec<RecordBatch>, GroupError> {
         Ok(Vec::new())
-    }
-
-    fn left_over(&self) -> Result<Option<Failure>, GroupError> {
-        Ok(None)
     }
 }
 

@@ -9,22 +9,17 @@
 //! key. Those are at `W - max(a, b)` or after, where `a` is what the left side promised. A right row
 //! that says that there is none is needed while one of its own time may come, which it would hide.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array as _, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Int64Array, RecordBatch,
-    UInt32Array, UInt64Array,
-};
+use arrow::array::{Array as _, ArrayRef, AsArray, RecordBatch, UInt32Array, UInt64Array};
 use arrow::compute::take;
 use arrow::datatypes::{
-    DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType, UInt32Type, UInt64Type,
+    DataType, Field, SchemaRef, TimestampMicrosecondType, UInt32Type, UInt64Type,
 };
 
 use super::versions::{Version, Versions};
-use crate::dataflow::aggregate::routes;
 use crate::dataflow::changing::{Codec, CodecError, has_null};
-use crate::dataflow::interval::{Held, Side, Sided};
+use crate::dataflow::sided::{Extra, Held, Same, Saving, Side, Sided, saved_rows};
 use crate::dataflow::state::{StateError, Stateful};
 use crate::plan::{Asof, JoinKind};
 use crate::types::{Watermark, batch};
@@ -87,17 +82,14 @@ impl AsofJoin {
             match has_null(key) {
                 // It matches nothing, now or later.
                 true => alone.push((Box::from(bytes), None)),
-                false => self.waiting.insert(
-                    key,
-                    Held {
-                        time,
-                        matched: Cell::new(false),
-                        row: bytes.into(),
-                    },
-                ),
+                false => self.wait(key, Held::new(time, bytes)),
             }
         }
         self.say(&alone, emit)
+    }
+
+    fn wait(&mut self, key: &[u8], left: Held) {
+        self.waiting.insert(key, left, |_, _| Same::Beside);
     }
 
     fn update_right(&mut self, rows: &RecordBatch, times: &[i64]) -> Result<(), CodecError> {
@@ -219,100 +211,60 @@ impl Stateful for AsofJoin {
     }
 
     fn save(&self) -> Result<Vec<RecordBatch>, StateError> {
-        let (mut saved, mut part) = (Vec::new(), Part::default());
-        let waiting = self.waiting.iter();
-        let waiting = waiting.map(|(key, held)| (0, key, held.time, (0, 0), Some(&*held.row)));
-        let versions = self.versions.iter().map(|(key, version)| {
-            let Version { time, place, row } = version;
-            (1, key, *time, *place, row.as_deref())
-        });
-        for (side, key, time, place, row) in waiting.chain(versions) {
-            part.add(side, key, time, place, row);
-            if part.times.len() == CHUNK {
-                saved.push(std::mem::take(&mut part).finish()?);
-            }
+        let mut saving = Saving::<Places>::default();
+        for (key, held) in self.waiting.iter() {
+            saving.add(0, key, held.time, Some(&held.row), (0, 0))?;
         }
-        if !part.times.is_empty() {
-            saved.push(part.finish()?);
+        for (key, Version { time, place, row }) in self.versions.iter() {
+            saving.add(1, key, *time, row.as_deref(), *place)?;
         }
-        Ok(saved)
+        saving.finish()
     }
 
     fn restore(&mut self, saved: &RecordBatch) -> Result<(), StateError> {
-        let is_right = saved.column(1).as_boolean();
-        let (keys, rows) = (saved.column(2), saved.column(3));
-        let (keys, rows) = (keys.as_binary::<i32>(), rows.as_binary::<i32>());
-        let times = saved.column(4).as_primitive::<Int64Type>();
-        let partitions = saved.column(5).as_primitive::<UInt32Type>();
-        let offsets = saved.column(6).as_primitive::<UInt64Type>();
-        for row in 0..saved.num_rows() {
-            let (key, time) = (keys.value(row), times.value(row));
-            let bytes = rows.is_valid(row).then(|| rows.value(row).into());
-            match is_right.value(row) {
-                true => self.versions.insert(
-                    key,
-                    Version {
-                        time,
-                        place: (partitions.value(row), offsets.value(row)),
-                        row: bytes,
-                    },
-                ),
-                false => self.waiting.insert(
-                    key,
-                    Held {
-                        time,
-                        matched: Cell::new(false),
-                        row: bytes.expect("only a right row may be gone"),
-                    },
-                ),
+        let (rows, places) = saved_rows(saved);
+        let partitions = places[0].as_primitive::<UInt32Type>().values();
+        let offsets = places[1].as_primitive::<UInt64Type>().values();
+        for (at, saved) in rows.enumerate() {
+            let (key, time) = (saved.key, saved.time);
+            if saved.side == 0 {
+                let row = saved.row.expect("only a right row may be gone");
+                self.wait(key, Held::new(time, row));
+                continue;
             }
+            let version = Version {
+                time,
+                place: (partitions[at], offsets[at]),
+                row: saved.row.map(Into::into),
+            };
+            self.versions.insert(key, version);
         }
         Ok(())
     }
 }
 
-/// A batch of a snapshot in the making.
+/// Where the right rows of a snapshot stand.
 #[derive(Default)]
-struct Part {
-    is_right: BooleanBuilder,
-    keys: BinaryBuilder,
-    rows: BinaryBuilder,
-    times: Vec<i64>,
-    partitions: Vec<u32>,
-    offsets: Vec<u64>,
-}
+struct Places(Vec<u32>, Vec<u64>);
 
-impl Part {
-    fn add(&mut self, side: usize, key: &[u8], time: i64, place: (u32, u64), row: Option<&[u8]>) {
-        self.is_right.append_value(side == 1);
-        self.keys.append_value(key);
-        self.rows.append_option(row);
-        self.times.push(time);
-        self.partitions.push(place.0);
-        self.offsets.push(place.1);
+impl Extra for Places {
+    type Of = (u32, u64);
+
+    fn push(&mut self, (partition, offset): (u32, u64)) {
+        self.0.push(partition);
+        self.1.push(offset);
     }
 
-    /// With the hash that decides who owns a row before it.
-    fn finish(mut self) -> Result<RecordBatch, StateError> {
-        let keys = self.keys.finish();
-        let schema = Schema::new(vec![
-            Field::new("hash", DataType::UInt64, false),
-            Field::new("is_right", DataType::Boolean, false),
-            Field::new("key", DataType::Binary, false),
-            Field::new("row", DataType::Binary, true),
-            Field::new("time", DataType::Int64, false),
-            Field::new("partition", DataType::UInt32, false),
-            Field::new("offset", DataType::UInt64, false),
-        ]);
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(routes(&keys)),
-            Arc::new(self.is_right.finish()),
-            Arc::new(keys),
-            Arc::new(self.rows.finish()),
-            Arc::new(Int64Array::from(self.times)),
-            Arc::new(UInt32Array::from(self.partitions)),
-            Arc::new(UInt64Array::from(self.offsets)),
-        ];
-        Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
+    fn columns(self) -> Vec<(Field, ArrayRef)> {
+        vec![
+            (
+                Field::new("partition", DataType::UInt32, false),
+                Arc::new(UInt32Array::from(self.0)),
+            ),
+            (
+                Field::new("offset", DataType::UInt64, false),
+                Arc::new(UInt64Array::from(self.1)),
+            ),
+        ]
     }
 }

@@ -12,11 +12,11 @@ use proptest::prelude::*;
 
 use super::{AsofJoin, AsofPlan};
 use crate::dataflow::fixtures::Memory;
-use crate::dataflow::interval::Sided as _;
 use crate::dataflow::interval::tests::{
     Brought, Out, Row, Story, batch, codec, numbers, run, schema, stories,
 };
 use crate::dataflow::roles::with_positions;
+use crate::dataflow::sided::Sided as _;
 use crate::dataflow::state::Stateful as _;
 use crate::plan::{Asof, JoinKind};
 use crate::types::{EventTime, Watermark};

@@ -4,12 +4,7 @@
 //! stand at one place, as UNION ALL makes them, the one whose columns are greater. Behind state,
 //! where rows stand nowhere, there are no two. Nothing hangs on which of them came first.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
-use std::rc::Rc;
-
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use crate::dataflow::sided::{ByTime, Same, Timed};
 
 /// A row that holds from its time on, until the next one of its key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,88 +17,46 @@ pub struct Version {
     pub row: Option<Box<[u8]>>,
 }
 
-impl Version {
-    /// What it takes, about.
+impl Timed for Version {
+    fn time(&self) -> i64 {
+        self.time
+    }
+
     fn bytes(&self) -> usize {
-        ROW + self.row.as_ref().map_or(0, |row| row.len())
+        self.row.as_ref().map_or(0, |row| row.len())
     }
 }
 
-/// The versions of all keys.
-pub struct Versions {
-    /// Under a key, in the order of time, one for each time.
-    by_key: HashMap<Rc<[u8]>, VecDeque<Version>, FixedState>,
-    /// The time and the key of each, earliest first: where older ones may be forgotten next.
-    due: BinaryHeap<Reverse<(i64, Rc<[u8]>)>>,
-    rows: usize,
-    bytes: usize,
-}
-
-/// What a row takes besides its bytes, about: itself, its place in the heap, and the allocation.
-const ROW: usize = size_of::<Version>() + size_of::<(i64, Rc<[u8]>)>() + 16;
-/// The same of a key: it, the list of its rows, and two allocations.
-const KEY: usize = size_of::<(Rc<[u8]>, VecDeque<Version>)>() + 48;
-
-impl Default for Versions {
-    fn default() -> Self {
-        Self {
-            by_key: HashMap::with_hasher(FixedState::with_seed(0)),
-            due: BinaryHeap::new(),
-            rows: 0,
-            bytes: 0,
-        }
-    }
-}
+/// The versions of all keys, one for each time.
+#[derive(Default)]
+pub struct Versions(ByTime<Version>);
 
 impl Versions {
     /// How many rows there are.
     pub fn len(&self) -> usize {
-        self.rows
+        self.0.len()
     }
 
     /// The memory that they take, about.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.0.bytes()
     }
 
     /// Takes in a row.
     pub fn insert(&mut self, key: &[u8], version: Version) {
-        let (time, bytes) = (version.time, version.bytes());
-        let Some((key, versions)) = self.by_key.get_key_value_mut(key) else {
-            self.bytes += KEY + key.len() + bytes;
-            self.rows += 1;
-            let key: Rc<[u8]> = key.into();
-            self.due.push(Reverse((time, Rc::clone(&key))));
-            self.by_key.insert(key, VecDeque::from([version]));
-            return;
-        };
-        // Mostly the last: rows come about in the order of time.
-        let at = match versions.back().is_none_or(|last| last.time < time) {
-            true => versions.len(),
-            false => versions.partition_point(|other| other.time < time),
-        };
-        match versions.get_mut(at).filter(|other| other.time == time) {
-            Some(other) if *other < version => {
-                self.bytes = self.bytes + bytes - other.bytes();
-                // What was due of the other may have been.
-                if version.row.is_none() && other.row.is_some() {
-                    self.due.push(Reverse((time, Rc::clone(key))));
-                }
-                *other = version;
-            }
-            Some(_) => {}
-            None => {
-                self.rows += 1;
-                self.bytes += bytes;
-                self.due.push(Reverse((time, Rc::clone(key))));
-                versions.insert(at, version);
-            }
-        }
+        self.0
+            .insert(key, version, |other, version| match other < version {
+                true => Same::Instead {
+                    // What was due of the other may have been.
+                    due: version.row.is_none() && other.row.is_some(),
+                },
+                false => Same::Not,
+            });
     }
 
     /// The newest row under a key whose time `holds`: what holds at one time does at all before it.
     pub fn newest(&self, key: &[u8], holds: impl Fn(i64) -> bool) -> Option<&Version> {
-        let versions = self.by_key.get(key)?;
+        let versions = self.0.get(key)?;
         let after = versions.partition_point(|version| holds(version.time));
         versions.get(after.checked_sub(1)?)
     }
@@ -113,40 +66,21 @@ impl Versions {
     /// until then a row of the same time may come, and would be found in its stead. What holds at
     /// one time does at all before it, and what is past is seen.
     pub fn forget(&mut self, is_seen: impl Fn(i64) -> bool, is_past: impl Fn(i64) -> bool) {
-        let mut again = Vec::new();
-        while self.due.peek().is_some_and(|due| is_seen(due.0.0)) {
-            let Reverse((time, key)) = self.due.pop().expect("it was seen");
-            // A key may be forgotten whole, and what was due of it besides finds nothing.
-            let Some(versions) = self.by_key.get_mut(&key) else {
-                continue;
-            };
+        // That there is none is what an unknown key says too.
+        let is_end = |first: &Version| first.row.is_none() && is_seen(first.time);
+        self.0.expire(&is_seen, |_, time, mut versions| {
             while versions.get(1).is_some_and(|next| is_seen(next.time)) {
-                let gone = versions.pop_front().expect("there are two");
-                self.rows -= 1;
-                self.bytes -= gone.bytes();
+                versions.pop();
             }
-            // That there is none is what an unknown key says too.
-            let is_end = |first: &Version| first.row.is_none() && is_seen(first.time);
-            if let Some(first) = versions.pop_front_if(|first| is_end(first) && is_past(first.time))
-            {
-                self.rows -= 1;
-                self.bytes -= first.bytes();
-            } else if versions
-                .front()
-                .is_some_and(|first| is_end(first) && first.time == time)
-            {
-                again.push(Reverse((time, Rc::clone(&key))));
+            let Some(first) = versions.get(0).filter(|first| is_end(first)) else {
+                return false;
+            };
+            if is_past(first.time) {
+                versions.pop();
+                return false;
             }
-            if versions.is_empty() {
-                self.by_key.remove(&key);
-                self.bytes -= KEY + key.len();
-            }
-        }
-        self.due.extend(again);
-        const FEW: usize = 1024;
-        if self.due.capacity() > FEW.max(self.due.len() * 4) {
-            self.due.shrink_to(self.due.len() * 2);
-        }
+            first.time == time
+        });
     }
 
     /// Forgets everything: nobody asks any more.
@@ -156,8 +90,7 @@ impl Versions {
 
     /// All rows, with their keys.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Version)> {
-        let keys = self.by_key.iter();
-        keys.flat_map(|(key, versions)| versions.iter().map(move |version| (&**key, version)))
+        self.0.iter()
     }
 }
 
@@ -206,7 +139,8 @@ mod tests {
         assert_eq!(versions.len(), 10 + 1);
         versions.forget(|_| true, |_| true);
         assert_eq!(versions.len(), 2);
-        let bytes = 2 * (ROW + KEY + 3) + b"k".len() + b"other".len();
+        let each = ByTime::<Version>::ROW + ByTime::<Version>::KEY + 3;
+        let bytes = 2 * each + b"k".len() + b"other".len();
         assert_eq!(versions.bytes(), bytes);
     }
 

@@ -6,20 +6,16 @@
 //! `Interval::held_us`), so neither what comes out nor when hangs on anything but the input and
 //! its watermarks.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, BooleanBuilder, Int64Array,
-    RecordBatch, UInt32Array, new_null_array,
+    ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch, UInt32Array, new_null_array,
 };
 use arrow::compute::{filter_record_batch, take};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, SchemaRef, TimestampMicrosecondType};
 
-use super::held::{Held, Side};
-use super::operator::Sided;
-use crate::dataflow::aggregate::routes;
 use crate::dataflow::changing::{Codec, CodecError, has_null};
+use crate::dataflow::sided::{Extra, Held, Same, Saving, Side, Sided, saved_rows};
 use crate::dataflow::state::{StateError, Stateful};
 use crate::plan::{Expression, Interval, JoinType};
 use crate::types::{Watermark, batch};
@@ -69,6 +65,12 @@ impl IntervalJoin {
         }
     }
 
+    fn hold(&mut self, side: usize, key: &[u8], time: i64, row: &[u8], matched: bool) {
+        let held = Held::new(time, row);
+        held.matched.set(matched);
+        self.sides[side].insert(key, held, |_, _| Same::Beside);
+    }
+
     /// What new rows match of what is there.
     fn look_up(
         &self,
@@ -86,7 +88,7 @@ impl IntervalJoin {
                 continue;
             }
             let (first, last) = self.partners(new.side, time);
-            let found = self.sides[1 - new.side].within(key, first, last);
+            let found = within(&self.sides[1 - new.side], key, first, last);
             for held in found.take(if any_will_do { 1 } else { usize::MAX }) {
                 // A left row of which all is said is held until its time has come.
                 if one_sided && new.side == 1 && held.matched.get() {
@@ -234,12 +236,7 @@ impl Sided for IntervalJoin {
                 // It matches nothing, now or later.
                 alone.push(u32::try_from(row)?);
             } else if !(matched && side == 0 && is_one_sided(self.plan.kind)) {
-                let held = Held {
-                    time,
-                    matched: Cell::new(matched),
-                    row: encoded.rows.value(row).into(),
-                };
-                self.sides[side].insert(key, held);
+                self.hold(side, key, time, encoded.rows.value(row), matched);
             }
         }
         if shows_alone(self.plan.kind, side) && !alone.is_empty() {
@@ -287,81 +284,50 @@ impl Stateful for IntervalJoin {
     }
 
     fn save(&self) -> Result<Vec<RecordBatch>, StateError> {
-        let mut saved = Vec::new();
+        let mut saving = Saving::<Matched>::default();
         for (side, rows) in self.sides.iter().enumerate() {
-            let mut part = Part::default();
             for (key, held) in rows.iter() {
-                part.add(key, held);
-                if part.times.len() == CHUNK {
-                    saved.push(std::mem::take(&mut part).finish(side)?);
-                }
-            }
-            if !part.times.is_empty() {
-                saved.push(part.finish(side)?);
+                saving.add(side, key, held.time, Some(&held.row), held.matched.get())?;
             }
         }
-        Ok(saved)
+        saving.finish()
     }
 
     fn restore(&mut self, saved: &RecordBatch) -> Result<(), StateError> {
-        let is_right = saved.column(1).as_boolean();
-        let (keys, rows) = (saved.column(2), saved.column(3));
-        let (keys, rows) = (keys.as_binary::<i32>(), rows.as_binary::<i32>());
-        let times = saved.column(4).as_primitive::<Int64Type>();
-        let matched = saved.column(5).as_boolean();
-        for row in 0..saved.num_rows() {
-            let held = Held {
-                time: times.value(row),
-                matched: Cell::new(matched.value(row)),
-                row: rows.value(row).into(),
-            };
-            self.sides[usize::from(is_right.value(row))].insert(keys.value(row), held);
+        let (rows, matched) = saved_rows(saved);
+        let matched = matched[0].as_boolean();
+        for (at, saved) in rows.enumerate() {
+            let row = saved.row.expect("no row of a side is gone");
+            self.hold(saved.side, saved.key, saved.time, row, matched.value(at));
         }
         Ok(())
     }
 }
 
-/// A batch of a snapshot in the making: rows of one side.
+/// Which rows of a snapshot have matched.
 #[derive(Default)]
-struct Part {
-    keys: BinaryBuilder,
-    rows: BinaryBuilder,
-    times: Vec<i64>,
-    matched: Vec<bool>,
+struct Matched(Vec<bool>);
+
+impl Extra for Matched {
+    type Of = bool;
+
+    fn push(&mut self, matched: bool) {
+        self.0.push(matched);
+    }
+
+    fn columns(self) -> Vec<(Field, ArrayRef)> {
+        let matched = Arc::new(BooleanArray::from(self.0));
+        vec![(Field::new("matched", DataType::Boolean, false), matched)]
+    }
 }
 
-impl Part {
-    fn add(&mut self, key: &[u8], held: &Held) {
-        self.keys.append_value(key);
-        self.rows.append_value(&held.row);
-        self.times.push(held.time);
-        self.matched.push(held.matched.get());
-    }
-
-    /// With the hash that decides who owns a row before it.
-    fn finish(mut self, side: usize) -> Result<RecordBatch, StateError> {
-        let keys = self.keys.finish();
-        let hashes = routes(&keys);
-        let mut is_right = BooleanBuilder::new();
-        is_right.append_n(keys.len(), side == 1);
-        let schema = Schema::new(vec![
-            Field::new("hash", DataType::UInt64, false),
-            Field::new("is_right", DataType::Boolean, false),
-            Field::new("key", DataType::Binary, false),
-            Field::new("row", DataType::Binary, false),
-            Field::new("time", DataType::Int64, false),
-            Field::new("matched", DataType::Boolean, false),
-        ]);
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(hashes),
-            Arc::new(is_right.finish()),
-            Arc::new(keys),
-            Arc::new(self.rows.finish()),
-            Arc::new(Int64Array::from(self.times)),
-            Arc::new(BooleanArray::from(self.matched)),
-        ];
-        Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
-    }
+/// The rows of a side under a key with a time from `first` to `last`.
+fn within<'a>(side: &'a Side, key: &[u8], first: i64, last: i64) -> impl Iterator<Item = &'a Held> {
+    side.get(key).into_iter().flat_map(move |rows| {
+        let start = rows.partition_point(|held| held.time < first);
+        let rows = rows.range(start..);
+        rows.take_while(move |held| held.time <= last)
+    })
 }
 
 /// Whether only columns of the left come out.

@@ -10,13 +10,9 @@
 //! are let go by time, and a row that finds no key costs one look into a table. What is held is
 //! what may still match, so it is bounded by how many rows an interval has.
 
-mod held;
 mod join;
-mod operator;
 
-pub use held::{Held, Side};
 pub use join::{IntervalJoin, IntervalPlan};
-pub use operator::{Joined, Sided, joined};
 
 #[cfg(test)]
 pub(super) mod tests;

@@ -21,7 +21,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::frontier::MutableAntichain;
 
-use super::{IntervalJoin, IntervalPlan, Joined, Sided, joined};
+use super::{IntervalJoin, IntervalPlan};
 use crate::dataflow::aggregate::routes;
 use crate::dataflow::changing::Codec;
 use crate::dataflow::fixtures::Memory;
@@ -29,6 +29,7 @@ use crate::dataflow::outcome::Shared;
 use crate::dataflow::packet::{Packet, Packets};
 use crate::dataflow::report::{Positions, Report};
 use crate::dataflow::shell::{self, Edge};
+use crate::dataflow::sided::{Joined, Sided, joined};
 use crate::dataflow::spread::Spread;
 use crate::dataflow::state::{State, Stateful, Vault};
 use crate::plan::{Expression, Interval, JoinType};

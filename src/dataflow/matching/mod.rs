@@ -16,21 +16,19 @@
 mod found;
 mod rows;
 mod search;
-mod shape;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BinaryArray, RecordBatch, UInt32Array, UInt64Array};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type, SchemaRef, UInt32Type, UInt64Type};
+use arrow::datatypes::{DataType, SchemaRef, UInt32Type, UInt64Type};
 use arrow::row::{RowConverter, SortField};
 
 use super::aggregate::{KeyCodec, routes};
-use super::group::GroupError;
+use super::group::{GroupError, Groups};
 use super::roles::with_positions;
+use super::sequences::{Bytes, Sequences, times};
 use crate::plan::Matching;
 use crate::types::Watermark;
 use found::{Navigator, Within};
@@ -49,31 +47,9 @@ pub struct Matches {
     codec: KeyCodec,
     /// The input's columns and the two places.
     converter: RowConverter,
-    /// Rows before which others may come.
-    waiting: BTreeMap<Order, Waiting>,
-    partitions: BTreeMap<Bytes, Partition>,
-    /// When the first open search of a partition is decided, whatever comes.
-    deadlines: BTreeSet<(i64, Bytes)>,
-    bytes: usize,
-}
-
-type Bytes = Arc<[u8]>;
-
-/// Event time, partition, offset, and the row.
-type Order = (i64, u32, u64, Bytes);
-
-struct Waiting {
-    key: Bytes,
-    /// Behind state, equal rows have no place that tells them apart.
-    count: usize,
-}
-
-#[derive(Default)]
-struct Partition {
-    rows: VecDeque<(i64, Bytes)>,
-    /// Where a match may begin; the rows before it are only looked back at.
-    start: usize,
-    deadline: Option<i64>,
+    /// By the place of rows in the input; known of a partition is where a match may begin, the rows
+    /// before which are only looked back at.
+    sequences: Sequences<(u32, u64), usize>,
 }
 
 fn too_many_ways() -> String {
@@ -82,9 +58,6 @@ fn too_many_ways() -> String {
          such as {{1,10}}, or leave out those of what repeats itself"
     )
 }
-
-/// How many rows are searched in one go.
-const CHUNK_ROWS: usize = 1 << 16;
 
 impl Matches {
     /// Searches rows of `input`. `located` says whether two further columns say where rows stand.
@@ -109,10 +82,7 @@ impl Matches {
             converter: RowConverter::new(fields.map(SortField::new).collect())?,
             input,
             output,
-            waiting: BTreeMap::new(),
-            partitions: BTreeMap::new(),
-            deadlines: BTreeSet::new(),
-            bytes: 0,
+            sequences: Sequences::default(),
         })
     }
 
@@ -125,29 +95,6 @@ impl Matches {
     fn keys(&self, rows: &RecordBatch) -> Result<BinaryArray, GroupError> {
         let columns = &rows.columns()[..self.navigator.matching().partition];
         Ok(self.codec.encode(columns, rows.num_rows())?)
-    }
-
-    /// Takes rows of the input.
-    pub fn update(&mut self, rows: &RecordBatch) -> Result<(), GroupError> {
-        let keys = self.keys(rows)?;
-        let columns = self.placed(rows);
-        let times = self.times(rows)?;
-        let encoded = self.converter.convert_columns(&columns)?;
-        let places = (
-            columns[columns.len() - 2].as_primitive::<UInt32Type>(),
-            columns[columns.len() - 1].as_primitive::<UInt64Type>(),
-        );
-        for (row, time) in times.into_iter().enumerate() {
-            let bytes: Bytes = Arc::from(encoded.row(row).as_ref());
-            self.bytes += bytes.len();
-            let order = (time, places.0.value(row), places.1.value(row), bytes);
-            let key = || Waiting {
-                key: Arc::from(keys.value(row)),
-                count: 0,
-            };
-            self.waiting.entry(order).or_insert_with(key).count += 1;
-        }
-        Ok(())
     }
 
     /// The columns with the places, which are zero where rows have none.
@@ -164,51 +111,7 @@ impl Matches {
     }
 
     fn times(&self, rows: &RecordBatch) -> Result<Vec<i64>, GroupError> {
-        let times = cast(
-            rows.column(self.navigator.matching().time),
-            &DataType::Int64,
-        )?;
-        Ok(times.as_primitive::<Int64Type>().values().to_vec())
-    }
-
-    /// Event time is at `watermark`: the matches that are decided.
-    pub fn close(&mut self, watermark: Watermark) -> Result<Vec<RecordBatch>, GroupError> {
-        let matching = self.navigator.matching();
-        let horizon = (watermark != Watermark::END)
-            .then(|| watermark.micros().saturating_sub(matching.open_us));
-        let mut touched = BTreeSet::new();
-        while let Some(first) = self.waiting.first_entry() {
-            if horizon.is_some_and(|horizon| first.key().0 >= horizon) {
-                break;
-            }
-            let ((time, _, _, row), Waiting { key, count }) = first.remove_entry();
-            let partition = self.partitions.entry(Arc::clone(&key)).or_default();
-            partition
-                .rows
-                .extend(std::iter::repeat_n((time, row), count));
-            touched.insert(key);
-        }
-        match horizon {
-            None => touched.extend(self.partitions.keys().map(Arc::clone)),
-            Some(horizon) => {
-                let due = self.deadlines.iter().take_while(|(at, _)| *at <= horizon);
-                touched.extend(due.map(|(_, key)| Arc::clone(key)));
-            }
-        }
-        let touched: Vec<Bytes> = touched.into_iter().collect();
-        let mut out = Vec::new();
-        let mut from = 0;
-        while from < touched.len() {
-            let mut rows = 0;
-            let fits = touched[from..].iter().take_while(|key| {
-                rows += self.partitions[*key].rows.len();
-                rows <= CHUNK_ROWS
-            });
-            let to = from + fits.count().max(1);
-            out.extend(self.search(&touched[from..to], horizon)?);
-            from = to;
-        }
-        Ok(out)
+        times(rows.column(self.navigator.matching().time))
     }
 
     /// Searches some partitions, and drops the rows that no match needs any more.
@@ -221,7 +124,7 @@ impl Matches {
         let mut held: Vec<&[u8]> = Vec::new();
         for key in keys {
             bases.push(held.len());
-            held.extend(self.partitions[key].rows.iter().map(|(_, row)| &**row));
+            held.extend(self.sequences[key].rows.iter().map(|(_, row)| &**row));
         }
         let rows = self.decoded(&held)?;
         let chunk = self.navigator.chunk(&rows, &bases)?;
@@ -229,7 +132,7 @@ impl Matches {
         let mut found: Vec<(usize, Path)> = Vec::new();
         let mut starts = Vec::new();
         for (key, base) in keys.iter().zip(bases) {
-            let partition = &self.partitions[key];
+            let partition = &self.sequences[key];
             let times: Vec<i64> = partition.rows.iter().map(|(time, _)| *time).collect();
             let rows = Rows {
                 times: &times,
@@ -240,7 +143,7 @@ impl Matches {
                 chunk: &chunk,
                 base,
             };
-            let mut start = partition.start;
+            let mut start = partition.state;
             while start < times.len() {
                 match self.program.search(start, rows, &mut conditions)? {
                     Found::Open => break,
@@ -276,33 +179,55 @@ impl Matches {
 
     /// A match of the partition begins with row `start` at the earliest.
     fn drop_rows(&mut self, key: &Bytes, start: usize) {
-        let partition = self.partitions.get_mut(key).expect("it was searched");
         let keep = start.saturating_sub(self.looks_back);
-        for (_, row) in partition.rows.drain(..keep) {
-            self.bytes -= row.len();
-        }
-        partition.start = start - keep;
+        self.sequences.drop_front(key, keep);
+        *self.sequences.state(key) = start - keep;
         self.schedule(key);
     }
 
-    /// Says when the open search of a partition is decided; forgets a partition without rows.
+    /// Says when the open search of a partition is decided, whatever comes; forgets a partition
+    /// without rows.
     fn schedule(&mut self, key: &Bytes) {
-        let partition = self.partitions.get_mut(key).expect("it holds rows");
-        let first = partition.rows.get(partition.start);
+        let partition = &self.sequences[key];
+        let first = partition.rows.get(partition.state);
         let within = self.navigator.matching().within_us;
         let deadline = first
             .zip(within)
             .map(|((time, _), within)| time.saturating_add(within));
-        if deadline != partition.deadline {
-            if let Some(old) = std::mem::replace(&mut partition.deadline, deadline) {
-                self.deadlines.remove(&(old, Arc::clone(key)));
-            }
-            if let Some(new) = deadline {
-                self.deadlines.insert((new, Arc::clone(key)));
-            }
+        self.sequences.schedule(key, deadline);
+        self.sequences.forget_empty(key);
+    }
+}
+
+impl Groups for Matches {
+    fn update(&mut self, rows: &RecordBatch) -> Result<(), GroupError> {
+        let keys = self.keys(rows)?;
+        let columns = self.placed(rows);
+        let times = self.times(rows)?;
+        let encoded = self.converter.convert_columns(&columns)?;
+        let places = (
+            columns[columns.len() - 2].as_primitive::<UInt32Type>(),
+            columns[columns.len() - 1].as_primitive::<UInt64Type>(),
+        );
+        for (row, time) in times.into_iter().enumerate() {
+            let place = (places.0.value(row), places.1.value(row));
+            let bytes = Arc::from(encoded.row(row).as_ref());
+            let key = Arc::from(keys.value(row));
+            self.sequences.wait(time, place, key, bytes);
         }
-        if partition.rows.is_empty() {
-            self.partitions.remove(key);
+        Ok(())
+    }
+
+    /// The matches that are decided.
+    fn close(&mut self, watermark: Watermark) -> Result<Vec<RecordBatch>, GroupError> {
+        let open_us = self.navigator.matching().open_us;
+        let horizon =
+            (watermark != Watermark::END).then(|| watermark.micros().saturating_sub(open_us));
+        let touched = self.sequences.settle(horizon, || 0);
+        let mut out = Vec::new();
+        for keys in self.sequences.chunks(&touched) {
+            out.extend(self.search(keys, horizon)?);
         }
+        Ok(out)
     }
 }

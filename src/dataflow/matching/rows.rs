@@ -7,10 +7,12 @@ use arrow::datatypes::{DataType, Field, Schema, UInt8Type};
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 
-use super::{Bytes, Matches};
+use super::Matches;
 use crate::dataflow::aggregate::route;
-use crate::dataflow::group::GroupError;
+use crate::dataflow::group::Groups as _;
 use crate::dataflow::roles::with_positions;
+use crate::dataflow::sequences::Bytes;
+use crate::dataflow::state::{StateError, Stateful};
 
 /// Where a row is: it waits for earlier ones; a match may begin with it; it is only looked back at.
 const WAITING: u8 = 0;
@@ -20,40 +22,26 @@ const BEHIND: u8 = 2;
 /// How many rows make one batch.
 const CHUNK: usize = 8192;
 
-impl Matches {
-    /// How many rows are held.
-    #[must_use]
-    pub fn held(&self) -> usize {
-        let waiting: usize = self.waiting.values().map(|waiting| waiting.count).sum();
-        let rows = self
-            .partitions
-            .values()
-            .map(|partition| partition.rows.len());
-        waiting + rows.sum::<usize>()
+impl Stateful for Matches {
+    fn rows(&self) -> usize {
+        self.sequences.rows()
     }
 
-    /// Memory held, in bytes, about.
-    #[must_use]
-    pub fn memory(&self) -> usize {
-        const EACH: usize = 96;
-        self.bytes + self.held() * EACH
+    fn bytes(&self) -> usize {
+        self.sequences.bytes()
     }
 
     /// All rows: the hash of the partition, where they are, and what they are.
-    pub fn saved(&self) -> Result<Vec<RecordBatch>, GroupError> {
-        let mut all: Vec<(&Bytes, u8, &Bytes)> = Vec::with_capacity(self.held());
-        for (key, partition) in &self.partitions {
+    fn save(&self) -> Result<Vec<RecordBatch>, StateError> {
+        let mut all: Vec<(&Bytes, u8, &Bytes)> = Vec::with_capacity(self.rows());
+        for (key, partition) in self.sequences.iter() {
             for (at, (_, row)) in partition.rows.iter().enumerate() {
-                let state = if at < partition.start { BEHIND } else { OPEN };
+                let state = if at < partition.state { BEHIND } else { OPEN };
                 all.push((key, state, row));
             }
         }
-        for ((_, _, _, row), waiting) in &self.waiting {
-            all.extend(std::iter::repeat_n(
-                (&waiting.key, WAITING, row),
-                waiting.count,
-            ));
-        }
+        let waiting = self.sequences.waiting();
+        all.extend(waiting.map(|(key, row)| (key, WAITING, row)));
         let hasher = FixedState::with_seed(0);
         let parser = self.converter.parser();
         let mut fields = vec![
@@ -76,8 +64,7 @@ impl Matches {
         batches.collect()
     }
 
-    /// Takes a batch of `saved`.
-    pub fn load(&mut self, saved: &RecordBatch) -> Result<(), GroupError> {
+    fn restore(&mut self, saved: &RecordBatch) -> Result<(), StateError> {
         let states = saved.column(1).as_primitive::<UInt8Type>();
         let rows: Vec<usize> = (2..saved.num_columns()).collect();
         let rows = saved.project(&rows)?;
@@ -101,10 +88,8 @@ impl Matches {
             }
             let key: Bytes = Arc::from(keys.value(row));
             let bytes: Bytes = Arc::from(encoded.row(row).as_ref());
-            self.bytes += bytes.len();
-            let partition = self.partitions.entry(Arc::clone(&key)).or_default();
-            partition.rows.push_back((times[row], bytes));
-            partition.start += usize::from(*state == BEHIND);
+            *self.sequences.restore(&key, || 0) += usize::from(*state == BEHIND);
+            self.sequences.restore_row(&key, times[row], bytes);
             self.schedule(&key);
         }
         Ok(())

@@ -13,6 +13,7 @@ use datafusion_expr::Operator;
 use datafusion_physical_expr::expressions::{BinaryExpr, Column, Literal};
 
 use super::Matches;
+use crate::dataflow::group::Groups as _;
 use crate::dataflow::roles::with_positions;
 use crate::dataflow::state::{Stateful, owner};
 use crate::plan::{
@@ -580,14 +581,14 @@ fn rows_that_no_match_needs_are_forgotten() {
             .unwrap()
             .is_empty()
     );
-    assert_eq!(matches.held(), 2, "b begins no match");
+    assert_eq!(matches.rows(), 2, "b begins no match");
     assert!(
         matches
             .close(Watermark::behind(EventTime(10), 0))
             .unwrap()
             .is_empty()
     );
-    assert_eq!(matches.held(), 1, "nothing comes in time for a");
+    assert_eq!(matches.rows(), 1, "nothing comes in time for a");
     matches.close(Watermark::END).unwrap();
-    assert_eq!((matches.held(), matches.memory()), (0, 0));
+    assert_eq!((matches.rows(), matches.bytes()), (0, 0));
 }

@@ -6,9 +6,9 @@ use super::{Built, PLANNED};
 use crate::dataflow::aggregate::routes;
 use crate::dataflow::asof::{AsofJoin, AsofPlan};
 use crate::dataflow::changing::Codec;
-use crate::dataflow::interval::{Joined, Sided, joined};
 use crate::dataflow::outcome::Failure;
 use crate::dataflow::shell::{self, Edge};
+use crate::dataflow::sided::{Joined, Sided, joined};
 use crate::dataflow::spread::{Hashes, Spread};
 use crate::plan::{Node, NodeId, Operator};
 

@@ -11,21 +11,19 @@
 //! partition, which goes on from row to row.
 
 mod saved;
-mod shape;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 
 use super::changing::{Codec, order_of};
 use super::framed::{Asked, Before, Calls, Frames, Partition, Totals};
-use super::group::GroupError;
+use super::group::{GroupError, Groups};
+use super::sequences::{Bytes, Sequence, Sequences, times};
 use crate::plan::{
     AggregateCall, AggregateFunction, Frame, FrameBound, FrameUnits, OverCall, OverFunction,
     RowOfFrame, SortKey,
@@ -41,28 +39,23 @@ pub struct Running {
     /// How far before the watermark rows may come.
     behind_us: i64,
     output: SchemaRef,
-    /// Rows before which others may come, by time, partition and order; and how many of each.
-    waiting: BTreeMap<(i64, Bytes, Bytes), usize>,
-    partitions: BTreeMap<Bytes, Held>,
-    totals: Totals,
-    /// How many totals were given out.
-    slots: u32,
-    /// When a partition has something to show, or to let go, without any new row.
-    due: BTreeSet<(i64, Bytes)>,
+    sequences: Sequences<(), Shown>,
+    totals: Open,
     reach: Reach,
-    bytes: usize,
 }
 
-type Bytes = Arc<[u8]>;
-
-/// A partition, as far as it is held.
-#[derive(Default)]
-struct Held {
-    rows: VecDeque<(i64, Bytes)>,
-    /// How many of them came out.
-    shown: usize,
+/// What is known of a partition besides its rows.
+struct Shown {
+    /// How many of the rows came out.
+    rows: usize,
     before: Before,
-    due: Option<i64>,
+}
+
+/// The totals of frames without a start, one for each partition.
+struct Open {
+    totals: Totals,
+    /// How many were given out.
+    slots: u32,
 }
 
 /// How time alone completes frames, and lets rows go.
@@ -74,9 +67,6 @@ struct Reach {
     /// Whether something is remembered of partitions that hold no row.
     counts: bool,
 }
-
-/// How many rows are worked out in one go.
-const CHUNK_ROWS: usize = 1 << 16;
 
 impl Running {
     /// Functions over rows by the keys and the order of `codec`, which begins with the column
@@ -92,91 +82,17 @@ impl Running {
         let reach = Reach::of(&calls);
         let calls = Calls::new(calls, order, codec.schema())?;
         Ok(Self {
-            totals: calls.totals(),
+            totals: Open {
+                totals: calls.totals(),
+                slots: 0,
+            },
             codec,
             calls,
             time,
             behind_us,
             output,
-            waiting: BTreeMap::new(),
-            partitions: BTreeMap::new(),
-            slots: 0,
-            due: BTreeSet::new(),
+            sequences: Sequences::default(),
             reach,
-            bytes: 0,
-        })
-    }
-
-    /// Takes rows of the input.
-    pub fn update(&mut self, rows: &RecordBatch) -> Result<(), GroupError> {
-        let times = times(rows.column(self.time))?;
-        let encoded = self.codec.encode(rows)?;
-        for (row, time) in times.into_iter().enumerate() {
-            let key: Bytes = Arc::from(encoded.keys.value(row));
-            self.wait(time, key, Arc::from(encoded.rows.value(row)));
-        }
-        Ok(())
-    }
-
-    fn wait(&mut self, time: i64, key: Bytes, row: Bytes) {
-        self.bytes += row.len();
-        *self.waiting.entry((time, key, row)).or_default() += 1;
-    }
-
-    /// Event time is at `watermark`: the rows whose frames are complete.
-    pub fn close(&mut self, watermark: Watermark) -> Result<Vec<RecordBatch>, GroupError> {
-        let horizon = (watermark != Watermark::END)
-            .then(|| watermark.micros().saturating_sub(self.behind_us));
-        let mut touched = BTreeSet::new();
-        while let Some(first) = self.waiting.first_entry() {
-            if horizon.is_some_and(|horizon| first.key().0 >= horizon) {
-                break;
-            }
-            let ((time, key, row), count) = first.remove_entry();
-            let rows = &mut self.partition(&key).rows;
-            rows.extend(std::iter::repeat_n((time, row), count));
-            touched.insert(key);
-        }
-        match horizon {
-            None => touched.extend(self.partitions.keys().map(Arc::clone)),
-            Some(horizon) => {
-                let due = self.due.iter().take_while(|(at, _)| *at <= horizon);
-                touched.extend(due.map(|(_, key)| Arc::clone(key)));
-            }
-        }
-        let touched: Vec<Bytes> = touched.into_iter().collect();
-        let (mut out, mut from) = (Vec::new(), 0);
-        while from < touched.len() {
-            let mut rows = 0;
-            let fits = touched[from..].iter().take_while(|key| {
-                rows += self.partitions[*key].rows.len();
-                rows <= CHUNK_ROWS
-            });
-            let to = from + fits.count().max(1);
-            out.extend(self.work(&touched[from..to], horizon)?);
-            from = to;
-        }
-        Ok(out)
-    }
-
-    /// The partition of a key; a new one has a total of nothing.
-    fn partition(&mut self, key: &Bytes) -> &mut Held {
-        self.partitions.entry(Arc::clone(key)).or_insert_with(|| {
-            let slot = self.slots;
-            let mut any = false;
-            for total in self.totals.0.iter_mut().flatten() {
-                total.resize(slot as usize + 1);
-                any = true;
-            }
-            self.slots += u32::from(any);
-            Held {
-                before: Before {
-                    slot,
-                    held: vec![0; self.totals.0.len()],
-                    ..Before::default()
-                },
-                ..Held::default()
-            }
         })
     }
 
@@ -186,7 +102,7 @@ impl Running {
         keys: &[Bytes],
         horizon: Option<i64>,
     ) -> Result<Option<RecordBatch>, GroupError> {
-        let held = keys.iter().map(|key| &self.partitions[key]);
+        let held = keys.iter().map(|key| &self.sequences[key]);
         let all = held.clone().flat_map(|held| held.rows.iter());
         let rows = self.codec.decode(all.map(|(_, row)| &**row))?;
         let rows = RecordBatch::try_new(Arc::clone(self.codec.schema()), rows)?;
@@ -199,17 +115,19 @@ impl Running {
                     Some(next) => self.calls.frames_so_far(&partition, &counted, next.into()),
                     None => self.calls.frames(&partition, &counted),
                 };
-                Laid::new(partition, frames, held.shown)
+                Laid::new(partition, frames, held.state.rows)
             })
             .collect();
         let asked = keys.iter().zip(&laid).map(|(key, laid)| Asked {
             partition: &laid.partition,
             frames: &laid.frames,
             places: laid.ready.clone(),
-            before: self.partitions[key].before.clone(),
+            before: self.sequences[key].state.before.clone(),
         });
         let asked: Vec<Asked<'_>> = asked.collect();
-        let said = self.calls.say(&rows, &asked, Some(&mut self.totals))?;
+        let said = self
+            .calls
+            .say(&rows, &asked, Some(&mut self.totals.totals))?;
         if let Some(why) = said.failed.into_values().next() {
             return Err(why.into());
         }
@@ -236,7 +154,7 @@ impl Running {
             ready,
         } = laid;
         let calls = self.calls.calls();
-        let held = self.partitions.get_mut(key).expect("it was worked out");
+        let held = self.sequences.state(key);
         let next = ready.end;
         // Whoever comes next, its peers must be there to be counted.
         let mut free = partition
@@ -268,32 +186,72 @@ impl Running {
         for taken in &mut held.before.held {
             *taken = taken.saturating_sub(dropped);
         }
-        for (_, row) in held.rows.drain(..free) {
-            self.bytes -= row.len();
-        }
-        held.shown = next - free.min(next);
+        held.rows = next - free.min(next);
+        self.sequences.drop_front(key, free);
         self.schedule(key);
     }
 
     /// Says when a partition is due; forgets one of which nothing is remembered.
     fn schedule(&mut self, key: &Bytes) {
-        let held = self.partitions.get_mut(key).expect("it was worked out");
+        let held = &self.sequences[key];
         let after = |row: Option<&(i64, Bytes)>, us: Option<i64>| {
             let ((time, _), us) = row.zip(us)?;
             Some(time.saturating_add(us).saturating_add(1))
         };
-        let show = after(held.rows.get(held.shown), self.reach.show_us);
-        let front = held.rows.front().filter(|_| held.shown > 0);
+        let shown = held.state.rows;
+        let show = after(held.rows.get(shown), self.reach.show_us);
+        let front = held.rows.front().filter(|_| shown > 0);
         let drop = after(front, self.reach.drop_us);
-        let due = show.into_iter().chain(drop).min();
-        if due != held.due {
-            if let Some(old) = std::mem::replace(&mut held.due, due) {
-                self.due.remove(&(old, Arc::clone(key)));
-            }
-            self.due.extend(due.map(|due| (due, Arc::clone(key))));
+        self.sequences
+            .schedule(key, show.into_iter().chain(drop).min());
+        if !self.reach.counts {
+            self.sequences.forget_empty(key);
         }
-        if held.rows.is_empty() && !self.reach.counts {
-            self.partitions.remove(key);
+    }
+}
+
+impl Groups for Running {
+    fn update(&mut self, rows: &RecordBatch) -> Result<(), GroupError> {
+        let times = times(rows.column(self.time))?;
+        let encoded = self.codec.encode(rows)?;
+        for (row, time) in times.into_iter().enumerate() {
+            let key = Arc::from(encoded.keys.value(row));
+            let row = Arc::from(encoded.rows.value(row));
+            self.sequences.wait(time, (), key, row);
+        }
+        Ok(())
+    }
+
+    /// The rows whose frames are complete.
+    fn close(&mut self, watermark: Watermark) -> Result<Vec<RecordBatch>, GroupError> {
+        let horizon = (watermark != Watermark::END)
+            .then(|| watermark.micros().saturating_sub(self.behind_us));
+        let touched = self.sequences.settle(horizon, || self.totals.begin());
+        let mut out = Vec::new();
+        for keys in self.sequences.chunks(&touched) {
+            out.extend(self.work(keys, horizon)?);
+        }
+        Ok(out)
+    }
+}
+
+impl Open {
+    /// What is known of a new partition, whose totals are of nothing.
+    fn begin(&mut self) -> Shown {
+        let slot = self.slots;
+        let mut any = false;
+        for total in self.totals.0.iter_mut().flatten() {
+            total.resize(slot as usize + 1);
+            any = true;
+        }
+        self.slots += u32::from(any);
+        Shown {
+            rows: 0,
+            before: Before {
+                slot,
+                held: vec![0; self.totals.0.len()],
+                ..Before::default()
+            },
         }
     }
 }
@@ -322,7 +280,7 @@ impl Laid {
 }
 
 /// The rows of a partition by their order, numbered from `base` on.
-fn laid_out(held: &Held, base: &mut u32) -> Partition {
+fn laid_out(held: &Sequence<Shown>, base: &mut u32) -> Partition {
     let mut partition = Partition::default();
     let mut before: Option<&[u8]> = None;
     for (_, row) in &held.rows {
@@ -434,10 +392,4 @@ impl Reach {
             counts,
         }
     }
-}
-
-fn times(column: &arrow::array::ArrayRef) -> Result<Vec<i64>, GroupError> {
-    let times = cast(column, &DataType::Int64)?;
-    assert_eq!(times.null_count(), 0, "rows without a time are turned away");
-    Ok(times.as_primitive::<Int64Type>().values().to_vec())
 }

@@ -18,10 +18,11 @@ use arrow::array::{
 use arrow::compute::{concat, take};
 use arrow::datatypes::{DataType, Field, Schema, UInt8Type, UInt32Type, UInt64Type};
 
-use super::{Bytes, Held, Running, times};
+use super::{Running, Shown};
 use crate::dataflow::aggregate::routes;
-use crate::dataflow::framed::Before;
 use crate::dataflow::group::GroupError;
+use crate::dataflow::sequences::{Bytes, times};
+use crate::dataflow::state::{StateError, Stateful};
 
 /// What a record says: of a partition, of a row of it, or of one that waits.
 const PARTITION: u8 = 0;
@@ -50,7 +51,7 @@ const CHUNK: Chunk = Chunk {
 struct Record<'a> {
     key: &'a Bytes,
     kind: u8,
-    held: Option<&'a Held>,
+    held: Option<&'a Shown>,
     row: Option<&'a Bytes>,
 }
 
@@ -60,27 +61,66 @@ impl Record<'_> {
     }
 }
 
-impl Running {
+impl Stateful for Running {
     /// How many rows and totals are held.
-    #[must_use]
-    pub fn held(&self) -> usize {
-        let rows = self.partitions.values().map(|held| held.rows.len());
-        rows.sum::<usize>() + self.waiting.values().sum::<usize>() + self.slots as usize
+    fn rows(&self) -> usize {
+        self.sequences.rows() + self.totals.slots as usize
     }
 
-    /// Memory held, in bytes, about.
-    #[must_use]
-    pub fn memory(&self) -> usize {
+    fn bytes(&self) -> usize {
         const EACH: usize = 96;
-        let totals = self.totals.0.iter().flatten().map(|total| total.bytes());
-        self.bytes + (self.held() + self.partitions.len()) * EACH + totals.sum::<usize>()
+        let totals = self.totals.totals.0.iter().flatten();
+        let totals: usize = totals.map(|total| total.bytes()).sum();
+        self.sequences.bytes() + self.totals.slots as usize * EACH + totals
     }
 
-    /// All partitions.
-    pub fn saved(&self) -> Result<Vec<RecordBatch>, GroupError> {
+    fn save(&self) -> Result<Vec<RecordBatch>, StateError> {
         self.saved_in(CHUNK)
     }
 
+    /// The records of a partition come in their order.
+    fn restore(&mut self, saved: &RecordBatch) -> Result<(), StateError> {
+        let keys = saved.column(1).as_binary::<i32>();
+        let kinds = saved.column(2).as_primitive::<UInt8Type>().values();
+        let number = |column: usize| saved.column(column).as_primitive::<UInt64Type>().values();
+        let (before, groups, shown) = (number(4), number(5), number(6));
+        let mut rows = self.rows_of(saved.column(3))?.into_iter();
+        let (mut slots, mut begun) = (Vec::new(), Vec::new());
+        let mut loaded: Vec<Bytes> = Vec::new();
+        for (at, kind) in kinds.iter().enumerate() {
+            if loaded.last().is_none_or(|last| **last != *keys.value(at)) {
+                loaded.push(Arc::from(keys.value(at)));
+            }
+            let key = Arc::clone(loaded.last().expect("there is one now"));
+            if *kind == WAITING {
+                let (time, row) = rows.next().expect("every other record has a row");
+                self.sequences.wait(time, (), key, row);
+                continue;
+            }
+            let partition = self.sequences.restore(&key, || self.totals.begin());
+            if *kind == HELD {
+                let (time, row) = rows.next().expect("every other record has a row");
+                self.sequences.restore_row(&key, time, row);
+                continue;
+            }
+            begun.push(u32::try_from(at)?);
+            slots.push(partition.before.slot);
+            partition.rows = usize::try_from(shown[at])?;
+            partition.before.rows = before[at];
+            partition.before.groups = groups[at];
+            self.totals_of(saved, at, &key);
+        }
+        for key in loaded {
+            // Those of a partition without rows may come in the next batch.
+            if self.sequences.holds_rows(&key) {
+                self.schedule(&key);
+            }
+        }
+        self.states_of(saved, UInt32Array::from(begun), &slots)
+    }
+}
+
+impl Running {
     pub(super) fn saved_in(&self, chunk: Chunk) -> Result<Vec<RecordBatch>, GroupError> {
         let records = self.records();
         let (mut batches, mut rest) = (Vec::new(), records.as_slice());
@@ -99,9 +139,8 @@ impl Running {
 
     fn records(&self) -> Vec<Record<'_>> {
         let mut waits: BTreeMap<&Bytes, Vec<&Bytes>> = BTreeMap::new();
-        for ((_, key, row), count) in &self.waiting {
-            let waiting = waits.entry(key).or_default();
-            waiting.extend(std::iter::repeat_n(row, *count));
+        for (key, row) in self.sequences.waiting() {
+            waits.entry(key).or_default().push(row);
         }
         let of_row = |key, kind, row| Record {
             key,
@@ -109,15 +148,15 @@ impl Running {
             held: None,
             row: Some(row),
         };
-        let mut all = Vec::with_capacity(self.held() + self.partitions.len());
-        for (key, held) in &self.partitions {
+        let mut all = Vec::new();
+        for (key, sequence) in self.sequences.iter() {
             all.push(Record {
                 key,
                 kind: PARTITION,
-                held: Some(held),
+                held: Some(&sequence.state),
                 row: None,
             });
-            all.extend(held.rows.iter().map(|(_, row)| of_row(key, HELD, row)));
+            all.extend(sequence.rows.iter().map(|(_, row)| of_row(key, HELD, row)));
             let waiting = waits.remove(key).into_iter().flatten();
             all.extend(waiting.map(|row| of_row(key, WAITING, row)));
         }
@@ -129,7 +168,7 @@ impl Running {
 
     fn part(&self, part: &[Record<'_>]) -> Result<RecordBatch, GroupError> {
         let keys = BinaryArray::from_iter_values(part.iter().map(|record| record.key));
-        let number = |of: fn(&Held) -> u64| -> ArrayRef {
+        let number = |of: fn(&Shown) -> u64| -> ArrayRef {
             let numbers = part.iter().map(|record| record.held.map_or(0, of));
             Arc::new(UInt64Array::from_iter_values(numbers))
         };
@@ -141,7 +180,7 @@ impl Running {
             Arc::new(BinaryArray::from_iter(part.iter().map(|record| record.row))),
             number(|held| held.before.rows),
             number(|held| held.before.groups),
-            number(|held| held.shown as u64),
+            number(|held| held.rows as u64),
         ];
         // Records of rows have no state.
         let mut partitions = 0;
@@ -152,7 +191,7 @@ impl Running {
             })
         });
         let places: UInt32Array = places.collect();
-        for (call, total) in self.totals.0.iter().enumerate() {
+        for (call, total) in self.totals.totals.0.iter().enumerate() {
             let Some(total) = total else { continue };
             let held = || part.iter().map(|record| record.held);
             let taken = held().map(|held| held.map_or(0, |held| held.before.held[call]));
@@ -179,7 +218,7 @@ impl Running {
             Field::new("groups_before", DataType::UInt64, false),
             Field::new("shown", DataType::UInt64, false),
         ];
-        for (call, total) in self.totals.0.iter().enumerate() {
+        for (call, total) in self.totals.totals.0.iter().enumerate() {
             let Some(total) = total else { continue };
             fields.push(Field::new(format!("taken_{call}"), DataType::UInt32, false));
             for (part, data_type) in total.state_types().into_iter().enumerate() {
@@ -187,51 +226,6 @@ impl Running {
             }
         }
         Arc::new(Schema::new(fields))
-    }
-
-    /// Takes a batch of `saved`; those of a partition come in their order.
-    pub fn load(&mut self, saved: &RecordBatch) -> Result<(), GroupError> {
-        let keys = saved.column(1).as_binary::<i32>();
-        let kinds = saved.column(2).as_primitive::<UInt8Type>().values();
-        let number = |column: usize| saved.column(column).as_primitive::<UInt64Type>().values();
-        let (before, groups, shown) = (number(4), number(5), number(6));
-        let mut rows = self.rows_of(saved.column(3))?.into_iter();
-        let (mut slots, mut begun) = (Vec::new(), Vec::new());
-        let mut loaded: Vec<Bytes> = Vec::new();
-        for (at, kind) in kinds.iter().enumerate() {
-            if loaded.last().is_none_or(|last| **last != *keys.value(at)) {
-                loaded.push(Arc::from(keys.value(at)));
-            }
-            let key = Arc::clone(loaded.last().expect("there is one now"));
-            if *kind != PARTITION {
-                let (time, row) = rows.next().expect("every other record has a row");
-                if *kind == WAITING {
-                    self.wait(time, key, row);
-                } else {
-                    self.bytes += row.len();
-                    self.partition(&key).rows.push_back((time, row));
-                }
-                continue;
-            }
-            begun.push(u32::try_from(at)?);
-            let partition = self.partition(&key);
-            slots.push(partition.before.slot);
-            partition.shown = usize::try_from(shown[at])?;
-            partition.before = Before {
-                rows: before[at],
-                groups: groups[at],
-                ..std::mem::take(&mut partition.before)
-            };
-            self.totals_of(saved, at, &key);
-        }
-        for key in loaded {
-            let held = self.partitions.get(&key);
-            // Those of a partition without rows may come in the next batch.
-            if held.is_some_and(|held| !held.rows.is_empty()) {
-                self.schedule(&key);
-            }
-        }
-        self.states_of(saved, UInt32Array::from(begun), &slots)
     }
 
     /// The states of saved partitions.
@@ -242,7 +236,7 @@ impl Running {
         slots: &[u32],
     ) -> Result<(), GroupError> {
         let mut column = FIXED;
-        for total in self.totals.0.iter_mut().flatten() {
+        for total in self.totals.totals.0.iter_mut().flatten() {
             let states = column + 1..column + 1 + total.state_types().len();
             column = states.end;
             let states = saved.columns()[states].iter();
@@ -255,8 +249,8 @@ impl Running {
     /// How many rows of a saved partition are in its totals.
     fn totals_of(&mut self, saved: &RecordBatch, at: usize, key: &Bytes) {
         let mut column = FIXED;
-        let held = self.partitions.get_mut(key).expect("it was made just now");
-        for (call, total) in self.totals.0.iter().enumerate() {
+        let held = self.sequences.state(key);
+        for (call, total) in self.totals.totals.0.iter().enumerate() {
             let Some(total) = total else { continue };
             let taken = saved.column(column).as_primitive::<UInt32Type>();
             held.before.held[call] = taken.value(at);

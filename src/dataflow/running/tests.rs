@@ -13,6 +13,7 @@ use super::Running;
 use super::saved::Chunk;
 use crate::dataflow::changing::Codec;
 use crate::dataflow::framed::tests::{aggregate_over, any_frame, column, is_in};
+use crate::dataflow::group::Groups as _;
 use crate::dataflow::state::Stateful;
 use crate::plan::{
     AggregateFunction, Expression, Frame, FrameBound, FrameUnits, OverCall, OverFunction,
