@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, OpenFlags};
 use tidemark::types::Clock;
@@ -37,6 +37,13 @@ fn prepare(folder: &Path) {
 /// File `number`, put there whole: two minutes of clicks, each a bit out of order, one of them bad.
 /// No file begins before the one before it ends.
 fn put(folder: &Path, number: usize) {
+    let unfinished = folder.join(format!("in/{number}.csv.part"));
+    write(&unfinished, number);
+    std::fs::rename(unfinished, folder.join(format!("in/{number}.csv"))).unwrap();
+}
+
+/// As if it had been written long ago: what was written just now is not taken yet.
+fn write(path: &Path, number: usize) {
     let mut csv = "at,page,ms\n".to_owned();
     for i in 0..40 {
         let second = number * 120 + i * 3 + 4 - i % 2 * 4;
@@ -48,9 +55,9 @@ fn put(folder: &Path, number: usize) {
             format!("{at},{page},{i}\n")
         });
     }
-    let unfinished = folder.join(format!("in/{number}.csv.part"));
-    std::fs::write(&unfinished, csv).unwrap();
-    std::fs::rename(unfinished, folder.join(format!("in/{number}.csv"))).unwrap();
+    std::fs::write(path, csv).unwrap();
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
 }
 
 /// Reads what is there and stops; closes event time at the last.
@@ -222,6 +229,39 @@ fn files_are_read_as_they_appear_and_once_also_after_kill_9() {
     runs(folder, &["--close-windows"]);
 
     assert_eq!(left(folder), expected);
+}
+
+/// Files that come together, the last of them in the order of time the first to be read.
+#[test]
+fn rows_of_files_that_come_together_are_not_late_for_each_other() {
+    let expected = expected();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    prepare(folder);
+    let pipeline = PIPELINE.replace("path = 'in'", "path = 'in/*/*.csv'");
+    std::fs::write(folder.join("watch.sql"), pipeline).unwrap();
+
+    let mut running = Running::start(folder);
+    for (batch, files) in [("one", [0].as_slice()), ("more", &[3, 2, 1])] {
+        let unfinished = folder.join(batch);
+        std::fs::create_dir(&unfinished).unwrap();
+        for (place, &number) in files.iter().enumerate() {
+            write(&unfinished.join(format!("{place}.csv")), number);
+        }
+        std::fs::rename(unfinished, folder.join("in").join(batch)).unwrap();
+        running.has_counted(
+            folder,
+            39 * files.len() as i64 + i64::from(batch == "more") * 39,
+        );
+    }
+    drop(running);
+    runs(folder, &["--close-windows"]);
+
+    let counted = |lines: Vec<String>| -> Vec<String> {
+        let of_tables = lines.into_iter().filter(|line| line.starts_with("by_"));
+        of_tables.collect()
+    };
+    assert_eq!(counted(left(folder)), counted(expected));
 }
 
 #[test]

@@ -19,10 +19,21 @@ pub enum Arrival {
     CaughtUp(Offset),
     /// Whether it has been read to its end is not known any more: nobody answers for it.
     Away,
-    /// It exists, from this position on, and nobody knew of it before; and what it is, if a file.
-    Found(Offset, Option<TakenFile>),
+    /// It exists, from this position on, and nobody knew of it before.
+    Found(Found),
     /// There are no more.
     End,
+}
+
+/// A partition that nobody knew of.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Where it begins.
+    pub from: Offset,
+    /// What it is, if a file.
+    pub file: Option<TakenFile>,
+    /// How many partitions there are now, with those that were found together with it.
+    pub count: usize,
 }
 
 /// A block of records, decoded and checked.

@@ -17,8 +17,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::arrival::{Arrival, ArrivedRows};
-use crate::types::{Epoch, Floor, Offset, PartitionMark, Side, TakenFile, Watermark};
+use super::arrival::{Arrival, ArrivedRows, Found};
+use crate::types::{Epoch, Floor, Offset, PartitionMark, Side, Watermark};
 
 /// What is known of a partition.
 #[derive(Debug)]
@@ -57,11 +57,11 @@ impl PartitionState {
 
     /// One that nobody knew of: it has yet to announce itself. `side` says which rows the others
     /// of its topic are read for.
-    pub fn unknown(offset: Offset, side: Option<Side>, file: Option<TakenFile>) -> Self {
+    pub fn unknown(found: &Found, side: Option<Side>) -> Self {
         let mark = PartitionMark {
             side,
-            file,
-            ..PartitionMark::beginning(offset)
+            file: found.file.clone(),
+            ..PartitionMark::beginning(found.from)
         };
         Self {
             moved: false,
@@ -127,6 +127,24 @@ impl PartitionState {
         self.mark.offset = rows.end;
         self.mark.watermark = watermark;
         self.moved = true;
+    }
+
+    /// It has been read to its end. `closes` says whether the end of a partition is that of event time
+    /// in this run, `goes_on` whether there may be more of them.
+    pub fn end(&mut self, stop: Option<&PartitionMark>, closes: bool, goes_on: bool) {
+        self.done = true;
+        let is_one_of_many = self.mark.file.is_some();
+        let closes_time = match stop.filter(|mark| mark.ended) {
+            // A mark that says so already has closed event time for good.
+            Some(stop) => !stop.is_spent(),
+            None => closes && !(is_one_of_many && goes_on),
+        };
+        if closes_time {
+            self.close_time();
+        } else if is_one_of_many {
+            self.mark.ended = true;
+            self.moved = true;
+        }
     }
 
     /// Event time ends here.

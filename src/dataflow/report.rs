@@ -28,6 +28,9 @@ pub struct Report {
     pub partitions: Vec<(usize, PartitionMark)>,
     /// Event time is at least here: it was, where this run begins or at the last stop.
     pub reached: Watermark,
+    /// There are at least so many partitions. Files that were found together are announced each by its
+    /// own worker: event time waits for all of them as soon as one is heard of.
+    pub count: usize,
     /// What became of the records of this epoch, by INSERT.
     pub fates: Vec<(usize, Fates)>,
     /// When the records of this epoch were written, some of them for many: for people.
@@ -66,10 +69,12 @@ struct SourcePositions {
 
 impl SourcePositions {
     fn complete(&mut self, report: Report) {
+        let last = report.partitions.iter().map(|(partition, _)| partition + 1);
+        let count = last.max().unwrap_or(0).max(report.count);
+        if count > self.partitions.len() {
+            self.partitions.resize(count, None);
+        }
         for (partition, mark) in report.partitions {
-            if partition >= self.partitions.len() {
-                self.partitions.resize(partition + 1, None);
-            }
             if let Some(before) = &self.partitions[partition] {
                 assert!(
                     mark.watermark >= before.watermark && mark.offset >= before.offset,
@@ -311,6 +316,27 @@ mod tests {
         // One that comes later has to say where it is before event time goes on.
         assert_eq!(hear(4, at(2, 90), false).micros(), 90);
         assert_eq!(hear(5, at(2, 95), false).micros(), 95);
+    }
+
+    #[test]
+    fn event_time_waits_for_all_files_that_were_found_together() {
+        let mut positions = Positions::new([(0, 1)]);
+        let mut hear = |epoch, report: Report| {
+            positions.hear(Epoch(epoch), report);
+            positions.complete(Epoch(epoch));
+            positions.watermark().micros()
+        };
+        hear(1, at(0, 50));
+        let found = Report {
+            count: 3,
+            ..at(1, 50)
+        };
+
+        assert_eq!(hear(2, found), 50);
+        assert_eq!(hear(3, at(0, 90)), 50);
+        assert_eq!(hear(4, at(1, 70)), 50);
+        assert_eq!(hear(5, at(2, 50)), 50);
+        assert_eq!(hear(6, at(2, 60)), 60);
     }
 
     /// Otherwise windows that are open when `--close-windows` ends event time would be lost.

@@ -122,6 +122,8 @@ pub struct SourceTask<I> {
     rejects: Rejects,
     /// The files of its history are read.
     follows: bool,
+    /// How many files there are at least, in a folder whose files become more.
+    count: usize,
 }
 
 impl SourceSpec {
@@ -208,6 +210,7 @@ impl<I: Inbox> SourceTask<I> {
             cuts: Cuts::new(spec.pace),
             rejects: Rejects::new(&spec.name, spec.reject_limit, spec.letters.is_some()),
             follows: false,
+            count: 0,
             spec,
             inbox,
             shared,
@@ -384,6 +387,7 @@ impl<I: Inbox> SourceTask<I> {
             table: self.spec.table,
             partitions: reports.collect(),
             reached: self.reached,
+            count: self.count,
             fates: std::mem::take(&mut self.fates).into_iter().collect(),
             written: std::mem::take(&mut self.written),
             cut,
@@ -471,11 +475,14 @@ impl<I: Inbox> SourceTask<I> {
 
     /// Gives back what may go in now, and holds the rest.
     fn admit(&mut self, partition: usize, arrival: Arrival) -> Option<Arrival> {
-        if let Arrival::Found(offset, file) = &arrival {
+        if let Arrival::Found(found) = &arrival {
             let side = self.spec.side();
             self.partitions
                 .entry(partition)
-                .or_insert_with(|| PartitionState::unknown(*offset, side, file.clone()));
+                .or_insert_with(|| PartitionState::unknown(found, side));
+            if found.file.is_some() {
+                self.count = self.count.max(found.count);
+            }
         }
         let state = self
             .partitions
@@ -502,25 +509,12 @@ impl<I: Inbox> SourceTask<I> {
 
     fn end(&mut self, partition: usize) {
         let stop = self.schedule.stop().and_then(|stop| stop.of(partition));
-        let stop = stop.filter(|mark| mark.ended).cloned();
-        let (closes, goes_on) = (self.spec.at_end_of(partition), self.spec.goes_on);
+        let at_end = self.spec.at_end_of(partition);
         let state = self
             .partitions
             .get_mut(&partition)
             .expect("one of this worker's");
-        state.done = true;
-        let is_one_of_many = state.mark.file.is_some();
-        let closes_time = match stop {
-            // A mark that says so already has closed event time for good.
-            Some(stop) => !stop.is_spent(),
-            None => closes == AtEnd::Close && !(is_one_of_many && goes_on),
-        };
-        if closes_time {
-            state.close_time();
-        } else if is_one_of_many {
-            state.mark.ended = true;
-            state.moved = true;
-        }
+        state.end(stop, at_end == AtEnd::Close, self.spec.goes_on);
     }
 
     fn stamp(

@@ -10,10 +10,10 @@ use tracing::{info, warn};
 
 use super::committer::failed;
 use super::history::Replay;
-use super::open::{OpenedSource, Sink, beginnings, ends, open_sinks, open_sources};
+use super::open::{OpenedSource, Sink, beginnings, ends, open_sinks, open_sources, there};
 use super::patience::patiently;
 use super::reference;
-use super::run::RunOptions;
+use super::run::{Ends, RunOptions};
 use crate::connector::{Guarantee, OpenDestination};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::durability::{
@@ -21,7 +21,7 @@ use crate::durability::{
     resume,
 };
 use crate::plan::Pipeline;
-use crate::types::{Clock, Epoch, Mark, Offset, SourceMark};
+use crate::types::{Clock, Epoch, Mark, SourceMark};
 
 /// Where a run begins and what it replays.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,7 +35,9 @@ pub struct Decision {
     /// Where the sources begin, and the reference tables.
     pub start: BTreeMap<String, SourceMark>,
     /// Where the sources end for this run, if it is one that stops when it has caught up.
-    pub ends: Option<BTreeMap<String, Vec<Offset>>>,
+    pub ends: Option<Ends>,
+    /// How many files there are where the run begins, in folders whose files become more.
+    pub there: BTreeMap<String, usize>,
     /// The snapshot that holds the state where the run begins.
     pub begin: Option<Manifest>,
 }
@@ -111,18 +113,29 @@ pub fn decide(
     for (Sink { open, .. }, mark) in sinks.iter_mut().zip(found) {
         marks.push(first_mark(open, mark, (&first, done), world)?);
     }
+    let ends = ends_of(options, sources, world)?;
     Ok(Decision {
+        there: there(sources, ends.as_ref(), world)?,
         marks,
         life: first.life,
         resume,
         start: start(first.sources, begin.as_ref()),
-        ends: match &options.ends {
-            _ if !options.until_caught_up => None,
-            Some(known) => Some(known.clone()),
-            None => Some(ends(sources, world)?),
-        },
+        ends,
         begin,
     })
+}
+
+/// Where the sources end for a run that stops when it has caught up: that is decided once.
+fn ends_of(
+    options: &RunOptions,
+    sources: &[OpenedSource],
+    world: (&Shared, &Clock),
+) -> Result<Option<Ends>, Failure> {
+    match &options.ends {
+        _ if !options.until_caught_up => Ok(None),
+        Some(known) => Ok(Some(known.clone())),
+        None => ends(sources, world).map(Some),
+    }
 }
 
 /// What a start would refuse: reference tables that cannot be used, and marks that do not fit the

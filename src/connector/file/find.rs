@@ -143,6 +143,11 @@ impl Content {
     pub(super) fn identity(self) -> String {
         format!("{} bytes, xxh3 {:016x}", self.size, self.checksum)
     }
+
+    /// The size in what stands in a mark.
+    pub(super) fn size_in(identity: &str) -> Option<u64> {
+        identity.split(' ').next()?.parse().ok()
+    }
 }
 
 /// How a file's bytes are packed, by its name.

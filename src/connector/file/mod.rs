@@ -70,7 +70,8 @@ pub(super) const CONNECTOR: Connector = Connector {
             open: |origin| {
                 let (path, format) = (required(origin.table, "path")?, origin.format()?);
                 if is_watched(origin.table) {
-                    let source = Watched::open(path, origin.base, format, origin.wanted)?;
+                    let source =
+                        Watched::open(path, origin.base, format, origin.wanted, origin.clock)?;
                     return Ok(Arc::new(source));
                 }
                 let source = FileSource::open(path, origin.base, format, origin.wanted)?;

@@ -5,26 +5,29 @@
 //!   the folder a.csv    b.csv    c.csv        the folder itself has no records and has ended
 //! ```
 //!
-//! A file is taken when a look finds its name, whole: names that begin with `.` or `_`, or end in
-//! `.tmp` or `.part`, belong to whoever is still writing. What was taken may not change or go away
-//! any more. The number of a file is in the mark with its name, size and checksum, so every later
+//! A file is taken whole, once it has not changed for a second: names that begin with `.` or `_`, or
+//! end in `.tmp` or `.part`, belong to whoever is still writing. What was taken may not change or go
+//! away any more. The number of a file is in the mark with its name, size and checksum, so every later
 //! run gives it the same; a file that no mark knows is one more partition, at a start as in a run.
+//! Those that one look finds become known at once, so that they all begin where event time is then.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, SystemTime};
 
+use tracing::warn;
+
 use super::find::{self, Compression, Content, Found};
-use super::{SourceFile, heads, open_file, unreadable};
+use super::{SourceFile, heads, open_file};
 use crate::connector::{ConnectorError, Partition, Source};
 use crate::connector::{Consumer, Fetched, Live, Reader};
 use crate::format::{Decoder, FormatOptions, Wanted, decoder};
-use crate::types::{Offset, TakenFile};
+use crate::types::{Clock, Offset, TakenFile};
 
-/// How often the folder is looked at.
+/// How often the folder is looked at, and how long a file does not change before it is taken.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// How many files one thread reads side by side; those found later wait for one to end.
@@ -42,6 +45,10 @@ struct Folder {
 pub(super) struct Watched {
     folder: Arc<Folder>,
     files: Arc<Mutex<Vec<Taken>>>,
+    /// Held by whoever looks: the files that are not taken yet, and when they are if they stay as
+    /// they are.
+    settling: Mutex<BTreeMap<String, (Stamp, Duration)>>,
+    clock: Clock,
     /// Those that were there when it was opened.
     partitions: Vec<Partition>,
 }
@@ -58,8 +65,8 @@ struct Taken {
 
 struct TakenContent {
     file: SourceFile,
-    /// What the file system says of it as long as nobody changes it.
-    stamp: Stamp,
+    /// What the file system says of it as long as nobody touches it.
+    stamp: Mutex<Stamp>,
 }
 
 /// Size and time of change.
@@ -71,9 +78,47 @@ impl Stamp {
         let of = |data: Metadata| Self(data.len(), data.modified().ok());
         path.metadata().map(of)
     }
+
+    /// How long ago it was changed; no time at all if that is to come, by a clock that goes ahead.
+    fn age(self, clock: &Clock) -> Duration {
+        let since = self
+            .1
+            .and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let now = Duration::from_micros(u64::try_from(clock.wall()).unwrap_or_default());
+        since
+            .and_then(|since| now.checked_sub(since))
+            .unwrap_or_default()
+    }
+}
+
+/// Who holds it has nothing left half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Taken {
+    /// Whether the file is as it was when it was taken.
+    fn check(&self) -> Result<(), ConnectorError> {
+        let Some(content) = &self.file else {
+            return Ok(());
+        };
+        let path = &content.file.path;
+        let name = &self.mark.name;
+        let now = Stamp::of(path).map_err(|_| gone(name))?;
+        let mut stamp = lock(&content.stamp);
+        if *stamp == now {
+            return Ok(());
+        }
+        // Touched, or written once more with the same bytes.
+        match Content::of(path) {
+            Ok(content) if content.identity() == self.mark.identity => {
+                *stamp = now;
+                Ok(())
+            }
+            Ok(_) | Err(_) => Err(changed(&self.mark, now.0)),
+        }
+    }
+
     /// A number that no file has.
     fn nothing() -> Self {
         Self {
@@ -95,13 +140,24 @@ impl Folder {
     /// The file of this name.
     fn take_named(&self, name: &str) -> Result<Taken, ConnectorError> {
         let found = self.list()?.into_iter().find(|found| found.name == name);
-        self.take(&found.ok_or_else(|| gone(name))?)
+        let found = found.ok_or_else(|| gone(name))?;
+        let stamp = Stamp::of(&found.path).map_err(|_| gone(name))?;
+        self.read(&found, stamp)
     }
 
-    /// Reads a file once for what has to be known of it.
-    fn take(&self, found: &Found) -> Result<Taken, ConnectorError> {
-        let failed = |error: io::Error| unreadable(&found.name, &error);
+    /// Reads a file once for what has to be known of it. `None` if it changed meanwhile.
+    fn take(&self, found: &Found) -> Result<Option<Taken>, ConnectorError> {
+        let failed = |error: io::Error| unusable(&found.name, &error);
         let before = Stamp::of(&found.path).map_err(failed)?;
+        let taken = self.read(found, before);
+        match Stamp::of(&found.path) {
+            Ok(after) if after == before => taken.map(Some),
+            Ok(_) | Err(_) => Ok(None),
+        }
+    }
+
+    fn read(&self, found: &Found, stamp: Stamp) -> Result<Taken, ConnectorError> {
+        let failed = |error: io::Error| unusable(&found.name, &error);
         let head = heads(std::slice::from_ref(found), &self.format, &self.wanted)?.remove(0);
         let content = Content::of(&found.path).map_err(failed)?;
         let compression = Compression::of(&found.path);
@@ -114,9 +170,6 @@ impl Folder {
                     .map_err(failed)?
             }
         };
-        if Stamp::of(&found.path).map_err(failed)? != before {
-            return Err(changed(&found.name));
-        }
         let file = SourceFile {
             path: found.path.clone(),
             compression,
@@ -131,10 +184,29 @@ impl Folder {
             length,
             file: Some(Arc::new(TakenContent {
                 file,
-                stamp: before,
+                stamp: Mutex::new(stamp),
             })),
         })
     }
+}
+
+/// Whether there is a folder to watch.
+fn is_there(pattern: &str, base: &Path) -> Result<(), ConnectorError> {
+    let whole = base.join(pattern);
+    if whole.is_file() {
+        return Err(ConnectorError::hinted(
+            format!("`{pattern}` is a file, and only a folder's files become more"),
+            "leave `watch` out, or name a folder or a pattern such as data/*.json",
+        ));
+    }
+    let folder = find::folder_of(&whole);
+    if !folder.is_dir() {
+        return Err(ConnectorError::hinted(
+            format!("there is no folder `{}` to watch", folder.display()),
+            format!("make it (mkdir -p {}), or change `path`", folder.display()),
+        ));
+    }
+    Ok(())
 }
 
 fn is_unfinished(path: &Path) -> bool {
@@ -142,12 +214,28 @@ fn is_unfinished(path: &Path) -> bool {
     matches!(extension, Some("tmp" | "part"))
 }
 
-fn changed(name: &str) -> ConnectorError {
+fn unusable(name: &str, error: &io::Error) -> ConnectorError {
     ConnectorError::hinted(
-        format!("`{name}` has changed since it was taken"),
-        "write a file under a name that ends in `.part`, and rename it when it is whole; put this \
-         one back as it was, or start over with --fresh",
+        format!("cannot read `{name}`: {error}"),
+        "take it out of the folder, or put a whole one there; a file that is still being written has \
+         a name that ends in `.part`",
     )
+}
+
+/// It has `size` bytes now.
+fn changed(mark: &TakenFile, size: u64) -> ConnectorError {
+    let name = &mark.name;
+    let message = format!("`{name}` has changed since it was taken");
+    let hint = match Content::size_in(&mark.identity) {
+        Some(taken) if taken < size => format!(
+            "put what was added into a file of its own and cut this one back (truncate -s {taken}); a \
+             file that is still being written has a name that ends in `.part`"
+        ),
+        Some(_) | None => {
+            "put it back as it was, or start over with --fresh, which empties the tables".to_owned()
+        }
+    };
+    ConnectorError::hinted(message, hint)
 }
 
 fn gone(name: &str) -> ConnectorError {
@@ -164,8 +252,9 @@ impl Watched {
         base: &Path,
         format: FormatOptions,
         wanted: Wanted,
+        clock: &Clock,
     ) -> Result<Self, ConnectorError> {
-        Self::inspect(pattern, base, &format, &wanted)?;
+        is_there(pattern, base)?;
         let folder = Folder {
             pattern: pattern.to_owned(),
             base: base.to_owned(),
@@ -183,9 +272,11 @@ impl Watched {
         let mut watched = Self {
             folder: Arc::new(folder),
             files: Arc::new(Mutex::new(vec![itself])),
+            settling: Mutex::default(),
+            clock: clock.clone(),
             partitions: Vec::new(),
         };
-        let count = watched.look()?;
+        let count = watched.look_twice()?;
         let partition = |number: usize| Partition {
             name: number.to_string(),
             identity: None,
@@ -203,50 +294,67 @@ impl Watched {
         format: &FormatOptions,
         wanted: &Wanted,
     ) -> Result<(), ConnectorError> {
-        let whole = base.join(pattern);
-        if whole.is_file() {
-            return Err(ConnectorError::hinted(
-                format!("`{pattern}` is a file, and only a folder's files become more"),
-                "leave `watch` out, or name a folder or a pattern such as data/*.json",
-            ));
-        }
-        let folder = find::folder_of(&whole);
-        if !folder.is_dir() {
-            return Err(ConnectorError::hinted(
-                format!("there is no folder `{}` to watch", folder.display()),
-                format!("make it (mkdir -p {}), or change `path`", folder.display()),
-            ));
-        }
-        let found = find::list(pattern, base)?.into_iter();
-        let whole: Vec<Found> = found.filter(|it| !is_unfinished(&it.path)).collect();
-        heads(&whole, format, wanted).map(drop)
+        is_there(pattern, base)?;
+        let clock = Clock::machine();
+        let is_whole = |found: &Found| {
+            let stamp = Stamp::of(&found.path);
+            !is_unfinished(&found.path) && stamp.is_ok_and(|stamp| stamp.age(&clock) >= LOOK)
+        };
+        let mut found = find::list(pattern, base)?;
+        found.retain(is_whole);
+        heads(&found, format, wanted).map(drop)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Taken>> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Takes what is there now: a file that was put there a moment ago is waited for.
+    fn look_twice(&self) -> Result<usize, ConnectorError> {
+        let count = self.look()?;
+        if lock(&self.settling).is_empty() {
+            return Ok(count);
+        }
+        self.clock.wait_until(self.clock.elapsed() + LOOK);
+        let count = self.look()?;
+        for file in lock(&self.settling).keys() {
+            warn!(file, "is still being written, and is left for later");
+        }
+        Ok(count)
     }
 
     /// Takes what is new; says how many partitions there are.
     fn look(&self) -> Result<usize, ConnectorError> {
-        let mut files = self.lock();
+        let mut settling = match self.settling.try_lock() {
+            Ok(settling) => settling,
+            Err(TryLockError::Poisoned(settling)) => settling.into_inner(),
+            // Another thread looks just now: what it finds is seen by the next look.
+            Err(TryLockError::WouldBlock) => return Ok(lock(&self.files).len()),
+        };
+        // What is taken may be long, and others read meanwhile.
+        let known = lock(&self.files).clone();
         let found = self.folder.list()?;
-        for taken in files.iter() {
-            let Some(content) = &taken.file else { continue };
-            match Stamp::of(&content.file.path) {
-                Ok(stamp) if stamp == content.stamp => {}
-                Ok(_) => return Err(changed(&taken.mark.name)),
-                Err(_) => return Err(gone(&taken.mark.name)),
+        for taken in &known {
+            taken.check()?;
+        }
+        let known: BTreeSet<&str> = known.iter().map(|taken| taken.mark.name.as_str()).collect();
+        let new = found.iter();
+        let new = new.filter(|found| !known.contains(found.name.as_str()));
+        let (mut taken, now) = (Vec::new(), self.clock.elapsed());
+        let mut before = std::mem::take(&mut *settling);
+        for found in new {
+            // One that is gone again was not to be read.
+            let Ok(stamp) = Stamp::of(&found.path) else {
+                continue;
+            };
+            let known = before.remove(&found.name);
+            let due = match known.filter(|(before, _)| *before == stamp) {
+                Some((_, due)) => due,
+                None => now + LOOK.saturating_sub(stamp.age(&self.clock)),
+            };
+            match (due <= now).then(|| self.folder.take(found)).transpose()? {
+                Some(Some(file)) => taken.push(file),
+                Some(None) | None => drop(settling.insert(found.name.clone(), (stamp, due))),
             }
         }
-        let known: BTreeSet<&str> = files.iter().map(|taken| taken.mark.name.as_str()).collect();
-        let new: Vec<&Found> = found
-            .iter()
-            .filter(|found| !known.contains(found.name.as_str()))
-            .collect();
-        for found in new {
-            let taken = self.folder.take(found)?;
-            files.push(taken);
-        }
+        let mut files = lock(&self.files);
+        files.extend(taken);
         Ok(files.len())
     }
 }
@@ -257,7 +365,7 @@ impl Source for Watched {
     }
 
     fn open(&self, index: usize, from: Offset) -> Result<Box<dyn Reader>, ConnectorError> {
-        let taken = self.lock()[index].clone();
+        let taken = lock(&self.files)[index].clone();
         let content = taken.file.expect("the folder itself is not read");
         open_file(&content.file, taken.mark.name, &self.folder.format, from)
     }
@@ -279,7 +387,7 @@ impl Live for Watched {
 
     fn ends(&self) -> Result<Vec<Offset>, ConnectorError> {
         self.look()?;
-        let files = self.lock();
+        let files = lock(&self.files);
         Ok(files.iter().map(|taken| Offset(taken.length)).collect())
     }
 
@@ -309,11 +417,12 @@ impl Live for Watched {
     fn show_progress(&self, _: &[(usize, Offset)]) {}
 
     fn taken(&self, partition: usize) -> Option<TakenFile> {
-        Some(self.lock().get(partition)?.mark.clone())
+        Some(lock(&self.files).get(partition)?.mark.clone())
     }
 
     fn recall(&self, known: &BTreeMap<usize, TakenFile>) -> Result<(), ConnectorError> {
-        let mut files = self.lock();
+        let _nobody_looks = lock(&self.settling);
+        let mut files = lock(&self.files);
         let now = std::mem::take(&mut *files);
         let itself = now[0].clone();
         let mut by_name: BTreeMap<String, Taken> = now
@@ -335,11 +444,13 @@ impl Live for Watched {
                 None => self.folder.take_named(&mark.name)?,
             };
             if taken.mark.identity != mark.identity {
-                return Err(changed(&mark.name));
+                let size = taken.file.as_ref().map_or(0, |content| content.file.size);
+                return Err(changed(mark, size));
             }
             files.push(taken);
         }
-        // The others are found again, as those that came while nobody ran.
+        // The others came while nobody ran.
+        files.extend(by_name.into_values());
         Ok(())
     }
 }
@@ -358,13 +469,16 @@ struct WatchedConsumer {
 
 impl WatchedConsumer {
     fn taken(&self, partition: usize) -> Taken {
-        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        files[partition].clone()
+        lock(&self.files)[partition].clone()
     }
 
     /// Opens files as far as they may be read side by side.
     fn open(&mut self) -> Result<(), ConnectorError> {
-        while self.reading.len() < ABREAST {
+        // Those that are paused may be so until others have been read.
+        let paused = &self.paused;
+        let read = self.reading.iter().filter(|(it, _)| !paused.contains(it));
+        let mut abreast = read.count();
+        while abreast < ABREAST {
             let Some((partition, from)) = self.waiting.pop_first() else {
                 break;
             };
@@ -374,6 +488,7 @@ impl WatchedConsumer {
                     let format = &self.folder.format;
                     let reader = open_file(&content.file, taken.mark.name, format, from)?;
                     self.reading.push_back((partition, reader));
+                    abreast += 1;
                 }
                 Some(_) | None => self.ended.push(partition),
             }
@@ -392,13 +507,8 @@ impl WatchedConsumer {
             self.reading.push_back((partition, reader));
             return Ok(Some((partition, Fetched::Block(block))));
         }
-        let taken = self.taken(partition);
-        let content = taken.file.expect("it was read just now");
-        match Stamp::of(&content.file.path) {
-            Ok(stamp) if stamp == content.stamp => Ok(Some((partition, Fetched::End))),
-            Ok(_) => Err(changed(&taken.mark.name)),
-            Err(_) => Err(gone(&taken.mark.name)),
-        }
+        self.taken(partition).check()?;
+        Ok(Some((partition, Fetched::End)))
     }
 }
 
@@ -435,121 +545,4 @@ impl Consumer for WatchedConsumer {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use arrow::datatypes::DataType;
-    use tempfile::TempDir;
-
-    use super::*;
-    use crate::connector::fixtures::table;
-    use crate::connector::{SharedSource, open_source};
-    use crate::plan::Role;
-    use crate::types::Clock;
-
-    fn open(folder: &TempDir) -> Result<SharedSource, ConnectorError> {
-        let options = [
-            ("connector", "file"),
-            ("path", "in"),
-            ("format", "csv"),
-            ("watch", "true"),
-        ];
-        let table = table(Role::Source, &[("n", DataType::Int64)], &options);
-        open_source(&table, &[0], folder.path(), &Clock::manual())
-    }
-
-    fn folder(files: &[&str]) -> TempDir {
-        let folder = TempDir::new().unwrap();
-        fs::create_dir(folder.path().join("in")).unwrap();
-        files.iter().for_each(|file| put(&folder, file, "n\n1\n"));
-        folder
-    }
-
-    fn put(folder: &TempDir, file: &str, content: &str) {
-        fs::write(folder.path().join("in").join(file), content).unwrap();
-    }
-
-    fn names(live: &dyn Live) -> Vec<String> {
-        let taken = (0..).map_while(|number| live.taken(number));
-        taken.map(|file| file.name).collect()
-    }
-
-    fn refusal(outcome: Result<usize, ConnectorError>) -> String {
-        outcome.expect_err("it is refused").to_string()
-    }
-
-    #[test]
-    fn a_file_keeps_the_number_that_it_was_found_with() {
-        let folder = folder(&["b.csv"]);
-        let source = open(&folder).unwrap();
-        let live = source.live().unwrap();
-        assert_eq!(
-            live.beginning().unwrap().len(),
-            2,
-            "the folder itself is one"
-        );
-
-        put(&folder, "a.csv", "n\n2\n");
-        put(&folder, ".hidden.csv", "n\n");
-        put(&folder, "later.csv.part", "not whole");
-        assert_eq!(live.count_partitions().unwrap(), 3);
-        assert_eq!(names(live), ["in", "in/b.csv", "in/a.csv"]);
-
-        put(&folder, "0.csv", "n\n3\n");
-        let known: BTreeMap<usize, TakenFile> = (0..3)
-            .map(|number| (number, live.taken(number).unwrap()))
-            .collect();
-        let source = open(&folder).unwrap();
-        let live = source.live().unwrap();
-        live.recall(&known).unwrap();
-        assert_eq!(names(live), ["in", "in/b.csv", "in/a.csv"]);
-        assert_eq!(live.count_partitions().unwrap(), 4);
-        assert_eq!(names(live)[3], "in/0.csv");
-    }
-
-    #[test]
-    fn a_file_that_changes_or_goes_away_is_named() {
-        let folder = folder(&["a.csv", "b.csv"]);
-        let source = open(&folder).unwrap();
-        let live = source.live().unwrap();
-
-        put(&folder, "a.csv", "n\n1\n2\n");
-        let said = refusal(live.count_partitions());
-        assert_eq!(said, "`in/a.csv` has changed since it was taken");
-        fs::remove_file(folder.path().join("in/a.csv")).unwrap();
-        let said = refusal(live.count_partitions());
-        assert_eq!(said, "`in/a.csv` was taken before and is gone");
-    }
-
-    #[test]
-    fn a_file_ends_and_the_folder_has_no_records() {
-        let folder = folder(&["a.csv"]);
-        let source = open(&folder).unwrap();
-        let live = source.live().unwrap();
-        let mut consumer = live.consumer(&[(0, Offset(0)), (1, Offset(0))]).unwrap();
-
-        let mut fetched = Vec::new();
-        while fetched.len() < 3 {
-            fetched.extend(consumer.poll(Duration::ZERO).unwrap());
-        }
-
-        assert!(matches!(fetched[0], (0, Fetched::End)));
-        assert!(matches!(fetched[1], (1, Fetched::Block(_))));
-        assert!(matches!(fetched[2], (1, Fetched::End)));
-    }
-
-    #[test]
-    fn a_single_file_is_not_watched() {
-        let folder = TempDir::new().unwrap();
-        fs::write(folder.path().join("in"), "n\n1\n").unwrap();
-
-        let Err(error) = open(&folder) else {
-            panic!("opened")
-        };
-
-        assert_eq!(
-            error.to_string(),
-            "`in` is a file, and only a folder's files become more"
-        );
-    }
-}
+mod tests;
