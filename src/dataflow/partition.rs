@@ -149,6 +149,8 @@ impl PartitionState {
 
     /// Event time ends here.
     pub fn close_time(&mut self) {
+        let before = (self.mark.watermark != Watermark::END).then_some(self.mark.watermark);
+        self.mark.before_end = before.or(self.mark.before_end);
         self.mark.ended = true;
         self.mark.watermark = Watermark::END;
         self.moved = true;

@@ -22,6 +22,7 @@ mod operator;
 mod over_text;
 mod pipeline;
 mod table;
+mod ttl;
 
 pub use asof::Asof;
 pub use explain::{canonical, explain};
@@ -35,3 +36,4 @@ pub use operator::{
 };
 pub use pipeline::{Insert, Pipeline, Settings};
 pub use table::{Check, Column, Computed, OptionValue, Place, Role, Table, TableId, WatermarkFor};
+pub use ttl::{Forgets, forgetting, kept_despite_ttl, read_ttl_us, state_ttl_us};
