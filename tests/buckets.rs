@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 
-use crate::crash::crash_at_every_step;
+use crate::crash::{PIPELINE, crash_at_every_step};
 use crate::services;
 use crate::support::{Exit, tidemark};
 
@@ -50,7 +50,7 @@ fn a_crash_at_any_step_of_a_snapshot_in_a_bucket_leaves_nothing_lost_and_nothing
     ask(&endpoint, "PUT", "/crashes", "");
 
     let elsewhere = Some(("s3://crashes/some/prefix", variables(&endpoint)));
-    let (crashes, used) = crash_at_every_step(SNAPSHOTS, elsewhere);
+    let (crashes, used) = crash_at_every_step(PIPELINE, SNAPSHOTS, elsewhere);
 
     assert!(crashes >= 12, "there were only {crashes} to crash at");
     assert!(

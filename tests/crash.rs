@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::support::{Exit, Summary, tables, tidemark};
 
-const PIPELINE: &str = "
+pub const PIPELINE: &str = "
 CREATE TABLE clicks (
   at TIMESTAMP NOT NULL, page TEXT NOT NULL, ms DOUBLE PRECISION,
   WATERMARK FOR at AS at - INTERVAL '5' SECOND
@@ -28,9 +28,32 @@ INSERT INTO by_window
 INSERT INTO by_page SELECT page, count(*), max(ms) FROM clicks GROUP BY page;
 ";
 
+/// Keys that have no record for longer than `state.ttl`, some of which come again; and what is made
+/// of them, in another database.
+const FORGETS: &str = "
+SET 'state.ttl' = '40 seconds';
+CREATE TABLE clicks (
+  at TIMESTAMP NOT NULL, page TEXT NOT NULL, ms DOUBLE PRECISION,
+  WATERMARK FOR at AS at - INTERVAL '5' SECOND
+) WITH (connector = 'file', path = 'clicks/*.csv', format = 'csv');
+CREATE TABLE per_key (k TEXT PRIMARY KEY, n BIGINT, ms DOUBLE PRECISION)
+  WITH (connector = 'sqlite', path = 'one.db', table = 'per_key');
+CREATE TABLE keys (n BIGINT PRIMARY KEY, keys BIGINT, ms DOUBLE PRECISION)
+  WITH (connector = 'sqlite', path = 'two.db', table = 'keys');
+CREATE VIEW totals AS
+  SELECT page || (extract(minute FROM at) % 3) AS k, count(*) AS n, sum(ms) AS ms
+  FROM clicks GROUP BY page || (extract(minute FROM at) % 3);
+INSERT INTO per_key SELECT coalesce(k, ''), n, ms FROM totals;
+INSERT INTO keys SELECT n, count(*), sum(ms) FROM totals GROUP BY n;
+";
+
 /// Two sources, whose operators have nothing to do with each other but a snapshot: two partitions
 /// each. Every fifth row is a minute behind, every eleventh record is no row.
 pub fn write(folder: &Path) {
+    write_with(folder, PIPELINE);
+}
+
+fn write_with(folder: &Path, pipeline: &str) {
     std::fs::create_dir(folder.join("clicks")).unwrap();
     for partition in 0..2 {
         let mut csv = "at,page,ms\n".to_owned();
@@ -46,7 +69,7 @@ pub fn write(folder: &Path) {
         }
         std::fs::write(folder.join(format!("clicks/{partition}.csv")), csv).unwrap();
     }
-    std::fs::write(folder.join("crash.sql"), PIPELINE).unwrap();
+    std::fs::write(folder.join("crash.sql"), pipeline).unwrap();
 }
 
 /// What a run did with snapshots, by its log.
@@ -153,24 +176,38 @@ fn difference(expected: &[String], found: &[String]) -> String {
 
 #[test]
 fn a_crash_at_any_commit_leaves_nothing_lost_and_nothing_twice() {
-    let (crashes, _) = crash_at_every_step("snapshot.interval=1h", None);
+    let (crashes, _) = crash_at_every_step(PIPELINE, "snapshot.interval=1h", None);
     assert!(crashes >= 8, "there were only {crashes} to crash at");
 }
 
 #[test]
 fn a_crash_at_any_step_of_a_snapshot_leaves_nothing_lost_and_nothing_twice() {
-    let (crashes, used) = crash_at_every_step("snapshot.interval=1ms", None);
+    let (crashes, used) = crash_at_every_step(PIPELINE, "snapshot.interval=1ms", None);
     assert!(crashes >= 12, "there were only {crashes} to crash at");
     let Used { begun, in_replay } = used;
     assert!(begun >= 5, "only {begun} runs began with a snapshot");
     assert!(in_replay >= 5, "only {in_replay} were taken in a replay");
 }
 
+/// A replay is cut into other epochs and begins with another snapshot: what it forgets is what the
+/// first run forgot, or a row would stay for a key that is held no more.
+#[test]
+fn a_crash_where_keys_are_forgotten_leaves_neither_rows_nor_gaps() {
+    for snapshots in ["snapshot.interval=1h", "snapshot.interval=1ms"] {
+        let (crashes, _) = crash_at_every_step(FORGETS, snapshots, None);
+        assert!(crashes >= 8, "there were only {crashes} to crash at");
+    }
+}
+
 /// Crashes at each durable step in turn. Says how many there were, and what the runs after a crash
 /// did with snapshots.
-pub fn crash_at_every_step(snapshots: &str, state: Option<Elsewhere<'_>>) -> (u32, Used) {
+pub fn crash_at_every_step(
+    pipeline: &str,
+    snapshots: &str,
+    state: Option<Elsewhere<'_>>,
+) -> (u32, Used) {
     let undisturbed = tempfile::tempdir().unwrap();
-    write(undisturbed.path());
+    write_with(undisturbed.path(), pipeline);
     run(undisturbed.path(), ("1", snapshots), None, None);
     let expected = left(undisturbed.path());
 
@@ -178,7 +215,7 @@ pub fn crash_at_every_step(snapshots: &str, state: Option<Elsewhere<'_>>) -> (u3
     loop {
         let step = crashes + 1;
         let folder = tempfile::tempdir().unwrap();
-        write(folder.path());
+        write_with(folder.path(), pipeline);
         // Each its own.
         let place = state.as_ref().map(|(place, _)| format!("{place}/{step}"));
         let state = place

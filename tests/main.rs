@@ -16,6 +16,7 @@ mod demo;
 mod docs;
 mod double_entry;
 mod eyes;
+mod forgetting;
 mod fuzz;
 mod idle;
 mod lanes;

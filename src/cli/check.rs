@@ -67,6 +67,7 @@ pub fn check(
     }
     say::out(&together(&planned));
     say::out(&growth(&planned));
+    say::out(&forgetting(&planned));
     0
 }
 
@@ -81,6 +82,34 @@ fn growth(planned: &Planned) -> String {
         )
     });
     lines.collect()
+}
+
+/// What `state.ttl` forgets, and what is held in spite of it.
+fn forgetting(planned: &Planned) -> String {
+    let pipeline = &planned.pipeline;
+    if pipeline.settings.state_ttl.is_none() {
+        return String::new();
+    }
+    let forgets = plan::forgetting(pipeline);
+    let mut lines = String::new();
+    for forgets in &forgets {
+        lines += &format!(
+            "state.ttl forgets, line {}: {}\n",
+            forgets.place.line, forgets.what
+        );
+    }
+    if !forgets.is_empty() {
+        lines += "  hint:  a key without a record for that long leaves the table, and what comes \
+                  later begins anew\n";
+    }
+    for (place, what) in plan::kept_despite_ttl(pipeline) {
+        lines += &format!("state.ttl does not bound line {}: {what}\n", place.line);
+    }
+    if forgets.is_empty() {
+        lines += "state.ttl applies to nothing in this file\n  \
+                  hint:  it bounds GROUP BY and DISTINCT without a window over the records of a source\n";
+    }
+    lines
 }
 
 /// Which sinks move together, and which only wait for each other.

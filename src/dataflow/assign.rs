@@ -12,6 +12,7 @@
 
 use std::collections::BTreeMap;
 
+use super::turns::Turns;
 use crate::plan::{Assign, WindowKind};
 use crate::types::Watermark;
 
@@ -58,6 +59,28 @@ impl<'a> Passed<'a> {
     #[must_use]
     pub fn after(&self) -> Watermark {
         self.after
+    }
+
+    /// The turn of each row: that of the watermark after it.
+    #[must_use]
+    pub fn turns(&self, turns: Turns) -> Vec<i64> {
+        let mut highest = self.before;
+        let of_each = self.times.iter().map(|&time| {
+            highest = highest.max(Watermark::behind(
+                crate::types::EventTime(time),
+                self.bound_us,
+            ));
+            highest
+        });
+        // Neighbours are mostly in one turn, and a comparison is cheaper than a division.
+        let (mut last, mut turn) = (Watermark::START, turns.of(Watermark::START));
+        let of_each = of_each.map(|watermark| {
+            if watermark != last {
+                (last, turn) = (watermark, turns.of(watermark));
+            }
+            turn
+        });
+        of_each.collect()
     }
 
     /// The watermark before each row.

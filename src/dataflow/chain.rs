@@ -21,11 +21,12 @@ use datafusion_common::Result;
 use super::assign::Passed;
 use super::guard::{Guard, guards};
 use super::lookup::Index;
-use super::roles::{counted, with_positions};
+use super::roles::{counted, with_positions, with_turns};
 use super::step::{Action, Piece, Turned};
+use super::turns::Turns;
 use super::zones::{Zone, ancestry};
 use crate::format::Positions;
-use crate::plan::{Assign, Node, NodeId, Operator, Pipeline, TableId, WindowKind};
+use crate::plan::{Assign, Node, NodeId, Operator, Pipeline, TableId, WindowKind, read_ttl_us};
 use crate::types::{Fates, Span};
 
 /// The reference tables, indexed for the lookups of a pipeline, by node.
@@ -56,6 +57,8 @@ struct Edge {
     step: usize,
     node: NodeId,
     positions: bool,
+    /// By which its rows are forgotten, if something does.
+    turns: Option<Turns>,
 }
 
 /// One INSERT's view of the source.
@@ -137,6 +140,7 @@ impl Chain {
                 step,
                 node,
                 positions: positions.contains(&node),
+                turns: read_ttl_us(pipeline, node).map(Turns::of_ttl),
             })
             .collect();
         let views = pipeline
@@ -188,11 +192,13 @@ impl Chain {
         for edge in &self.edges {
             for piece in &results[edge.step].0 {
                 if piece.rows.num_rows() > 0 {
-                    let rows = if edge.positions {
-                        located(piece, place)?
-                    } else {
-                        piece.rows.clone()
+                    let mut rows = match edge.positions {
+                        true => located(piece, place)?,
+                        false => piece.rows.clone(),
                     };
+                    if let Some(turns) = edge.turns {
+                        rows = with_turns(&rows, turns_of(piece, &passed.turns(turns)));
+                    }
                     outcome.rows.push((edge.node, rows));
                 }
             }
@@ -381,6 +387,13 @@ fn count(fates: &mut Fates, turned: &Turned) {
         Turned::Failed { .. } => fates.rejected += 1,
         Turned::Late { .. } | Turned::Behind { .. } => fates.late += 1,
     }
+}
+
+/// The turn of each row, given those of the rows that arrived.
+fn turns_of(piece: &Piece, arrived: &[i64]) -> Vec<i64> {
+    let rows = 0..piece.rows.num_rows();
+    rows.map(|row| arrived[piece.origin_of(row) as usize])
+        .collect()
 }
 
 /// The rows with their partition and offset as two further columns.

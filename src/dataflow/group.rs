@@ -53,6 +53,11 @@ pub trait Groups: Stateful {
     }
     /// Event time is at `watermark`: frees what it closes and gives the rows that are due.
     fn close(&mut self, watermark: Watermark) -> Result<Vec<RecordBatch>, GroupError>;
+    /// Event time has got to `reached`, and is not said to end: forgets what is over for that, and
+    /// gives what that changes, with counts.
+    fn forget(&mut self, _reached: Watermark) -> Result<Vec<RecordBatch>, GroupError> {
+        Ok(Vec::new())
+    }
     /// What to say of groups that show no row because it cannot be computed, if the input ends
     /// now (see `withheld`).
     fn left_over(&self) -> Result<Option<Failure>, GroupError> {
@@ -195,6 +200,9 @@ impl<G: Groups> Grouped<G> {
         }
         let cut = self.positions.complete(epoch);
         for rows in groups.close(self.positions.watermark())? {
+            emit(rows);
+        }
+        for rows in groups.forget(self.positions.furthest())? {
             emit(rows);
         }
         drop(groups);

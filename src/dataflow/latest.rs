@@ -127,11 +127,12 @@ impl Groups for Latest {
     fn update(&mut self, rows: &RecordBatch) -> Result<(), GroupError> {
         let keys = self.key_rows.convert_columns(&self.key_columns(rows))?;
         let width = self.schema.fields().len();
+        let places = width + 2;
         let by = self.by.evaluate(&self.without_places(rows)?)?;
         let mut order = vec![without_signs(&by)];
-        order.extend(rows.columns()[width..].iter().map(ArrayRef::clone));
+        order.extend(rows.columns()[width..places].iter().map(ArrayRef::clone));
         let order = self.order_rows.convert_columns(&order)?;
-        let values = self.value_rows.convert_columns(rows.columns())?;
+        let values = self.value_rows.convert_columns(&rows.columns()[..places])?;
         for row in 0..rows.num_rows() {
             let key = keys.row(row).owned();
             let known = self.held.get_mut(&key);

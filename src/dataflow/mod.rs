@@ -62,6 +62,7 @@ mod spread;
 pub mod state;
 pub mod step;
 pub mod tide;
+pub mod turns;
 pub mod withheld;
 pub mod written;
 pub mod zones;

@@ -42,7 +42,7 @@ use super::tide::Tide;
 use super::withheld::Withheld;
 use super::zones::{Zone, zones};
 use crate::connector::Share;
-use crate::plan::{Node, NodeId, Operator, Pipeline, TableId};
+use crate::plan::{Node, NodeId, Operator, Pipeline, TableId, state_ttl_us};
 
 /// How many groups a worker holds back before it sends them to their owners.
 const LOCAL_GROUPS: usize = 1 << 16;
@@ -262,7 +262,7 @@ impl<'scope> Built<'_, 'scope> {
             Operator::AsofJoin { .. } => self.asof_join(id, node),
             Operator::Aggregate { input: from, .. } => {
                 let input = self.rows_of(*from);
-                let plan = aggregation(self.pipeline, self.zones, node).expect(PLANNED);
+                let plan = self.aggregation(id, node);
                 let name = format!("aggregate {id}");
                 let aggregates = plan.aggregates();
                 let aggregates = aggregates.on_worker(self.scope.index(), self.scope.peers());
@@ -325,6 +325,12 @@ impl<'scope> Built<'_, 'scope> {
                 shell::compute(input, &name, core, Arc::clone(self.shared))
             }
         }
+    }
+
+    fn aggregation(&self, id: NodeId, node: &Node) -> Aggregation {
+        let plan = aggregation(self.pipeline, self.zones, node).expect(PLANNED);
+        let plan = plan.forgetting_after(state_ttl_us(self.pipeline, id));
+        plan.expect(PLANNED)
     }
 
     /// An operator that reads arrangements.

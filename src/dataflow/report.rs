@@ -166,6 +166,20 @@ impl Positions {
         sources.min().unwrap_or(Watermark::END)
     }
 
+    /// The same where event time goes on. Where it has ended, it is the furthest of what the
+    /// partitions came to before: that does not depend on which of them ended first, nor on
+    /// whether its last rows and its end were in one epoch.
+    #[must_use]
+    pub fn furthest(&self) -> Watermark {
+        let reached = self.watermark();
+        if reached != Watermark::END {
+            return reached;
+        }
+        let partitions = self.sources.values().flat_map(|source| &source.partitions);
+        let ended = partitions.flatten().filter_map(|mark| mark.before_end);
+        ended.max().unwrap_or(Watermark::START)
+    }
+
     /// The same for one source.
     #[must_use]
     pub fn watermark_of(&self, table: TableId) -> Watermark {

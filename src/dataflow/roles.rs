@@ -1,5 +1,6 @@
 //! Columns that batches carry besides those of their node: the count of each row in a changing
-//! stream, and each row's place in the input where something depends on order.
+//! stream, each row's place in the input where something depends on order, and its turn where
+//! something is forgotten.
 //!
 //! They stand behind the node's own columns and are found by their names, never by how many
 //! columns there are: one edge may serve a reader that needs them and one that does not.
@@ -12,6 +13,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
 const COUNT: &str = "__count";
 const PARTITION: &str = "__partition";
 const OFFSET: &str = "__offset";
+const TURN: &str = "__turn";
 
 /// A schema with the two columns that say where a row stands in the input.
 #[must_use]
@@ -22,20 +24,51 @@ pub fn with_positions(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
+/// Where rows stand in the input: partition and offset.
+#[must_use]
+pub fn positions(rows: &RecordBatch) -> [&ArrayRef; 2] {
+    [PARTITION, OFFSET].map(|name| {
+        rows.column_by_name(name)
+            .expect("what depends on order is given places")
+    })
+}
+
+/// The rows with the turn of each (see `turns`), behind everything else.
+#[must_use]
+pub fn with_turns(rows: &RecordBatch, turns: Vec<i64>) -> RecordBatch {
+    with_last(rows, TURN, Arc::new(Int64Array::from(turns)))
+}
+
+/// The turn of each row.
+#[must_use]
+pub fn turns(rows: &RecordBatch) -> &[i64] {
+    let turns = rows.column_by_name(TURN);
+    let turns = turns.expect("what forgets is given turns");
+    turns.as_primitive::<Int64Type>().values()
+}
+
+fn with_last(rows: &RecordBatch, name: &str, column: ArrayRef) -> RecordBatch {
+    let mut columns = rows.columns().to_vec();
+    columns.push(column);
+    RecordBatch::try_new(and_last(rows.schema_ref(), name), columns).expect("one number per row")
+}
+
 /// A schema with the column of counts.
 #[must_use]
 pub fn counted(schema: &Schema) -> SchemaRef {
+    and_last(schema, COUNT)
+}
+
+fn and_last(schema: &Schema, name: &str) -> SchemaRef {
     let mut fields: Vec<FieldRef> = schema.fields().to_vec();
-    fields.push(Arc::new(Field::new(COUNT, DataType::Int64, false)));
+    fields.push(Arc::new(Field::new(name, DataType::Int64, false)));
     Arc::new(Schema::new(fields))
 }
 
 /// The rows with their counts.
 #[must_use]
 pub fn with_counts(rows: &RecordBatch, counts: &Int64Array) -> RecordBatch {
-    let mut columns = rows.columns().to_vec();
-    columns.push(Arc::new(counts.clone()) as ArrayRef);
-    RecordBatch::try_new(counted(rows.schema_ref()), columns).expect("one count per row")
+    with_last(rows, COUNT, Arc::new(counts.clone()))
 }
 
 /// The counts of rows whose node has `width` columns; `None` where every row counts once.

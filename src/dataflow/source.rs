@@ -506,6 +506,8 @@ impl<I: Inbox> SourceTask<I> {
         // A mark that says so already has closed event time for good.
         let closed = stop_says_so || self.spec.at_end_of(partition) == AtEnd::Close;
         if closed {
+            let before = (state.mark.watermark != Watermark::END).then_some(state.mark.watermark);
+            state.mark.before_end = before.or(state.mark.before_end);
             state.mark.ended = true;
             state.mark.watermark = Watermark::END;
             state.moved = true;

@@ -17,7 +17,7 @@ use crate::dataflow::step::plain;
 use crate::dataflow::zones::zones;
 use crate::plan::{
     AggregateCall, Column, Expression, Node, NodeId, Operator, Pipeline, Place, Role, Table,
-    TableId,
+    TableId, forgetting,
 };
 use crate::sql::Problem;
 
@@ -29,6 +29,7 @@ pub fn check_options(pipeline: &Pipeline) -> Vec<Problem> {
         problems.extend(check_letters(pipeline, table));
     }
     problems.extend(check_aggregates(pipeline));
+    problems.extend(check_ttl(pipeline));
     problems.extend(
         pipeline
             .nodes
@@ -39,6 +40,21 @@ pub fn check_options(pipeline: &Pipeline) -> Vec<Problem> {
         problems.extend(check_positions(pipeline));
     }
     problems.sort_by_key(|problem| problem.place);
+    problems
+}
+
+/// What is forgotten is forgotten by event time.
+fn check_ttl(pipeline: &Pipeline) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for forgets in forgetting(pipeline) {
+        for table in forgets.timeless {
+            let table = &pipeline.tables[table].name;
+            let message = format!("state.ttl goes by event time, and `{table}` has none");
+            let hint =
+                format!("declare it on `{table}`: WATERMARK FOR ts AS ts - INTERVAL '5' SECOND");
+            problems.push(Problem::at(forgets.place, message).hint(hint));
+        }
+    }
     problems
 }
 

@@ -16,12 +16,12 @@ use std::time::Duration;
 
 use arrow::datatypes::FieldRef;
 
-use super::asof;
 use super::over_text::{held_by_frames, over};
 use super::{
     AfterMatch, AggregateCall, AggregateWindow, Assign, Emit, Expression, Interval, JoinKind,
     JoinType, Matching, NodeId, Operator, Pipeline, RELOAD, Table, WindowKind,
 };
+use super::{asof, ttl};
 
 /// Where the remarks of the tree start.
 const REMARKS_AT: usize = 72;
@@ -430,7 +430,7 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
         Operator::Window { .. } if is_behind_state(pipeline, id) => {}
         Operator::Window { .. } => remarks.push("late rows are turned away here".to_owned()),
         Operator::Lookup { .. } => remarks.push("table copied to every worker".to_owned()),
-        Operator::Aggregate { .. } => remarks.extend(of_groups(&node.operator)),
+        Operator::Aggregate { .. } => remarks.extend(of_groups(pipeline, id)),
         Operator::Match { matching, .. } => {
             remarks.push("exchanged by key".to_owned());
             remarks.push(match matching.within_us {
@@ -474,14 +474,14 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
 }
 
 /// What an aggregate holds, and when it says something.
-fn of_groups(operator: &Operator) -> Vec<String> {
+fn of_groups(pipeline: &Pipeline, id: NodeId) -> Vec<String> {
     let Operator::Aggregate {
         keys,
         aggregates,
         window,
         emit,
         ..
-    } = operator
+    } = &pipeline.nodes[id].operator
     else {
         return Vec::new();
     };
@@ -491,7 +491,7 @@ fn of_groups(operator: &Operator) -> Vec<String> {
     };
     let held = match window {
         Some(window) => format!("holds {what} per window until {}", close(window)),
-        None => format!("holds all {what}, never freed"),
+        None => ttl::held(pipeline, id, what),
     };
     vec![
         exchanged(keys.is_empty() && window.is_none()).to_owned(),

@@ -22,6 +22,7 @@ mod operator;
 mod over_text;
 mod pipeline;
 mod table;
+mod ttl;
 
 pub use asof::Asof;
 pub use explain::{canonical, explain};
@@ -37,3 +38,4 @@ pub use pipeline::{Insert, Pipeline, Settings};
 pub use table::{
     Check, Column, Computed, OptionValue, Place, RELOAD, Role, Table, TableId, WatermarkFor,
 };
+pub use ttl::{Forgets, forgetting, kept_despite_ttl, read_ttl_us, state_ttl_us};

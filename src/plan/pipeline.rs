@@ -54,6 +54,8 @@ pub struct Settings {
     pub commit_interval: Duration,
     /// `allowed.lateness`: how long after its end a window still takes rows.
     pub allowed_lateness: Duration,
+    /// `state.ttl`: how long running aggregates keep what does not change; `None` is for ever.
+    pub state_ttl: Option<Duration>,
     /// `snapshot.interval`: how often state is saved.
     pub snapshot_interval: Duration,
     /// `timezone`: what times without a zone mean. Never the machine's.
@@ -67,6 +69,7 @@ impl Default for Settings {
         Self {
             commit_interval: Duration::from_millis(100),
             allowed_lateness: Duration::ZERO,
+            state_ttl: None,
             snapshot_interval: Duration::from_secs(10),
             timezone: "UTC".to_owned(),
             queue_bytes: 64 << 20,

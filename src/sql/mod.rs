@@ -481,6 +481,9 @@ fn fingerprint(pipeline: &Pipeline) -> String {
     };
     write(&settings.timezone);
     write(&format!("{}", settings.allowed_lateness.as_micros()));
+    if let Some(ttl) = settings.state_ttl {
+        write(&format!("forget after {}", ttl.as_micros()));
+    }
     write(&crate::plan::canonical(pipeline));
     format!("{:016x}", hasher.finish())
 }

@@ -55,6 +55,11 @@ const SETTINGS: &[(&str, &str, Setter)] = &[
             Some(())
         },
     ),
+    ("state.ttl", "write for example '30 days'", |given, text| {
+        let ttl = duration(text).filter(|ttl| !ttl.is_zero())?;
+        given.settings.state_ttl = Some(ttl);
+        Some(())
+    }),
     (
         "timezone",
         "write 'UTC': it is the only time zone so far",

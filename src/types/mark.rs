@@ -54,6 +54,9 @@ pub struct PartitionMark {
     pub watermark: Watermark,
     /// Whether the input is known to end here.
     pub ended: bool,
+    /// The watermark after the last record, where the watermark is the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before_end: Option<Watermark>,
     /// Whether event time does not wait for it: nothing has come for a while.
     #[serde(default, skip_serializing_if = "is_false")]
     pub idle: bool,
@@ -111,6 +114,7 @@ impl PartitionMark {
             offset,
             watermark: Watermark::START,
             ended: false,
+            before_end: None,
             idle: false,
             floors: Vec::new(),
             first: offset,

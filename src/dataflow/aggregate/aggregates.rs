@@ -12,6 +12,7 @@ use arrow::datatypes::SchemaRef;
 use super::buckets::{Bucket, is_closed, open_windows, windows};
 use super::changing::{Step, rows_for};
 use super::error::AggregateError;
+use super::forgetting::Ages;
 use super::keys::{NO_KEY, hashes, route};
 use super::plan::{Input, Plan};
 use super::table::{Table, Tracking};
@@ -26,15 +27,18 @@ use crate::types::Watermark;
 /// Epochs are applied one after the other: all `update` and `merge` of an epoch, then `changes`,
 /// then `close` with the epoch's watermark.
 pub struct Aggregates {
-    plan: Arc<Plan>,
+    pub(super) plan: Arc<Plan>,
     /// By window; by pane where windows are put together when they close.
-    tables: Tables,
-    /// With `Emit::Changes`, what this epoch brought to each pane, until `changes`.
-    news: Tables,
+    pub(super) tables: Tables,
+    /// With `Emit::Changes`, what this epoch brought to each pane, until `changes`; where groups
+    /// are forgotten, what waits for its turn.
+    pub(super) news: Tables,
     /// Of a changing input, what this epoch brought, until `changes`.
     pending: Vec<RecordBatch>,
     /// Whether there is a row over no input at all, and it is this worker's.
     of_nothing: bool,
+    /// When groups were given records, if they are forgotten for that.
+    pub(super) ages: Option<Ages>,
 }
 
 impl Aggregates {
@@ -43,12 +47,14 @@ impl Aggregates {
             Emit::Changes => Tracking::On,
             Emit::OnClose => Tracking::Off,
         };
+        let ages = plan.turns.map(Ages::new);
         Self {
             plan,
             tables: Tables::new(tracking),
             news: Tables::new(Tracking::Off),
             pending: Vec::new(),
             of_nothing: false,
+            ages,
         }
     }
 
@@ -67,12 +73,18 @@ impl Aggregates {
             self.pending.push(input.clone());
             return Ok(());
         }
+        if self.ages.is_some() {
+            return self.update_by_turn(input);
+        }
         let (plan, tables) = self.incoming();
         tables.update(plan, input, Step::Give)
     }
 
     /// Takes what `Partials::drain` yielded, of the same plan.
     pub fn merge(&mut self, partials: &RecordBatch) -> Result<(), AggregateError> {
+        if self.ages.is_some() {
+            return self.merge_by_turn(partials);
+        }
         let (plan, tables) = self.incoming();
         tables.merge(plan, partials)
     }
@@ -88,6 +100,7 @@ impl Aggregates {
         }
         self.apply_pending()?;
         self.spread_news()?;
+        self.touch_given();
         let (mut batches, mut diffs) = (Vec::new(), Vec::new());
         for (window, table) in &mut self.tables.by_bucket {
             for changes in table.changes(&self.plan)? {
@@ -142,13 +155,22 @@ impl Aggregates {
     /// The whole state between two epochs, in batches of at most 8 K groups. The first column is
     /// the hash that decides which worker owns a row.
     pub fn state(&self) -> impl Iterator<Item = Result<RecordBatch, AggregateError>> + '_ {
-        let applied = self.news.groups() == 0 && self.pending.is_empty();
+        let forgets = self.ages.is_some();
+        let applied = (self.news.groups() == 0 || forgets) && self.pending.is_empty();
         assert!(applied, "`changes` comes before `state`");
-        self.tables.states(&self.plan)
+        let by_turn = forgets.then(|| self.state_by_turn());
+        let by_bucket = (!forgets).then(|| self.tables.states(&self.plan));
+        by_turn
+            .into_iter()
+            .flatten()
+            .chain(by_bucket.into_iter().flatten())
     }
 
     /// Takes a batch of `state` as something that has been there before, and was shown.
     pub fn load(&mut self, state: &RecordBatch) -> Result<(), AggregateError> {
+        if self.ages.is_some() {
+            return self.load_by_turn(state);
+        }
         self.tables.merge(&self.plan, state)?;
         let mut tables = self.tables.by_bucket.values_mut();
         match self.plan.emit {
@@ -167,7 +189,8 @@ impl Aggregates {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let pending = self.pending.iter().map(RecordBatch::get_array_memory_size);
-        self.tables.bytes() + self.news.bytes() + pending.sum::<usize>()
+        let ages = self.ages.as_ref().map_or(0, Ages::bytes);
+        self.tables.bytes() + self.news.bytes() + pending.sum::<usize>() + ages
     }
 
     /// The windows that are held.
@@ -369,7 +392,7 @@ impl Plan {
     }
 
     /// Adds the window's columns, and gives every column its type in the output.
-    fn output_batch(
+    pub(super) fn output_batch(
         &self,
         mut columns: Vec<ArrayRef>,
         window: Bucket,

@@ -14,6 +14,8 @@ use std::collections::{BTreeSet, HashMap};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 
+use super::plan::Plan;
+use crate::dataflow::roles::turns;
 use crate::dataflow::state::OpenWindows;
 use crate::plan::{AggregateWindow, Assign, WindowKind};
 use crate::types::{EventTime, Watermark};
@@ -30,6 +32,14 @@ pub(super) struct Bucket {
 impl Bucket {
     /// The bucket of an aggregate without windows.
     pub const ALL: Self = Self { start: 0, end: 0 };
+
+    /// The bucket of the rows of a turn, where groups are forgotten.
+    pub const fn of_turn(turn: i64) -> Self {
+        Self {
+            start: turn,
+            end: 0,
+        }
+    }
 }
 
 /// The rows of one bucket in a batch. `None` is all rows.
@@ -75,8 +85,12 @@ pub(super) fn split(starts: &[i64], ends: &[i64]) -> Vec<Selection> {
 }
 
 /// The buckets of rows.
-pub(super) fn of_rows(window: Option<AggregateWindow>, input: &RecordBatch) -> Vec<Selection> {
-    match window {
+pub(super) fn of_rows(plan: &Plan, input: &RecordBatch) -> Vec<Selection> {
+    if plan.turns.is_some() {
+        let turns = turns(input);
+        return split(turns, &vec![0; turns.len()]);
+    }
+    match plan.window {
         None if input.num_rows() == 0 => Vec::new(),
         None => vec![(Bucket::ALL, None)],
         Some(window) => split(

@@ -32,6 +32,7 @@ mod aggregates;
 mod buckets;
 mod changing;
 mod error;
+mod forgetting;
 mod groups;
 mod keys;
 mod moving;

@@ -19,6 +19,8 @@ use super::partials::Partials;
 use super::recipe::{Recipe, resolve};
 use super::sessions::{SessionPartials, Sessions};
 use super::slots::Slots;
+use crate::dataflow::roles;
+use crate::dataflow::turns::Turns;
 use crate::plan::{AggregateCall, AggregateFunction, AggregateWindow, Emit, Expression};
 
 /// What an aggregate reads.
@@ -54,6 +56,8 @@ pub(super) struct Plan {
     /// Where rows may be taken back: how many rows a group has.
     pub(super) living: Option<Reading>,
     pub(super) window: Option<AggregateWindow>,
+    /// By what groups are forgotten, if they are; never with a window.
+    pub(super) turns: Option<Turns>,
     pub(super) emit: Emit,
     pub(super) output: SchemaRef,
     pub(super) partial: SchemaRef,
@@ -121,7 +125,7 @@ impl Aggregation {
         }
         let key_types = keys.iter().map(|&key| expressions[key].data_type.clone());
         let codec = KeyCodec::new(&key_types.collect::<Vec<_>>())?;
-        let partial = partial_schema(window, &recipes)?;
+        let partial = partial_schema(window.is_some(), &recipes)?;
         Ok(Self(Arc::new(Plan {
             expressions,
             positions,
@@ -132,9 +136,26 @@ impl Aggregation {
             input,
             living,
             window,
+            turns: None,
             emit,
             output,
             partial,
+        })))
+    }
+
+    /// The same, where groups are forgotten that have had no record for so long; `None` keeps
+    /// them. Rows then say their turn (see `turns`).
+    pub fn forgetting_after(self, ttl_us: Option<i64>) -> Result<Self, AggregateError> {
+        let Some(ttl_us) = ttl_us else {
+            return Ok(self);
+        };
+        let plan = Arc::into_inner(self.0).expect("it was made just now, for nobody else");
+        assert!(plan.window.is_none(), "windows are freed when they close");
+        let partial = partial_schema(true, &plan.recipes)?;
+        Ok(Self(Arc::new(Plan {
+            turns: Some(Turns::of_ttl(ttl_us)),
+            partial,
+            ..plan
         })))
     }
 
@@ -248,6 +269,11 @@ impl Plan {
         self.keys.is_empty() && self.window.is_none()
     }
 
+    /// Whether rows are kept by bucket.
+    pub(super) fn has_buckets(&self) -> bool {
+        self.window.is_some() || self.turns.is_some()
+    }
+
     pub(super) fn evaluate(&self, input: &RecordBatch) -> Result<Evaluated, AggregateError> {
         let columns = self.columns(input)?;
         let keys = self
@@ -269,8 +295,7 @@ impl Plan {
             .map(|expression| evaluate(expression, input));
         let mut columns = columns.collect::<Result<Vec<_>, _>>()?;
         if self.positions {
-            let at = input.num_columns() - 2;
-            columns.extend_from_slice(&input.columns()[at..]);
+            columns.extend(roles::positions(input).map(Arc::clone));
         }
         Ok(columns)
     }
@@ -346,12 +371,9 @@ pub(super) const START: &str = "start";
 pub(super) const END: &str = "end";
 pub(super) const KEY: &str = "key";
 
-fn partial_schema(
-    window: Option<AggregateWindow>,
-    recipes: &[Recipe],
-) -> Result<SchemaRef, AggregateError> {
+fn partial_schema(by_bucket: bool, recipes: &[Recipe]) -> Result<SchemaRef, AggregateError> {
     let mut fields = vec![Field::new(HASH, DataType::UInt64, false)];
-    if window.is_some() {
+    if by_bucket {
         fields.push(Field::new(START, DataType::Int64, false));
         fields.push(Field::new(END, DataType::Int64, false));
     }

@@ -68,6 +68,10 @@ impl Groups for Aggregates {
         Ok(self.close(watermark)?)
     }
 
+    fn forget(&mut self, reached: Watermark) -> Result<Vec<RecordBatch>, GroupError> {
+        Ok(self.forget(reached)?)
+    }
+
     fn left_over(&self) -> Result<Option<Failure>, GroupError> {
         let left = self.left_over()?;
         Ok(left.map(|(row, message, rows)| left_over(&row, &message, rows)))

@@ -71,6 +71,18 @@ impl Hidden {
     }
 }
 
+/// Rows of a batch for a table.
+pub(super) struct Given<'a> {
+    /// Of all rows of the batch.
+    pub keys: &'a BinaryArray,
+    /// Of these.
+    pub hashes: &'a [u64],
+    /// Which rows are meant; `None` is all.
+    pub rows: Option<&'a [u32]>,
+    /// What accumulators take, of the rows that are meant alone.
+    pub columns: &'a [Option<ArrayRef>],
+}
+
 /// A group that shows no row, and how many there are.
 pub(super) struct Failing<'t> {
     pub key: Vec<ArrayRef>,
@@ -127,17 +139,15 @@ impl Table {
         self.groups.bytes() + self.slots.bytes() + tracked
     }
 
-    /// Takes rows, or takes them back: `keys` and `hashes` of a whole batch, and which rows of
-    /// it; `columns` of those rows alone.
-    pub fn update(
+    /// Takes rows, or takes them back.
+    pub fn take(
         &mut self,
         plan: &Plan,
-        (keys, hashes): (&BinaryArray, &[u64]),
-        (rows, step): (Option<&[u32]>, Step),
-        columns: &[Option<ArrayRef>],
+        step: Step,
+        given: Given<'_>,
     ) -> Result<(), AggregateError> {
-        self.number(plan, keys, hashes, rows)?;
-        self.slots.update(plan, step, columns, &self.numbers)
+        self.number(plan, given.keys, given.hashes, given.rows)?;
+        self.slots.update(plan, step, given.columns, &self.numbers)
     }
 
     /// Takes states: keys, and the columns of all accumulators' states.
@@ -162,13 +172,22 @@ impl Table {
 
     /// Hash to exchange by, key, and states of those of some groups that have rows.
     pub fn partial(&self, plan: &Plan, groups: Range<usize>) -> Result<Partial, AggregateError> {
+        let gone = self.tracked.as_ref().map(|tracked| &tracked.hidden.gone);
+        self.partial_without(plan, groups, gone.unwrap_or(&BTreeSet::new()))
+    }
+
+    fn partial_without(
+        &self,
+        plan: &Plan,
+        groups: Range<usize>,
+        gone: &BTreeSet<u32>,
+    ) -> Result<Partial, AggregateError> {
         let keys = self.groups.keys(groups.clone());
         let routes = routes(&keys);
         let states = self.slots.states(plan, groups.clone())?;
-        let gone = self.tracked.as_ref().map(|tracked| &tracked.hidden.gone);
-        let Some(gone) = gone.filter(|gone| !gone.is_empty()) else {
+        if gone.is_empty() {
             return Ok((routes, keys, states));
-        };
+        }
         let living = numbers(groups).map(|group| Some(!gone.contains(&group)));
         let living: BooleanArray = living.collect();
         let states = states.iter().map(|state| filter(state, &living));
@@ -215,9 +234,48 @@ impl Table {
         self.tracked = Some(tracked);
         self.forget_changes();
         if mostly_gone {
-            *self = self.without_gone(plan)?;
+            let tracked = self.tracked.as_ref().expect("put back just now");
+            *self = self.without(plan, &tracked.hidden.gone)?;
         }
         Ok(parts)
+    }
+
+    /// The groups that this epoch has changed so far.
+    pub fn touched(&self) -> impl Iterator<Item = u32> + '_ {
+        let tracked = self.tracked.as_ref();
+        let tracked = tracked.expect("the table of a changing stream tracks");
+        let new = numbers(tracked.existing..self.groups.len());
+        tracked.touched.iter().copied().chain(new)
+    }
+
+    /// Forgets groups, after `changes`: the rows that they show are no more.
+    pub fn take_back(
+        &mut self,
+        plan: &Plan,
+        groups: &[u32],
+    ) -> Result<Vec<TableChanges>, AggregateError> {
+        let tracked = self.tracked.as_ref();
+        let hidden = &tracked
+            .expect("the table of a changing stream tracks")
+            .hidden;
+        let shown = groups.iter().copied().filter(|group| !hidden.has(*group));
+        let shown: Vec<u32> = shown.collect();
+        let parts = shown.chunks(CHUNK).map(|groups| {
+            let keys = groups.iter().map(|&group| self.groups.key(group as usize));
+            let mut columns = plan.codec.decode(keys)?;
+            columns.extend(self.slots.peek(plan, groups)?);
+            let diffs = Int64Array::from_value(-1, groups.len());
+            Ok(TableChanges { columns, diffs })
+        });
+        let parts = parts.collect::<Result<Vec<_>, AggregateError>>()?;
+        let over = hidden.gone.iter().chain(groups).copied().collect();
+        *self = self.without(plan, &over)?;
+        Ok(parts)
+    }
+
+    /// The group of each row that was taken or merged last.
+    pub fn numbers(&self) -> &[u32] {
+        &self.numbers
     }
 
     /// What changed in these groups, which showed `before`.
@@ -281,17 +339,19 @@ impl Table {
         Ok(gone.map(|(&group, _)| group).collect())
     }
 
-    /// The same with the groups that have rows alone: numbers cannot be given up one by one.
-    fn without_gone(&self, plan: &Plan) -> Result<Self, AggregateError> {
+    /// The same without some groups, those that are gone among them: numbers cannot be given up
+    /// one by one.
+    fn without(&self, plan: &Plan, gone: &BTreeSet<u32>) -> Result<Self, AggregateError> {
         let mut table = Self::new(plan, Tracking::On);
         for range in chunks(self.len()) {
-            let (_, keys, states) = self.partial(plan, range)?;
+            let (_, keys, states) = self.partial_without(plan, range, gone)?;
             table.merge(plan, &keys, &states)?;
         }
         table.forget_changes();
         if let (Some(ours), Some(tracked)) = (&self.tracked, &mut table.tracked) {
             // They are numbered anew in the order they had.
-            let (gone, failing) = (&ours.hidden.gone, ours.hidden.failing.iter());
+            let failing = ours.hidden.failing.iter();
+            let failing = failing.filter(|(group, _)| !gone.contains(group));
             let below = |group: u32| u32::try_from(gone.range(..group).count());
             let moved = failing.map(|(&group, why)| {
                 let below = below(group).expect("groups are numbered by u32");

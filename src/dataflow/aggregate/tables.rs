@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch};
 
 use super::buckets::{Bucket, of_partials, of_rows};
 use super::changing::Step;
 use super::error::AggregateError;
 use super::plan::Plan;
-use super::table::{Table, Tracking, chunks, pick};
+use super::table::{Given, Table, Tracking, chunks, pick};
 
 /// Tables by bucket.
 pub(super) struct Tables {
@@ -17,6 +17,55 @@ pub(super) struct Tables {
     tracking: Tracking,
     /// Emptied tables, for their memory.
     spare: Vec<Table>,
+}
+
+/// Takes apart a batch of rows by bucket.
+pub(super) fn each_given(
+    plan: &Plan,
+    input: &RecordBatch,
+    mut take: impl FnMut(Bucket, Given<'_>) -> Result<(), AggregateError>,
+) -> Result<(), AggregateError> {
+    let selections = of_rows(plan, input);
+    if selections.is_empty() {
+        return Ok(());
+    }
+    let evaluated = plan.evaluate(input)?;
+    for (bucket, rows) in selections {
+        let given = Given {
+            keys: &evaluated.keys,
+            hashes: &evaluated.hashes,
+            rows: rows.as_deref(),
+            columns: &plan.aggregated(&evaluated.columns, rows.as_deref())?,
+        };
+        take(bucket, given)?;
+    }
+    Ok(())
+}
+
+/// Takes apart a batch of partial states by bucket: keys and states.
+pub(super) fn each_partial(
+    plan: &Plan,
+    partials: &RecordBatch,
+    mut take: impl FnMut(Bucket, &BinaryArray, &[ArrayRef]) -> Result<(), AggregateError>,
+) -> Result<(), AggregateError> {
+    assert_eq!(
+        partials.schema(),
+        plan.partial,
+        "partial states are of the same plan"
+    );
+    let by_bucket = plan.has_buckets();
+    let selections = match by_bucket {
+        true => of_partials(partials.column(1), partials.column(2)),
+        false => vec![(Bucket::ALL, None)],
+    };
+    let columns = &partials.columns()[if by_bucket { 3 } else { 1 }..];
+    for (bucket, rows) in selections {
+        let picked = rows.map(|rows| pick(columns, &rows)).transpose()?;
+        let columns = picked.as_deref().unwrap_or(columns);
+        let (keys, states) = columns.split_first().expect("a partial state has a key");
+        take(bucket, keys.as_binary(), states)?;
+    }
+    Ok(())
 }
 
 /// How many emptied tables are kept: windows mostly follow each other with as many groups.
@@ -50,41 +99,16 @@ impl Tables {
         input: &RecordBatch,
         step: Step,
     ) -> Result<(), AggregateError> {
-        let selections = of_rows(plan.window, input);
-        if selections.is_empty() {
-            return Ok(());
-        }
-        let evaluated = plan.evaluate(input)?;
-        let keys = (&evaluated.keys, evaluated.hashes.as_slice());
-        for (bucket, rows) in selections {
-            let columns = plan.aggregated(&evaluated.columns, rows.as_deref())?;
-            let table = self.at(plan, bucket);
-            table.update(plan, keys, (rows.as_deref(), step), &columns)?;
-        }
-        Ok(())
+        each_given(plan, input, |bucket, given| {
+            self.at(plan, bucket).take(plan, step, given)
+        })
     }
 
     /// Sorts states into tables.
     pub fn merge(&mut self, plan: &Plan, partials: &RecordBatch) -> Result<(), AggregateError> {
-        assert_eq!(
-            partials.schema(),
-            plan.partial,
-            "partial states are of the same plan"
-        );
-        let windowed = plan.window.is_some();
-        let selections = match windowed {
-            true => of_partials(partials.column(1), partials.column(2)),
-            false => vec![(Bucket::ALL, None)],
-        };
-        let columns = &partials.columns()[if windowed { 3 } else { 1 }..];
-        for (bucket, rows) in selections {
-            let picked = rows.map(|rows| pick(columns, &rows)).transpose()?;
-            let columns = picked.as_deref().unwrap_or(columns);
-            let (keys, states) = columns.split_first().expect("a partial state has a key");
-            self.at(plan, bucket)
-                .merge(plan, keys.as_binary(), states)?;
-        }
-        Ok(())
+        each_partial(plan, partials, |bucket, keys, states| {
+            self.at(plan, bucket).merge(plan, keys, states)
+        })
     }
 
     /// The states of all tables, a batch per chunk of groups.
@@ -96,7 +120,7 @@ impl Tables {
             let (routes, keys, states) = table.partial(plan, groups)?;
             let rows = routes.len();
             let mut columns: Vec<ArrayRef> = vec![Arc::new(routes)];
-            if plan.window.is_some() {
+            if plan.has_buckets() {
                 columns.push(Arc::new(Int64Array::from_value(bucket.start, rows)));
                 columns.push(Arc::new(Int64Array::from_value(bucket.end, rows)));
             }

@@ -31,9 +31,9 @@ fn try_of(
                 (0..count as i64).map(|row| row % 2),
             )),
         ),
-        ("partition", Arc::new(UInt32Array::from(vec![0; count]))),
+        ("__partition", Arc::new(UInt32Array::from(vec![0; count]))),
         (
-            "offset",
+            "__offset",
             Arc::new(UInt64Array::from_iter_values(positions.rev())),
         ),
     ]);

@@ -123,13 +123,13 @@ pub fn random_rows(random: &mut Random, count: usize) -> RecordBatch {
             ),
         ),
         (
-            "partition",
+            "__partition",
             Arc::new(UInt32Array::from_iter_values(
                 (0..count).map(|row| row as u32 % 3),
             )),
         ),
         (
-            "offset",
+            "__offset",
             Arc::new(UInt64Array::from_iter_values(
                 (0..count).map(|row| row as u64 / 3),
             )),
