@@ -162,6 +162,7 @@ fn once(
             let joined = mesh::meet(member, told)?;
             let decision = serde_json::from_slice(&joined.orders)
                 .map_err(|error| Failure::new("cannot read the decision").because(error))?;
+            opened.agrees(&decision)?;
             (decision, Some(joined))
         }
     };
@@ -233,6 +234,20 @@ fn open(
 }
 
 impl Opened {
+    /// Each process reads reference tables by itself: they have to be what the first one read.
+    fn agrees(&self, decision: &Decision) -> Result<(), Failure> {
+        let differs =
+            |(name, mark): &(&String, &SourceMark)| decision.start.get(*name) != Some(mark);
+        match self.references.iter().find(differs) {
+            None => Ok(()),
+            Some((name, _)) => {
+                let failure = Failure::new("could not start as one of several processes");
+                let cause = format!("the reference table `{name}` is not what process 0 has read");
+                Err(failure.because(cause).again())
+            }
+        }
+    }
+
     fn decide(
         &mut self,
         pipeline: &Pipeline,
