@@ -28,6 +28,7 @@ mod oracle;
 mod pipelines;
 mod produce;
 mod profile;
+mod reload;
 mod replay;
 mod services;
 
@@ -36,3 +37,4 @@ mod supply;
 mod support;
 mod taxi;
 mod versions;
+mod watch;

@@ -44,6 +44,11 @@ def query(sql, out=None):
     subprocess.run(command, check=True, stdout=out)
 
 
+def schema_of(peer):
+    """Where a peer's table is."""
+    return f"compare_{peer}"
+
+
 def environment(schema):
     """An empty schema, and the variables with which a program finds it."""
     query(f"DROP SCHEMA IF EXISTS {schema} CASCADE")

@@ -12,7 +12,7 @@
 //! | `patience` | waiting for what is away |
 //! | `keeper` | the thread that keeps snapshots |
 //! | `patience` | waiting for what is away |
-//! | `reference` | tables that are looked up |
+//! | `reference`, `reload` | tables that are looked up; those that are read again and again |
 //! | `meter` | what people may see of all this while it runs |
 //! | `status`, `waits`, `measure`, `rest` | the same as a status, in sentences, as metrics, and from marks |
 //! | `mesh` | several processes that run as one |
@@ -35,6 +35,7 @@ mod open;
 mod pacing;
 mod patience;
 mod reference;
+mod reload;
 mod rest;
 mod run;
 mod start;
@@ -43,7 +44,9 @@ mod threads;
 mod waits;
 mod worker;
 
-pub use check::{Looked, check_options, check_tables, check_world, destinations, look, promise};
+pub use check::{
+    Looked, check_options, check_processes, check_tables, check_world, destinations, look, promise,
+};
 pub use history::{Replay, Replayed, check_history, replayed};
 pub use measure::measure;
 pub use rest::at_rest;

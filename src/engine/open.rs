@@ -14,14 +14,16 @@ use super::keeper::Show;
 use super::live_feed::LiveFeed;
 use super::pacing::Pacing;
 use super::patience::patiently;
+use super::reload::Reload;
+use super::run::Ends;
 use super::start::Decision;
 use super::worker::PlacedSource;
 use crate::connector::{Live, OpenDestination, Source, open_destinations, open_source};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::schedule::Stop;
 use crate::dataflow::source::Followed;
-use crate::durability::{Beginning, Resume, first_positions};
-use crate::plan::{Pipeline, Role, TableId};
+use crate::durability::{Beginning, first_positions};
+use crate::plan::{Pipeline, Role, Table, TableId};
 use crate::types::{Clock, Mark, Offset, PartitionMark, Side, SourceMark, Watermark};
 
 /// A source, opened.
@@ -38,6 +40,8 @@ pub struct OpenedSource {
     partitions: Arc<Vec<String>>,
     /// The files that are read in its place, or before it.
     files: Option<Files>,
+    /// The same as a table that is read again, if it is one.
+    pub reload: Option<Arc<Reload>>,
 }
 
 /// A destination with its tables, by their ids.
@@ -64,6 +68,9 @@ pub fn open_sources(
             }
             files = Some(opened);
         }
+        if table.is_reloaded() {
+            return Ok(OpenedSource::read_again(id, table, columns, base, clock));
+        }
         let intake = Intake::new(table, columns);
         let open = || open_source(table, &intake.decoded, base, clock);
         let source = patiently(&table.name, (shared, clock), open)
@@ -79,6 +86,7 @@ pub fn open_sources(
             partitions: Arc::new(names.collect()),
             source,
             files,
+            reload: None,
         })
     };
     pipeline.sources().map(open).collect()
@@ -138,14 +146,18 @@ pub fn beginning(source: &dyn Source) -> SourceMark {
     }
 }
 
-/// Where the sources end now, those that go on.
+/// Where the sources end now, those that go on; where an earlier start of the run knew, there.
 pub fn ends(
     sources: &[OpenedSource],
+    known: Option<&Ends>,
     world: (&Shared, &Clock),
-) -> Result<BTreeMap<String, Vec<Offset>>, Failure> {
-    let mut ends = BTreeMap::new();
+) -> Result<Ends, Failure> {
+    let mut ends = Ends::new();
     for source in sources {
-        if let Some(live) = source.source.live() {
+        let known = known.and_then(|known| known.get(&source.name));
+        if let Some(known) = known.filter(|_| source.is_remembered()) {
+            ends.insert(source.name.clone(), known.clone());
+        } else if let Some(live) = source.source.live() {
             let message = format!("cannot find where `{}` ends", source.name);
             let now = patiently(&source.name, world, || live.ends())
                 .map_err(|error| failed(&message, error))?;
@@ -153,6 +165,26 @@ pub fn ends(
         }
     }
     Ok(ends)
+}
+
+/// How many files there are in the folders whose files become more. What came after a run with
+/// `ends` began first is not for it.
+pub fn there(
+    sources: &[OpenedSource],
+    ends: Option<&Ends>,
+    world: (&Shared, &Clock),
+) -> Result<BTreeMap<String, usize>, Failure> {
+    let mut there = BTreeMap::new();
+    for source in sources.iter().filter(|source| source.is_watched()) {
+        let live = source.source.live().expect("who is watched goes on");
+        let message = format!("cannot find what is in `{}`", source.name);
+        let count = patiently(&source.name, world, || live.count_partitions())
+            .map_err(|error| failed(&message, error))?;
+        let known = ends.and_then(|ends| ends.get(&source.name));
+        let count = known.map_or(count, |known| known.len().min(count));
+        there.insert(source.name.clone(), count);
+    }
+    Ok(there)
 }
 
 /// Tells the sources that go on how far they are, for people's eyes.
@@ -185,13 +217,10 @@ pub fn default_workers(sources: &[OpenedSource]) -> usize {
 }
 
 /// Where the replay of each source stops.
-pub fn stops(
-    sources: &[OpenedSource],
-    resume: &Resume,
-    start: &BTreeMap<String, SourceMark>,
-) -> Vec<Vec<Stop>> {
+pub fn stops(sources: &[OpenedSource], decision: &Decision) -> Vec<Vec<Stop>> {
+    let resume = &decision.resume;
     let of = |source: &OpenedSource| {
-        let names = source.known(start);
+        let names = source.known(decision);
         let stop = |mark: &Mark| {
             let known = mark.sources.get(&source.name);
             let place = |name: &String| known.and_then(|known| known.partitions.get(name)).cloned();
@@ -216,7 +245,35 @@ impl OpenedSource {
             source: Arc::clone(&files.source),
             partitions: Arc::new(files.names.clone()),
             files: Some(files),
+            reload: None,
         }
+    }
+
+    /// A table that is read again and again.
+    fn read_again(
+        id: TableId,
+        table: &Table,
+        columns: &[usize],
+        base: &Path,
+        clock: &Clock,
+    ) -> Self {
+        let reload = Arc::new(Reload::new(table, columns, base, clock));
+        let names = reload.partitions().iter();
+        Self {
+            table: id,
+            name: table.name.clone(),
+            intake: Intake::of_differences(table, columns),
+            partitions: Arc::new(names.map(|partition| partition.name.clone()).collect()),
+            source: Arc::<Reload>::clone(&reload),
+            files: None,
+            reload: Some(reload),
+        }
+    }
+
+    /// Whether its positions mean the same in every start.
+    fn is_remembered(&self) -> bool {
+        let reload = self.reload.as_ref();
+        reload.is_none_or(|reload| reload.is_durable())
     }
 
     /// The files that are read in its place or before it.
@@ -245,6 +302,7 @@ impl OpenedSource {
             None => mark,
         };
         if let Some(mut known) = first_positions(&self.name, marks) {
+            self.recall(live, &known)?;
             let all = std::mem::take(&mut known.partitions).into_iter();
             known.partitions = all.map(|(name, mark)| (name, follow(mark))).collect();
             return Ok(known);
@@ -252,24 +310,38 @@ impl OpenedSource {
         let message = format!("cannot find where `{}` begins", self.name);
         let offsets = patiently(&self.name, world, || live.beginning())
             .map_err(|error| failed(&message, error))?;
-        let marks = offsets
-            .into_iter()
-            .map(PartitionMark::beginning)
-            .map(follow);
+        let beginning = |(partition, offset)| PartitionMark {
+            file: live.taken(partition),
+            ..PartitionMark::beginning(offset)
+        };
+        let marks = offsets.into_iter().enumerate().map(beginning).map(follow);
         Ok(SourceMark {
             partitions: self.partitions.iter().cloned().zip(marks).collect(),
             watermark: Watermark::START,
         })
     }
 
+    /// Tells the source which files earlier runs took.
+    fn recall(&self, live: &dyn Live, known: &SourceMark) -> Result<(), Failure> {
+        let file = |(name, mark): (&String, &PartitionMark)| {
+            Some((name.parse().ok()?, mark.file.clone()?))
+        };
+        let files = known.partitions.iter().filter_map(file).collect();
+        let message = format!("cannot resume `{}`", self.name);
+        live.recall(&files).map_err(|error| failed(&message, error))
+    }
+
     /// The names of the partitions that are known where the run begins. Those of a source that
-    /// goes on are numbers without gaps, and every process has to name the same.
-    fn known(&self, start: &BTreeMap<String, SourceMark>) -> Arc<Vec<String>> {
+    /// goes on are numbers without gaps, and every process has to name the same. These are also the
+    /// files that came while nobody ran: event time waits for all of them.
+    fn known(&self, decision: &Decision) -> Arc<Vec<String>> {
         match self.source.live() {
             None => Arc::clone(&self.partitions),
             Some(_) => {
-                let marks = start[&self.name].partitions.values();
+                let marks = decision.start[&self.name].partitions.values();
                 let count = marks.filter(|mark| !mark.is_file()).count();
+                let there = decision.there.get(&self.name).copied();
+                let count = count.max(there.unwrap_or_default());
                 let files = self
                     .files
                     .iter()
@@ -283,6 +355,13 @@ impl OpenedSource {
         }
     }
 
+    /// Whether it is a folder whose files become more.
+    fn is_watched(&self) -> bool {
+        self.source
+            .live()
+            .is_some_and(|live| live.taken(0).is_some())
+    }
+
     /// Its reading threads and inboxes.
     pub fn feed(
         &self,
@@ -292,8 +371,9 @@ impl OpenedSource {
         world: (&Arc<Shared>, &Clock),
     ) -> Arc<dyn Reading> {
         let start = &decision.start[&self.name];
-        let names = self.known(&decision.start);
-        let from = names.iter().map(|name| start.partitions[name].offset);
+        let names = self.known(decision);
+        let known = names.iter().map_while(|name| start.partitions.get(name));
+        let from = known.map(|mark| mark.offset);
         let from: Vec<Offset> = from.collect();
         let shared = Arc::clone(world.0);
         let stops = decision.resume.stops.iter();
@@ -336,7 +416,7 @@ impl OpenedSource {
                     &self.name,
                     (source, intake),
                     &from[count..],
-                    self.ends_of(decision).cloned(),
+                    self.ends_of(decision).map(|ends| self.limits(ends)),
                     crew.behind(count),
                     queue_bytes,
                     (shared, world.1.clone()),
@@ -361,6 +441,16 @@ impl OpenedSource {
 
     fn ends_of<'a>(&self, decision: &'a Decision) -> Option<&'a Vec<Offset>> {
         decision.ends.as_ref()?.get(&self.name)
+    }
+
+    /// Where reading stops. A file ends by itself, and when a run begins again it may have another
+    /// number, if no mark has it yet.
+    fn limits(&self, ends: &[Offset]) -> Vec<Offset> {
+        let limit = |&end: &Offset| match self.is_watched() {
+            true => Offset(u64::MAX),
+            false => end,
+        };
+        ends.iter().map(limit).collect()
     }
 
     /// Whether the topic was read before this run, after all its files.
@@ -402,18 +492,21 @@ impl OpenedSource {
     }
 
     /// As all workers know it.
-    pub fn placed(&self, start: &BTreeMap<String, SourceMark>, ends: bool) -> PlacedSource {
-        let sides = start[&self.name].partitions.values().map(|mark| mark.side);
+    pub fn placed(&self, decision: &Decision) -> PlacedSource {
+        let (start, ends) = (&decision.start[&self.name], &decision.ends);
+        let sides = start.partitions.values().map(|mark| mark.side);
         let from = sides.flatten().find_map(|side| match side {
             Side::From(from) => Some(from),
             Side::Before(_) => None,
         });
         PlacedSource {
             is_live: self.source.live().is_some(),
-            goes_on: self.source.live().is_some() && !ends,
+            has_event_time: self.reload.is_none(),
+            goes_on: self.source.live().is_some() && ends.is_none(),
+            is_whole: self.is_watched() && ends.is_some(),
             table: self.table,
             name: self.name.clone(),
-            partitions: self.known(start),
+            partitions: self.known(decision),
             history: from.map(|from| Followed {
                 files: self.followed(),
                 from,

@@ -4,24 +4,26 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::committer::failed;
+use super::committer::{CrashPoint, failed};
 use super::history::Replay;
-use super::open::{OpenedSource, Sink, beginnings, ends, open_sinks, open_sources};
+use super::open::{OpenedSource, Sink, beginnings, ends, open_sinks, open_sources, there};
 use super::patience::patiently;
 use super::reference;
-use super::run::RunOptions;
+use super::reload::Logs;
+use super::run::{Ends, RunOptions};
 use crate::connector::{Guarantee, OpenDestination};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::durability::{
     Beginning, Manifest, Refusal, Resume, Snapshots, Store, StoreError, is_bucket, is_past_files,
     resume,
 };
-use crate::plan::Pipeline;
-use crate::types::{Clock, Epoch, Mark, Offset, SourceMark};
+use crate::plan::{Pipeline, Role};
+use crate::types::{Clock, Epoch, Mark, SourceMark};
 
 /// Where a run begins and what it replays.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,9 +37,23 @@ pub struct Decision {
     /// Where the sources begin, and the reference tables.
     pub start: BTreeMap<String, SourceMark>,
     /// Where the sources end for this run, if it is one that stops when it has caught up.
-    pub ends: Option<BTreeMap<String, Vec<Offset>>>,
+    pub ends: Option<Ends>,
+    /// How many files there are where the run begins, in folders whose files become more.
+    pub there: BTreeMap<String, usize>,
     /// The snapshot that holds the state where the run begins.
     pub begin: Option<Manifest>,
+}
+
+/// What a decision is made of, besides what it takes over.
+pub struct Given<'a> {
+    /// The sources.
+    pub sources: &'a [OpenedSource],
+    /// What reference tables were read from.
+    pub references: &'a BTreeMap<String, SourceMark>,
+    /// The snapshots.
+    pub snapshots: Option<&'a Snapshots>,
+    /// Ends the process at a durable step.
+    pub crash: &'a Arc<CrashPoint>,
 }
 
 /// Takes every destination over, decides what to replay, and gives a first mark to those that
@@ -46,24 +62,24 @@ pub fn decide(
     pipeline: &Pipeline,
     options: &RunOptions,
     sinks: &mut [Sink],
-    (sources, references): (&[OpenedSource], &BTreeMap<String, SourceMark>),
-    snapshots: Option<&Snapshots>,
+    given: &Given<'_>,
     world: (&Shared, &Clock),
 ) -> Result<Decision, Failure> {
+    let Given {
+        sources, snapshots, ..
+    } = *given;
+    let logs = given.logs(pipeline);
     let marks = if options.fresh {
         Vec::new()
     } else {
         peek(sinks, world)?
     };
-    let mut beginning = beginnings(sources, &marks, world)?;
-    beginning.sources.extend(references.clone());
-    if let Some(snapshots) = snapshots {
-        let unreachable = |error| unreached(&snapshots.place(), error);
-        snapshots.list().map_err(unreachable)?;
-    }
+    let mut beginning = given.beginning(&marks, world)?;
+    given.reach()?;
     // A start that cannot resume ends before it takes anything over: taking over fences whoever
     // publishes there now.
     fit(pipeline, &beginning, &marks)?;
+    logs.foresee(sinks, &marks)?;
     if let Some(snapshots) = snapshots.filter(|_| leaves_files(sources, &marks)) {
         let held = marks.iter().cloned().map(Some).collect();
         let begin = newest(snapshots, &pipeline.fingerprint, held)?;
@@ -71,11 +87,9 @@ pub fn decide(
     }
     let incarnation = random();
     let found = take_over_all(sinks, incarnation, options.fresh, world)?;
-    if let Some(snapshots) = snapshots.filter(|_| options.fresh) {
-        let message = "could not delete the snapshots of an earlier life";
-        snapshots
-            .clear()
-            .map_err(|error| Failure::new(message).because(error))?;
+    if options.fresh {
+        given.clear()?;
+        logs.clear()?;
     }
     let known: Vec<Mark> = found.iter().flatten().cloned().collect();
     let held = || {
@@ -84,6 +98,10 @@ pub fn decide(
         let held = held.filter(|(sink, _)| keeps_mark(sink));
         held.map(|(_, mark)| mark.clone()).collect()
     };
+    if known != marks && !options.fresh {
+        // Whoever ran until now went on until it was fenced.
+        beginning = given.beginning(&known, world)?;
+    }
     let begin = snapshots.map(|snapshots| newest(snapshots, &pipeline.fingerprint, held()));
     let begin = begin.transpose()?.flatten();
     needs_no_files(pipeline, sources, &known, begin.as_ref())?;
@@ -106,18 +124,63 @@ pub fn decide(
     for (Sink { open, .. }, mark) in sinks.iter_mut().zip(found) {
         marks.push(first_mark(open, mark, (&first, done), world)?);
     }
+    let start = start(first.sources, begin.as_ref());
+    logs.open(first.life, &marks)?;
+    logs.begin(first.life, &start, &marks)?;
+    let ends = ends_of(options, sources, world)?;
     Ok(Decision {
+        there: there(sources, ends.as_ref(), world)?,
         marks,
         life: first.life,
         resume,
-        start: start(first.sources, begin.as_ref()),
-        ends: match &options.ends {
-            _ if !options.until_caught_up => None,
-            Some(known) => Some(known.clone()),
-            None => Some(ends(sources, world)?),
-        },
+        start,
+        ends,
         begin,
     })
+}
+
+/// Where the sources end for a run that stops when it has caught up: that is decided once.
+fn ends_of(
+    options: &RunOptions,
+    sources: &[OpenedSource],
+    world: (&Shared, &Clock),
+) -> Result<Option<Ends>, Failure> {
+    let known = options.ends.as_ref();
+    let ends = options.until_caught_up.then(|| ends(sources, known, world));
+    ends.transpose()
+}
+
+impl Given<'_> {
+    /// Whether the snapshots can be reached.
+    fn reach(&self) -> Result<(), Failure> {
+        let Some(snapshots) = self.snapshots else {
+            return Ok(());
+        };
+        let listed = snapshots.list().map(drop);
+        listed.map_err(|error| unreached(&snapshots.place(), error))
+    }
+
+    /// Where everything begins that no mark knows.
+    fn beginning(&self, marks: &[Mark], world: (&Shared, &Clock)) -> Result<Beginning, Failure> {
+        let mut beginning = beginnings(self.sources, marks, world)?;
+        beginning.sources.extend(self.references.clone());
+        Ok(beginning)
+    }
+
+    fn clear(&self) -> Result<(), Failure> {
+        let message = "could not delete the snapshots of an earlier life";
+        let cleared = self.snapshots.map_or(Ok(()), Snapshots::clear);
+        cleared.map_err(|error| Failure::new(message).because(error))
+    }
+
+    fn logs<'a>(&'a self, pipeline: &'a Pipeline) -> Logs<'a> {
+        Logs {
+            pipeline: &pipeline.name,
+            sources: self.sources,
+            snapshots: self.snapshots,
+            crash: self.crash,
+        }
+    }
 }
 
 /// What a start would refuse: reference tables that cannot be used, and marks that do not fit the
@@ -127,6 +190,15 @@ pub fn foresee(pipeline: &Pipeline, base: &Path) -> Result<(), Failure> {
     shared.stop();
     let world = (&shared, &clock);
     let (_, references) = reference::load(pipeline, base, &clock)?;
+    for table in pipeline
+        .tables
+        .iter()
+        .filter(|table| table.role == Role::Source)
+    {
+        if table.is_reloaded() {
+            reference::check(table, base, &clock)?;
+        }
+    }
     let marks = peek(&open_sinks(pipeline, base)?, world)?;
     if marks.is_empty() {
         return Ok(());

@@ -99,8 +99,8 @@ impl Graph {
         let changing = match &operator {
             Operator::Aggregate { emit, .. } => *emit == crate::plan::Emit::Changes,
             Operator::Latest { .. } | Operator::Over { .. } => true,
-            Operator::Source { .. }
-            | Operator::Match { .. }
+            Operator::Source { counted, .. } => *counted,
+            Operator::Match { .. }
             | Operator::Running { .. }
             | Operator::IntervalJoin { .. }
             | Operator::AsofJoin { .. } => false,
