@@ -345,6 +345,7 @@ fn source(
         at_end: AtEnd::Close,
         idle_after: None,
         goes_on: false,
+        expected: 0,
         history: None,
         reject_limit: 1.0,
     };

@@ -37,3 +37,4 @@ mod supply;
 mod support;
 mod taxi;
 mod versions;
+mod watch;

@@ -2,7 +2,7 @@
 
 use super::file::Planned;
 use super::{CheckArgs, FileArgs, WRONG, file, say};
-use crate::connector::Guarantee;
+use crate::connector::{Guarantee, is_watched};
 use crate::engine::{check_world, destinations, foresee, promise, reach_snapshots, state_folder};
 use crate::plan::{self, Role};
 use crate::sql::SourceText;
@@ -57,6 +57,13 @@ pub fn check(
         arguments.file.display(),
         parts.join(", ")
     ));
+    for table in tables.iter().filter(|table| is_watched(table)) {
+        let path = table.option("path").unwrap_or_default();
+        let name = &table.name;
+        say::out(&format!(
+            "  {name}: reads new files of {path} as they appear; event time does not end\n"
+        ));
+    }
     for table in tables.iter().filter(|table| table.role == Role::Sink) {
         if let Some(promise) = promise(table) {
             say::out(&format!("  {}: {promise}\n", table.name));

@@ -19,7 +19,9 @@ use super::supervise::{Program, Supervision};
 use super::{FAILED, LogFormat, RunArgs, WRONG, eyes, file, say, supervise};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::source::{AtEnd, Pace};
-use crate::engine::{Looked, Replay, RunOptions, Summary, check_history, look as world, mesh};
+use crate::engine::{
+    Looked, Replay, RunOptions, Summary, check_history, check_processes, look as world, mesh,
+};
 use crate::metrics::RESTARTS;
 use crate::plan::{Pipeline, Role};
 use crate::sql::{Problem, SourceText};
@@ -43,7 +45,9 @@ pub fn run_with(
         Ok(planned) => planned,
         Err(code) => return code,
     };
-    let replay = replay(&mut planned).and_then(|replay| look(arguments, &planned, replay));
+    let replay = can_share(arguments, &planned.pipeline)
+        .and_then(|()| replay(&mut planned))
+        .and_then(|replay| look(arguments, &planned, replay));
     let replay = match replay {
         Ok(replay) => replay,
         Err(problems) => {
@@ -99,6 +103,19 @@ pub fn run_with(
                 FAILED
             }
         }
+    }
+}
+
+/// Whether as many processes can run it.
+fn can_share(arguments: &RunArgs, pipeline: &Pipeline) -> Result<(), Vec<Problem>> {
+    let cluster = &arguments.cluster;
+    let are_several = cluster.processes.is_some_and(|processes| processes > 1);
+    if !are_several && cluster.hosts.is_none() {
+        return Ok(());
+    }
+    match check_processes(pipeline) {
+        problems if problems.is_empty() => Ok(()),
+        problems => Err(problems),
     }
 }
 

@@ -4,11 +4,12 @@
 //!   consumer (one thread): poll ──▶ (partition, block | caught up | away), in each one's order
 //! ```
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::ConnectorError;
 use crate::format::Block;
-use crate::types::Offset;
+use crate::types::{Offset, TakenFile};
 
 /// A source whose partitions have no end.
 pub trait Live: Send + Sync {
@@ -32,6 +33,16 @@ pub trait Live: Send + Sync {
     /// Tells the outside how far the partitions are committed, for people's eyes only: nothing
     /// is ever read from there. What goes wrong is nobody's trouble.
     fn show_progress(&self, committed: &[(usize, Offset)]);
+
+    /// What a partition is, where it is a file.
+    fn taken(&self, _partition: usize) -> Option<TakenFile> {
+        None
+    }
+
+    /// The files that earlier runs took, by their numbers: these they keep.
+    fn recall(&self, _known: &BTreeMap<usize, TakenFile>) -> Result<(), ConnectorError> {
+        Ok(())
+    }
 }
 
 /// Reads some partitions of a source, in one thread.
@@ -59,6 +70,8 @@ pub enum Fetched {
     /// There is nothing beyond this position now: said each time the end is reached, by a leader
     /// that lives. Positions that hold no record (a transaction's markers) are behind it.
     CaughtUp(Offset),
+    /// It has been read to its end, and nothing will be added to it.
+    End,
     /// Nobody answers for the partition now; when somebody does again, `CaughtUp` is said anew
     /// if it is so.
     Away,

@@ -38,7 +38,7 @@ pub use catalog::{
     idle_timeout, max_ahead, reject_limit, reload_interval,
 };
 pub use discard::Discard;
-pub use file::{FileSink, FileSource};
+pub use file::{FileSink, FileSource, is_watched};
 pub use generator::Generator;
 pub use history::{NoHistory, can_follow, history_table, moment};
 pub use kafka::{

@@ -8,7 +8,7 @@ use arrow::compute::filter_record_batch;
 use arrow::error::ArrowError;
 
 use crate::format::{Positions, RejectedRecord};
-use crate::types::{Offset, Side, Span};
+use crate::types::{Offset, Side, Span, TakenFile};
 
 /// The next thing that a partition has to say, in its order.
 #[derive(Clone, Debug)]
@@ -20,9 +20,20 @@ pub enum Arrival {
     /// Whether it has been read to its end is not known any more: nobody answers for it.
     Away,
     /// It exists, from this position on, and nobody knew of it before.
-    Found(Offset),
+    Found(Found),
     /// There are no more.
     End,
+}
+
+/// A partition that nobody knew of.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Where it begins.
+    pub from: Offset,
+    /// What it is, if a file.
+    pub file: Option<TakenFile>,
+    /// How many partitions there are now, with those that were found together with it.
+    pub count: usize,
 }
 
 /// A block of records, decoded and checked.
@@ -54,7 +65,7 @@ impl Arrival {
     pub fn bytes(&self) -> usize {
         match self {
             Self::Rows(rows) => rows.rows.get_array_memory_size() + rows.bytes.len(),
-            Self::CaughtUp(_) | Self::Away | Self::Found(_) | Self::End => 0,
+            Self::CaughtUp(_) | Self::Away | Self::Found(..) | Self::End => 0,
         }
     }
 }

@@ -230,9 +230,13 @@ impl SourceFacts {
         }
     }
 
-    /// The name of a partition; one found since the start has its number for a name.
+    /// The name of a partition, for people: a file's own. One found since the start has its number.
     #[must_use]
     pub fn name(&self, index: usize) -> String {
+        let file = self.marks.get(&index).and_then(|mark| mark.file.as_ref());
+        if let Some(file) = file {
+            return file.name.clone();
+        }
         let known = self.names.get(index).cloned();
         known.unwrap_or_else(|| index.to_string())
     }
@@ -267,7 +271,7 @@ impl SourceFacts {
     pub fn waited_for(&self, index: usize) -> Option<Watermark> {
         match self.marks.get(&index) {
             None => Some(Watermark::START),
-            Some(mark) => (!mark.idle || mark.ended).then_some(mark.watermark),
+            Some(mark) => mark.is_waited_for().then_some(mark.watermark),
         }
     }
 }

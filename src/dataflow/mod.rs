@@ -46,6 +46,7 @@ pub mod pace;
 pub mod packet;
 mod partition;
 pub mod publish;
+mod ready;
 mod rejects;
 pub mod render;
 pub mod report;

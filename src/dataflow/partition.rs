@@ -17,7 +17,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::arrival::Arrival;
+use super::arrival::{Arrival, ArrivedRows, Found};
 use crate::types::{Epoch, Floor, Offset, PartitionMark, Side, Watermark};
 
 /// What is known of a partition.
@@ -57,10 +57,11 @@ impl PartitionState {
 
     /// One that nobody knew of: it has yet to announce itself. `side` says which rows the others
     /// of its topic are read for.
-    pub fn unknown(offset: Offset, side: Option<Side>) -> Self {
+    pub fn unknown(found: &Found, side: Option<Side>) -> Self {
         let mark = PartitionMark {
             side,
-            ..PartitionMark::beginning(offset)
+            file: found.file.clone(),
+            ..PartitionMark::beginning(found.from)
         };
         Self {
             moved: false,
@@ -72,7 +73,9 @@ impl PartitionState {
     /// A stretch of replay begins that ends at `stop`.
     pub fn begin_stretch(&mut self, stop: Option<&PartitionMark>) {
         let Some(stop) = stop else {
-            self.hidden = self.mark.floors.is_empty() && self.mark.offset == self.mark.first;
+            let unread = self.mark.floors.is_empty() && self.mark.offset == self.mark.first;
+            // A number that no file has is known by no mark, and there is nothing to come of it.
+            self.hidden = unread && !self.mark.ended;
             self.moved &= !self.hidden;
             return;
         };
@@ -112,6 +115,45 @@ impl PartitionState {
                 watermark: reached,
             });
         }
+    }
+
+    /// These rows went in, and its watermark is there after them.
+    pub fn went_in(&mut self, rows: &ArrivedRows, watermark: Watermark) {
+        let (from, offset) = (rows.from, self.mark.offset);
+        assert!(
+            from >= offset,
+            "a partition went back from {offset} to {from}"
+        );
+        self.mark.offset = rows.end;
+        self.mark.watermark = watermark;
+        self.moved = true;
+    }
+
+    /// It has been read to its end. `closes` says whether the end of a partition is that of event time
+    /// in this run, `goes_on` whether there may be more of them.
+    pub fn end(&mut self, stop: Option<&PartitionMark>, closes: bool, goes_on: bool) {
+        self.done = true;
+        let is_one_of_many = self.mark.file.is_some();
+        let closes_time = match stop.filter(|mark| mark.ended) {
+            // A mark that says so already has closed event time for good.
+            Some(stop) => !stop.is_spent(),
+            None => closes && !(is_one_of_many && goes_on),
+        };
+        if closes_time {
+            self.close_time();
+        } else if is_one_of_many {
+            self.mark.ended = true;
+            self.moved = true;
+        }
+    }
+
+    /// Event time ends here.
+    pub fn close_time(&mut self) {
+        let before = (self.mark.watermark != Watermark::END).then_some(self.mark.watermark);
+        self.mark.before_end = before.or(self.mark.before_end);
+        self.mark.ended = true;
+        self.mark.watermark = Watermark::END;
+        self.moved = true;
     }
 
     /// The stretch ends here: what the mark says beyond its offset is so from now on.
@@ -180,7 +222,7 @@ impl PartitionState {
             // Its end comes next and belongs to this stretch: nothing may keep it back.
             Arrival::CaughtUp(_) if stop.is_some_and(|mark| mark.ended) => (None, None),
             // What lies beyond; and that its end is here, which is not said again.
-            Arrival::CaughtUp(_) | Arrival::Rows(_) | Arrival::End | Arrival::Found(_) => {
+            Arrival::CaughtUp(_) | Arrival::Rows(_) | Arrival::End | Arrival::Found(..) => {
                 self.hold(arrival)
             }
         }
@@ -207,7 +249,7 @@ impl PartitionState {
                 self.caught_up = None;
                 return None;
             }
-            Arrival::Found(_) => {
+            Arrival::Found(..) => {
                 if std::mem::take(&mut self.hidden) {
                     self.announce(open);
                 }

@@ -28,6 +28,9 @@ pub struct Report {
     pub partitions: Vec<(usize, PartitionMark)>,
     /// Event time is at least here: it was, where this run begins or at the last stop.
     pub reached: Watermark,
+    /// There are at least so many partitions. Files that were found together are announced each by its
+    /// own worker: event time waits for all of them as soon as one is heard of.
+    pub count: usize,
     /// What became of the records of this epoch, by INSERT.
     pub fates: Vec<(usize, Fates)>,
     /// When the records of this epoch were written, some of them for many: for people.
@@ -66,10 +69,12 @@ struct SourcePositions {
 
 impl SourcePositions {
     fn complete(&mut self, report: Report) {
+        let last = report.partitions.iter().map(|(partition, _)| partition + 1);
+        let count = last.max().unwrap_or(0).max(report.count);
+        if count > self.partitions.len() {
+            self.partitions.resize(count, None);
+        }
         for (partition, mark) in report.partitions {
-            if partition >= self.partitions.len() {
-                self.partitions.resize(partition + 1, None);
-            }
             if let Some(before) = &self.partitions[partition] {
                 assert!(
                     mark.watermark >= before.watermark && mark.offset >= before.offset,
@@ -85,7 +90,8 @@ impl SourcePositions {
     }
 
     /// Event time moves to the minimum over the partitions that it waits for: those that are not
-    /// idle. One that has ended waits for nobody, idle or not: its watermark is the end.
+    /// idle. One that has ended waits for nobody, idle or not: its watermark is the end, or, in a
+    /// folder whose files become more, it is spent.
     ///
     /// Where all are idle nobody is waited for, and event time goes to where the furthest is. So it
     /// does not matter which of them fell silent first, and a partition that never had a record
@@ -95,9 +101,8 @@ impl SourcePositions {
             mark.as_ref()
                 .map_or(Watermark::START, |mark| mark.watermark)
         };
-        let is_waited_for = |mark: &&Option<PartitionMark>| {
-            mark.as_ref().is_none_or(|mark| !mark.idle || mark.ended)
-        };
+        let is_waited_for =
+            |mark: &&Option<PartitionMark>| mark.as_ref().is_none_or(PartitionMark::is_waited_for);
         let waited_for = self.partitions.iter().filter(is_waited_for).map(known);
         let furthest = self.partitions.iter().map(known).max();
         let reached = waited_for.min().or(furthest).unwrap_or(Watermark::END);
@@ -218,7 +223,7 @@ impl Positions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{EventTime, Offset};
+    use crate::types::{EventTime, Offset, TakenFile};
 
     fn at(partition: usize, watermark: i64) -> Report {
         let watermark = Watermark::behind(EventTime(watermark), 0);
@@ -304,6 +309,48 @@ mod tests {
         assert_eq!(hear(3, never_had_a_record).micros(), 30);
         assert_eq!(hear(4, idle(at(0, 50))).micros(), 30);
         assert_eq!(hear(5, idle(at(1, 30))).micros(), 50);
+    }
+
+    #[test]
+    fn event_time_does_not_wait_for_a_file_that_is_spent_nor_end_with_it() {
+        let mut positions = Positions::new([(0, 2)]);
+        let mut hear = |epoch, mut report: Report, ended| {
+            let mark = &mut report.partitions[0].1;
+            let (name, identity) = ("a.csv".to_owned(), String::new());
+            mark.file = Some(TakenFile { name, identity });
+            mark.ended = ended;
+            positions.hear(Epoch(epoch), report);
+            positions.complete(Epoch(epoch));
+            positions.watermark()
+        };
+
+        assert_eq!(hear(1, at(0, 50), true), Watermark::START);
+        assert_eq!(hear(2, at(1, 70), false).micros(), 70);
+        assert_eq!(hear(3, at(1, 90), true).micros(), 90);
+        // One that comes later has to say where it is before event time goes on.
+        assert_eq!(hear(4, at(2, 90), false).micros(), 90);
+        assert_eq!(hear(5, at(2, 95), false).micros(), 95);
+    }
+
+    #[test]
+    fn event_time_waits_for_all_files_that_were_found_together() {
+        let mut positions = Positions::new([(0, 1)]);
+        let mut hear = |epoch, report: Report| {
+            positions.hear(Epoch(epoch), report);
+            positions.complete(Epoch(epoch));
+            positions.watermark().micros()
+        };
+        hear(1, at(0, 50));
+        let found = Report {
+            count: 3,
+            ..at(1, 50)
+        };
+
+        assert_eq!(hear(2, found), 50);
+        assert_eq!(hear(3, at(0, 90)), 50);
+        assert_eq!(hear(4, at(1, 70)), 50);
+        assert_eq!(hear(5, at(2, 50)), 50);
+        assert_eq!(hear(6, at(2, 60)), 60);
     }
 
     /// Otherwise windows that are open when `--close-windows` ends event time would be lost.

@@ -11,7 +11,7 @@
 //! waits, its partition parked, until every partition is there.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ use super::outcome::{Failure, Shared};
 use super::pace::Cuts;
 pub use super::pace::Pace;
 use super::partition::PartitionState;
+use super::ready::Ready;
 use super::rejects::Rejects;
 use super::report::{Report, name_of};
 use super::schedule::Schedule;
@@ -84,6 +85,8 @@ pub struct SourceSpec {
     pub reject_limit: f64,
     /// It has no end: more partitions may come when all are read.
     pub goes_on: bool,
+    /// So many partitions are read before it ends, also if they are found only now.
+    pub expected: usize,
     /// What of it comes from files, where a topic follows them.
     pub history: Option<Followed>,
 }
@@ -105,8 +108,7 @@ pub struct SourceTask<I> {
     schedule: Schedule,
     tide: Tide,
     partitions: BTreeMap<usize, PartitionState>,
-    /// Taken from the inbox before and to be looked at first.
-    ready: VecDeque<(usize, Arrival)>,
+    ready: Ready,
     clock: Clock,
     cuts: Cuts,
     /// The open epoch holds rows.
@@ -120,6 +122,8 @@ pub struct SourceTask<I> {
     rejects: Rejects,
     /// The files of its history are read.
     follows: bool,
+    /// How many files there are at least, in a folder whose files become more.
+    count: usize,
 }
 
 impl SourceSpec {
@@ -199,13 +203,14 @@ impl<I: Inbox> SourceTask<I> {
             partitions: start.partitions.into_iter().map(state).collect(),
             reached: start.watermark,
             tide: start.tide,
-            ready: VecDeque::new(),
+            ready: Ready::default(),
             spent: false,
             fates: BTreeMap::new(),
             written: Written::default(),
             cuts: Cuts::new(spec.pace),
             rejects: Rejects::new(&spec.name, spec.reject_limit, spec.letters.is_some()),
             follows: false,
+            count: 0,
             spec,
             inbox,
             shared,
@@ -249,12 +254,11 @@ impl<I: Inbox> SourceTask<I> {
         }
         self.give_floors();
         self.follow();
-        let Some((partition, arrival)) = self.ready.pop_front().or_else(|| self.inbox.take())
-        else {
+        let Some((partition, arrival)) = self.ready.next().or_else(|| self.inbox.take()) else {
             return Progress::Waiting(self.cuts.until_tick(self.clock.elapsed()));
         };
         match self.admit(partition, arrival) {
-            None | Some(Arrival::CaughtUp(_) | Arrival::Away | Arrival::Found(_)) => {}
+            None | Some(Arrival::CaughtUp(_) | Arrival::Away | Arrival::Found(..)) => {}
             Some(Arrival::End) => self.end(partition),
             Some(Arrival::Rows(_)) if self.has_ended(partition) => {
                 self.shared.fail(after_the_end(&self.spec.name));
@@ -282,7 +286,8 @@ impl<I: Inbox> SourceTask<I> {
 
     fn is_done(&self) -> bool {
         let read = self.schedule.stop().is_none() && self.partitions.values().all(|p| p.done);
-        read && !self.spec.goes_on && self.ready.is_empty()
+        let found = self.partitions.len() >= self.spec.expected;
+        read && found && !self.spec.goes_on && self.ready.is_empty()
     }
 
     fn close_on_time(&mut self, credit: bool, outlet: &mut impl Outlet) {
@@ -348,8 +353,7 @@ impl<I: Inbox> SourceTask<I> {
                 let partition = self.spec.partition(index);
                 let kept = self.shared.kept_from(&self.spec.name, &partition);
                 state.take_floor(watermark, kept);
-                self.ready
-                    .extend(state.held.drain(..).map(|arrival| (index, arrival)));
+                self.ready.release(index, &mut state.held);
                 self.inbox.resume(index);
             }
         }
@@ -383,6 +387,7 @@ impl<I: Inbox> SourceTask<I> {
             table: self.spec.table,
             partitions: reports.collect(),
             reached: self.reached,
+            count: self.count,
             fates: std::mem::take(&mut self.fates).into_iter().collect(),
             written: std::mem::take(&mut self.written),
             cut,
@@ -431,8 +436,7 @@ impl<I: Inbox> SourceTask<I> {
         self.spent = false;
         self.begin_stretch();
         for (&index, state) in &mut self.partitions {
-            self.ready
-                .extend(state.held.drain(..).map(|arrival| (index, arrival)));
+            self.ready.release(index, &mut state.held);
             self.inbox.resume(index);
         }
     }
@@ -440,8 +444,13 @@ impl<I: Inbox> SourceTask<I> {
     fn begin_stretch(&mut self) {
         let Some(stop) = self.schedule.stop() else {
             debug!(source = self.spec.name, epoch = %self.schedule.open(), "goes live");
+            let closes = self.spec.at_end == AtEnd::Close && !self.spec.goes_on;
             for state in self.partitions.values_mut() {
                 state.go_live(self.reached);
+                // Files that were read to their ends in the replay say so only once.
+                if closes && state.done && state.mark.is_spent() {
+                    state.close_time();
+                }
             }
             return;
         };
@@ -466,11 +475,14 @@ impl<I: Inbox> SourceTask<I> {
 
     /// Gives back what may go in now, and holds the rest.
     fn admit(&mut self, partition: usize, arrival: Arrival) -> Option<Arrival> {
-        if let Arrival::Found(offset) = arrival {
+        if let Arrival::Found(found) = &arrival {
             let side = self.spec.side();
             self.partitions
                 .entry(partition)
-                .or_insert_with(|| PartitionState::unknown(offset, side));
+                .or_insert_with(|| PartitionState::unknown(found, side));
+            if found.file.is_some() {
+                self.count = self.count.max(found.count);
+            }
         }
         let state = self
             .partitions
@@ -484,7 +496,7 @@ impl<I: Inbox> SourceTask<I> {
             Some(stop) => {
                 let (now, next) = state.admit(arrival, stop.of(partition));
                 if let Some(next) = next {
-                    self.ready.push_front((partition, next));
+                    self.ready.put_back(partition, next);
                 }
                 now
             }
@@ -497,21 +509,12 @@ impl<I: Inbox> SourceTask<I> {
 
     fn end(&mut self, partition: usize) {
         let stop = self.schedule.stop().and_then(|stop| stop.of(partition));
-        let stop_says_so = stop.is_some_and(|mark| mark.ended);
+        let at_end = self.spec.at_end_of(partition);
         let state = self
             .partitions
             .get_mut(&partition)
             .expect("one of this worker's");
-        state.done = true;
-        // A mark that says so already has closed event time for good.
-        let closed = stop_says_so || self.spec.at_end_of(partition) == AtEnd::Close;
-        if closed {
-            let before = (state.mark.watermark != Watermark::END).then_some(state.mark.watermark);
-            state.mark.before_end = before.or(state.mark.before_end);
-            state.mark.ended = true;
-            state.mark.watermark = Watermark::END;
-            state.moved = true;
-        }
+        state.end(stop, at_end == AtEnd::Close, self.spec.goes_on);
     }
 
     fn stamp(
@@ -536,9 +539,7 @@ impl<I: Inbox> SourceTask<I> {
             spans: &arrived.spans,
         };
         let outcome = self.spec.chain.run(&arrived.rows, &passed, place)?;
-        state.mark.offset = arrived.end;
-        state.mark.watermark = passed.after();
-        state.moved = true;
+        state.went_in(arrived, passed.after());
 
         for (node, rows) in outcome.rows {
             outlet.rows(node, rows);
@@ -562,15 +563,18 @@ impl<I: Inbox> SourceTask<I> {
         }
         self.shared
             .read(self.spec.table, records, arrived.end.0 - arrived.from.0);
-        let name = self.spec.partition(partition);
+        let file = self.partitions[&partition].mark.file.as_ref();
+        let name = match file {
+            Some(file) => Cow::Borrowed(file.name.as_str()),
+            None => self.spec.partition(partition),
+        };
         if let Some(failure) = self.rejects.count(arrived, &name) {
             self.shared.fail(failure);
         }
         if let Some(schema) = &self.spec.letters {
             let letters = letters::of(arrived, &outcome.turned, &self.spec.inserts);
             if !letters.is_empty() {
-                let partition = &self.spec.partition(partition);
-                outlet.letters(letters::rows(&letters, &self.spec.name, partition, schema)?);
+                outlet.letters(letters::rows(&letters, &self.spec.name, &name, schema)?);
             }
         }
         Ok(())

@@ -119,11 +119,21 @@ pub fn first_positions(source: &str, marks: &[Mark]) -> Option<SourceMark> {
             Some(Side::From(from)) => PartitionMark::following(mark.first, from),
             Some(Side::Before(_)) | None => PartitionMark::beginning(mark.first),
         };
-        (name.clone(), beginning)
+        let file = mark.file.clone();
+        (name.clone(), PartitionMark { file, ..beginning })
     });
     let is_known = marks.iter().any(|mark| mark.sources.contains_key(source));
+    let mut first: BTreeMap<String, PartitionMark> = first.collect();
+    if first.values().any(|mark| mark.file.is_some()) {
+        let numbers = first.keys().filter_map(|name| name.parse::<usize>().ok());
+        // Files that are found at once are announced each by its own worker, in any order.
+        for number in 0..numbers.max().unwrap_or(0) {
+            let name = number.to_string();
+            first.entry(name).or_insert_with(PartitionMark::nothing);
+        }
+    }
     is_known.then_some(SourceMark {
-        partitions: first.collect(),
+        partitions: first,
         watermark: Watermark::START,
     })
 }

@@ -9,7 +9,8 @@ use arrow::datatypes::DataType;
 
 use super::intake::Intake;
 use crate::connector::{
-    ConnectorError, Guarantee, connector, inspect_source, lanes, open_destinations, validate,
+    ConnectorError, Guarantee, connector, inspect_source, is_watched, lanes, open_destinations,
+    validate,
 };
 use crate::dataflow::letters::LETTER_COLUMNS;
 use crate::dataflow::render::{aggregation, positions_needed};
@@ -71,6 +72,20 @@ fn check_positions(pipeline: &Pipeline) -> Vec<Problem> {
         Problem::at(pipeline.nodes[node].place, message).hint(hint)
     };
     behind_state.map(problem).collect()
+}
+
+/// What several processes cannot read: nobody tells the others which number a new file has.
+#[must_use]
+pub fn check_processes(pipeline: &Pipeline) -> Vec<Problem> {
+    let watched = pipeline.sources().map(|(id, _)| &pipeline.tables[id]);
+    let problem = |table: &Table| {
+        let message = format!("`{}` watches a folder, which one process reads", table.name);
+        Problem::at(table.place, message).hint("leave --processes out; --threads shares its files")
+    };
+    watched
+        .filter(|table| is_watched(table))
+        .map(problem)
+        .collect()
 }
 
 /// What is wrong with the options of those tables that are used.

@@ -22,7 +22,7 @@ use super::crew::Crew;
 use super::feed::Reading;
 use super::intake::Intake;
 use crate::connector::{ConnectorError, Consumer, Fetched, Live, Source};
-use crate::dataflow::arrival::{Arrival, Inbox};
+use crate::dataflow::arrival::{Arrival, Found, Inbox};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::step::plain;
 use crate::format::Decoder;
@@ -267,6 +267,12 @@ impl Reader<'_> {
                 self.lane.put(partition, Arrival::CaughtUp(end), 0);
                 end
             }
+            Fetched::End => {
+                if self.ended.insert(partition) {
+                    self.lane.put(partition, Arrival::End, 0);
+                }
+                return Ok(());
+            }
             Fetched::Away => {
                 self.lane.put(partition, Arrival::Away, 0);
                 return Ok(());
@@ -325,6 +331,9 @@ impl Reader<'_> {
             }
             Err(error) => return Err(error),
         };
+        // What came after the beginning of a run with an end is not for it.
+        let there = self.feed.ends.as_ref().map_or(count, Vec::len);
+        let count = count.min(there);
         for partition in self.known..count {
             if self
                 .feed
@@ -332,7 +341,12 @@ impl Reader<'_> {
                 .is_some_and(|lane| std::ptr::eq(lane, self.lane))
             {
                 self.consumer.add(partition, Offset(0))?;
-                self.lane.put(partition, Arrival::Found(Offset(0)), 0);
+                let found = Found {
+                    from: Offset(0),
+                    file: self.live.taken(partition),
+                    count,
+                };
+                self.lane.put(partition, Arrival::Found(found), 0);
             }
         }
         self.known = self.known.max(count);

@@ -44,7 +44,9 @@ mod threads;
 mod waits;
 mod worker;
 
-pub use check::{Looked, check_options, check_tables, check_world, destinations, look, promise};
+pub use check::{
+    Looked, check_options, check_processes, check_tables, check_world, destinations, look, promise,
+};
 pub use history::{Replay, Replayed, check_history, replayed};
 pub use measure::measure;
 pub use rest::at_rest;

@@ -22,7 +22,7 @@ use crate::connector::{Live, OpenDestination, Source, open_destinations, open_so
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::schedule::Stop;
 use crate::dataflow::source::Followed;
-use crate::durability::{Beginning, Resume, first_positions};
+use crate::durability::{Beginning, first_positions};
 use crate::plan::{Pipeline, Role, Table, TableId};
 use crate::types::{Clock, Mark, Offset, PartitionMark, Side, SourceMark, Watermark};
 
@@ -167,6 +167,26 @@ pub fn ends(
     Ok(ends)
 }
 
+/// How many files there are in the folders whose files become more. What came after a run with
+/// `ends` began first is not for it.
+pub fn there(
+    sources: &[OpenedSource],
+    ends: Option<&Ends>,
+    world: (&Shared, &Clock),
+) -> Result<BTreeMap<String, usize>, Failure> {
+    let mut there = BTreeMap::new();
+    for source in sources.iter().filter(|source| source.is_watched()) {
+        let live = source.source.live().expect("who is watched goes on");
+        let message = format!("cannot find what is in `{}`", source.name);
+        let count = patiently(&source.name, world, || live.count_partitions())
+            .map_err(|error| failed(&message, error))?;
+        let known = ends.and_then(|ends| ends.get(&source.name));
+        let count = known.map_or(count, |known| known.len().min(count));
+        there.insert(source.name.clone(), count);
+    }
+    Ok(there)
+}
+
 /// Tells the sources that go on how far they are, for people's eyes.
 pub fn show_progress(sources: &[OpenedSource]) -> Show {
     let live = sources
@@ -197,13 +217,10 @@ pub fn default_workers(sources: &[OpenedSource]) -> usize {
 }
 
 /// Where the replay of each source stops.
-pub fn stops(
-    sources: &[OpenedSource],
-    resume: &Resume,
-    start: &BTreeMap<String, SourceMark>,
-) -> Vec<Vec<Stop>> {
+pub fn stops(sources: &[OpenedSource], decision: &Decision) -> Vec<Vec<Stop>> {
+    let resume = &decision.resume;
     let of = |source: &OpenedSource| {
-        let names = source.known(start);
+        let names = source.known(decision);
         let stop = |mark: &Mark| {
             let known = mark.sources.get(&source.name);
             let place = |name: &String| known.and_then(|known| known.partitions.get(name)).cloned();
@@ -285,6 +302,7 @@ impl OpenedSource {
             None => mark,
         };
         if let Some(mut known) = first_positions(&self.name, marks) {
+            self.recall(live, &known)?;
             let all = std::mem::take(&mut known.partitions).into_iter();
             known.partitions = all.map(|(name, mark)| (name, follow(mark))).collect();
             return Ok(known);
@@ -292,24 +310,38 @@ impl OpenedSource {
         let message = format!("cannot find where `{}` begins", self.name);
         let offsets = patiently(&self.name, world, || live.beginning())
             .map_err(|error| failed(&message, error))?;
-        let marks = offsets
-            .into_iter()
-            .map(PartitionMark::beginning)
-            .map(follow);
+        let beginning = |(partition, offset)| PartitionMark {
+            file: live.taken(partition),
+            ..PartitionMark::beginning(offset)
+        };
+        let marks = offsets.into_iter().enumerate().map(beginning).map(follow);
         Ok(SourceMark {
             partitions: self.partitions.iter().cloned().zip(marks).collect(),
             watermark: Watermark::START,
         })
     }
 
+    /// Tells the source which files earlier runs took.
+    fn recall(&self, live: &dyn Live, known: &SourceMark) -> Result<(), Failure> {
+        let file = |(name, mark): (&String, &PartitionMark)| {
+            Some((name.parse().ok()?, mark.file.clone()?))
+        };
+        let files = known.partitions.iter().filter_map(file).collect();
+        let message = format!("cannot resume `{}`", self.name);
+        live.recall(&files).map_err(|error| failed(&message, error))
+    }
+
     /// The names of the partitions that are known where the run begins. Those of a source that
-    /// goes on are numbers without gaps, and every process has to name the same.
-    fn known(&self, start: &BTreeMap<String, SourceMark>) -> Arc<Vec<String>> {
+    /// goes on are numbers without gaps, and every process has to name the same. These are also the
+    /// files that came while nobody ran: event time waits for all of them.
+    fn known(&self, decision: &Decision) -> Arc<Vec<String>> {
         match self.source.live() {
             None => Arc::clone(&self.partitions),
             Some(_) => {
-                let marks = start[&self.name].partitions.values();
+                let marks = decision.start[&self.name].partitions.values();
                 let count = marks.filter(|mark| !mark.is_file()).count();
+                let there = decision.there.get(&self.name).copied();
+                let count = count.max(there.unwrap_or_default());
                 let files = self
                     .files
                     .iter()
@@ -323,6 +355,13 @@ impl OpenedSource {
         }
     }
 
+    /// Whether it is a folder whose files become more.
+    fn is_watched(&self) -> bool {
+        self.source
+            .live()
+            .is_some_and(|live| live.taken(0).is_some())
+    }
+
     /// Its reading threads and inboxes.
     pub fn feed(
         &self,
@@ -332,8 +371,9 @@ impl OpenedSource {
         world: (&Arc<Shared>, &Clock),
     ) -> Arc<dyn Reading> {
         let start = &decision.start[&self.name];
-        let names = self.known(&decision.start);
-        let from = names.iter().map(|name| start.partitions[name].offset);
+        let names = self.known(decision);
+        let known = names.iter().map_while(|name| start.partitions.get(name));
+        let from = known.map(|mark| mark.offset);
         let from: Vec<Offset> = from.collect();
         let shared = Arc::clone(world.0);
         if let Some(reload) = &self.reload {
@@ -379,7 +419,7 @@ impl OpenedSource {
                     &self.name,
                     (source, intake),
                     &from[count..],
-                    self.ends_of(decision).cloned(),
+                    self.ends_of(decision).map(|ends| self.limits(ends)),
                     crew.behind(count),
                     queue_bytes,
                     (shared, world.1.clone()),
@@ -404,6 +444,16 @@ impl OpenedSource {
 
     fn ends_of<'a>(&self, decision: &'a Decision) -> Option<&'a Vec<Offset>> {
         decision.ends.as_ref()?.get(&self.name)
+    }
+
+    /// Where reading stops. A file ends by itself, and when a run begins again it may have another
+    /// number, if no mark has it yet.
+    fn limits(&self, ends: &[Offset]) -> Vec<Offset> {
+        let limit = |&end: &Offset| match self.is_watched() {
+            true => Offset(u64::MAX),
+            false => end,
+        };
+        ends.iter().map(limit).collect()
     }
 
     /// Whether the topic was read before this run, after all its files.
@@ -445,8 +495,9 @@ impl OpenedSource {
     }
 
     /// As all workers know it.
-    pub fn placed(&self, start: &BTreeMap<String, SourceMark>, ends: bool) -> PlacedSource {
-        let sides = start[&self.name].partitions.values().map(|mark| mark.side);
+    pub fn placed(&self, decision: &Decision) -> PlacedSource {
+        let (start, ends) = (&decision.start[&self.name], &decision.ends);
+        let sides = start.partitions.values().map(|mark| mark.side);
         let from = sides.flatten().find_map(|side| match side {
             Side::From(from) => Some(from),
             Side::Before(_) => None,
@@ -454,10 +505,11 @@ impl OpenedSource {
         PlacedSource {
             is_live: self.source.live().is_some(),
             has_event_time: self.reload.is_none(),
-            goes_on: self.source.live().is_some() && !ends,
+            goes_on: self.source.live().is_some() && ends.is_none(),
+            is_whole: self.is_watched() && ends.is_some(),
             table: self.table,
             name: self.name.clone(),
-            partitions: self.known(start),
+            partitions: self.known(decision),
             history: from.map(|from| Followed {
                 files: self.followed(),
                 from,

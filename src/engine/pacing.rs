@@ -71,7 +71,7 @@ fn happened(origin: EventTime, speed: f64, passed: Duration) -> EventTime {
 pub fn due(arrival: &Arrival, now: EventTime) -> Due {
     match arrival {
         Arrival::Rows(rows) => due_rows(rows, now),
-        Arrival::CaughtUp(_) | Arrival::Away | Arrival::Found(_) | Arrival::End => Due::All,
+        Arrival::CaughtUp(_) | Arrival::Away | Arrival::Found(..) | Arrival::End => Due::All,
     }
 }
 

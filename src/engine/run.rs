@@ -350,7 +350,7 @@ impl Team {
         let start = &decision.start;
         let fates = known_fates(pipeline, &decision);
         let feeds = self.feeds((pipeline, options), &sources, &decision, world);
-        let known = |source: &OpenedSource| source.placed(start, decision.ends.is_some());
+        let known = |source: &OpenedSource| source.placed(&decision);
         let known: Vec<_> = sources.iter().map(known).collect();
         let specs = specs(
             pipeline,
@@ -384,7 +384,7 @@ impl Team {
             feeds,
             crew: self.crew,
             steps: Arc::clone(&self.steps),
-            stops: stops(&sources, &decision.resume, start),
+            stops: stops(&sources, &decision),
             start: sources.iter().map(begin).collect(),
             sources: known,
             pace: options

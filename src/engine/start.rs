@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::committer::{CrashPoint, failed};
 use super::history::Replay;
-use super::open::{OpenedSource, Sink, beginnings, ends, open_sinks, open_sources};
+use super::open::{OpenedSource, Sink, beginnings, ends, open_sinks, open_sources, there};
 use super::patience::patiently;
 use super::reference;
 use super::reload::Logs;
@@ -38,6 +38,8 @@ pub struct Decision {
     pub start: BTreeMap<String, SourceMark>,
     /// Where the sources end for this run, if it is one that stops when it has caught up.
     pub ends: Option<Ends>,
+    /// How many files there are where the run begins, in folders whose files become more.
+    pub there: BTreeMap<String, usize>,
     /// The snapshot that holds the state where the run begins.
     pub begin: Option<Manifest>,
 }
@@ -72,12 +74,8 @@ pub fn decide(
     } else {
         peek(sinks, world)?
     };
-    let mut beginning = beginnings(sources, &marks, world)?;
-    beginning.sources.extend(given.references.clone());
-    if let Some(snapshots) = snapshots {
-        let unreachable = |error| unreached(&snapshots.place(), error);
-        snapshots.list().map_err(unreachable)?;
-    }
+    let mut beginning = given.beginning(&marks, world)?;
+    given.reach()?;
     // A start that cannot resume ends before it takes anything over: taking over fences whoever
     // publishes there now.
     fit(pipeline, &beginning, &marks)?;
@@ -100,6 +98,10 @@ pub fn decide(
         let held = held.filter(|(sink, _)| keeps_mark(sink));
         held.map(|(_, mark)| mark.clone()).collect()
     };
+    if known != marks && !options.fresh {
+        // Whoever ran until now went on until it was fenced.
+        beginning = given.beginning(&known, world)?;
+    }
     let begin = snapshots.map(|snapshots| newest(snapshots, &pipeline.fingerprint, held()));
     let begin = begin.transpose()?.flatten();
     needs_no_files(pipeline, sources, &known, begin.as_ref())?;
@@ -125,19 +127,46 @@ pub fn decide(
     let start = start(first.sources, begin.as_ref());
     logs.open(first.life, &marks)?;
     logs.begin(first.life, &start, &marks)?;
-    let known = options.ends.as_ref();
-    let ends = options.until_caught_up.then(|| ends(sources, known, world));
+    let ends = ends_of(options, sources, world)?;
     Ok(Decision {
+        there: there(sources, ends.as_ref(), world)?,
         marks,
         life: first.life,
         resume,
         start,
-        ends: ends.transpose()?,
+        ends,
         begin,
     })
 }
 
+/// Where the sources end for a run that stops when it has caught up: that is decided once.
+fn ends_of(
+    options: &RunOptions,
+    sources: &[OpenedSource],
+    world: (&Shared, &Clock),
+) -> Result<Option<Ends>, Failure> {
+    let known = options.ends.as_ref();
+    let ends = options.until_caught_up.then(|| ends(sources, known, world));
+    ends.transpose()
+}
+
 impl Given<'_> {
+    /// Whether the snapshots can be reached.
+    fn reach(&self) -> Result<(), Failure> {
+        let Some(snapshots) = self.snapshots else {
+            return Ok(());
+        };
+        let listed = snapshots.list().map(drop);
+        listed.map_err(|error| unreached(&snapshots.place(), error))
+    }
+
+    /// Where everything begins that no mark knows.
+    fn beginning(&self, marks: &[Mark], world: (&Shared, &Clock)) -> Result<Beginning, Failure> {
+        let mut beginning = beginnings(self.sources, marks, world)?;
+        beginning.sources.extend(self.references.clone());
+        Ok(beginning)
+    }
+
     fn clear(&self) -> Result<(), Failure> {
         let message = "could not delete the snapshots of an earlier life";
         let cleared = self.snapshots.map_or(Ok(()), Snapshots::clear);

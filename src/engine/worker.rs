@@ -89,6 +89,8 @@ pub struct PlacedSource {
     pub has_event_time: bool,
     /// Whether it has no end in this run: new partitions may come.
     pub goes_on: bool,
+    /// Whether all its partitions are to be read, also those that are found only now.
+    pub is_whole: bool,
     /// The files that it follows.
     pub history: Option<Followed>,
 }
@@ -245,6 +247,7 @@ impl WorkerPlan {
                 idle_after: idle_timeout(table).filter(|_| source.has_event_time),
                 reject_limit: reject_limit(table),
                 goes_on: source.goes_on,
+                expected: self.expected(source, worker),
                 history: source.history,
                 chain: chain.clone(),
             };
@@ -270,6 +273,17 @@ impl WorkerPlan {
             }
         };
         self.sources.iter().enumerate().map(part).collect()
+    }
+
+    /// How many partitions of a source a worker has, all of which it reads.
+    fn expected(&self, source: &PlacedSource, worker: usize) -> usize {
+        let all = if source.is_whole {
+            source.partitions.len()
+        } else {
+            0
+        };
+        let own = (0..all).filter(|&partition| self.crew.owner(partition) == worker);
+        own.count()
     }
 
     fn task(

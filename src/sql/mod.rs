@@ -38,6 +38,7 @@ mod statement;
 mod subqueries;
 mod table;
 mod types;
+mod using;
 mod variables;
 mod walk;
 mod window;

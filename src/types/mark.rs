@@ -69,9 +69,29 @@ pub struct PartitionMark {
     /// What must not have changed for `offset` to mean the same: a file's size and checksum.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
+    /// What it is, where it is a file that was found in a folder whose files become more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<TakenFile>,
     /// Which rows it is read for, where files and a topic share them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub side: Option<Side>,
+}
+
+/// A file that was found while its folder was watched; its partition has a number for a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenFile {
+    /// Its name.
+    pub name: String,
+    /// What must not have changed: its size and checksum.
+    pub identity: String,
+}
+
+impl TakenFile {
+    /// Whether it stands for a number that no file has.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.name.is_empty()
+    }
 }
 
 /// Which rows of a source a partition is read for, where history comes from files and what follows
@@ -119,6 +139,7 @@ impl PartitionMark {
             floors: Vec::new(),
             first: offset,
             identity: None,
+            file: None,
             side: None,
         }
     }
@@ -134,7 +155,31 @@ impl PartitionMark {
         }
     }
 
-    /// Whether it is a file, which comes to an end and can change.
+    /// A number that no file of a folder has: one was found, and its first mark never written.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self {
+            file: Some(TakenFile::default()),
+            ended: true,
+            ..Self::beginning(Offset(0))
+        }
+    }
+
+    /// Whether it has been read to its end and event time goes on without it: a file of a folder
+    /// whose files become more.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.file.is_some() && self.ended && self.watermark != Watermark::END
+    }
+
+    /// Whether event time waits for it. One that has ended waits for nobody, idle or not: its
+    /// watermark is the end.
+    #[must_use]
+    pub fn is_waited_for(&self) -> bool {
+        (!self.idle || self.ended) && !self.is_spent()
+    }
+
+    /// Whether it is a file of a list that does not grow, which comes to an end and can change.
     #[must_use]
     pub fn is_file(&self) -> bool {
         self.identity.is_some()

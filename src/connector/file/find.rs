@@ -17,20 +17,10 @@ pub(super) struct Found {
     pub(super) path: PathBuf,
 }
 
-/// The files that `pattern` means, by name: a file, a folder's files, or what matches a pattern.
-/// Names that begin with `.` or `_` are other programs' business, unless they are asked for.
+/// As `list`, where there has to be one.
 pub(super) fn find(pattern: &str, base: &Path) -> Result<Vec<Found>, ConnectorError> {
-    let whole = base.join(pattern);
-    let paths = if whole.is_file() {
-        vec![whole]
-    } else if whole.is_dir() {
-        files_of(&whole).map_err(|error| {
-            ConnectorError::permanent(format!("cannot list the folder `{pattern}`: {error}"))
-        })?
-    } else {
-        matching(&whole, pattern)?
-    };
-    if paths.is_empty() {
+    let found = list(pattern, base)?;
+    if found.is_empty() {
         return Err(ConnectorError::hinted(
             format!("no file matches `{pattern}`"),
             format!(
@@ -43,6 +33,22 @@ pub(super) fn find(pattern: &str, base: &Path) -> Result<Vec<Found>, ConnectorEr
             ),
         ));
     }
+    Ok(found)
+}
+
+/// The files that `pattern` means, by name: a file, a folder's files, or what matches a pattern.
+/// Names that begin with `.` or `_` are other programs' business, unless they are asked for.
+pub(super) fn list(pattern: &str, base: &Path) -> Result<Vec<Found>, ConnectorError> {
+    let whole = base.join(pattern);
+    let paths = if whole.is_file() {
+        vec![whole]
+    } else if whole.is_dir() {
+        files_of(&whole).map_err(|error| {
+            ConnectorError::permanent(format!("cannot list the folder `{pattern}`: {error}"))
+        })?
+    } else {
+        matching(&whole, pattern)?
+    };
     let mut found: Vec<Found> = paths
         .into_iter()
         .map(|path| Found {
@@ -56,6 +62,19 @@ pub(super) fn find(pattern: &str, base: &Path) -> Result<Vec<Found>, ConnectorEr
         .collect();
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
+}
+
+/// The folder that a pattern looks in first: what stands before its first wildcard.
+pub(super) fn folder_of(whole: &Path) -> PathBuf {
+    if whole.is_dir() {
+        return whole.to_owned();
+    }
+    let is_plain = |part: &&std::ffi::OsStr| !part.to_string_lossy().contains(['*', '?', '[']);
+    let folder: PathBuf = whole.iter().take_while(is_plain).collect();
+    if folder.as_os_str().is_empty() {
+        return PathBuf::from(".");
+    }
+    folder
 }
 
 fn files_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
@@ -123,6 +142,11 @@ impl Content {
     /// What stands in the mark.
     pub(super) fn identity(self) -> String {
         format!("{} bytes, xxh3 {:016x}", self.size, self.checksum)
+    }
+
+    /// The size in what stands in a mark.
+    pub(super) fn size_in(identity: &str) -> Option<u64> {
+        identity.split(' ').next()?.parse().ok()
     }
 }
 

@@ -10,6 +10,7 @@ mod head;
 mod sink;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -20,11 +21,13 @@ use self::cut::Cutter;
 use self::find::{Compression, Content, Found};
 use self::head::Head;
 pub use self::sink::FileSink;
+use self::watch::Watched;
 use super::catalog::{Connector, Guarantee, SinkEntry, SourceEntry};
 use super::open::{OpenSink, OpenSource, required, resolve};
 use super::option::{Absent, ConnectorOption, Side, ValueKind};
 use super::{ConnectorError, Partition, Reader, Source};
 use crate::format::{Block, Decoder, FormatOptions, Wanted, check_header, decoder};
+use crate::plan::{Role, Table};
 use crate::types::Offset;
 
 /// Reads files; writes one.
@@ -40,19 +43,38 @@ pub(super) const CONNECTOR: Connector = Connector {
             kind: ValueKind::Text,
         },
         super::reload::OPTION,
+        ConnectorOption::source(
+            WATCH,
+            "whether new files are read as they appear; then event time does not end",
+            "false",
+            ValueKind::OneOf(&["true", "false"]),
+        ),
     ],
     source: Some(SourceEntry {
         reference: true,
         takes_format: true,
         has_metadata: false,
-        check: |_| Vec::new(),
+        check: |table| {
+            let looked_up = table.role == Role::Reference && is_watched(table);
+            let message = "a table that is looked up in is read whole, so nothing is added to it";
+            Vec::from_iter(looked_up.then(|| (WATCH.to_owned(), message.to_owned())))
+        },
         open: OpenSource {
             inspect: |origin| {
                 let path = required(origin.table, "path")?;
+                if is_watched(origin.table) {
+                    let format = origin.format()?;
+                    return Watched::inspect(path, origin.base, &format, &origin.wanted);
+                }
                 FileSource::inspect(path, origin.base, &origin.format()?, &origin.wanted)
             },
             open: |origin| {
                 let (path, format) = (required(origin.table, "path")?, origin.format()?);
+                if is_watched(origin.table) {
+                    let source =
+                        Watched::open(path, origin.base, format, origin.wanted, origin.clock)?;
+                    return Ok(Arc::new(source));
+                }
                 let source = FileSource::open(path, origin.base, format, origin.wanted)?;
                 Ok(Arc::new(source))
             },
@@ -76,6 +98,14 @@ pub(super) const CONNECTOR: Connector = Connector {
     }),
 };
 
+/// The option.
+const WATCH: &str = "watch";
+
+/// Whether new files are read as they appear.
+pub fn is_watched(table: &Table) -> bool {
+    table.connector == CONNECTOR.name && table.option(WATCH) == Some("true")
+}
+
 /// Files of one format.
 pub struct FileSource {
     partitions: Vec<Partition>,
@@ -97,26 +127,33 @@ impl Source for FileSource {
     }
 
     fn open(&self, index: usize, from: Offset) -> Result<Box<dyn Reader>, ConnectorError> {
-        let file = &self.files[index];
         let name = self.partitions[index].name.clone();
-        let open = || -> io::Result<_> {
-            let bytes = file.compression.open(&file.path, file.size)?;
-            let mut cutter =
-                Cutter::new(bytes, self.format.framing(), self.format.record_bytes_max)
-                    .with_header(file.head.header.clone());
-            // Not by a seek: the lines before have to be counted, so that a reject can name its
-            // own. The checksum has just read them, so they are at hand.
-            cutter.skip_to(from.max(file.head.first))?;
-            Ok(cutter)
-        };
-        let cutter = open().map_err(|error| unreadable(&name, &error))?;
-        Ok(Box::new(FileReader { name, cutter }))
+        open_file(&self.files[index], name, &self.format, from)
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {
         decoder(&self.format, &self.wanted)
             .expect("the same decoder was made when the source was opened")
     }
+}
+
+fn open_file(
+    file: &SourceFile,
+    name: String,
+    format: &FormatOptions,
+    from: Offset,
+) -> Result<Box<dyn Reader>, ConnectorError> {
+    let open = || -> io::Result<_> {
+        let bytes = file.compression.open(&file.path, file.size)?;
+        let mut cutter = Cutter::new(bytes, format.framing(), format.record_bytes_max)
+            .with_header(file.head.header.clone());
+        // Not by a seek: the lines before have to be counted, so that a reject can name its
+        // own. The checksum has just read them, so they are at hand.
+        cutter.skip_to(from.max(file.head.first))?;
+        Ok(cutter)
+    };
+    let cutter = open().map_err(|error| unreadable(&name, &error))?;
+    Ok(Box::new(FileReader { name, cutter }))
 }
 
 struct FileReader {

@@ -1,5 +1,9 @@
 //! The source task over an inbox that is a list and an outlet that is a log.
 
+mod found;
+
+use std::collections::VecDeque;
+
 use arrow::array::{ArrayRef, Int64Array};
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{DataType, Field, Schema};
@@ -208,6 +212,7 @@ fn task_from(
         idle_after: Some(Duration::from_secs(15)),
         history: None,
         goes_on: false,
+        expected: 0,
         reject_limit: 1.0,
     };
     let inbox = List {
@@ -897,24 +902,6 @@ fn a_start_between_the_announcement_and_its_floor_goes_on_from_where_event_time_
     assert_eq!(task.partitions[&0].mark.floors, [floor]);
     assert_eq!(task.partitions[&0].mark.watermark, reached);
     assert_eq!(task.partitions[&1].mark.floors, []);
-}
-
-#[test]
-fn a_partition_that_is_found_announces_itself_before_it_sends() {
-    let mut live = Live::new(1);
-    live.at(0, [(0, rows(0..50))]);
-    live.at(1, [(0, rows(50..60)), (1, Arrival::Found(Offset(0)))]);
-    live.heard();
-    live.at(2, [(1, rows(0..3))]);
-
-    live.heard();
-    live.at(3, [(0, rows(60..80))]);
-    live.at(4, []);
-    live.heard();
-
-    // Its records are all before its floor, and event time does not go back for them.
-    assert_eq!(live.watermark(), 49);
-    assert_eq!(live.task.partitions[&1].mark.watermark.micros(), 49);
 }
 
 #[test]

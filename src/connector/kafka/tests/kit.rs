@@ -331,7 +331,7 @@ pub fn caught_up(all: &[(usize, Fetched)], partition: usize) -> Option<u64> {
     let ends = all.iter().filter(|(of, _)| *of == partition);
     ends.filter_map(|(_, fetched)| match fetched {
         Fetched::CaughtUp(offset) => Some(offset.0),
-        Fetched::Block(_) | Fetched::Away => None,
+        Fetched::Block(_) | Fetched::End | Fetched::Away => None,
     })
     .next_back()
 }
@@ -340,7 +340,7 @@ pub fn blocks(all: &[(usize, Fetched)], partition: usize) -> Vec<&Block> {
     let of = all.iter().filter(|(of, _)| *of == partition);
     of.filter_map(|(_, fetched)| match fetched {
         Fetched::Block(block) => Some(block),
-        Fetched::CaughtUp(_) | Fetched::Away => None,
+        Fetched::CaughtUp(_) | Fetched::End | Fetched::Away => None,
     })
     .collect()
 }
