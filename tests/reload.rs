@@ -530,6 +530,7 @@ fn without_a_mark_every_run_begins_with_the_table_as_it_is() {
 /// The table as a changelog in a topic: a record per row that is new, and one without a value per row
 /// that is gone.
 const CHANGELOG: &str = "
+SET 'pipeline.name' = '${TOPIC}';
 CREATE TABLE given (city TEXT PRIMARY KEY, name TEXT NOT NULL)
   WITH (connector = 'file', path = 'cities.csv', format = 'csv', 'csv.header' = 'false',
         'reload.interval' = '1s');
