@@ -65,17 +65,19 @@ fn an_unknown_option_suggests_the_nearest_name_which_is_not_missing_then() {
 }
 
 #[test]
-fn an_option_that_is_to_come_is_unknown() {
-    let watch = [
+fn a_table_that_is_read_again_takes_no_files_as_they_come() {
+    let watched = [
         ("connector", "file"),
         ("path", "x"),
         ("format", "json"),
         ("watch", "true"),
     ];
+    assert_eq!(problems(Role::Source, &watched), "");
 
+    let both = [&watched[..], &[("reload.interval", "30s")]].concat();
     assert!(
-        problems(Role::Source, &watch)
-            .starts_with("5: unknown option `watch` for connector `file`")
+        problems(Role::Source, &both)
+            .contains("5: `t` is read again whole, with the files that are there then")
     );
 }
 
