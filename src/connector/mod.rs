@@ -37,7 +37,7 @@ pub use catalog::{
     idle_timeout, max_ahead, reject_limit,
 };
 pub use discard::Discard;
-pub use file::{FileSink, FileSource, is_watched};
+pub use file::{FileSink, FileSource, is_watched, parquet_columns};
 pub use generator::Generator;
 pub use history::{NoHistory, can_follow, history_table, moment};
 pub use kafka::{

@@ -156,6 +156,7 @@ impl<R: Read> Cutter<R> {
             end: self.position,
             line: self.line,
             header: self.header.clone(),
+            columns: None,
             records: None,
         };
         loop {
@@ -183,6 +184,7 @@ impl<R: Read> Cutter<R> {
             end: self.position,
             line,
             header: self.header.clone(),
+            columns: None,
             records: None,
         }
     }
