@@ -154,6 +154,8 @@ fn how(there: &DataType, field: &Field, timestamps: TimestampFormat) -> Option<H
             Some(if fits { How::AtOnce } else { How::ByText })
         }
         (Kind::Decimal, Kind::Float) => Some(How::ByText),
+        // Programs write amounts as floats, and whole numbers too where some are missing.
+        (Kind::Float, Kind::Decimal | Kind::Whole) => Some(How::ByText),
         (Kind::List, Kind::List) | (Kind::Struct, Kind::Struct) => Some(How::ByText),
         (Kind::Text, Kind::Text) | (Kind::Bytes, Kind::Text | Kind::Bytes) => Some(How::AtOnce),
         (Kind::Text, Kind::List | Kind::Struct) => None,
@@ -240,11 +242,13 @@ fn sql_type(data_type: &DataType) -> String {
 }
 
 fn declared_type(field: &Field) -> String {
-    match field.data_type() {
-        DataType::Utf8 if has_extension(field, UUID) => "UUID".to_owned(),
-        DataType::Struct(_) => "STRUCT".to_owned(),
-        other => sql_type(other),
+    if has_extension(field, UUID) {
+        return "UUID".to_owned();
     }
+    if matches!(field.data_type(), DataType::Struct(_)) {
+        return "STRUCT".to_owned();
+    }
+    sql_type(field.data_type())
 }
 
 /// The columns of a file as `tidemark infer` prints them.
@@ -443,10 +447,6 @@ fn at_once(column: &mut Column, array: &ArrayRef, failed: &mut Failed) -> ArrayR
 }
 
 /// NULL where a value does not convert.
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "times are ours to round, the rest is cast"
-)]
 fn converted(array: &ArrayRef, wanted: &DataType) -> ArrayRef {
     match (array.data_type(), wanted) {
         (DataType::Timestamp(unit, _), DataType::Timestamp(TimeUnit::Microsecond, zone)) => {
@@ -506,12 +506,12 @@ where
 
 /// Whether a number became infinite that was not.
 fn is_beyond(before: &ArrayRef, after: &ArrayRef, row: usize) -> bool {
-    let is_infinite = match after.data_type() {
-        DataType::Float32 => after.as_primitive::<Float32Type>().value(row).is_infinite(),
-        _ => return false,
-    };
-    let was = before.as_primitive_opt::<Float64Type>();
-    is_infinite && was.is_some_and(|was| was.value(row).is_finite())
+    let (before, after) = (
+        before.as_primitive_opt::<Float64Type>(),
+        after.as_primitive_opt::<Float32Type>(),
+    );
+    before.is_some_and(|before| before.value(row).is_finite())
+        && after.is_some_and(|after| after.value(row).is_infinite())
 }
 
 /// The values of an array, each read as the other formats read it.

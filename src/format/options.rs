@@ -430,7 +430,7 @@ mod tests {
 
         assert_eq!(
             error.message,
-            "unknown format `xml`; there is `json`, `csv`"
+            "unknown format `xml`; there is `json`, `csv`, `parquet`"
         );
     }
 

@@ -18,6 +18,7 @@ use parquet::arrow::arrow_reader::{
     ParquetRecordBatchReaderBuilder,
 };
 
+use super::cut::block_size;
 use super::find::{self, Content, Found};
 use super::{checksums, unreadable};
 use crate::connector::{ConnectorError, Partition, Reader, Source};
@@ -140,7 +141,7 @@ impl Source for ParquetSource {
             .with_projection(mask)
             .with_row_groups(groups)
             .with_offset(skipped)
-            .with_batch_size(ROWS)
+            .with_batch_size(block_size(ROWS))
             .build()
             .map_err(|error| broken(&name, &error))?;
         Ok(Box::new(ParquetReader {

@@ -65,17 +65,21 @@ fn an_unknown_option_suggests_the_nearest_name_which_is_not_missing_then() {
 }
 
 #[test]
-fn an_option_that_is_to_come_is_unknown() {
-    let watch = [
+fn columns_are_read_from_files_alone_and_not_while_they_come() {
+    let watched = [
         ("connector", "file"),
         ("path", "x"),
-        ("format", "json"),
+        ("format", "parquet"),
         ("watch", "true"),
     ];
-
-    assert!(
-        problems(Role::Source, &watch)
-            .starts_with("5: unknown option `watch` for connector `file`")
+    assert_eq!(problems(Role::Source, &watched[..3]), "");
+    assert_eq!(
+        problems(Role::Source, &watched),
+        "5: a folder is watched for CSV or JSON lines, not for Parquet"
+    );
+    assert_eq!(
+        problems(Role::Sink, &watched[..3]),
+        "4: format `parquet` is read from files, and from nowhere else (there is json, csv)"
     );
 }
 
@@ -108,7 +112,7 @@ fn an_unknown_format_suggests_the_nearest_name() {
     );
     assert_eq!(
         problems(Role::Source, &[("connector", "file"), ("path", "x")]),
-        "1: table `t` needs the option `format` (add format = '..': json or csv)"
+        "1: table `t` needs the option `format` (add format = '..': json or csv or parquet)"
     );
 }
 

@@ -118,10 +118,7 @@ fn whole_numbers_that_are_too_large_reject_their_rows_and_others_do_not() {
     assert_eq!(starts, [0, 2]);
     let said = rejects(&decoded)[0];
     assert_eq!(said.column.as_deref(), Some("a"));
-    assert_eq!(
-        said.message,
-        "`70000` is out of range for a SMALLINT"
-    );
+    assert_eq!(said.message, "`70000` is out of range for a SMALLINT");
     assert_eq!(decoded.rejects[1].span.start, 3);
 }
 
@@ -180,7 +177,7 @@ fn times_of_any_unit_are_microseconds_rounded_as_in_text() {
 
     let decoded = decode(&rows, &wanted);
 
-    let micros = |at: usize| decoded.rows.column(at).clone();
+    let micros = |at: usize| Arc::clone(decoded.rows.column(at));
     let of = |at: usize| {
         micros(at)
             .as_primitive::<TimestampMicrosecondType>()
@@ -309,13 +306,13 @@ fn what_does_not_fit_names_the_column_and_both_types_and_what_nobody_wants_may_b
     let km = |data_type| vec![Field::new("km", data_type, true)];
     assert_eq!(fit(km(DataType::Float64)), Ok(vec![0]));
     assert_eq!(fit(Vec::new()), Ok(Vec::new()));
-    let whole = fit(km(DataType::Int64)).unwrap_err();
+    let wrong = fit(km(DataType::Boolean)).unwrap_err();
     assert_eq!(
-        whole.difference,
-        "`km` is DOUBLE PRECISION there, which does not become BIGINT"
+        wrong.difference,
+        "`km` is DOUBLE PRECISION there, which does not become BOOLEAN"
     );
     assert_eq!(
-        whole.hint,
+        wrong.hint,
         "declare it as DOUBLE PRECISION, and CAST it in the query"
     );
     let missing = fit(vec![Field::new("mk", DataType::Int64, true)]).unwrap_err();
@@ -351,6 +348,7 @@ proptest! {
         small in prop::collection::vec(-40_000_i64..40_000, 8),
         cents in prop::collection::vec(-20_000_000_i128..20_000_000, 8),
         floats in prop::collection::vec(prop::option::of(-1e9_f64..1e9), 8),
+        amounts in prop::collection::vec(-10_000_000_i32..10_000_000, 8),
         texts in prop::collection::vec("[0-9a-z. -]{0,6}", 8),
     ) {
         let decimals = Decimal128Array::from_iter_values(cents).with_precision_and_scale(12, 4);
@@ -359,6 +357,9 @@ proptest! {
             ("small", Arc::new(Int64Array::from(small))),
             ("cents", Arc::new(decimals.unwrap())),
             ("float", Arc::new(Float64Array::from(floats))),
+            ("amount", Arc::new(Float64Array::from_iter_values(
+                amounts.into_iter().map(|cents| f64::from(cents) / 100.0),
+            ))),
             ("text", Arc::new(StringArray::from(texts))),
         ]);
         for field in [
@@ -374,6 +375,11 @@ proptest! {
             Field::new("cents", DataType::Float64, true),
             Field::new("float", DataType::Float64, false),
             Field::new("float", DataType::Float32, true),
+            Field::new("float", DataType::Int32, true),
+            Field::new("float", DataType::Decimal128(10, 1), true),
+            Field::new("amount", DataType::Decimal128(7, 2), true),
+            Field::new("amount", DataType::Decimal128(10, 4), false),
+            Field::new("amount", DataType::Int16, true),
             Field::new("text", DataType::Utf8, true),
             Field::new("text", DataType::Int64, true),
             Field::new("text", DataType::Boolean, true),
