@@ -29,6 +29,7 @@ mod parquet;
 mod pipelines;
 mod produce;
 mod profile;
+mod reload;
 mod replay;
 mod services;
 

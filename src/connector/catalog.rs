@@ -11,7 +11,7 @@ use super::open::{OpenSink, OpenSource};
 use super::option::{Absent, ConnectorOption, Side, ValueKind, length, number};
 use super::refused::RefusedValues;
 use super::{discard, file, generator, kafka, nexmark, sqlite, stdout};
-use crate::plan::Table;
+use crate::plan::{RELOAD, Table};
 
 /// One connector and what it can be.
 #[derive(Debug)]
@@ -139,6 +139,13 @@ pub const GENERAL_OPTIONS: &[ConnectorOption] = &[
 const REJECT_LIMIT: &str = "1";
 const IDLE_TIMEOUT: &str = "15s";
 const MAX_AHEAD: &str = "1 day";
+
+/// `reload.interval` of a table that is read again.
+#[must_use]
+pub fn reload_interval(table: &Table) -> Option<Duration> {
+    let text = table.option(RELOAD)?;
+    Some(length(text).expect("checked with the other options"))
+}
 
 /// `reject.limit` of a source.
 #[must_use]

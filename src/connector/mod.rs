@@ -26,6 +26,7 @@ mod open;
 mod option;
 mod postgres;
 mod refused;
+mod reload;
 mod sink;
 mod sqlite;
 mod stdout;
@@ -34,7 +35,7 @@ mod validate;
 pub use self::postgres::{Postgres, copy_again, read as postgres_answer};
 pub use catalog::{
     CONNECTORS, Connector, GENERAL_OPTIONS, Guarantee, SinkEntry, SourceEntry, connector,
-    idle_timeout, max_ahead, reject_limit,
+    idle_timeout, max_ahead, reject_limit, reload_interval,
 };
 pub use discard::Discard;
 pub use file::{FileSink, FileSource, is_watched, parquet_columns};

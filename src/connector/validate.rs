@@ -1,8 +1,8 @@
 //! Checks the `WITH` options of a table against what its connector and its format take.
 
 use super::catalog::{CONNECTORS, Connector, GENERAL_OPTIONS, connector};
-use super::lanes;
 use super::option::{Absent, ConnectorOption, Side};
+use super::{lanes, reload};
 use crate::format::{FORMATS, Format, FormatOptions, METADATA, format, metadata_of};
 use crate::plan::{OptionValue, Place, Role, Table};
 use crate::types::nearest;
@@ -445,6 +445,10 @@ impl Check<'_> {
         if let Some((message, hint)) = lanes::refusal(self.table).filter(|_| has_lanes) {
             let place = self.place_of(lanes::OPTION);
             self.problem(place, message, Some(hint.to_owned()));
+        }
+        for (option, message, hint) in reload::refusals(self.table) {
+            let place = option.map_or(self.table.place, |option| self.place_of(option));
+            self.problem(place, message, Some(hint));
         }
         if let (Some(source), true) = (&self.connector.source, self.problems.is_empty()) {
             for (option, message) in (source.check)(self.table) {

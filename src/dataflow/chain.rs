@@ -21,12 +21,12 @@ use datafusion_common::Result;
 use super::assign::Passed;
 use super::guard::{Guard, guards};
 use super::lookup::Index;
-use super::roles::{with_positions, with_turns};
+use super::roles::{counted, with_positions, with_turns};
 use super::step::{Action, Piece, Turned};
 use super::turns::Turns;
 use super::zones::{Zone, ancestry};
 use crate::format::Positions;
-use crate::plan::{Assign, NodeId, Operator, Pipeline, TableId, WindowKind, read_ttl_us};
+use crate::plan::{Assign, Node, NodeId, Operator, Pipeline, TableId, WindowKind, read_ttl_us};
 use crate::types::{Fates, Span};
 
 /// The reference tables, indexed for the lookups of a pipeline, by node.
@@ -126,7 +126,7 @@ impl Chain {
                 .filter_map(step_of)
                 .collect(),
             action: action(pipeline, node, indexes),
-            schema: Arc::clone(&pipeline.nodes[node].schema),
+            schema: schema_of(&pipeline.nodes[node]),
             guards: match zones[node].edge {
                 true => guards(pipeline, node),
                 false => Vec::new(),
@@ -258,6 +258,15 @@ pub fn action(pipeline: &Pipeline, node: NodeId, indexes: &Indexes) -> Action {
         | Operator::Running { .. } => {
             panic!("node {node} holds state, so it is no step")
         }
+    }
+}
+
+/// What rows of a node at the source look like: those of a table that is read again have counts.
+fn schema_of(node: &Node) -> SchemaRef {
+    if let Operator::Source { counted: true, .. } = node.operator {
+        counted(&node.schema)
+    } else {
+        Arc::clone(&node.schema)
     }
 }
 

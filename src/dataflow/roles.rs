@@ -48,11 +48,21 @@ pub fn turns(rows: &RecordBatch) -> &[i64] {
 }
 
 fn with_last(rows: &RecordBatch, name: &str, column: ArrayRef) -> RecordBatch {
-    let mut fields: Vec<FieldRef> = rows.schema().fields().to_vec();
-    fields.push(Arc::new(Field::new(name, DataType::Int64, false)));
     let mut columns = rows.columns().to_vec();
     columns.push(column);
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("one number per row")
+    RecordBatch::try_new(and_last(rows.schema_ref(), name), columns).expect("one number per row")
+}
+
+/// A schema with the column of counts.
+#[must_use]
+pub fn counted(schema: &Schema) -> SchemaRef {
+    and_last(schema, COUNT)
+}
+
+fn and_last(schema: &Schema, name: &str) -> SchemaRef {
+    let mut fields: Vec<FieldRef> = schema.fields().to_vec();
+    fields.push(Arc::new(Field::new(name, DataType::Int64, false)));
+    Arc::new(Schema::new(fields))
 }
 
 /// The rows with their counts.

@@ -7,7 +7,7 @@
 //!
 //! Nodes whose ancestors are all stateless run on the source's worker, in one go per batch, so
 //! that what is late and what is rejected is decided while the original bytes are at hand. An
-//! *edge* is where rows leave that zone.
+//! *edge* is where rows leave that zone. A source that is itself changing leaves at once.
 
 use std::collections::BTreeSet;
 
@@ -37,8 +37,10 @@ pub fn zones(pipeline: &Pipeline) -> Vec<Zone> {
         if let Operator::Source { table, .. } = node.operator {
             sources.insert(table);
         }
-        let at_source =
-            !node.operator.is_stateful() && inputs.iter().all(|&input| zones[input].at_source);
+        // What is different in a table that is read again is nobody's record: nothing is decided of
+        // it at the source.
+        let is_record = |&input: &NodeId| zones[input].at_source && !pipeline.nodes[input].changing;
+        let at_source = !node.operator.is_stateful() && inputs.iter().all(is_record);
         if !at_source {
             for input in inputs {
                 zones[input].edge |= zones[input].at_source;

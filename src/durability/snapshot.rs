@@ -403,11 +403,11 @@ fn manifest_object(epoch: Epoch) -> String {
     format!("{}/manifest.json", folder(epoch))
 }
 
-fn checksum(bytes: &[u8]) -> String {
+pub(super) fn checksum(bytes: &[u8]) -> String {
     format!("{:032x}", xxh3_128(bytes))
 }
 
-fn encode(
+pub(super) fn encode(
     first: &RecordBatch,
     batches: &[RecordBatch],
 ) -> Result<Vec<u8>, arrow::error::ArrowError> {

@@ -17,7 +17,9 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 use object_store::prefix::PrefixStore;
-use object_store::{ClientConfigKey, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig};
+use object_store::{
+    ClientConfigKey, ObjectStore, ObjectStoreExt, PutMode, PutPayload, RetryConfig,
+};
 use tokio::runtime::{Builder, Runtime};
 
 /// How `--state` names a bucket.
@@ -123,6 +125,29 @@ impl Store {
         written.map(drop).map_err(self.failed("write", object))
     }
 
+    /// Writes an object that is not there yet, and says whether it was not. It is there for good:
+    /// of two that write it one does, and a machine that loses its power keeps it.
+    pub fn create(&self, object: &str, bytes: Vec<u8>) -> Result<bool, StoreError> {
+        let key = Key::from(object);
+        let Opened { objects, runtime } = self.open()?;
+        let only_new = PutMode::Create.into();
+        let put = objects.put_opts(&key, PutPayload::from(bytes), only_new);
+        match runtime.block_on(put) {
+            Ok(_) => {}
+            Err(object_store::Error::AlreadyExists { .. }) => return Ok(false),
+            Err(error) => return Err(self.failed("write", object)(error)),
+        }
+        if !self.place.starts_with(BUCKET) {
+            sync(&Path::new(&self.place).join(object)).map_err(|error| StoreError {
+                doing: "write",
+                object: object.to_owned(),
+                place: self.place.clone(),
+                cause: error.to_string(),
+            })?;
+        }
+        Ok(true)
+    }
+
     /// Reads an object.
     pub fn get(&self, object: &str) -> Result<Vec<u8>, StoreError> {
         let key = Key::from(object);
@@ -173,6 +198,15 @@ impl Store {
             place: place.clone(),
             cause: error.to_string(),
         }
+    }
+}
+
+/// Waits until a file and its name are on the disk.
+fn sync(file: &Path) -> std::io::Result<()> {
+    std::fs::File::open(file)?.sync_all()?;
+    match file.parent() {
+        Some(folder) => std::fs::File::open(folder)?.sync_all(),
+        None => Ok(()),
     }
 }
 

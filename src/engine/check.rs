@@ -242,7 +242,7 @@ pub fn look(pipeline: &Pipeline, base: &Path) -> Looked {
     let mut looked = Looked::default();
     for node in &pipeline.nodes {
         let (table, columns) = match &node.operator {
-            Operator::Source { table, columns } => (*table, columns.clone()),
+            Operator::Source { table, columns, .. } => (*table, columns.clone()),
             Operator::Lookup { table, .. } => {
                 (*table, (0..pipeline.tables[*table].columns.len()).collect())
             }

@@ -198,6 +198,12 @@ pub fn replayed(
     base: &Path,
 ) -> Result<Replayed, Vec<Problem>> {
     let declared = &pipeline.tables[table];
+    if declared.is_reloaded() {
+        let name = &declared.name;
+        let message = format!("`{name}` is a table that is read again, and has no history");
+        let hint = format!("leave `{name}` out of --source: it is joined as it is now");
+        return Err(vec![Problem::at(declared.place, message).hint(hint)]);
+    }
     let history = history_table(declared, pattern, base, options).map_err(|error| match error {
         NoHistory::Files(error) => vec![from_world(declared.place, error)],
         NoHistory::Options(problems) => {

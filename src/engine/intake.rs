@@ -21,6 +21,7 @@ use datafusion_common::Result;
 
 use crate::connector::max_ahead;
 use crate::dataflow::arrival::{ArrivedRows, line_of};
+use crate::dataflow::roles::counted;
 use crate::dataflow::step::{Evaluated, evaluate_rows};
 use crate::format::{Block, Decoded, Decoder, Positions, RejectedRecord, metadata_of};
 use crate::plan::{Expression, Table};
@@ -119,6 +120,24 @@ impl Intake {
             }),
             max_ahead_us: i64::try_from(max_ahead(table).as_micros()).unwrap_or(TIME_LIMIT),
             decoded,
+        }
+    }
+
+    /// The intake of differences of `table`, for a `Source` node with these `columns`: what they
+    /// are of was held to the table's word when it was read, and each row has its count.
+    #[must_use]
+    pub fn of_differences(table: &Table, columns: &[usize]) -> Self {
+        let fields = columns.iter().map(|&at| &table.columns[at].field);
+        let schema = Schema::new(fields.cloned().collect::<Vec<_>>());
+        Self {
+            decoded: columns.to_vec(),
+            with_record: Vec::new(),
+            computed: Vec::new(),
+            checks: Vec::new(),
+            output: (0..=columns.len()).collect(),
+            schema: counted(&schema),
+            time: None,
+            max_ahead_us: TIME_LIMIT,
         }
     }
 

@@ -12,7 +12,7 @@
 //! | `patience` | waiting for what is away |
 //! | `keeper` | the thread that keeps snapshots |
 //! | `patience` | waiting for what is away |
-//! | `reference` | tables that are looked up |
+//! | `reference`, `reload` | tables that are looked up; those that are read again and again |
 //! | `meter` | what people may see of all this while it runs |
 //! | `status`, `waits`, `measure`, `rest` | the same as a status, in sentences, as metrics, and from marks |
 //! | `mesh` | several processes that run as one |
@@ -35,6 +35,7 @@ mod open;
 mod pacing;
 mod patience;
 mod reference;
+mod reload;
 mod rest;
 mod run;
 mod start;

@@ -14,6 +14,7 @@ use super::keeper::Show;
 use super::live_feed::LiveFeed;
 use super::pacing::Pacing;
 use super::patience::patiently;
+use super::reload::Reload;
 use super::run::Ends;
 use super::start::Decision;
 use super::worker::PlacedSource;
@@ -22,7 +23,7 @@ use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::schedule::Stop;
 use crate::dataflow::source::Followed;
 use crate::durability::{Beginning, first_positions};
-use crate::plan::{Pipeline, Role, TableId};
+use crate::plan::{Pipeline, Role, Table, TableId};
 use crate::types::{Clock, Mark, Offset, PartitionMark, Side, SourceMark, Watermark};
 
 /// A source, opened.
@@ -39,6 +40,8 @@ pub struct OpenedSource {
     partitions: Arc<Vec<String>>,
     /// The files that are read in its place, or before it.
     files: Option<Files>,
+    /// The same as a table that is read again, if it is one.
+    pub reload: Option<Arc<Reload>>,
 }
 
 /// A destination with its tables, by their ids.
@@ -65,6 +68,9 @@ pub fn open_sources(
             }
             files = Some(opened);
         }
+        if table.is_reloaded() {
+            return Ok(OpenedSource::read_again(id, table, columns, base, clock));
+        }
         let intake = Intake::new(table, columns);
         let open = || open_source(table, &intake.decoded, base, clock);
         let source = patiently(&table.name, (shared, clock), open)
@@ -80,6 +86,7 @@ pub fn open_sources(
             partitions: Arc::new(names.collect()),
             source,
             files,
+            reload: None,
         })
     };
     pipeline.sources().map(open).collect()
@@ -139,14 +146,18 @@ pub fn beginning(source: &dyn Source) -> SourceMark {
     }
 }
 
-/// Where the sources end now, those that go on.
+/// Where the sources end now, those that go on; where an earlier start of the run knew, there.
 pub fn ends(
     sources: &[OpenedSource],
+    known: Option<&Ends>,
     world: (&Shared, &Clock),
-) -> Result<BTreeMap<String, Vec<Offset>>, Failure> {
-    let mut ends = BTreeMap::new();
+) -> Result<Ends, Failure> {
+    let mut ends = Ends::new();
     for source in sources {
-        if let Some(live) = source.source.live() {
+        let known = known.and_then(|known| known.get(&source.name));
+        if let Some(known) = known.filter(|_| source.is_remembered()) {
+            ends.insert(source.name.clone(), known.clone());
+        } else if let Some(live) = source.source.live() {
             let message = format!("cannot find where `{}` ends", source.name);
             let now = patiently(&source.name, world, || live.ends())
                 .map_err(|error| failed(&message, error))?;
@@ -234,7 +245,35 @@ impl OpenedSource {
             source: Arc::clone(&files.source),
             partitions: Arc::new(files.names.clone()),
             files: Some(files),
+            reload: None,
         }
+    }
+
+    /// A table that is read again and again.
+    fn read_again(
+        id: TableId,
+        table: &Table,
+        columns: &[usize],
+        base: &Path,
+        clock: &Clock,
+    ) -> Self {
+        let reload = Arc::new(Reload::new(table, columns, base, clock));
+        let names = reload.partitions().iter();
+        Self {
+            table: id,
+            name: table.name.clone(),
+            intake: Intake::of_differences(table, columns),
+            partitions: Arc::new(names.map(|partition| partition.name.clone()).collect()),
+            source: Arc::<Reload>::clone(&reload),
+            files: None,
+            reload: Some(reload),
+        }
+    }
+
+    /// Whether its positions mean the same in every start.
+    fn is_remembered(&self) -> bool {
+        let reload = self.reload.as_ref();
+        reload.is_none_or(|reload| reload.is_durable())
     }
 
     /// The files that are read in its place or before it.
@@ -462,6 +501,7 @@ impl OpenedSource {
         });
         PlacedSource {
             is_live: self.source.live().is_some(),
+            has_event_time: self.reload.is_none(),
             goes_on: self.source.live().is_some() && ends.is_none(),
             is_whole: self.is_watched() && ends.is_some(),
             table: self.table,

@@ -10,7 +10,7 @@ use arrow::compute::concat_batches;
 use super::committer::failed;
 use super::intake::Intake;
 use super::open::beginning;
-use crate::connector::open_source;
+use crate::connector::{ConnectorError, SharedSource, Source, open_source};
 use crate::dataflow::chain::Indexes;
 use crate::dataflow::lookup::{DuplicateKey, Index};
 use crate::dataflow::outcome::Failure;
@@ -52,33 +52,60 @@ pub fn load(
                     tables.entry(*table).or_insert(rows).clone()
                 }
             };
-            let index = Index::new(rows.clone(), reference_keys)
-                .map_err(|error| unreadable(of).because(plain(&error)))?
-                .map_err(|twins| duplicate(of, &rows, reference_keys, &twins))?;
-            shared.insert(key.clone(), Arc::new(index));
+            shared.insert(key.clone(), Arc::new(index(of, rows, reference_keys)?));
         }
         indexes.insert(id, Arc::clone(&shared[&key]));
     }
     Ok((indexes, marks))
 }
 
-fn unreadable(table: &Table) -> Failure {
+/// That a table is not what it should be.
+pub(super) fn unreadable(table: &Table) -> Failure {
     Failure::new(format!("cannot use the reference table `{}`", table.name))
 }
 
 fn read(table: &Table, base: &Path, clock: &Clock) -> Result<(RecordBatch, SourceMark), Failure> {
-    let columns: Vec<usize> = (0..table.columns.len()).collect();
-    let intake = Intake::new(table, &columns);
+    let source = open(table, base, clock)?;
+    Ok((rows(table, &*source)?, beginning(&*source)))
+}
+
+/// Whether a table can be read, and no two of its rows have one key.
+pub(super) fn check(table: &Table, base: &Path, clock: &Clock) -> Result<(), Failure> {
+    let (rows, _) = read(table, base, clock)?;
+    index(table, rows, &table.primary_key).map(drop)
+}
+
+fn index(table: &Table, rows: RecordBatch, key: &[usize]) -> Result<Index, Failure> {
+    Index::new(rows.clone(), key)
+        .map_err(|error| unreadable(table).because(plain(&error)))?
+        .map_err(|twins| duplicate(table, &rows, key, &twins))
+}
+
+/// How all columns of a table are read.
+fn intake(table: &Table) -> Intake {
+    Intake::new(table, &(0..table.columns.len()).collect::<Vec<_>>())
+}
+
+fn unread(table: &Table, error: ConnectorError) -> Failure {
     let message = format!("could not read the reference table `{}`", table.name);
-    let source = open_source(table, &intake.decoded, base, clock)
-        .map_err(|error| failed(&message, error))?;
+    failed(&message, error)
+}
+
+/// The source that a table is read from whole.
+pub(super) fn open(table: &Table, base: &Path, clock: &Clock) -> Result<SharedSource, Failure> {
+    open_source(table, &intake(table).decoded, base, clock).map_err(|error| unread(table, error))
+}
+
+/// All rows of a table, all columns. A record that cannot be used is a failure.
+pub(super) fn rows(table: &Table, source: &dyn Source) -> Result<RecordBatch, Failure> {
+    let intake = intake(table);
     let mut decoder = source.decoder();
     let mut batches = Vec::new();
     for (index, partition) in source.partitions().iter().enumerate() {
         let mut reader = source
             .open(index, Offset(0))
-            .map_err(|error| failed(&message, error))?;
-        while let Some(block) = reader.next().map_err(|error| failed(&message, error))? {
+            .map_err(|error| unread(table, error))?;
+        while let Some(block) = reader.next().map_err(|error| unread(table, error))? {
             let rows = intake
                 .take(&mut *decoder, &block)
                 .map_err(|error| unreadable(table).because(plain(&error)))?;
@@ -90,12 +117,16 @@ fn read(table: &Table, base: &Path, clock: &Clock) -> Result<(RecordBatch, Sourc
             batches.push(rows.rows);
         }
     }
-    let rows = concat_batches(&table.schema(), &batches)
-        .map_err(|error| unreadable(table).because(error))?;
-    Ok((rows, beginning(&*source)))
+    concat_batches(&table.schema(), &batches).map_err(|error| unreadable(table).because(error))
 }
 
-fn duplicate(table: &Table, rows: &RecordBatch, key: &[usize], twins: &DuplicateKey) -> Failure {
+/// That two rows have one key.
+pub(super) fn duplicate(
+    table: &Table,
+    rows: &RecordBatch,
+    key: &[usize],
+    twins: &DuplicateKey,
+) -> Failure {
     let value = |&column: &usize| {
         let field = table.columns[column].field.name();
         let text = value_text(rows.column(column), twins.rows.1).unwrap_or_default();

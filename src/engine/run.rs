@@ -31,7 +31,7 @@ use super::open::{
     OpenedSource, Sink, default_workers, open_sinks, open_sources, show_progress, stops,
 };
 use super::reference;
-use super::start::{Decision, decide, open_snapshots};
+use super::start::{Decision, Given, decide, open_snapshots};
 use super::threads::spawn_named;
 use super::worker::{WorkerPlan, work};
 use crate::dataflow::chain::Indexes;
@@ -96,6 +96,7 @@ struct Opened {
     references: BTreeMap<String, SourceMark>,
     sinks: Vec<Sink>,
     snapshots: Option<Snapshots>,
+    crash: Arc<CrashPoint>,
 }
 
 /// Runs `pipeline` until its input ends or `shared` is asked to stop. What may go well when it is
@@ -161,6 +162,7 @@ fn once(
             let joined = mesh::meet(member, told)?;
             let decision = serde_json::from_slice(&joined.orders)
                 .map_err(|error| Failure::new("cannot read the decision").because(error))?;
+            opened.agrees(&decision)?;
             (decision, Some(joined))
         }
     };
@@ -227,25 +229,38 @@ fn open(
         indexes,
         references,
         sinks,
+        crash: Arc::new(CrashPoint::new(options.crash_at)),
     })
 }
 
 impl Opened {
+    /// Each process reads reference tables by itself: they have to be what the first one read.
+    fn agrees(&self, decision: &Decision) -> Result<(), Failure> {
+        let differs =
+            |(name, mark): &(&String, &SourceMark)| decision.start.get(*name) != Some(mark);
+        match self.references.iter().find(differs) {
+            None => Ok(()),
+            Some((name, _)) => {
+                let failure = Failure::new("could not start as one of several processes");
+                let cause = format!("the reference table `{name}` is not what process 0 has read");
+                Err(failure.because(cause).again())
+            }
+        }
+    }
+
     fn decide(
         &mut self,
         pipeline: &Pipeline,
         options: &RunOptions,
         world: (&Shared, &Clock),
     ) -> Result<Decision, Failure> {
-        let read = (self.sources.as_slice(), &self.references);
-        decide(
-            pipeline,
-            options,
-            &mut self.sinks,
-            read,
-            self.snapshots.as_ref(),
-            world,
-        )
+        let given = Given {
+            sources: &self.sources,
+            references: &self.references,
+            snapshots: self.snapshots.as_ref(),
+            crash: &self.crash,
+        };
+        decide(pipeline, options, &mut self.sinks, &given, world)
     }
 }
 
@@ -280,7 +295,7 @@ impl Team {
         world: (&Arc<Shared>, &Clock),
     ) -> Result<Summary, Failure> {
         let (shared, clock) = world;
-        let crash = Arc::new(CrashPoint::new(options.crash_at));
+        let crash = Arc::clone(&opened.crash);
         let (keeper, keeping) = self.keeper(pipeline, &mut opened, &decision, &crash, world);
         let durable = (keeper.as_ref(), &crash);
         let (plan, threads) = self.plan((pipeline, options), opened, decision, durable, world);

@@ -4,15 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::committer::failed;
+use super::committer::{CrashPoint, failed};
 use super::history::Replay;
 use super::open::{OpenedSource, Sink, beginnings, ends, open_sinks, open_sources, there};
 use super::patience::patiently;
 use super::reference;
+use super::reload::Logs;
 use super::run::{Ends, RunOptions};
 use crate::connector::{Guarantee, OpenDestination};
 use crate::dataflow::outcome::{Failure, Shared};
@@ -20,7 +22,7 @@ use crate::durability::{
     Beginning, Manifest, Refusal, Resume, Snapshots, Store, StoreError, is_bucket, is_past_files,
     resume,
 };
-use crate::plan::Pipeline;
+use crate::plan::{Pipeline, Role};
 use crate::types::{Clock, Epoch, Mark, SourceMark};
 
 /// Where a run begins and what it replays.
@@ -42,30 +44,42 @@ pub struct Decision {
     pub begin: Option<Manifest>,
 }
 
+/// What a decision is made of, besides what it takes over.
+pub struct Given<'a> {
+    /// The sources.
+    pub sources: &'a [OpenedSource],
+    /// What reference tables were read from.
+    pub references: &'a BTreeMap<String, SourceMark>,
+    /// The snapshots.
+    pub snapshots: Option<&'a Snapshots>,
+    /// Ends the process at a durable step.
+    pub crash: &'a Arc<CrashPoint>,
+}
+
 /// Takes every destination over, decides what to replay, and gives a first mark to those that
 /// have none: from here on the start positions are decided.
 pub fn decide(
     pipeline: &Pipeline,
     options: &RunOptions,
     sinks: &mut [Sink],
-    (sources, references): (&[OpenedSource], &BTreeMap<String, SourceMark>),
-    snapshots: Option<&Snapshots>,
+    given: &Given<'_>,
     world: (&Shared, &Clock),
 ) -> Result<Decision, Failure> {
+    let Given {
+        sources, snapshots, ..
+    } = *given;
+    let logs = given.logs(pipeline);
     let marks = if options.fresh {
         Vec::new()
     } else {
         peek(sinks, world)?
     };
-    let mut beginning = beginnings(sources, &marks, world)?;
-    beginning.sources.extend(references.clone());
-    if let Some(snapshots) = snapshots {
-        let unreachable = |error| unreached(&snapshots.place(), error);
-        snapshots.list().map_err(unreachable)?;
-    }
+    let mut beginning = given.beginning(&marks, world)?;
+    given.reach()?;
     // A start that cannot resume ends before it takes anything over: taking over fences whoever
     // publishes there now.
     fit(pipeline, &beginning, &marks)?;
+    logs.foresee(sinks, &marks)?;
     if let Some(snapshots) = snapshots.filter(|_| leaves_files(sources, &marks)) {
         let held = marks.iter().cloned().map(Some).collect();
         let begin = newest(snapshots, &pipeline.fingerprint, held)?;
@@ -73,11 +87,9 @@ pub fn decide(
     }
     let incarnation = random();
     let found = take_over_all(sinks, incarnation, options.fresh, world)?;
-    if let Some(snapshots) = snapshots.filter(|_| options.fresh) {
-        let message = "could not delete the snapshots of an earlier life";
-        snapshots
-            .clear()
-            .map_err(|error| Failure::new(message).because(error))?;
+    if options.fresh {
+        given.clear()?;
+        logs.clear()?;
     }
     let known: Vec<Mark> = found.iter().flatten().cloned().collect();
     let held = || {
@@ -88,8 +100,7 @@ pub fn decide(
     };
     if known != marks && !options.fresh {
         // Whoever ran until now went on until it was fenced.
-        beginning = beginnings(sources, &known, world)?;
-        beginning.sources.extend(references.clone());
+        beginning = given.beginning(&known, world)?;
     }
     let begin = snapshots.map(|snapshots| newest(snapshots, &pipeline.fingerprint, held()));
     let begin = begin.transpose()?.flatten();
@@ -113,13 +124,16 @@ pub fn decide(
     for (Sink { open, .. }, mark) in sinks.iter_mut().zip(found) {
         marks.push(first_mark(open, mark, (&first, done), world)?);
     }
+    let start = start(first.sources, begin.as_ref());
+    logs.open(first.life, &marks)?;
+    logs.begin(first.life, &start, &marks)?;
     let ends = ends_of(options, sources, world)?;
     Ok(Decision {
         there: there(sources, ends.as_ref(), world)?,
         marks,
         life: first.life,
         resume,
-        start: start(first.sources, begin.as_ref()),
+        start,
         ends,
         begin,
     })
@@ -131,10 +145,41 @@ fn ends_of(
     sources: &[OpenedSource],
     world: (&Shared, &Clock),
 ) -> Result<Option<Ends>, Failure> {
-    match &options.ends {
-        _ if !options.until_caught_up => Ok(None),
-        Some(known) => Ok(Some(known.clone())),
-        None => ends(sources, world).map(Some),
+    let known = options.ends.as_ref();
+    let ends = options.until_caught_up.then(|| ends(sources, known, world));
+    ends.transpose()
+}
+
+impl Given<'_> {
+    /// Whether the snapshots can be reached.
+    fn reach(&self) -> Result<(), Failure> {
+        let Some(snapshots) = self.snapshots else {
+            return Ok(());
+        };
+        let listed = snapshots.list().map(drop);
+        listed.map_err(|error| unreached(&snapshots.place(), error))
+    }
+
+    /// Where everything begins that no mark knows.
+    fn beginning(&self, marks: &[Mark], world: (&Shared, &Clock)) -> Result<Beginning, Failure> {
+        let mut beginning = beginnings(self.sources, marks, world)?;
+        beginning.sources.extend(self.references.clone());
+        Ok(beginning)
+    }
+
+    fn clear(&self) -> Result<(), Failure> {
+        let message = "could not delete the snapshots of an earlier life";
+        let cleared = self.snapshots.map_or(Ok(()), Snapshots::clear);
+        cleared.map_err(|error| Failure::new(message).because(error))
+    }
+
+    fn logs<'a>(&'a self, pipeline: &'a Pipeline) -> Logs<'a> {
+        Logs {
+            pipeline: &pipeline.name,
+            sources: self.sources,
+            snapshots: self.snapshots,
+            crash: self.crash,
+        }
     }
 }
 
@@ -145,6 +190,15 @@ pub fn foresee(pipeline: &Pipeline, base: &Path) -> Result<(), Failure> {
     shared.stop();
     let world = (&shared, &clock);
     let (_, references) = reference::load(pipeline, base, &clock)?;
+    for table in pipeline
+        .tables
+        .iter()
+        .filter(|table| table.role == Role::Source)
+    {
+        if table.is_reloaded() {
+            reference::check(table, base, &clock)?;
+        }
+    }
     let marks = peek(&open_sinks(pipeline, base)?, world)?;
     if marks.is_empty() {
         return Ok(());

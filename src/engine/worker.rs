@@ -85,6 +85,8 @@ pub struct PlacedSource {
     pub partitions: Arc<Vec<String>>,
     /// Whether it goes on after this run.
     pub is_live: bool,
+    /// Whether event time is told by it, and ends with it: not by a table that is read again.
+    pub has_event_time: bool,
     /// Whether it has no end in this run: new partitions may come.
     pub goes_on: bool,
     /// Whether all its partitions are to be read, also those that are found only now.
@@ -238,8 +240,11 @@ impl WorkerPlan {
                 letters: letters.map(|placed| Arc::clone(&lane(placed).schema)),
                 inserts: Arc::clone(&names),
                 pace: self.pace,
-                at_end: self.at_end,
-                idle_after: idle_timeout(table),
+                at_end: match source.has_event_time {
+                    true => self.at_end,
+                    false => AtEnd::Wait,
+                },
+                idle_after: idle_timeout(table).filter(|_| source.has_event_time),
                 reject_limit: reject_limit(table),
                 goes_on: source.goes_on,
                 expected: self.expected(source, worker),

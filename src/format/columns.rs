@@ -155,7 +155,9 @@ fn how(there: &DataType, field: &Field, timestamps: TimestampFormat) -> Option<H
         }
         (Kind::Decimal, Kind::Float) => Some(How::ByText),
         // Programs write amounts as floats, and whole numbers too where some are missing.
-        (Kind::Float, Kind::Decimal | Kind::Whole) => Some(How::ByText),
+        (Kind::Float, Kind::Decimal) | (Kind::Float | Kind::Decimal, Kind::Whole) => {
+            Some(How::ByText)
+        }
         (Kind::List, Kind::List) | (Kind::Struct, Kind::Struct) => Some(How::ByText),
         (Kind::Text, Kind::Text) | (Kind::Bytes, Kind::Text | Kind::Bytes) => Some(How::AtOnce),
         (Kind::Text, Kind::List | Kind::Struct) => None,

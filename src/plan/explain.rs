@@ -19,7 +19,7 @@ use arrow::datatypes::FieldRef;
 use super::over_text::{held_by_frames, over};
 use super::{
     AfterMatch, AggregateCall, AggregateWindow, Assign, Emit, Expression, Interval, JoinKind,
-    JoinType, Matching, NodeId, Operator, Pipeline, Table, WindowKind,
+    JoinType, Matching, NodeId, Operator, Pipeline, RELOAD, Table, WindowKind,
 };
 use super::{asof, ttl};
 
@@ -166,7 +166,7 @@ pub(super) fn describe(pipeline: &Pipeline, id: NodeId) -> String {
         pipeline.nodes[input].schema.field(at).name().clone()
     };
     match &node.operator {
-        Operator::Source { table, columns } => {
+        Operator::Source { table, columns, .. } => {
             let table = &pipeline.tables[*table];
             let names: Vec<&str> = columns
                 .iter()
@@ -415,6 +415,9 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
     let mut remarks = vec![if node.changing { "changing" } else { "append" }.to_owned()];
     match &node.operator {
         Operator::Source { table, .. } => {
+            if let Some(interval) = pipeline.tables[*table].option(RELOAD) {
+                remarks.push(format!("read again every {interval}"));
+            }
             if let Some(watermark) = &pipeline.tables[*table].watermark {
                 let table = &pipeline.tables[*table];
                 let name = table.columns[watermark.column].field.name();

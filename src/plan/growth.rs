@@ -37,6 +37,8 @@ fn is_one_per_key(pipeline: &Pipeline, id: NodeId) -> bool {
     match &pipeline.nodes[id].operator {
         Operator::Aggregate { window, .. } => window.is_none(),
         Operator::Latest { .. } => true,
+        // A table that is read again has its PRIMARY KEY.
+        Operator::Source { counted, .. } => *counted,
         Operator::Over { input, first, .. } => first.is_some() || is_one_per_key(pipeline, *input),
         Operator::Filter { input, .. }
         | Operator::Project { input, .. }
@@ -45,8 +47,7 @@ fn is_one_per_key(pipeline: &Pipeline, id: NodeId) -> bool {
         Operator::Join { left, right, .. } => {
             is_one_per_key(pipeline, *left) && is_one_per_key(pipeline, *right)
         }
-        Operator::Source { .. }
-        | Operator::Window { .. }
+        Operator::Window { .. }
         | Operator::Unnest { .. }
         | Operator::OnTime { .. }
         | Operator::IntervalJoin { .. }

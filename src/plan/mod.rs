@@ -35,5 +35,7 @@ pub use operator::{
     Node, NodeId, Operator, OverCall, SortKey, WindowKind,
 };
 pub use pipeline::{Insert, Pipeline, Settings};
-pub use table::{Check, Column, Computed, OptionValue, Place, Role, Table, TableId, WatermarkFor};
+pub use table::{
+    Check, Column, Computed, OptionValue, Place, RELOAD, Role, Table, TableId, WatermarkFor,
+};
 pub use ttl::{Forgets, forgetting, kept_despite_ttl, read_ttl_us, state_ttl_us};

@@ -38,6 +38,9 @@ pub enum Operator {
         table: TableId,
         /// What is decoded of it.
         columns: Vec<usize>,
+        /// Whether its rows come with counts: the table is read again and again, and these are
+        /// what was different. A changing stream then, and what stands above is behind state.
+        counted: bool,
     },
     /// Keeps the rows for which the predicate is true.
     Filter {

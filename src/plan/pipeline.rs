@@ -25,7 +25,7 @@ impl Pipeline {
     /// The sources that are read as streams, with the columns that are wanted of each.
     pub fn sources(&self) -> impl Iterator<Item = (TableId, &[usize])> {
         self.nodes.iter().filter_map(|node| {
-            if let Operator::Source { table, columns } = &node.operator {
+            if let Operator::Source { table, columns, .. } = &node.operator {
                 Some((*table, columns.as_slice()))
             } else {
                 None

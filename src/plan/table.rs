@@ -6,6 +6,9 @@ use arrow::datatypes::{FieldRef, SchemaRef};
 
 use super::Expression;
 
+/// The option that says how often a table is read again: its rows are then a changing stream.
+pub const RELOAD: &str = "reload.interval";
+
 /// Index into `Pipeline::tables`.
 pub type TableId = usize;
 
@@ -107,6 +110,12 @@ impl Table {
             .map(|c| FieldRef::clone(&c.field))
             .collect();
         std::sync::Arc::new(arrow::datatypes::Schema::new(fields))
+    }
+
+    /// Whether it is read again and again, and is a changing stream.
+    #[must_use]
+    pub fn is_reloaded(&self) -> bool {
+        self.options.contains_key(RELOAD)
     }
 
     /// An option's text, if it was given.

@@ -186,6 +186,17 @@ impl Catalog {
         }
     }
 
+    /// The columns of a table or view.
+    pub fn columns(&self, name: &str) -> Option<Vec<String>> {
+        let schema = match self.named.get(name)? {
+            Named::Table(declared) => &declared.schema,
+            Named::View(view) => &view.schema,
+            Named::Broken => return None,
+        };
+        let fields = schema.fields().iter();
+        Some(fields.map(|field| field.name().clone()).collect())
+    }
+
     /// The PRIMARY KEY of a declared table, which may be empty.
     pub fn primary_key(&self, name: &str) -> Option<&[usize]> {
         match self.named.get(name)? {

@@ -19,6 +19,9 @@ use super::sets::Sets;
 /// key is the positions that hold it: a column may have been copied.
 pub type Key = Vec<Vec<usize>>;
 
+/// Pairs of columns: of each, whichever is not NULL.
+pub type Pairs = Vec<(usize, usize)>;
+
 /// What is known of the numbers of a column, NULLs aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sign {
@@ -42,6 +45,10 @@ pub struct Facts {
     pub present: BTreeSet<String>,
     /// The keys of the rows; empty if there is none.
     pub keys: Vec<Key>,
+    /// Pairs of columns that are never both NULL, ascending.
+    pub either: BTreeSet<(usize, usize)>,
+    /// Pairs of those that are a key together.
+    pub merged: Vec<Pairs>,
     /// Per column, where something is known: whether its numbers are above zero.
     pub signs: BTreeMap<usize, Sign>,
     /// What is known where the rows are those of GROUPING SETS.
@@ -92,8 +99,8 @@ impl Graph {
         let changing = match &operator {
             Operator::Aggregate { emit, .. } => *emit == crate::plan::Emit::Changes,
             Operator::Latest { .. } | Operator::Over { .. } => true,
-            Operator::Source { .. }
-            | Operator::Match { .. }
+            Operator::Source { counted, .. } => *counted,
+            Operator::Match { .. }
             | Operator::Running { .. }
             | Operator::IntervalJoin { .. }
             | Operator::AsofJoin { .. } => false,
@@ -200,6 +207,11 @@ impl Graph {
                 .collect();
             parts.iter().all(|part| !part.is_empty()).then_some(parts)
         });
+        let pair = |(one, other): &(usize, usize)| -> Option<(usize, usize)> {
+            let [one, other] = [one, other].map(|from| copies(from).first().copied());
+            let (one, other) = one.zip(other)?;
+            Some((one.min(other), one.max(other)))
+        };
         let sets = known.sets.as_ref();
         let sets = sets.and_then(|sets| sets.through(columns, schema));
         let of_sets = sets.iter().flat_map(Sets::keys);
@@ -228,6 +240,12 @@ impl Graph {
                 .filter_map(|to| Some((to, *known.signs.get(&sources[to]?)?)))
                 .collect(),
             present: BTreeSet::new(),
+            either: known.either.iter().filter_map(pair).collect(),
+            merged: known
+                .merged
+                .iter()
+                .filter_map(|pairs| pairs.iter().map(pair).collect())
+                .collect(),
         }
     }
 }

@@ -332,16 +332,21 @@ fn replace(expr: &mut Expr, names: &Names) {
 /// `named_struct('start', .., 'end', ..)`.
 fn structure(start: Expr, end: Expr) -> Expr {
     let name = |name: &str| Expr::value(Value::SingleQuotedString(name.to_owned()));
-    let arguments = [name("start"), start, name("end"), end];
+    call_of("named_struct", [name("start"), start, name("end"), end])
+}
+
+/// A call of a function.
+pub fn call_of(name: &str, arguments: impl IntoIterator<Item = Expr>) -> Expr {
+    let arguments = arguments.into_iter();
     Expr::Function(Function {
-        name: ast::ObjectName::from(vec![Ident::new("named_struct")]),
+        name: ast::ObjectName::from(vec![Ident::new(name)]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
         args: FunctionArguments::List(ast::FunctionArgumentList {
             duplicate_treatment: None,
             args: arguments
                 .map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)))
-                .into(),
+                .collect(),
             clauses: Vec::new(),
         }),
         filter: None,

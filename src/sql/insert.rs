@@ -4,6 +4,7 @@
 //! cannot be NULL. A sink without one is appended to: what goes in must be final.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion_common::{Column, ScalarValue, TableReference};
@@ -20,7 +21,7 @@ use super::graph::{Facts, Graph, Key};
 use super::lower::{Ask, Finality, Lowering};
 use super::problem::{Problem, did_you_mean};
 use super::sets::GROUPING;
-use super::{asof, grouped_windows, normalise, place_of, query, refusals};
+use super::{asof, grouped_windows, normalise, place_of, query, refusals, walk};
 
 /// An INSERT whose query is optimised: its columns are the sink's.
 #[derive(Debug)]
@@ -130,7 +131,9 @@ fn name_repeated_columns(body: &mut SetExpr) {
         // DataFusion calls both of them a cast to text.
         let is_marked = matches!(item, SelectItem::UnnamedExpr(ast::Expr::Cast { data_type, .. })
             if matches!(data_type, ast::DataType::Uuid | ast::DataType::JSON | ast::DataType::JSONB));
-        if seen.insert(name.clone()) && !is_marked {
+        // And a query's value as the query does, or as any other.
+        let is_query = matches!(item, SelectItem::UnnamedExpr(expr) if asks(expr));
+        if seen.insert(name.clone()) && !is_marked && !is_query {
             continue;
         }
         if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
@@ -140,6 +143,19 @@ fn name_repeated_columns(body: &mut SetExpr) {
             };
         }
     }
+}
+
+/// Whether a query stands inside an expression.
+fn asks(expr: &ast::Expr) -> bool {
+    let mut found = false;
+    let _ = walk::expressions(&mut expr.clone(), &mut |inner| {
+        found |= matches!(
+            inner,
+            ast::Expr::Subquery(_) | ast::Expr::InSubquery { .. } | ast::Expr::Exists { .. }
+        );
+        ControlFlow::Continue(())
+    });
+    found
 }
 
 /// For each column of the sink, the column of the query that goes into it.
@@ -413,6 +429,12 @@ fn check_nulls(
             )
         };
         let hint = match default_of(column.field.data_type()) {
+            _ if is_key && joined_in_full(graph, node) => {
+                "of the columns that a FULL JOIN compares write coalesce(a.k, b.k), of two tables at a \
+                 time: FROM (SELECT coalesce(a.k, b.k) AS k, .. FROM a FULL JOIN b ..) AS ab FULL \
+                 JOIN c .."
+                    .to_owned()
+            }
             Some(default) => format!(
                 "write coalesce(.., {default}) for it, in the SELECT and in the GROUP BY, or leave \
                  NULLs out with WHERE .. IS NOT NULL, or declare the column that it comes from NOT \
@@ -427,6 +449,20 @@ fn check_nulls(
         return Err(Problem::at(prepared.places[at], message).hint(hint));
     }
     Ok(())
+}
+
+/// Whether a column may be NULL because two sides that have it are put side by side.
+fn joined_in_full(graph: &Graph, node: NodeId) -> bool {
+    let operator = &graph.nodes[node].operator;
+    let passes = matches!(operator, Operator::Project { .. } | Operator::Filter { .. });
+    !graph.facts(node).merged.is_empty() || passes && joined_in_full(graph, operator.inputs()[0])
+}
+
+/// Whether rows are those of sources, so that 'upsert.by' can put them in order.
+fn is_of_records(graph: &Graph, node: NodeId) -> bool {
+    let operator = &graph.nodes[node].operator;
+    let mut inputs = operator.inputs().into_iter();
+    !operator.is_stateful() && inputs.all(|input| is_of_records(graph, input))
 }
 
 /// A value that people take for "none" of a type.
@@ -491,9 +527,16 @@ fn check_key(
                 "`{sink}` has a PRIMARY KEY ({key}), but several rows of this query may share it"
             ),
         )
-        .hint(format!(
-            "GROUP BY {key}; or keep the last row per key with 'upsert.by' = 'a_time_column' on \
-             `{sink}`; or drop the PRIMARY KEY to append"
-        )),
+        .hint(match is_of_records(graph, node) {
+            true => format!(
+                "GROUP BY {key}; or keep the last row per key with 'upsert.by' = 'a_time_column' \
+                 on `{sink}`; or drop the PRIMARY KEY to append"
+            ),
+            false => format!(
+                "take one row of each: SELECT * FROM (SELECT .. AS {of_each}, ..) AS t QUALIFY \
+                 row_number() OVER (PARTITION BY {key} ORDER BY ..) = 1",
+                of_each = names[0]
+            ),
+        }),
     })
 }

@@ -38,6 +38,7 @@ mod statement;
 mod subqueries;
 mod table;
 mod types;
+mod using;
 mod variables;
 mod walk;
 mod window;
@@ -320,8 +321,10 @@ impl Declared {
                     .iter()
                     .any(|names| names.read.contains(&table.name))
         };
-        let can_be_looked_up =
-            |table: &Table| !table.primary_key.is_empty() && table.watermark.is_none();
+        let can_be_looked_up = |table: &Table| {
+            let is_fixed = table.watermark.is_none() && !table.is_reloaded();
+            !table.primary_key.is_empty() && is_fixed
+        };
         let mut read = self.tables.iter().filter(|table| is_read(table));
         let has_stream = read.any(|table| !can_be_looked_up(table));
         let guess = |table: &Table| match table.role {
@@ -421,10 +424,13 @@ fn roles(
         for (table, columns) in uses.columns {
             let watermark = declared.tables[table].watermark.as_ref();
             let event_time = watermark.map(|watermark| watermark.column);
-            sources
-                .entry(table)
-                .or_default()
-                .extend(columns.into_iter().chain(event_time));
+            let read = sources.entry(table).or_default();
+            read.extend(columns.into_iter().chain(event_time));
+            let declared = &declared.tables[table];
+            if declared.is_reloaded() {
+                // The key tells its rows apart, whoever asks for it.
+                read.extend(&declared.primary_key);
+            }
         }
         references.extend(uses.references);
     }

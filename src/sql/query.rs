@@ -19,6 +19,7 @@ use super::problem::Problem;
 use super::types::cut_off;
 use super::{
     accents, comparisons, first_rows, lateral, multisets, named_windows, normalise, subqueries,
+    using,
 };
 
 type Result<T> = std::result::Result<T, DataFusionError>;
@@ -28,6 +29,7 @@ type Result<T> = std::result::Result<T, DataFusionError>;
 /// `SqlToRel` is generic over the catalog and dear to compile: this file is where it is used.
 pub fn plan(catalog: &Catalog, mut query: ast::Query) -> Result<LogicalPlan> {
     accents::rewrite(&mut query);
+    using::rewrite(&mut query, catalog)?;
     cut_off(&mut query);
     named_windows::write_out(&mut query)?;
     first_rows::rewrite_fetch(&mut query)?;

@@ -21,7 +21,8 @@ use datafusion_common::{Column, DFSchema, DataFusionError, ExprSchema, ScalarVal
 use datafusion_expr::expr::{AggregateFunction, Exists, InSubquery};
 use datafusion_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion_expr::{
-    AggregateUDF, Expr, ExprSchemable, Filter, LogicalPlan, LogicalPlanBuilder, Subquery, lit, when,
+    AggregateUDF, Distinct, Expr, ExprSchemable, Filter, LogicalPlan, LogicalPlanBuilder, Subquery,
+    lit, when,
 };
 
 use super::catalog::{Catalog, Declared};
@@ -109,6 +110,12 @@ impl Asking {
                 other => other,
             };
             match part {
+                Expr::InSubquery(inside) if is_value(&inside.subquery) => {
+                    parts.push(self.inside(Expr::InSubquery(inside), &schema)?.data);
+                }
+                Expr::Exists(exists) if is_value(&exists.subquery) => {
+                    parts.push(lit(!exists.negated));
+                }
                 Expr::InSubquery(inside) if inside.negated => {
                     parts.push(self.not_in(inside, &schema)?);
                 }
@@ -127,6 +134,17 @@ impl Asking {
     /// Every query inside an expression over `schema`.
     fn inside(&mut self, expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         expr.transform_up(|expr| match expr {
+            Expr::Exists(exists) if is_value(&exists.subquery) => {
+                Ok(Transformed::yes(lit(!exists.negated)))
+            }
+            Expr::InSubquery(inside) if is_value(&inside.subquery) => {
+                let called = self.called(&inside.subquery.subquery)?;
+                let value = Expr::ScalarSubquery(subquery(called));
+                Ok(Transformed::yes(match inside.negated {
+                    true => (*inside.expr).not_eq(value),
+                    false => (*inside.expr).eq(value),
+                }))
+            }
             Expr::Exists(Exists { subquery, negated }) => {
                 refuse_reference(&subquery)?;
                 let found = self.counted(&subquery.subquery, None)?;
@@ -146,7 +164,11 @@ impl Asking {
             }
             Expr::ScalarSubquery(subquery) => {
                 refuse_several(&subquery)?;
-                Ok(Transformed::no(Expr::ScalarSubquery(subquery)))
+                let called = self.called(&subquery.subquery)?;
+                Ok(Transformed::yes(Expr::ScalarSubquery(Subquery {
+                    subquery: Arc::new(called),
+                    ..subquery
+                })))
             }
             other => Ok(Transformed::no(other)),
         })
@@ -155,9 +177,7 @@ impl Asking {
     /// `x IN (q)`, which may be neither true nor false.
     fn is_in(&mut self, inside: InSubquery, schema: &DFSchema) -> Result<Expr> {
         let known = self.nothing_unknown(&inside, schema)?;
-        let (query, column) = self.named(&inside.subquery.subquery)?;
-        let is_it = column.eq(outer(*inside.expr, schema)?);
-        let query = LogicalPlanBuilder::from(query).filter(is_it)?.build()?;
+        let query = self.equal(&inside, schema)?;
         let found = self.counted(&query, None)?.gt(lit(0i64));
         match known {
             None => Ok(found),
@@ -172,17 +192,35 @@ impl Asking {
         if reads_reference(&inside.subquery.subquery) {
             return Ok(Expr::InSubquery(inside));
         }
-        let Some(known) = self.nothing_unknown(&inside, schema)? else {
+        let known = self.nothing_unknown(&inside, schema)?;
+        if known.is_none() && !is_correlated(&inside.subquery.subquery) {
             return Ok(Expr::InSubquery(inside));
-        };
-        let (query, column) = self.named(&inside.subquery.subquery)?;
-        let is_it = column.eq(outer(*inside.expr, schema)?);
-        let query = LogicalPlanBuilder::from(query).filter(is_it)?.build()?;
+        }
         let none = Expr::Exists(Exists {
-            subquery: subquery(query),
+            subquery: subquery(self.equal(&inside, schema)?),
             negated: true,
         });
-        Ok(none.and(known))
+        Ok(conjunction(std::iter::once(none).chain(known)).expect("there is one condition"))
+    }
+
+    /// The rows of `q` that are `x`.
+    fn equal(&mut self, inside: &InSubquery, schema: &DFSchema) -> Result<LogicalPlan> {
+        let (query, value) = self.first(&inside.subquery.subquery)?;
+        let is_it = value.eq(outer(inside.expr.as_ref().clone(), schema)?);
+        filtered(query, is_it)
+    }
+
+    /// The rows of a query, and what it yields first of each. One that looks at the rows outside is
+    /// taken apart: under a name of its own it would no longer have what it compares with those.
+    fn first(&mut self, query: &Arc<LogicalPlan>) -> Result<(LogicalPlan, Expr)> {
+        match query.as_ref() {
+            LogicalPlan::Distinct(Distinct::All(all)) if is_correlated(all) => self.first(all),
+            LogicalPlan::Projection(projection) if is_correlated(query) => {
+                let value = projection.expr[0].clone().unalias_nested().data;
+                self.beside(LogicalPlan::clone(&projection.input), value)
+            }
+            _ => self.named(query),
+        }
     }
 
     /// That `x` may be compared with all of `q`, if there is doubt.
@@ -192,7 +230,7 @@ impl Asking {
         let is_null = inside.expr.nullable(schema).unwrap_or(true);
         let mut known = Vec::new();
         if holds_null {
-            let (query, column) = self.named(query)?;
+            let (query, column) = self.first(query)?;
             let nulls = self.counted(&query, Some(column.is_null()))?;
             known.push(nulls.eq(lit(0i64)));
         }
@@ -210,6 +248,29 @@ impl Asking {
         Ok(conjunction(known))
     }
 
+    /// Rows with a value among their columns, and its column. It stands below the filter, so that
+    /// there is one filter, of columns.
+    fn beside(&mut self, rows: LogicalPlan, value: Expr) -> Result<(LogicalPlan, Expr)> {
+        if matches!(value, Expr::Column(_)) {
+            return Ok((rows, value));
+        }
+        let (rows, condition) = match rows {
+            LogicalPlan::Filter(Filter {
+                input, predicate, ..
+            }) => (LogicalPlan::clone(&input), Some(predicate)),
+            other => (other, None),
+        };
+        self.named += 1;
+        let name = format!("__value_{}", self.named);
+        let columns = rows.schema().columns().into_iter().map(Expr::Column);
+        let all: Vec<Expr> = columns.chain([value.alias(&name)]).collect();
+        let mut rows = LogicalPlanBuilder::from(rows).project(all)?.build()?;
+        if let Some(condition) = condition {
+            rows = filtered(rows, condition)?;
+        }
+        Ok((rows, Expr::Column(Column::new_unqualified(name))))
+    }
+
     /// A query under a name of its own, and its first column.
     fn named(&mut self, query: &Arc<LogicalPlan>) -> Result<(LogicalPlan, Expr)> {
         self.named += 1;
@@ -221,10 +282,10 @@ impl Asking {
     }
 
     /// How many rows a query has, or how many that fulfil a condition.
-    fn counted(&self, query: &LogicalPlan, condition: Option<Expr>) -> Result<Expr> {
-        let mut query = LogicalPlanBuilder::from(query.clone());
+    fn counted(&mut self, query: &LogicalPlan, condition: Option<Expr>) -> Result<Expr> {
+        let mut query = query.clone();
         if let Some(condition) = condition {
-            query = query.filter(condition)?;
+            query = filtered(query, condition)?;
         }
         let count = Expr::AggregateFunction(AggregateFunction::new_udf(
             Arc::clone(&self.count),
@@ -234,13 +295,51 @@ impl Asking {
             Vec::new(),
             None,
         ));
+        let query = LogicalPlanBuilder::from(query);
         let counted = query.aggregate(Vec::<Expr>::new(), vec![count])?.build()?;
-        let column = Column::from(counted.schema().qualified_field(0));
-        let counted = LogicalPlanBuilder::from(counted)
-            .project(vec![Expr::Column(column)])?
-            .build()?;
-        Ok(Expr::ScalarSubquery(subquery(counted)))
+        Ok(Expr::ScalarSubquery(subquery(self.called(&counted)?)))
     }
+
+    /// The first column of a query that is a value, under a name that nothing outside has.
+    fn called(&mut self, query: &LogicalPlan) -> Result<LogicalPlan> {
+        self.named += 1;
+        let column = Column::from(query.schema().qualified_field(0));
+        let column = Expr::Column(column).alias(format!("__value_{}", self.named));
+        LogicalPlanBuilder::from(query.clone())
+            .project(vec![column])?
+            .build()
+    }
+}
+
+/// The rows that fulfil a condition too. Of several filters DataFusion would find but one that looks
+/// at the rows outside.
+fn filtered(query: LogicalPlan, condition: Expr) -> Result<LogicalPlan> {
+    let (input, condition) = match query {
+        LogicalPlan::Filter(Filter {
+            input, predicate, ..
+        }) => (input, predicate.and(condition)),
+        other => (Arc::new(other), condition),
+    };
+    Ok(LogicalPlan::Filter(Filter::try_new(condition, input)?))
+}
+
+/// Whether a query that looks at the rows outside has one row, whatever it finds: an aggregate of
+/// everything. As a join it would have none where nothing is found.
+fn is_value(query: &Subquery) -> bool {
+    fn is_whole(plan: &LogicalPlan) -> bool {
+        match plan {
+            LogicalPlan::Projection(projection) => is_whole(&projection.input),
+            LogicalPlan::SubqueryAlias(alias) => is_whole(&alias.input),
+            LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty(),
+            _ => false,
+        }
+    }
+    is_whole(&query.subquery) && is_correlated(&query.subquery)
+}
+
+/// Whether a query looks at the rows outside.
+fn is_correlated(query: &LogicalPlan) -> bool {
+    !query.all_out_ref_exprs().is_empty()
 }
 
 fn subquery(query: LogicalPlan) -> Subquery {

@@ -45,6 +45,7 @@ pub(super) const CONNECTOR: Connector = Connector {
             side: Side::Both,
             kind: ValueKind::Text,
         },
+        super::reload::OPTION,
         ConnectorOption::source(
             WATCH,
             "whether new files are read as they appear; then event time does not end",

@@ -1,4 +1,5 @@
-//! `connector = 'postgres'`: keeps tables in a PostgreSQL database, exactly once.
+//! `connector = 'postgres'`: keeps tables in a PostgreSQL database, exactly once, and reads some whole
+//! (`table`).
 //!
 //! ```text
 //!   BEGIN; UPDATE tidemark_marks SET epoch, mark WHERE pipeline AND incarnation    one row, or fenced
@@ -41,6 +42,7 @@ mod read;
 mod rows;
 mod secrets;
 mod session;
+mod table;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -50,18 +52,21 @@ pub use bench::copy_again;
 pub use destination::Postgres;
 pub use read::read;
 
+use std::sync::Arc;
+
 use arrow::array::ArrayRef;
 use arrow::datatypes::Field;
 
 use self::column::Column;
 use self::kind::Kind;
 use super::RefusedValues;
-use super::catalog::{Connector, Guarantee, SinkEntry};
+use super::catalog::{Connector, Guarantee, SinkEntry, SourceEntry};
 use super::lanes;
-use super::open::OpenSink;
+use super::open::{OpenSink, OpenSource};
 use super::option::{Absent, ConnectorOption, Side, ValueKind};
 
-const fn option(
+/// An option of the connection or the table.
+const fn both(
     name: &'static str,
     help: &'static str,
     default: Absent,
@@ -71,23 +76,36 @@ const fn option(
         name,
         help,
         default,
-        side: Side::Sink,
+        side: Side::Both,
         kind,
+    }
+}
+
+/// An option of a table that is written.
+const fn option(
+    name: &'static str,
+    help: &'static str,
+    default: Absent,
+    kind: ValueKind,
+) -> ConnectorOption {
+    ConnectorOption {
+        side: Side::Sink,
+        ..both(name, help, default, kind)
     }
 }
 
 /// Keeps tables in a PostgreSQL database.
 pub(super) const CONNECTOR: Connector = Connector {
     name: "postgres",
-    help: "tables in a PostgreSQL database, made if they are missing",
+    help: "tables in a PostgreSQL database; those that are written are made if they are missing",
     options: &[
-        option(
+        both(
             "url",
             "the database, as in postgres://user@host/database; '${DATABASE_URL}' keeps it out of the file",
             Absent::Required,
             ValueKind::Text,
         ),
-        option(
+        both(
             "table",
             "the name of the table there, or schema.name",
             Absent::Means("the table's name here"),
@@ -105,13 +123,13 @@ pub(super) const CONNECTOR: Connector = Connector {
             Absent::Means("70 for a table whose rows are replaced, else 100"),
             ValueKind::Positive,
         ),
-        option(
+        both(
             "statement.timeout",
-            "a statement that takes longer is given up, and the epoch written again",
+            "a statement that takes longer is given up, and done again",
             Absent::Means("60s"),
             ValueKind::Length,
         ),
-        option(
+        both(
             "lock.timeout",
             "as statement.timeout, for waiting for a lock",
             Absent::Means("10s"),
@@ -123,20 +141,31 @@ pub(super) const CONNECTOR: Connector = Connector {
             Absent::Means("1: it moves with the other tables"),
             ValueKind::Positive,
         ),
-        option(
+        both(
             "sslmode",
             "how the connection is encrypted, as in libpq",
             Absent::Means("what `url` says, else prefer"),
             ValueKind::OneOf(address::SSL_MODES),
         ),
-        option(
+        both(
             "sslrootcert",
             "the file with the certificate of the authority that signed the server's",
             Absent::Means("what `url` says, else the system's authorities"),
             ValueKind::Text,
         ),
+        super::reload::OPTION,
     ],
-    source: None,
+    source: Some(SourceEntry {
+        reference: true,
+        takes_format: false,
+        takes_columns: false,
+        has_metadata: false,
+        check: table::check,
+        open: OpenSource {
+            inspect: table::inspect,
+            open: |origin| Ok(Arc::new(table::open(origin)?)),
+        },
+    }),
     sink: Some(SinkEntry {
         guarantee: Guarantee::ExactlyOnce,
         keyed: true,

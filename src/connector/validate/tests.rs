@@ -94,7 +94,7 @@ fn a_table_without_a_connector_says_what_to_add() {
 fn a_connector_on_the_wrong_side_says_which_fit() {
     assert_eq!(
         problems(Role::Source, &[("connector", "discard")]),
-        "1: cannot read from `t`: connector `discard` is only written to (possible here: `file`, `generator`, `kafka`, `nexmark`)"
+        "1: cannot read from `t`: connector `discard` is only written to (possible here: `file`, `generator`, `kafka`, `nexmark`, `postgres`)"
     );
     assert!(
         problems(Role::Sink, &[("connector", "generator")]).starts_with("1: cannot write to `t`")

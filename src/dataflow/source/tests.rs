@@ -44,6 +44,7 @@ fn pipeline() -> Pipeline {
     let operator = Operator::Source {
         table: 0,
         columns: vec![0],
+        counted: false,
     };
     let node = Node {
         operator,

@@ -373,6 +373,7 @@ proptest! {
             Field::new("cents", DataType::Decimal128(5, 2), true),
             Field::new("cents", DataType::Decimal128(9, 5), true),
             Field::new("cents", DataType::Float64, true),
+            Field::new("cents", DataType::Int16, true),
             Field::new("float", DataType::Float64, false),
             Field::new("float", DataType::Float32, true),
             Field::new("float", DataType::Int32, true),

@@ -74,7 +74,10 @@ impl Lowering<'_> {
         if let Further::Within(_, identity) = &further {
             text += &format!(" if {identity}");
         }
-        let (fields, facts) = self.of_join(&sides, kind, join.null_equality);
+        let (fields, mut facts) = self.of_join(&sides, kind, join.null_equality);
+        if kind == JoinType::Full && matches!(further, Further::Nothing) {
+            facts.merged.extend(self.merged(&sides));
+        }
         let operator = Operator::Join {
             left: sides.left.node,
             right: sides.right.node,
@@ -438,6 +441,8 @@ impl Lowering<'_> {
         let facts = Facts {
             event_time: vec![false; fields.len()],
             key_text: left.key_text.clone().filter(|_| kept),
+            either: self.either(sides, kind),
+            merged: Vec::new(),
             present: Default::default(),
             sets: None,
             lagging: Default::default(),

@@ -213,6 +213,8 @@ impl Lowering<'_> {
             keys: known.keys.clone(),
             sets: known.sets.clone(),
             key_text: known.key_text.clone(),
+            either: known.either.clone(),
+            merged: known.merged.clone(),
             present: known.present.clone(),
             signs: known.signs.clone(),
         };

@@ -21,6 +21,7 @@ mod interval;
 mod join;
 mod lookup;
 mod matched;
+mod merged;
 mod momentary;
 mod over;
 mod panes;
@@ -356,8 +357,13 @@ impl Lowering<'_> {
             .map(|session| session.moved(&mut keep));
         let (mut columns, mut fields) = (Vec::new(), Vec::<FieldRef>::new());
         let mut text = format!("project {}:", rows.node);
-        for (expr, name) in exprs.iter().zip(&names) {
-            let (column, field) = self.compile(expr, over)?;
+        let facts = self.graph.facts(rows.node);
+        let (pairs, never_null) = (facts.merged.clone(), facts.either.clone());
+        let either = exprs.iter().map(|expr| merged::either(expr, over.schema()));
+        let either: Vec<Option<(usize, usize)>> = either.collect();
+        for ((expr, name), either) in exprs.iter().zip(&names).zip(&either) {
+            let (mut column, field) = self.compile(expr, over)?;
+            column.nullable &= !either.is_some_and(|pair| never_null.contains(&pair));
             let name = name_of(name, &column.text);
             text += &format!(" [{} AS {name}]", identity(expr));
             fields.push(Arc::new(
@@ -365,7 +371,8 @@ impl Lowering<'_> {
             ));
             columns.push(column);
         }
-        let facts = self.graph.facts_through(rows.node, &columns);
+        let mut facts = self.graph.facts_through(rows.node, &columns);
+        facts.keys.extend(merged::keys(&pairs, &either));
         let operator = Operator::Project {
             input: rows.node,
             columns,

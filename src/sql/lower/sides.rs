@@ -1,5 +1,5 @@
 //! Which side of a join is looked up: the one that only filters and projects a table that has a
-//! PRIMARY KEY and no event time.
+//! PRIMARY KEY and no event time, and is read once.
 
 use datafusion_common::{Column, DataFusionError, JoinType};
 use datafusion_expr::{Expr, Join, LogicalPlan};
@@ -124,7 +124,9 @@ impl<'a> Reference<'a> {
 fn reference(plan: &LogicalPlan, tables: &[Table]) -> Option<(TableId, Vec<Expr>, Vec<Expr>)> {
     if let LogicalPlan::TableScan(scan) = plan {
         let table = table_of(scan)?;
-        if tables[table].primary_key.is_empty() || tables[table].watermark.is_some() {
+        let declared = &tables[table];
+        let is_fixed = !declared.is_reloaded() && declared.watermark.is_none();
+        if declared.primary_key.is_empty() || !is_fixed {
             return None;
         }
         let column = |at: &usize| Expr::Column(Column::new_unqualified(format!("#{at}")));
