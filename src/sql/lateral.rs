@@ -19,7 +19,7 @@ type Result<T> = std::result::Result<T, DataFusionError>;
 
 /// Rewrites every such join of `plan`.
 pub fn unnest_joins(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let rewritten = plan.transform_up(|plan| {
+    let rewritten = plan.transform_up_with_subqueries(|plan| {
         let LogicalPlan::Join(join) = &plan else {
             return Ok(Transformed::no(plan));
         };

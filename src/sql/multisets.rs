@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::tree_node::Transformed;
 use datafusion_common::{Column, DataFusionError, JoinType, NullEquality};
 use datafusion_expr::expr::WindowFunction;
 use datafusion_expr::{
@@ -20,7 +20,7 @@ type Result<T> = std::result::Result<T, DataFusionError>;
 /// Rewrites every such join of a plan that nothing has optimised yet: there, a semi or an anti
 /// join is nothing but a set operation.
 pub fn count_copies(plan: LogicalPlan, row_number: &Arc<WindowUDF>) -> Result<LogicalPlan> {
-    let rewritten = plan.transform_up(|plan| {
+    let rewritten = plan.transform_up_with_subqueries(|plan| {
         let LogicalPlan::Join(join) = &plan else {
             return Ok(Transformed::no(plan));
         };

@@ -125,12 +125,15 @@ enum Kept {
 impl Joins<'_> {
     /// Rewrites the joins of a SELECT; what they merge.
     fn select(&mut self, select: &mut Select) -> Vec<Merged> {
-        let froms: Vec<From> = select.from.iter_mut().map(|from| self.from(from)).collect();
-        let merged: Vec<Merged> = froms.iter().flat_map(|from| from.merged.clone()).collect();
+        let sources: Vec<From> = select.from.iter_mut().map(|from| self.from(from)).collect();
+        let merged: Vec<Merged> = sources
+            .iter()
+            .flat_map(|from| from.merged.clone())
+            .collect();
         if merged.is_empty() {
             return merged;
         }
-        self.expand(select, &froms);
+        self.expand(select, &sources);
         for item in &mut select.projection {
             // A column is still called as it was written.
             if let SelectItem::UnnamedExpr(Expr::Identifier(name)) = item
@@ -269,7 +272,7 @@ impl Joins<'_> {
     }
 
     /// Writes SELECT * out where columns are merged.
-    fn expand(&mut self, select: &mut Select, froms: &[From]) {
+    fn expand(&mut self, select: &mut Select, sources: &[From]) {
         let mut items = Vec::new();
         for item in std::mem::take(&mut select.projection) {
             let SelectItem::Wildcard(options) = &item else {
@@ -280,7 +283,7 @@ impl Joins<'_> {
                 wildcard_token: options.wildcard_token.clone(),
                 ..Default::default()
             } == *options;
-            let parts: Option<Vec<Vec<SelectItem>>> = froms.iter().map(From::all).collect();
+            let parts: Option<Vec<Vec<SelectItem>>> = sources.iter().map(From::all).collect();
             match parts.filter(|_| is_plain) {
                 Some(parts) => items.extend(parts.into_iter().flatten()),
                 None => {
