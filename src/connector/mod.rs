@@ -95,7 +95,7 @@ pub struct Partition {
 
 /// Reads one partition from a position on.
 pub trait Reader: Send {
-    /// The next whole records, or the end. Cheap: it cuts, it does not decode.
+    /// The next whole records, or the end. Cheap where records are bytes: it cuts, it does not decode.
     fn next(&mut self) -> Result<Option<Block>, ConnectorError>;
 }
 

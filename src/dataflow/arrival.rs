@@ -64,7 +64,13 @@ impl Arrival {
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Rows(rows) => rows.rows.get_array_memory_size() + rows.bytes.len(),
+            Self::Rows(rows) => {
+                let before = match &rows.positions {
+                    Positions::Rows { rows, .. } => rows.get_array_memory_size(),
+                    Positions::Bytes { .. } | Positions::Records(_) => rows.bytes.len(),
+                };
+                rows.rows.get_array_memory_size() + before
+            }
             Self::CaughtUp(_) | Self::Away | Self::Found(..) | Self::End => 0,
         }
     }
