@@ -168,6 +168,7 @@ fn blocks(line: impl Fn(u64, &mut String)) -> (Vec<Block>, u64) {
         if text.len() >= BLOCK_BYTES || row + 1 == ROWS {
             bytes += text.len() as u64;
             blocks.push(Block {
+                columns: None,
                 bytes: Arc::new(std::mem::take(&mut text).into_bytes()),
                 start: Offset(0),
                 end: Offset(0),

@@ -47,7 +47,7 @@ const FORBIDDEN: [(&str, &str, &str); 4] = [
 ];
 
 /// Where a third-party crate may be used: path prefixes under src/.
-const HOMES: [(&str, &[&str]); 27] = [
+const HOMES: [(&str, &[&str]); 28] = [
     ("axum", &["web/"]),
     ("prometheus_client", &["metrics.rs"]),
     ("hdrhistogram", &["metrics"]),
@@ -61,6 +61,7 @@ const HOMES: [(&str, &[&str]); 27] = [
     ("bytes", &["connector/postgres"]),
     ("tokio_postgres_rustls", &["connector/postgres"]),
     ("object_store", &["durability/store.rs"]),
+    ("parquet", &["connector/file/parquet.rs"]),
     ("csv_core", &["format/csv"]),
     ("fast_float2", &["format/"]),
     ("flate2", &["connector/file"]),

@@ -25,6 +25,7 @@ mod letters;
 mod newcomer;
 mod nexmark;
 mod oracle;
+mod parquet;
 mod pipelines;
 mod produce;
 mod profile;

@@ -17,7 +17,8 @@
 //! ```
 //!
 //! A story happens in an empty folder of its own. `sql` writes `story.sql`; `feed FILE` writes a
-//! file (`\xFF` is a byte, and `\\` a backslash); `append FILE` adds to one; `run` and `replay` run
+//! file (`\xFF` is a byte, and `\\` a backslash), of columns if it is called `.parquet` (names and
+//! Arrow's types, then rows; `;` between them, and nothing for NULL); `append FILE` adds to one; `run` and `replay` run
 //! the binary, with variables before options (`run TIDEMARK_CRASH_AT=1 --threads 2`), and the answer
 //! shows every table of every `*.db` file in the folder, rows in order, and the fate of every record. `check` and `explain`
 //! show what the command prints. A blank line ends a section.
@@ -30,8 +31,13 @@ mod support;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{Field, Schema};
 use libtest_mimic::{Arguments, Failed, Trial};
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
 use rusqlite::types::Value;
 
 use support::{Exit, Summary, tables, tidemark};
@@ -118,7 +124,12 @@ fn act(folder: &Path, section: &Section) -> Result<Option<String>, Failed> {
         ["feed", file] => {
             let file = folder.join(file);
             std::fs::create_dir_all(file.parent().unwrap())?;
-            std::fs::write(file, unescape(&section.body))?;
+            let is_of_columns = file.extension().is_some_and(|e| e == "parquet");
+            if is_of_columns && section.body.contains(';') {
+                write_columns(&file, &section.body)?;
+            } else {
+                std::fs::write(file, unescape(&section.body))?;
+            }
             Ok(None)
         }
         ["append", file] => {
@@ -226,6 +237,34 @@ fn show(value: &Value) -> String {
             Err(_) => format!("x'{}'", bytes.escape_ascii()),
         },
     }
+}
+
+/// A file of columns, in row groups of three.
+fn write_columns(file: &Path, body: &str) -> Result<(), Failed> {
+    let mut lines = body.lines().map(|line| line.split(';').map(str::trim));
+    let (mut fields, mut texts) = (Vec::new(), Vec::new());
+    for column in lines.next().unwrap() {
+        let (name, data_type) = column.split_once(' ').unwrap();
+        fields.push(Field::new(name, data_type.parse()?, true));
+        texts.push(Vec::new());
+    }
+    for line in lines {
+        for (values, value) in texts.iter_mut().zip(line) {
+            values.push(Some(value).filter(|value| !value.is_empty()));
+        }
+    }
+    let columns = fields.iter().zip(texts).map(|(field, texts)| {
+        let texts: ArrayRef = Arc::new(StringArray::from(texts));
+        arrow::compute::cast(&texts, field.data_type())
+    });
+    let columns = columns.collect::<Result<_, _>>()?;
+    let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(3));
+    let written = std::fs::File::create(file)?;
+    let mut writer = ArrowWriter::try_new(written, rows.schema(), Some(properties.build()))?;
+    writer.write(&rows)?;
+    writer.close()?;
+    Ok(())
 }
 
 /// `\xFF` is a byte; every other backslash is itself, but two are one.

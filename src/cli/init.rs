@@ -5,8 +5,8 @@ use std::io::Write;
 use std::path::Path;
 
 use super::{FAILED, InferArgs, InitArgs, WRONG, produce, say};
-use crate::connector::FileSource;
-use crate::format::{InferredTable, infer};
+use crate::connector::{FileSource, parquet_columns};
+use crate::format::{InferredTable, infer, is_parquet, told};
 
 const STARTER: &str = include_str!("../../dataflows/starter.sql");
 /// How much of a file is looked at.
@@ -49,7 +49,18 @@ pub fn infer_table(arguments: &InferArgs) -> u8 {
             return WRONG;
         }
     };
-    match infer(&first, &sample) {
+    let table = if is_parquet(&first, &sample) {
+        match parquet_columns(&path) {
+            Ok(columns) => Ok(told(&first, columns)),
+            Err(error) => {
+                produce::refuse(&error);
+                return WRONG;
+            }
+        }
+    } else {
+        infer(&first, &sample)
+    };
+    match table {
         Ok(table) => {
             let table = InferredTable { path, ..table };
             say::out(&format!("{table}\n"));

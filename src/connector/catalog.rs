@@ -35,6 +35,8 @@ pub struct SourceEntry {
     pub reference: bool,
     /// Whether its records are bytes of some `format`.
     pub takes_format: bool,
+    /// Whether that may also be one of columns: its partitions are files.
+    pub takes_columns: bool,
     /// Whether its records come with a key, an offset and so on: `METADATA FROM`.
     pub has_metadata: bool,
     /// What is wrong with options that are right by themselves: the option's name and why.

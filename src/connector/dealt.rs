@@ -117,6 +117,7 @@ impl Reader for DealtReader {
             end: Offset(self.next),
             line: 0,
             header: None,
+            columns: None,
             records: None,
         }))
     }

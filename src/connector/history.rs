@@ -14,7 +14,7 @@ use super::file::FileSource;
 use super::option::{self, Side};
 use super::validate::{OptionProblem, validate};
 use super::{ConnectorError, connector};
-use crate::format::{FORMATS, FormatKind, InferredTable, METADATA, infer, metadata_of};
+use crate::format::{FORMATS, FormatKind, InferredTable, METADATA, infer, is_parquet, metadata_of};
 use crate::plan::{Column, OptionValue, Table};
 use crate::types::EventTime;
 
@@ -40,17 +40,13 @@ pub fn history_table(
 ) -> Result<Table, NoHistory> {
     let (name, sample) =
         FileSource::sample(pattern, base, SAMPLE_BYTES).map_err(NoHistory::Files)?;
-    if name.ends_with(".parquet") {
-        return Err(NoHistory::Files(ConnectorError::hinted(
-            format!("`{name}` is a Parquet file, which cannot be replayed"),
-            "write it as CSV or JSON lines first: duckdb -c \"COPY 'file.parquet' TO 'file.csv'\"",
-        )));
-    }
-    let guess = infer(&name, &sample).ok();
+    let of_columns = is_parquet(&name, &sample);
+    let guess = (!of_columns).then(|| infer(&name, &sample).ok()).flatten();
     let declared = table.option("format");
     let chosen = given.iter().rev().find(|(name, _)| name == "format");
     let chosen = match (chosen, &guess) {
         (Some((_, format)), _) => format.as_str(),
+        (None, _) if of_columns => "parquet",
         (None, Some(guess)) => name_of(guess),
         (None, None) => declared.unwrap_or("csv"),
     };
@@ -105,13 +101,14 @@ fn name_of(guess: &InferredTable) -> &'static str {
     match guess.options.kind {
         FormatKind::Json => "json",
         FormatKind::Csv => "csv",
+        FormatKind::Parquet => "parquet",
     }
 }
 
 /// What a file seems to be, where the declared table says nothing of it.
 fn guessed(guess: &InferredTable) -> BTreeMap<&'static str, String> {
     match guess.options.kind {
-        FormatKind::Json => BTreeMap::new(),
+        FormatKind::Json | FormatKind::Parquet => BTreeMap::new(),
         FormatKind::Csv => BTreeMap::from([
             ("csv.header", guess.options.csv.header.to_string()),
             (
@@ -195,6 +192,7 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         std::fs::write(folder.path().join("a.json"), "{\"n\": 1}\n").unwrap();
         std::fs::write(folder.path().join("a.csv"), "n;m\n1;2\n3;4\n").unwrap();
+        std::fs::write(folder.path().join("columns"), "PAR1 and so on").unwrap();
 
         let json = history_table(&topic(), "a.json", folder.path(), &[]).unwrap();
         assert_eq!(
@@ -219,19 +217,24 @@ mod tests {
                 ("reject.limit", "0.5"),
             ]
         );
+        let columns = history_table(&topic(), "columns", folder.path(), &[]).unwrap();
+        assert_eq!(
+            options(&columns),
+            [
+                ("format", "parquet"),
+                ("path", "columns"),
+                ("reject.limit", "0.5"),
+            ]
+        );
     }
 
     #[test]
     fn what_is_no_file_of_records_is_refused() {
         let folder = tempfile::TempDir::new().unwrap();
-        std::fs::write(folder.path().join("a.parquet"), "PAR1").unwrap();
         std::fs::write(folder.path().join("a.csv"), "n\n1\n").unwrap();
 
-        let refused = history_table(&topic(), "a.parquet", folder.path(), &[]).unwrap_err();
-        assert!(
-            matches!(refused, NoHistory::Files(ConnectorError::Permanent { message, .. })
-                if message == "`a.parquet` is a Parquet file, which cannot be replayed")
-        );
+        let refused = history_table(&topic(), "b.csv", folder.path(), &[]).unwrap_err();
+        assert!(matches!(refused, NoHistory::Files(_)));
         let wrong = [("csv.nul".to_owned(), "-".to_owned())];
         let refused = history_table(&topic(), "a.csv", folder.path(), &wrong).unwrap_err();
         assert!(matches!(refused, NoHistory::Options(_)));

@@ -38,7 +38,7 @@ pub use catalog::{
     idle_timeout, max_ahead, reject_limit, reload_interval,
 };
 pub use discard::Discard;
-pub use file::{FileSink, FileSource, is_watched};
+pub use file::{FileSink, FileSource, is_watched, parquet_columns};
 pub use generator::Generator;
 pub use history::{NoHistory, can_follow, history_table, moment};
 pub use kafka::{
@@ -95,7 +95,7 @@ pub struct Partition {
 
 /// Reads one partition from a position on.
 pub trait Reader: Send {
-    /// The next whole records, or the end. Cheap: it cuts, it does not decode.
+    /// The next whole records, or the end. Cheap where records are bytes: it cuts, it does not decode.
     fn next(&mut self) -> Result<Option<Block>, ConnectorError>;
 }
 

@@ -137,6 +137,16 @@ impl Check<'_> {
         }
     }
 
+    /// The formats that may be chosen.
+    fn formats(&self) -> impl Iterator<Item = &'static Format> + use<> {
+        let source = self.connector.source.as_ref();
+        let takes_columns =
+            self.side() != Side::Sink && source.is_some_and(|source| source.takes_columns);
+        FORMATS
+            .iter()
+            .filter(move |format| takes_columns || format.is_of_bytes())
+    }
+
     fn takes_format(&self) -> bool {
         let source = self
             .connector
@@ -316,8 +326,8 @@ impl Check<'_> {
             names.push("format");
             // Only those of the format that was chosen, if one was.
             let chosen = self.table.option("format").and_then(format);
-            for format in FORMATS
-                .iter()
+            for format in self
+                .formats()
                 .filter(|f| chosen.is_none_or(|chosen| chosen.name == f.name))
             {
                 names.extend(format.options.iter().map(|option| option.name));
@@ -399,7 +409,7 @@ impl Check<'_> {
             return;
         }
         let Some(name) = self.table.option("format") else {
-            let names: Vec<&str> = FORMATS.iter().map(|format| format.name).collect();
+            let names: Vec<&str> = self.formats().map(|format| format.name).collect();
             return self.missing("format", &names.join(" or "));
         };
         let own = self
@@ -410,14 +420,18 @@ impl Check<'_> {
         if self.side() != Side::Source && own.contains(&name) {
             return;
         }
-        if format(name).is_none() {
-            let names = FORMATS.iter().map(|format| format.name);
-            let hint = match nearest(name, names.clone()) {
+        let names: Vec<&str> = self.formats().map(|format| format.name).collect();
+        if !names.contains(&name) {
+            let hint = match nearest(name, names.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("there is {}", names.collect::<Vec<_>>().join(", ")),
+                None => format!("there is {}", names.join(", ")),
+            };
+            let message = match format(name) {
+                None => format!("unknown format `{name}`"),
+                Some(_) => format!("format `{name}` is read from files, and from nowhere else"),
             };
             let place = self.place_of("format");
-            return self.problem(place, format!("unknown format `{name}`"), Some(hint));
+            return self.problem(place, message, Some(hint));
         }
         if let Err(error) = FormatOptions::parse(name, &self.table.options) {
             let place = self.place_of(error.option.as_deref().unwrap_or("format"));

@@ -7,7 +7,7 @@ use arrow::buffer::ScalarBuffer;
 use arrow::compute::filter_record_batch;
 use arrow::error::ArrowError;
 
-use crate::format::{Positions, RejectedRecord};
+use crate::format::{Positions, RejectedRecord, row_text};
 use crate::types::{Offset, Side, Span, TakenFile};
 
 /// The next thing that a partition has to say, in its order.
@@ -64,7 +64,13 @@ impl Arrival {
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Rows(rows) => rows.rows.get_array_memory_size() + rows.bytes.len(),
+            Self::Rows(rows) => {
+                let before = match &rows.positions {
+                    Positions::Rows { rows, .. } => rows.get_array_memory_size(),
+                    Positions::Bytes { .. } | Positions::Records(_) => rows.bytes.len(),
+                };
+                rows.rows.get_array_memory_size() + before
+            }
             Self::CaughtUp(_) | Self::Away | Self::Found(..) | Self::End => 0,
         }
     }
@@ -131,13 +137,17 @@ impl ArrivedRows {
         Ok((rows, others))
     }
 
-    /// The bytes of a record.
+    /// The bytes of a record; of one that came in columns, what was read of it as JSON.
     #[must_use]
-    pub fn payload(&self, span: Span) -> &[u8] {
+    pub fn payload(&self, span: Span) -> Vec<u8> {
         let start = span.start as usize;
-        self.bytes
-            .get(start..start + span.len as usize)
-            .unwrap_or_default()
+        let bytes = match &self.positions {
+            Positions::Rows { rows, .. } => return row_text(rows, start).into_bytes(),
+            Positions::Bytes { .. } | Positions::Records(_) => {
+                self.bytes.get(start..start + span.len as usize)
+            }
+        };
+        bytes.unwrap_or_default().to_vec()
     }
 
     /// The line on which a record starts, where there are lines.

@@ -71,7 +71,7 @@ fn rejected_letter(arrived: &ArrivedRows, rejected: &RejectedRecord) -> Letter {
         offset: arrived.positions.of(rejected.span.start).0,
         line: (rejected.line > 0).then_some(rejected.line),
         insert_into: None,
-        payload: arrived.payload(rejected.span).to_vec(),
+        payload: arrived.payload(rejected.span),
     }
 }
 
@@ -100,7 +100,7 @@ fn turned_letter(arrived: &ArrivedRows, turned: &Turned, into: &str) -> Letter {
         offset: arrived.positions.of(span.start).0,
         line: arrived.line_of(span),
         insert_into: Some(into.to_owned()),
-        payload: arrived.payload(span).to_vec(),
+        payload: arrived.payload(span),
     }
 }
 

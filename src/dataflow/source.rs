@@ -559,7 +559,9 @@ impl<I: Inbox> SourceTask<I> {
         let records = arrived.rows.num_rows() as u64 + rejected + others;
         match &arrived.positions {
             Positions::Records(of) => self.written.block(of.written(arrived.from, arrived.end)),
-            Positions::Bytes { .. } => self.written.at(self.clock.wall(), records),
+            Positions::Bytes { .. } | Positions::Rows { .. } => {
+                self.written.at(self.clock.wall(), records)
+            }
         }
         self.shared
             .read(self.spec.table, records, arrived.end.0 - arrived.from.0);

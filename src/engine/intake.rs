@@ -183,9 +183,13 @@ impl Intake {
             rejects: draft.rejects,
             bytes: Arc::clone(&block.bytes),
             line: block.line,
-            positions: match &block.records {
-                Some(records) => Positions::Records(Arc::clone(records)),
-                None => Positions::Bytes { start: block.start },
+            positions: match (&block.records, &block.columns) {
+                (Some(records), _) => Positions::Records(Arc::clone(records)),
+                (None, Some(rows)) => Positions::Rows {
+                    start: block.start,
+                    rows: Arc::clone(rows),
+                },
+                (None, None) => Positions::Bytes { start: block.start },
             },
             from: block.start,
             end: block.end,

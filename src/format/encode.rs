@@ -37,7 +37,7 @@ impl Encoder {
                 }
                 out.push('\n');
             }
-            FormatKind::Csv | FormatKind::Json => {}
+            FormatKind::Csv | FormatKind::Json | FormatKind::Parquet => {}
         }
     }
 
@@ -53,7 +53,7 @@ impl Encoder {
     pub fn encode_row(&self, rows: &RecordBatch, row: usize, out: &mut String) {
         let schema = rows.schema_ref();
         match self.kind {
-            FormatKind::Json => {
+            FormatKind::Json | FormatKind::Parquet => {
                 write_object(out, schema.fields(), rows.columns(), row);
             }
             FormatKind::Csv => {
@@ -121,7 +121,7 @@ impl Encoder {
     }
 }
 
-fn write_object<'a>(
+pub(super) fn write_object<'a>(
     out: &mut String,
     fields: impl IntoIterator<Item = &'a std::sync::Arc<Field>>,
     columns: &[arrow::array::ArrayRef],

@@ -11,6 +11,7 @@
 //! `FORMATS`.
 
 mod column;
+mod columns;
 mod csv;
 mod encode;
 mod framing;
@@ -33,10 +34,11 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 pub use column::{EXTENSION, JSON, RECORD, UUID, WRITTEN, is_record};
+pub use columns::{Unfitting, declared, fit, row_text};
 pub use csv::{Preamble, check_header, read_preamble};
 pub use encode::{Encoder, json_text};
 pub use framing::{Framing, RecordEnds, count_lines, last_record_end};
-pub use infer::{InferredColumn, InferredTable, infer};
+pub use infer::{InferredColumn, InferredTable, infer, is_parquet, told};
 pub use metadata::{METADATA, Metadata, metadata_of};
 pub use options::{
     CsvOptions, FORMATS, Format, FormatError, FormatKind, FormatOption, FormatOptions, OptionKind,
@@ -64,6 +66,9 @@ pub struct Block {
     /// The records, where the source knows them: what a topic holds is one record per message,
     /// whatever bytes are in it. Without it, the format's framing tells them apart.
     pub records: Option<Arc<Records>>,
+    /// The records, where they come as columns: then there are no bytes, and the place of a record is
+    /// its number in here.
+    pub columns: Option<Arc<RecordBatch>>,
 }
 
 /// What became of the records of a block.
@@ -112,6 +117,7 @@ pub fn decoder(options: &FormatOptions, wanted: &Wanted) -> Result<Box<dyn Decod
     Ok(match options.kind {
         FormatKind::Json => Box::new(json::JsonDecoder::new(options, wanted)?),
         FormatKind::Csv => Box::new(csv::CsvDecoder::new(options, wanted)?),
+        FormatKind::Parquet => Box::new(columns::ColumnsDecoder::new(options, wanted)?),
     })
 }
 

@@ -101,6 +101,12 @@ pub const FORMATS: &[Format] = &[
         ],
         kind: FormatKind::Csv,
     },
+    Format {
+        name: "parquet",
+        help: "files of columns, found by name; read by connector `file`",
+        options: &[TIMESTAMP_FORMAT],
+        kind: FormatKind::Parquet,
+    },
 ];
 
 /// Which format, once its name was looked up.
@@ -110,6 +116,8 @@ pub enum FormatKind {
     Json,
     /// Delimited text.
     Csv,
+    /// Columns.
+    Parquet,
 }
 
 /// How timestamps are written in a source.
@@ -169,6 +177,17 @@ impl FormatError {
     }
 }
 
+impl Format {
+    /// Whether its records are bytes, which any connector may carry, and not columns of a file.
+    #[must_use]
+    pub fn is_of_bytes(&self) -> bool {
+        match self.kind {
+            FormatKind::Json | FormatKind::Csv => true,
+            FormatKind::Parquet => false,
+        }
+    }
+}
+
 /// The format of this name.
 #[must_use]
 pub fn format(name: &str) -> Option<&'static Format> {
@@ -188,12 +207,16 @@ impl FormatOptions {
         };
         let given = Given { format, options };
         let csv = match format.kind {
-            FormatKind::Json => CsvOptions::default(),
+            FormatKind::Json | FormatKind::Parquet => CsvOptions::default(),
             FormatKind::Csv => given.csv()?,
         };
         Ok(Self {
             kind: format.kind,
-            record_bytes_max: given.bytes("max.record.bytes")?,
+            record_bytes_max: match format.kind {
+                FormatKind::Json | FormatKind::Csv => given.bytes(RECORD_BYTES.name)?,
+                // Nobody says how many bytes a record has.
+                FormatKind::Parquet => usize::MAX,
+            },
             timestamps: given.timestamps()?,
             csv,
         })
@@ -203,7 +226,8 @@ impl FormatOptions {
     #[must_use]
     pub fn framing(&self) -> Framing {
         match self.kind {
-            FormatKind::Json => Framing::Lines,
+            // Columns have no bytes to be cut.
+            FormatKind::Json | FormatKind::Parquet => Framing::Lines,
             FormatKind::Csv => Framing::QuotedLines {
                 quote: self.csv.quote,
                 delimiter: self.csv.delimiter,
@@ -215,7 +239,7 @@ impl FormatOptions {
     #[must_use]
     pub fn has_header(&self) -> bool {
         match self.kind {
-            FormatKind::Json => false,
+            FormatKind::Json | FormatKind::Parquet => false,
             FormatKind::Csv => self.csv.header,
         }
     }
@@ -406,7 +430,7 @@ mod tests {
 
         assert_eq!(
             error.message,
-            "unknown format `xml`; there is `json`, `csv`"
+            "unknown format `xml`; there is `json`, `csv`, `parquet`"
         );
     }
 

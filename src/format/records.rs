@@ -76,6 +76,13 @@ pub enum Positions {
     },
     /// Each record has its own.
     Records(Arc<Records>),
+    /// The records are rows, whose place is their number: the position is the block's plus that.
+    Rows {
+        /// The block's.
+        start: Offset,
+        /// The rows as they came.
+        rows: Arc<RecordBatch>,
+    },
 }
 
 impl Positions {
@@ -83,7 +90,7 @@ impl Positions {
     #[must_use]
     pub fn of(&self, place: u32) -> Offset {
         match self {
-            Self::Bytes { start } => start.plus(place),
+            Self::Bytes { start } | Self::Rows { start, .. } => start.plus(place),
             Self::Records(records) => Offset(records.offsets[records.at(place)]),
         }
     }

@@ -64,6 +64,7 @@ impl Transcoder {
             (FormatKind::Json, _) => Form::Json,
             (FormatKind::Csv, true) => Form::Object,
             (FormatKind::Csv, false) => Form::Csv,
+            (FormatKind::Parquet, _) => unreachable!("columns have no bytes to send"),
         };
         Self {
             framing: options.framing(),
@@ -236,6 +237,7 @@ mod tests {
             end: Offset(text.len() as u64),
             line: 1,
             header: (kind == FormatKind::Csv).then(|| Arc::new(header)),
+            columns: None,
             records: None,
         };
         let mut out = Vec::new();

@@ -30,11 +30,11 @@ use crate::types::Offset;
 /// several are on their way at once.
 const BLOCK_BYTES: usize = 1 << 20;
 
-/// `BLOCK_BYTES`, or what a test asks for: small files then make many blocks.
-fn block_bytes() -> usize {
+/// How large a block is meant to be: `usual`, or what a test asks for. Small files then make many.
+pub(super) fn block_size(usual: usize) -> usize {
     static ASKED: std::sync::OnceLock<Option<usize>> = std::sync::OnceLock::new();
     let asked = || std::env::var("TIDEMARK_TEST_BLOCK").ok()?.parse().ok();
-    ASKED.get_or_init(asked).unwrap_or(BLOCK_BYTES).max(1)
+    ASKED.get_or_init(asked).unwrap_or(usual).max(1)
 }
 
 /// How many record limits a record is searched for its end: enough that a record which is merely too
@@ -67,7 +67,7 @@ impl<R: Read> Cutter<R> {
         Self {
             input,
             framing,
-            block_bytes: block_bytes(),
+            block_bytes: block_size(BLOCK_BYTES),
             record_bytes_max,
             buffer: Vec::new(),
             drained: false,
@@ -156,6 +156,7 @@ impl<R: Read> Cutter<R> {
             end: self.position,
             line: self.line,
             header: self.header.clone(),
+            columns: None,
             records: None,
         };
         loop {
@@ -183,6 +184,7 @@ impl<R: Read> Cutter<R> {
             end: self.position,
             line,
             header: self.header.clone(),
+            columns: None,
             records: None,
         }
     }

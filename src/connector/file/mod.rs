@@ -7,6 +7,7 @@
 mod cut;
 mod find;
 mod head;
+mod parquet;
 mod sink;
 #[cfg(test)]
 mod tests;
@@ -20,13 +21,15 @@ use std::thread;
 use self::cut::Cutter;
 use self::find::{Compression, Content, Found};
 use self::head::Head;
+use self::parquet::ParquetSource;
+pub use self::parquet::parquet_columns;
 pub use self::sink::FileSink;
 use self::watch::Watched;
 use super::catalog::{Connector, Guarantee, SinkEntry, SourceEntry};
 use super::open::{OpenSink, OpenSource, required, resolve};
 use super::option::{Absent, ConnectorOption, Side, ValueKind};
 use super::{ConnectorError, Partition, Reader, Source};
-use crate::format::{Block, Decoder, FormatOptions, Wanted, check_header, decoder};
+use crate::format::{Block, Decoder, FormatOptions, Wanted, check_header, decoder, format};
 use crate::plan::{Role, Table};
 use crate::types::Offset;
 
@@ -53,8 +56,13 @@ pub(super) const CONNECTOR: Connector = Connector {
     source: Some(SourceEntry {
         reference: true,
         takes_format: true,
+        takes_columns: true,
         has_metadata: false,
         check: |table| {
+            if is_columns(table) && is_watched(table) {
+                let message = "a folder is watched for CSV or JSON lines, not for Parquet";
+                return vec![(WATCH.to_owned(), message.to_owned())];
+            }
             let looked_up = table.role == Role::Reference && is_watched(table);
             let message = "a table that is looked up in is read whole, so nothing is added to it";
             Vec::from_iter(looked_up.then(|| (WATCH.to_owned(), message.to_owned())))
@@ -62,6 +70,10 @@ pub(super) const CONNECTOR: Connector = Connector {
         open: OpenSource {
             inspect: |origin| {
                 let path = required(origin.table, "path")?;
+                if is_columns(origin.table) {
+                    let format = origin.format()?;
+                    return ParquetSource::inspect(path, origin.base, &format, &origin.wanted);
+                }
                 if is_watched(origin.table) {
                     let format = origin.format()?;
                     return Watched::inspect(path, origin.base, &format, &origin.wanted);
@@ -70,6 +82,10 @@ pub(super) const CONNECTOR: Connector = Connector {
             },
             open: |origin| {
                 let (path, format) = (required(origin.table, "path")?, origin.format()?);
+                if is_columns(origin.table) {
+                    let source = ParquetSource::open(path, origin.base, format, origin.wanted)?;
+                    return Ok(Arc::new(source));
+                }
                 if is_watched(origin.table) {
                     let source =
                         Watched::open(path, origin.base, format, origin.wanted, origin.clock)?;
@@ -104,6 +120,12 @@ const WATCH: &str = "watch";
 /// Whether new files are read as they appear.
 pub fn is_watched(table: &Table) -> bool {
     table.connector == CONNECTOR.name && table.option(WATCH) == Some("true")
+}
+
+/// Whether its files are of columns.
+fn is_columns(table: &Table) -> bool {
+    let format = table.option("format").and_then(format);
+    format.is_some_and(|format| !format.is_of_bytes())
 }
 
 /// Files of one format.

@@ -152,6 +152,7 @@ impl Draft {
             end: Offset(last + 1),
             line: 0,
             header: None,
+            columns: None,
             records: Some(Arc::new(records)),
         }
     }

@@ -161,6 +161,7 @@ fn block(value: &[u8]) -> Block {
     let none = batch(Arc::new(Schema::empty()), Vec::new(), 1);
     let end = u32::try_from(bytes.len()).expect("a message is far smaller than 4 GiB");
     Block {
+        columns: None,
         records: Some(Arc::new(Records {
             places: vec![0, end],
             offsets: vec![0],

@@ -157,6 +157,7 @@ pub(super) const CONNECTOR: Connector = Connector {
     source: Some(SourceEntry {
         reference: false,
         takes_format: true,
+        takes_columns: false,
         has_metadata: true,
         check: settings::check,
         open: OpenSource {

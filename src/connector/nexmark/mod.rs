@@ -84,6 +84,7 @@ pub(super) const CONNECTOR: Connector = Connector {
     source: Some(SourceEntry {
         reference: true,
         takes_format: false,
+        takes_columns: false,
         has_metadata: false,
         check,
         open: OpenSource {

@@ -158,6 +158,7 @@ pub(super) const CONNECTOR: Connector = Connector {
     source: Some(SourceEntry {
         reference: true,
         takes_format: false,
+        takes_columns: false,
         has_metadata: false,
         check: table::check,
         open: OpenSource {

@@ -169,6 +169,7 @@ impl Question {
             checksum.update(&bytes);
             let end = start + bytes.len() as u64;
             blocks.push(Block {
+                columns: None,
                 bytes: Arc::new(bytes),
                 start: Offset(start),
                 end: Offset(end),

@@ -82,6 +82,25 @@ fn a_table_that_is_read_again_takes_no_files_as_they_come() {
 }
 
 #[test]
+fn columns_are_read_from_files_alone_and_not_while_they_come() {
+    let watched = [
+        ("connector", "file"),
+        ("path", "x"),
+        ("format", "parquet"),
+        ("watch", "true"),
+    ];
+    assert_eq!(problems(Role::Source, &watched[..3]), "");
+    assert_eq!(
+        problems(Role::Source, &watched),
+        "5: a folder is watched for CSV or JSON lines, not for Parquet"
+    );
+    assert_eq!(
+        problems(Role::Sink, &watched[..3]),
+        "4: format `parquet` is read from files, and from nowhere else (there is json, csv)"
+    );
+}
+
+#[test]
 fn a_table_without_a_connector_says_what_to_add() {
     assert!(problems(Role::Sink, &[]).starts_with(
         "1: table `t` has no connector (add WITH (connector = '..'); there is `file`"
@@ -110,7 +129,7 @@ fn an_unknown_format_suggests_the_nearest_name() {
     );
     assert_eq!(
         problems(Role::Source, &[("connector", "file"), ("path", "x")]),
-        "1: table `t` needs the option `format` (add format = '..': json or csv)"
+        "1: table `t` needs the option `format` (add format = '..': json or csv or parquet)"
     );
 }
 

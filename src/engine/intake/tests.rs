@@ -91,6 +91,7 @@ fn block(table: &Table) -> Block {
         end: Offset(10),
         line: 0,
         header: None,
+        columns: None,
         records: Some(Arc::new(records)),
     }
 }
@@ -181,6 +182,7 @@ fn an_event_time_is_held_against_the_record_it_comes_from() {
         bound_us: 0,
     });
     let block = |timestamps: Vec<i64>| Block {
+        columns: None,
         records: Some(Arc::new(Records {
             places: vec![0, 2, 4, 6],
             offsets: vec![5, 6, 9],

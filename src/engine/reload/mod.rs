@@ -288,6 +288,7 @@ impl Reloaded {
             entry.until
         );
         Some(Block {
+            columns: None,
             bytes: Arc::new(sealed(&entry.rows)),
             start: Offset(entry.from),
             end: Offset(entry.until),

@@ -154,7 +154,7 @@ impl Column {
     }
 
     /// Adds a NULL whether or not the column may have one: below a NULL struct nobody looks.
-    fn append_placeholder(&mut self) {
+    pub fn append_placeholder(&mut self) {
         self.values.push_default();
         self.nulls.append_null();
         self.len += 1;

@@ -58,6 +58,7 @@ pub fn infer(path: &str, sample: &[u8]) -> Result<InferredTable, FormatError> {
     let seen = match kind {
         FormatKind::Json => json_columns(sample),
         FormatKind::Csv => csv_columns(sample, &mut options)?,
+        FormatKind::Parquet => unreachable!("such a file says itself what its columns are"),
     };
     if kind == FormatKind::Json && starts_with(sample, b'[') {
         return Err(FormatError::new(format!(
@@ -88,6 +89,32 @@ pub fn infer(path: &str, sample: &[u8]) -> Result<InferredTable, FormatError> {
         is_told,
         columns,
     })
+}
+
+/// Whether a file of this name, or one that starts so, says itself what its columns are.
+#[must_use]
+pub fn is_parquet(path: &str, sample: &[u8]) -> bool {
+    path.ends_with(".parquet") || sample.starts_with(b"PAR1")
+}
+
+/// The table of a file that says itself what its columns are.
+#[must_use]
+pub fn told(path: &str, columns: Vec<InferredColumn>) -> InferredTable {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let is_time = |column: &InferredColumn| column.sql_type.starts_with("TIMESTAMP");
+    InferredTable {
+        name: table_name(name.split('.').next().unwrap_or(name)),
+        path: path.to_owned(),
+        options: FormatOptions {
+            kind: FormatKind::Parquet,
+            record_bytes_max: usize::MAX,
+            timestamps: TimestampFormat::Iso,
+            csv: CsvOptions::default(),
+        },
+        is_told: true,
+        event_time: columns.iter().position(is_time),
+        columns,
+    }
 }
 
 fn starts_with(sample: &[u8], wanted: u8) -> bool {
@@ -397,6 +424,7 @@ impl fmt::Display for InferredTable {
         let format = match self.options.kind {
             FormatKind::Json => "json",
             FormatKind::Csv => "csv",
+            FormatKind::Parquet => "parquet",
         };
         let path = literal(&self.path);
         write!(

@@ -23,6 +23,7 @@ fn messages(values: &[Option<&[u8]>]) -> Block {
     };
     Block {
         line: 0,
+        columns: None,
         records: Some(Arc::new(records)),
         ..block(bytes)
     }

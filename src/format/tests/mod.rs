@@ -46,6 +46,7 @@ fn block(bytes: impl Into<Vec<u8>>) -> Block {
         start: Offset(0),
         line: 1,
         header: None,
+        columns: None,
         records: None,
     }
 }

@@ -306,7 +306,7 @@ proptest! {
                 let len = ends.scan_one(rest).unwrap_or(rest.len());
                 let line = &rest[..len];
                 let blank = match kind {
-                    FormatKind::Json => line.trim_ascii().is_empty(),
+                    FormatKind::Json | FormatKind::Parquet => line.trim_ascii().is_empty(),
                     FormatKind::Csv => matches!(line, b"\n" | b"\r\n" | b"\r"),
                 };
                 records += usize::from(!blank);

@@ -11,7 +11,7 @@ use crate::connector::file::FileSource;
 use crate::connector::{ConnectorError, Source, open_source};
 use crate::format::{
     Block, Decoded, Decoder, Encoder, FormatOptions, InferredTable, Message, Transcoder, Wanted,
-    infer, value_text,
+    infer, is_parquet, value_text,
 };
 use crate::plan::{OptionValue, Place, Table};
 use crate::types::{Clock, Offset, nearest};
@@ -98,6 +98,11 @@ impl Opened {
         let said = |error: &dyn std::fmt::Display| {
             ConnectorError::permanent(format!("cannot read `{first}`: {error}"))
         };
+        if is_parquet(&first, &sample) || format == Some("parquet") {
+            let message = format!("`{first}` is a Parquet file, whose records are no messages");
+            let hint = "write it as JSON lines first: duckdb -c \"COPY 'a.parquet' TO 'a.json'\"";
+            return Err(ConnectorError::hinted(message, hint));
+        }
         let guessed = infer(&first, &sample);
         let options = match (format, &guessed) {
             (Some(format), Ok(table)) if format_name(&table.options) == format => {
@@ -287,6 +292,7 @@ fn format_name(options: &FormatOptions) -> &'static str {
     match options.kind {
         crate::format::FormatKind::Json => "json",
         crate::format::FormatKind::Csv => "csv",
+        crate::format::FormatKind::Parquet => "parquet",
     }
 }
 

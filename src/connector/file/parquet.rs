@@ -1,0 +1,209 @@
+//! `format = 'parquet'`: files of columns.
+//!
+//! ```text
+//!   file ──footer──▶ which columns, where ──▶ the wanted ones, a few thousand rows at a time
+//! ```
+//!
+//! A record's position is its number in the file. Of a row group only the columns are read that
+//! somebody wants; row groups before the position are passed over. Whether a file is whole and has the
+//! declared columns is said before a row is read.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder,
+};
+
+use super::cut::block_size;
+use super::find::{self, Content, Found};
+use super::{checksums, unreadable};
+use crate::connector::{ConnectorError, Partition, Reader, Source};
+use crate::format::{
+    Block, Decoder, FormatOptions, InferredColumn, Wanted, declared, decoder, fit,
+};
+use crate::types::Offset;
+
+/// How many rows become a block.
+const ROWS: usize = 8192;
+
+/// Files of columns.
+pub(super) struct ParquetSource {
+    partitions: Vec<Partition>,
+    files: Vec<ColumnFile>,
+    format: FormatOptions,
+    wanted: Wanted,
+}
+
+/// A file, and what of it is read.
+struct ColumnFile {
+    path: PathBuf,
+    metadata: ArrowReaderMetadata,
+    columns: Vec<usize>,
+}
+
+impl ParquetSource {
+    /// Finds the files, looks what columns they have, and reads them whole once, for their
+    /// checksums.
+    pub(super) fn open(
+        pattern: &str,
+        base: &Path,
+        format: FormatOptions,
+        wanted: Wanted,
+    ) -> Result<Self, ConnectorError> {
+        let found = find::find(pattern, base)?;
+        let files = look(&found, &format, &wanted)?;
+        let contents = checksums(&found)?;
+        let partition = |((found, content), file): ((&Found, &Content), &ColumnFile)| Partition {
+            name: found.name.clone(),
+            identity: Some(content.identity()),
+            length: u64::try_from(file.metadata.metadata().file_metadata().num_rows()).ok(),
+        };
+        let partitions = found.iter().zip(&contents).zip(&files).map(partition);
+        Ok(Self {
+            partitions: partitions.collect(),
+            files,
+            format,
+            wanted,
+        })
+    }
+
+    /// Whether `open` would find files with the columns that are wanted.
+    pub(super) fn inspect(
+        pattern: &str,
+        base: &Path,
+        format: &FormatOptions,
+        wanted: &Wanted,
+    ) -> Result<(), ConnectorError> {
+        look(&find::find(pattern, base)?, format, wanted).map(drop)
+    }
+}
+
+/// What is in each file, by its footer.
+fn look(
+    found: &[Found],
+    format: &FormatOptions,
+    wanted: &Wanted,
+) -> Result<Vec<ColumnFile>, ConnectorError> {
+    decoder(format, wanted).map_err(|error| ConnectorError::permanent(error.to_string()))?;
+    let file = |found: &Found| {
+        let metadata = metadata_of(found)?;
+        let columns = fit(metadata.schema(), format, wanted).map_err(|unfitting| {
+            let (name, difference) = (&found.name, unfitting.difference);
+            let message = format!("`{name}` does not have the declared columns: {difference}");
+            ConnectorError::hinted(message, unfitting.hint)
+        })?;
+        Ok(ColumnFile {
+            path: found.path.clone(),
+            metadata,
+            columns,
+        })
+    };
+    found.iter().map(file).collect()
+}
+
+fn metadata_of(found: &Found) -> Result<ArrowReaderMetadata, ConnectorError> {
+    let file = File::open(&found.path).map_err(|error| unreadable(&found.name, &error))?;
+    // The types are the file's own: those that a writer noted besides are of its memory only.
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    ArrowReaderMetadata::load(&file, options).map_err(|error| {
+        let message = format!("cannot read `{}` as Parquet: {error}", found.name);
+        ConnectorError::hinted(
+            message,
+            "a file that is still being written has no footer yet; take a broken one out of the folder",
+        )
+    })
+}
+
+/// The columns of the first file that a pattern means.
+pub fn parquet_columns(pattern: &str) -> Result<Vec<InferredColumn>, ConnectorError> {
+    let found = find::find(pattern, Path::new(""))?;
+    Ok(declared(metadata_of(&found[0])?.schema()))
+}
+
+impl Source for ParquetSource {
+    fn partitions(&self) -> &[Partition] {
+        &self.partitions
+    }
+
+    fn open(&self, index: usize, from: Offset) -> Result<Box<dyn Reader>, ConnectorError> {
+        let (file, name) = (&self.files[index], self.partitions[index].name.clone());
+        let opened = File::open(&file.path).map_err(|error| unreadable(&name, &error))?;
+        let (groups, skipped) = file.from(from.0);
+        let builder =
+            ParquetRecordBatchReaderBuilder::new_with_metadata(opened, file.metadata.clone());
+        let columns = file.columns.iter().copied();
+        let mask = ProjectionMask::roots(builder.parquet_schema(), columns);
+        let rows = builder
+            .with_projection(mask)
+            .with_row_groups(groups)
+            .with_offset(skipped)
+            .with_batch_size(block_size(ROWS))
+            .build()
+            .map_err(|error| broken(&name, &error))?;
+        Ok(Box::new(ParquetReader {
+            name,
+            rows,
+            at: from,
+        }))
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        decoder(&self.format, &self.wanted)
+            .expect("the same decoder was made when the source was opened")
+    }
+}
+
+impl ColumnFile {
+    /// The row groups from the one with this row on, and how many rows of it come before.
+    fn from(&self, row: u64) -> (Vec<usize>, usize) {
+        let groups = self.metadata.metadata().row_groups();
+        let (mut before, mut first) = (0, 0);
+        for group in groups {
+            let rows = u64::try_from(group.num_rows()).unwrap_or_default();
+            if before + rows > row {
+                break;
+            }
+            before += rows;
+            first += 1;
+        }
+        let skipped = usize::try_from(row.saturating_sub(before));
+        (
+            (first..groups.len()).collect(),
+            skipped.unwrap_or(usize::MAX),
+        )
+    }
+}
+
+fn broken(name: &str, error: &dyn std::fmt::Display) -> ConnectorError {
+    ConnectorError::permanent(format!("could not read `{name}` as Parquet: {error}"))
+}
+
+struct ParquetReader {
+    name: String,
+    rows: ParquetRecordBatchReader,
+    at: Offset,
+}
+
+impl Reader for ParquetReader {
+    fn next(&mut self) -> Result<Option<Block>, ConnectorError> {
+        let Some(rows) = self.rows.next() else {
+            return Ok(None);
+        };
+        let rows = rows.map_err(|error| broken(&self.name, &error))?;
+        let start = self.at;
+        self.at = Offset(start.0 + rows.num_rows() as u64);
+        Ok(Some(Block {
+            bytes: Arc::default(),
+            start,
+            end: self.at,
+            line: 0,
+            header: None,
+            records: None,
+            columns: Some(Arc::new(rows)),
+        }))
+    }
+}
