@@ -26,7 +26,7 @@ const OWNER: &str = "Authorization: AWS4-HMAC-SHA256 \
     Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
 
 /// One request, and what came of it.
-fn ask(endpoint: &str, method: &str, path: &str, body: &str) -> String {
+pub fn ask(endpoint: &str, method: &str, path: &str, body: &str) -> String {
     let address = endpoint.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
     let length = body.len();

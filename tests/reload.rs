@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::TcpListener;
 use std::path::Path;
 
 use postgres::Client;
 use rusqlite::types::Value;
 
+use crate::buckets::{self, ask};
 use crate::cluster::Run;
-use crate::services::postgres_with_url;
+use crate::services::{kafka, postgres_with_url, s3};
 use crate::support::{Ended, Exit, tables, tidemark};
 
 /// Two databases, so that one may be ahead of the other; a join that finds and one that misses.
@@ -438,4 +440,146 @@ fn a_table_of_postgresql_that_is_looked_up_is_fixed_and_one_that_is_not_there_is
         "{}",
         changed.stderr
     );
+}
+
+#[test]
+fn what_was_different_is_kept_in_a_bucket_as_well() {
+    let Some(endpoint) = s3("this test") else {
+        return;
+    };
+    ask(&endpoint, "PUT", "/reloads", "");
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write(folder);
+    // The server keeps what earlier tests put there.
+    let own = folder.file_name().unwrap().to_str().unwrap();
+    let place = format!("s3://reloads/{}", own.trim_start_matches('.'));
+    let options = [&UNTIL_CAUGHT_UP[..], &["--state", &place]].concat();
+
+    for reading in 0..5 {
+        hold(folder, reading);
+        let step = (reading * 3 + 2).to_string();
+        let mut variables = buckets::variables(&endpoint);
+        variables.push(("TIDEMARK_CRASH_AT", &step));
+        tidemark(folder, &options, &variables);
+        variables.pop();
+        let ended = tidemark(folder, &options, &variables);
+        assert_eq!(ended.how, Exit::Code(0), "{}", ended.stderr);
+        assert_eq!(found(folder), expected(reading));
+    }
+
+    // Elsewhere there is nothing of it.
+    let ended = tidemark(folder, &UNTIL_CAUGHT_UP, &[]);
+    assert_eq!(ended.how, Exit::Code(1));
+    let cause = "differences of `cities`, and `.tidemark/pipeline` holds 0";
+    assert!(ended.stderr.contains(cause), "{}", ended.stderr);
+}
+
+#[test]
+fn on_several_machines_a_place_that_all_of_them_reach_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write(folder);
+    hold(folder, 0);
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    std::fs::write(folder.join("hosts"), format!("{free}\n")).unwrap();
+    let cluster = ["--process", "0", "--hosts", "hosts"];
+    let secret = [("TIDEMARK_CLUSTER_SECRET", "a secret of sixteen bytes")];
+    let options = [&UNTIL_CAUGHT_UP[..], &cluster].concat();
+
+    let refused = tidemark(folder, &options, &secret);
+
+    assert_eq!(refused.how, Exit::Code(1), "{}", refused.stderr);
+    let cause = "no place that all machines reach for what was different in `cities`";
+    assert!(refused.stderr.contains(cause), "{}", refused.stderr);
+    let options = [&options[..], &["--state", "shared"]].concat();
+    let ended = tidemark(folder, &options, &secret);
+    assert_eq!(ended.how, Exit::Code(0), "{}", ended.stderr);
+    assert_eq!(found(folder), expected(0));
+}
+
+#[test]
+fn without_a_mark_every_run_begins_with_the_table_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write(folder);
+    let sink =
+        "CREATE TABLE copied (city INT, name TEXT, PRIMARY KEY (city)) WITH (connector = 'stdout');
+                INSERT INTO copied SELECT city, name FROM cities;";
+    let table = PIPELINE
+        .split_inclusive(';')
+        .filter(|one| one.contains("TABLE cities "));
+    let pipeline = table.chain([sink]).collect::<String>();
+    std::fs::write(folder.join("pipeline.sql"), pipeline).unwrap();
+
+    for reading in 0..2 {
+        hold(folder, reading);
+        let ended = tidemark(folder, &UNTIL_CAUGHT_UP, &[]);
+        assert_eq!(ended.how, Exit::Code(0), "{}", ended.stderr);
+        for name in contents(reading).into_values() {
+            assert!(ended.stdout.contains(&name), "{name}: {}", ended.stdout);
+        }
+        assert_eq!(ended.stdout.lines().count(), contents(reading).len());
+    }
+    assert!(!folder.join(".tidemark").exists());
+}
+
+/// The table as a changelog in a topic: a record per row that is new, and one without a value per row
+/// that is gone.
+const CHANGELOG: &str = "
+SET 'pipeline.name' = '${TOPIC}';
+CREATE TABLE given (city TEXT PRIMARY KEY, name TEXT NOT NULL)
+  WITH (connector = 'file', path = 'cities.csv', format = 'csv', 'csv.header' = 'false',
+        'reload.interval' = '1s');
+CREATE TABLE changelog (city TEXT, name TEXT, PRIMARY KEY (city))
+  WITH (connector = 'kafka', topic = '${TOPIC}', format = 'json', partitions = '2',
+        'bootstrap.servers' = '${KAFKA}');
+INSERT INTO changelog SELECT city, name FROM given;
+";
+
+/// That topic as a table again: the last record of a key is its row, and one without a value is none.
+const OF_CHANGELOG: &str = "
+CREATE TABLE changelog (
+  city TEXT METADATA FROM 'key', name TEXT, place BIGINT METADATA FROM 'offset',
+  gone BOOLEAN METADATA FROM 'tombstone'
+) WITH (connector = 'kafka', topic = '${TOPIC}', format = 'json', 'bootstrap.servers' = '${KAFKA}');
+CREATE VIEW records AS
+  SELECT CAST(city AS INT) AS city, name, place, gone FROM changelog WHERE city IS NOT NULL;
+CREATE VIEW last_records AS
+  SELECT * FROM records QUALIFY row_number() OVER (PARTITION BY city ORDER BY place DESC) = 1;
+CREATE VIEW cities AS SELECT city, name FROM last_records WHERE name IS NOT NULL AND NOT gone;
+";
+
+#[test]
+fn a_topic_that_keeps_the_last_record_of_a_key_is_joined_as_the_table_that_it_is() {
+    let Some(servers) = kafka("this test") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write(folder);
+    let is_file = |one: &&str| one.contains("TABLE cities ");
+    let others = PIPELINE.split_inclusive(';').filter(|one| !is_file(one));
+    let pipeline = [OF_CHANGELOG].into_iter().chain(others).collect::<String>();
+    std::fs::write(folder.join("pipeline.sql"), pipeline).unwrap();
+    std::fs::write(folder.join("changelog.sql"), CHANGELOG).unwrap();
+    let unique = folder.file_name().unwrap().to_str().unwrap();
+    let topic = format!("changelog-{}", unique.trim_start_matches('.'));
+    let variables = [("KAFKA", servers.as_str()), ("TOPIC", topic.as_str())];
+
+    for reading in 0..4 {
+        hold(folder, reading);
+        let changelog = ["run", "changelog.sql", "--quiet", "--until-caught-up"];
+        let ended = tidemark(folder, &changelog, &variables);
+        assert_eq!(ended.how, Exit::Code(0), "{}", ended.stderr);
+        let step = (2 * reading + 1).to_string();
+        let crash = [&variables[..], &[("TIDEMARK_CRASH_AT", &step)]].concat();
+        tidemark(folder, &UNTIL_CAUGHT_UP, &crash);
+        let ended = tidemark(folder, &UNTIL_CAUGHT_UP, &variables);
+        assert_eq!(ended.how, Exit::Code(0), "{}", ended.stderr);
+        assert_eq!(found(folder), expected(reading));
+    }
 }

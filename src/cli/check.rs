@@ -74,6 +74,7 @@ pub fn check(
     }
     say::out(&together(&planned));
     say::out(&growth(&planned));
+    say::out(&versions(&planned));
     say::out(&forgetting(&planned));
     0
 }
@@ -85,6 +86,28 @@ fn growth(planned: &Planned) -> String {
         format!(
             "memory grows with every record, line {}: {what}\n  hint:  aggregate or take the first \
              rows per key below it, as far as the question allows\n",
+            place.line
+        )
+    });
+    let back = plan::looking_back(&planned.pipeline).into_iter();
+    let back = back.map(|(place, what)| {
+        format!(
+            "memory grows with every key, line {}: {what}\n  hint:  the last rows of each are kept \
+             for PREV of the first row of a match; name that row in the PATTERN, where the question \
+             allows\n",
+            place.line
+        )
+    });
+    lines.chain(back).collect()
+}
+
+/// Joins with all versions of a key, where the one of the time may have been meant.
+fn versions(planned: &Planned) -> String {
+    let joined = plan::versions_joined(&planned.pipeline).into_iter();
+    let lines = joined.map(|(place, what, table)| {
+        format!(
+            "every version is joined, line {}: {what}\n  hint:  `{table}` has versions of its \
+             PRIMARY KEY; for the one of the time write JOIN {table} FOR SYSTEM_TIME AS OF a.ts\n",
             place.line
         )
     });

@@ -40,6 +40,10 @@ pub(super) fn refusals(table: &Table) -> Vec<(Option<&'static str>, String, Stri
         );
         refusals.push((None, message, hint));
     }
+    if table.option("watch") == Some("true") {
+        let message = format!("`{name}` is read again whole, with the files that are there then");
+        refusals.push((Some("watch"), message, "leave 'watch' out".to_owned()));
+    }
     // A length that is none has been refused as such.
     if refusals.is_empty() && is_length(table) && reload_interval(table) < Some(LEAST) {
         let message = format!("option `{RELOAD}` is too short: the whole table is read each time");

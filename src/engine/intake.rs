@@ -324,15 +324,18 @@ impl Draft<'_> {
             .as_primitive::<TimestampMicrosecondType>();
         // Nearly always all are, and which record a row comes from takes a search.
         let latest = times.values().iter().max();
-        let earliest = records.timestamps.iter().min();
-        if let (Some(&latest), Some(earliest)) = (latest, earliest)
-            && latest <= earliest.saturating_add(max_ahead_us)
-        {
+        // A record that does not say when it was written has nothing to be compared with.
+        let earliest = records.timestamps.iter().filter(|at| **at >= 0).min();
+        let (Some(&latest), Some(earliest)) = (latest, earliest) else {
+            return Ok(());
+        };
+        if latest <= earliest.saturating_add(max_ahead_us) {
             return Ok(());
         }
         let believable = |(time, span): (Option<i64>, &Span)| {
             let written = records.timestamps[records.at(span.start)];
-            time.is_none_or(|time| time <= written.saturating_add(max_ahead_us))
+            let limit = written.saturating_add(max_ahead_us);
+            written < 0 || time.is_none_or(|time| time <= limit)
         };
         let keep: BooleanArray = times
             .iter()

@@ -376,6 +376,9 @@ impl OpenedSource {
         let from = known.map(|mark| mark.offset);
         let from: Vec<Offset> = from.collect();
         let shared = Arc::clone(world.0);
+        if let Some(reload) = &self.reload {
+            reload.shows_on(&shared);
+        }
         let stops = decision.resume.stops.iter();
         let stops: Vec<&SourceMark> = stops.filter_map(|it| it.sources.get(&self.name)).collect();
         let replayed = |names: &[String]| -> Vec<Offset> {

@@ -386,7 +386,7 @@ fn sinks(pipeline: &Pipeline, facts: &Facts, stage: &Stage, now: Duration) -> Ve
         let destination =
             destination.min_by_key(|it| (it.away.is_none(), it.busy.is_none(), it.committed));
         let all = gather(pipeline, (id, &zones), facts, &held);
-        let place = |table: &TableId| Some(place(pipeline, *table, facts.sources.get(table)?));
+        let place = |table: &TableId| place(pipeline, *table, facts);
         let sight = Sight {
             stage,
             now,
@@ -518,15 +518,16 @@ fn open_windows(
     found
 }
 
-fn place<'a>(pipeline: &'a Pipeline, table: TableId, facts: &'a SourceFacts) -> Where<'a> {
+fn place<'a>(pipeline: &'a Pipeline, table: TableId, facts: &'a Facts) -> Option<Where<'a>> {
     let known = &pipeline.tables[table];
-    Where {
+    Some(Where {
         name: &known.name,
         unit: unit(pipeline, table),
         has_event_time: known.watermark.is_some(),
         idle_after: crate::connector::idle_timeout(known),
-        facts,
-    }
+        facts: facts.sources.get(&table)?,
+        stale: facts.away.get(&known.name),
+    })
 }
 
 fn fate_status(pipeline: &Pipeline, source: TableId, fates: Fates) -> FateStatus {

@@ -101,6 +101,8 @@ pub struct Where<'a> {
     pub idle_after: Option<Duration>,
     /// What is known of it.
     pub facts: &'a SourceFacts,
+    /// Since when, and why, a table cannot be read again.
+    pub stale: Option<&'a (Duration, String)>,
 }
 
 /// What can be seen of a sink.
@@ -169,6 +171,13 @@ fn live(sight: &Sight<'_>) -> String {
     }
     if sight.is_letters {
         return "takes what is late or rejected, when it comes".to_owned();
+    }
+    let stale = |place: &Where<'_>| Some((place.name.to_owned(), place.stale?.clone()));
+    if let Some((name, (since, cause))) = sight.sources.iter().find_map(stale) {
+        let long = length(sight.now.saturating_sub(since));
+        return format!(
+            "`{name}` cannot be read again since {long}, and counts as it was then: {cause}"
+        );
     }
     let fates = sight.fates;
     if fates.read() > 0 && fates.rejected == fates.read() {

@@ -437,6 +437,9 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
                 Some(within) => format!("holds the rows of open matches, {}", duration(within)),
                 None => "holds the rows of open matches".to_owned(),
             });
+            if matching.looks_back() > 0 {
+                remarks.push("and the last rows of every key, never freed".to_owned());
+            }
         }
         Operator::Latest { .. } => {
             let held = ["exchanged by key", "holds one row per key, never freed"];

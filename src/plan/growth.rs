@@ -1,7 +1,7 @@
 //! What a pipeline holds for every record that it ever read: memory that grows with the input.
 
 use super::explain::describe;
-use super::{NodeId, Operator, Pipeline, Place};
+use super::{AggregateFunction, NodeId, Operator, Pipeline, Place, Role};
 
 /// The operators that hold every row of an input for ever: where they stand, and what they do.
 #[must_use]
@@ -12,6 +12,15 @@ pub fn growing(pipeline: &Pipeline) -> Vec<(Place, String)> {
             !is_one_per_key(pipeline, *left) || !is_one_per_key(pipeline, *right)
         }
         Operator::Over { input, .. } => !is_one_per_key(pipeline, *input),
+        Operator::Aggregate {
+            input,
+            aggregates,
+            window: None,
+            ..
+        } => {
+            let mut functions = aggregates.iter().map(|call| &call.function);
+            functions.any(AggregateFunction::keeps_values) && !is_one_per_key(pipeline, *input)
+        }
         Operator::Source { .. }
         | Operator::Filter { .. }
         | Operator::Project { .. }
@@ -30,6 +39,51 @@ pub fn growing(pipeline: &Pipeline) -> Vec<(Place, String)> {
     growing
         .map(|(id, node)| (node.place, describe(pipeline, id)))
         .collect()
+}
+
+/// The patterns that look at the rows before a match: of every key they hold its last rows for ever.
+#[must_use]
+pub fn looking_back(pipeline: &Pipeline) -> Vec<(Place, String)> {
+    let nodes = pipeline.nodes.iter().enumerate();
+    let back = nodes.filter(|(_, node)| {
+        matches!(&node.operator, Operator::Match { matching, .. } if matching.looks_back() > 0)
+    });
+    back.map(|(id, node)| (node.place, describe(pipeline, id)))
+        .collect()
+}
+
+/// The joins that find every version of a key: where they stand, what they do, and the table that
+/// has the versions.
+#[must_use]
+pub fn versions_joined(pipeline: &Pipeline) -> Vec<(Place, String, String)> {
+    let mut joined = Vec::new();
+    for (id, node) in pipeline.nodes.iter().enumerate() {
+        let (Operator::Join { left, right, .. } | Operator::IntervalJoin { left, right, .. }) =
+            &node.operator
+        else {
+            continue;
+        };
+        let versions = [left, right].map(|side| versions(pipeline, *side));
+        for table in versions.into_iter().flatten() {
+            joined.push((node.place, describe(pipeline, id), table));
+        }
+    }
+    joined
+}
+
+/// The table whose rows a node has as they are, if they are versions of its keys.
+fn versions(pipeline: &Pipeline, id: NodeId) -> Option<String> {
+    let operator = &pipeline.nodes[id].operator;
+    if let Operator::Source { table, .. } = operator {
+        let table = &pipeline.tables[*table];
+        let has = table.watermark.is_some() && !table.primary_key.is_empty();
+        return (has && table.role == Role::Source).then(|| table.name.clone());
+    }
+    let is_passed = matches!(
+        operator,
+        Operator::Filter { .. } | Operator::Project { .. } | Operator::OnTime { .. }
+    );
+    is_passed.then(|| versions(pipeline, operator.inputs()[0]))?
 }
 
 /// Whether a node's rows are as many as there are keys, however many records come.
@@ -54,5 +108,37 @@ fn is_one_per_key(pipeline: &Pipeline, id: NodeId) -> bool {
         | Operator::Running { .. }
         | Operator::AsofJoin { .. }
         | Operator::Match { .. } => false,
+    }
+}
+
+impl AggregateFunction {
+    /// Whether its state is all of its values.
+    #[must_use]
+    pub fn keeps_values(&self) -> bool {
+        match self {
+            Self::ArrayAgg | Self::StringAgg | Self::PercentileCont | Self::PercentileDisc => true,
+            Self::Count
+            | Self::Sum
+            | Self::Average
+            | Self::Min
+            | Self::Max
+            | Self::BoolAnd
+            | Self::BoolOr
+            | Self::BitAnd
+            | Self::BitOr
+            | Self::BitXor
+            | Self::VariancePopulation
+            | Self::VarianceSample
+            | Self::DeviationPopulation
+            | Self::DeviationSample
+            | Self::CovariancePopulation
+            | Self::CovarianceSample
+            | Self::Correlation
+            | Self::ApproxDistinct
+            | Self::First
+            | Self::Last
+            | Self::ApproxPercentile
+            | Self::Library(_) => false,
+        }
     }
 }

@@ -109,6 +109,36 @@ pub enum AfterMatch {
     ToLast(usize),
 }
 
+impl Matching {
+    /// How many rows before the first one of a match may be read.
+    #[must_use]
+    pub fn looks_back(&self) -> usize {
+        let before = |variable: usize| self.pattern.before(variable).unwrap_or(0);
+        let variables = self.variables.iter().enumerate();
+        let of_conditions = variables.flat_map(|(defined, variable)| {
+            variable
+                .reads
+                .iter()
+                .map(move |read| (Some(defined), *read))
+        });
+        let all = (0..self.navigations.len()).map(|read| (None, read));
+        let needed = of_conditions.chain(all).map(|(defined, read)| {
+            let navigation = &self.navigations[read];
+            let Navigated::Row { from, back, .. } = navigation.what else {
+                return 0;
+            };
+            let after = match (navigation.variable, from, defined) {
+                (Some(variable), ..) => before(variable),
+                (None, RowsFrom::Last, Some(defined)) => before(defined),
+                (None, RowsFrom::First, _) => 0,
+                (None, RowsFrom::Last, None) => self.pattern.least().saturating_sub(1),
+            };
+            back.saturating_sub(after)
+        });
+        needed.max().unwrap_or(0)
+    }
+}
+
 impl Pattern {
     /// How many rows it has at least.
     #[must_use]

@@ -28,7 +28,7 @@ pub use asof::Asof;
 pub use explain::{canonical, explain};
 pub use expression::Expression;
 pub use frame::{Frame, FrameBound, FrameUnits, OverFunction, RowOfFrame};
-pub use growth::growing;
+pub use growth::{growing, looking_back, versions_joined};
 pub use matching::{AfterMatch, Matching, Navigated, Navigation, Pattern, RowsFrom, Variable};
 pub use operator::{
     AggregateCall, AggregateFunction, AggregateWindow, Assign, Emit, Interval, JoinKind, JoinType,

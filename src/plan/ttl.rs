@@ -90,9 +90,11 @@ pub fn kept_despite_ttl(pipeline: &Pipeline) -> Vec<(Place, String)> {
 
 /// Whether rows come from sources without anything in between that holds state.
 fn is_of_records(pipeline: &Pipeline, id: NodeId) -> bool {
-    let operator = &pipeline.nodes[id].operator;
-    let inputs = operator.inputs();
-    !operator.is_stateful() && inputs.iter().all(|input| is_of_records(pipeline, *input))
+    let node = &pipeline.nodes[id];
+    let inputs = node.operator.inputs();
+    !node.operator.is_stateful()
+        && !node.changing
+        && inputs.iter().all(|input| is_of_records(pipeline, *input))
 }
 
 /// Whether what an operator holds does not grow with the input: it lets rows go by time, forgets
@@ -137,8 +139,9 @@ fn leaves(pipeline: &Pipeline, id: NodeId) -> bool {
         | Operator::Lookup { input, .. } => leaves(pipeline, *input),
         Operator::Union { inputs } => inputs.iter().all(|input| leaves(pipeline, *input)),
         Operator::Join { .. } | Operator::Over { .. } => is_bounded(pipeline, id),
-        Operator::Source { .. }
-        | Operator::Window { .. }
+        // A table that is read again takes back what is gone.
+        Operator::Source { counted, .. } => *counted,
+        Operator::Window { .. }
         | Operator::OnTime { .. }
         | Operator::Latest { .. }
         | Operator::IntervalJoin { .. }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `(s).x`, a field of a STRUCT | `s.x` |
 //! | `CROSS JOIN LATERAL unnest(list)` | `CROSS JOIN UNNEST(list)` |
+//! | `lag(x, 2, d) OVER (..)` | `CASE WHEN lag(1, 2) OVER (..) IS NULL THEN d ELSE lag(x, 2) OVER (..) END` |
 #![allow(
     clippy::wildcard_enum_match_arm,
     reason = "of the syntax of SQL, the forms above are named"
@@ -11,8 +12,10 @@
 
 use std::ops::ControlFlow;
 
+use datafusion_sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion_sql::sqlparser::ast::{
-    AccessExpr, Expr, FunctionArg, FunctionArgExpr, Query, TableFactor, VisitorMut,
+    AccessExpr, CaseWhen, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Query,
+    TableFactor, Value, VisitorMut,
 };
 
 use super::walk;
@@ -35,11 +38,52 @@ impl VisitorMut for Accents {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Some(field) = field(expr) {
-            *expr = field;
+        if let Some(instead) = field(expr).or_else(|| with_default(expr)) {
+            *expr = instead;
         }
         ControlFlow::Continue(())
     }
+}
+
+/// `lag` and `lead` with what to say where there is no such row.
+fn with_default(expr: &Expr) -> Option<Expr> {
+    let Expr::Function(call) = expr else {
+        return None;
+    };
+    let name = call.name.to_string().to_lowercase();
+    let FunctionArguments::List(list) = &call.args else {
+        return None;
+    };
+    let [
+        value,
+        distance,
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(default)),
+    ] = list.args.as_slice()
+    else {
+        return None;
+    };
+    if call.over.is_none() || !matches!(name.as_str(), "lag" | "lead") {
+        return None;
+    }
+    let of = |value: FunctionArg| {
+        let mut call = call.clone();
+        if let FunctionArguments::List(list) = &mut call.args {
+            list.args = vec![value, distance.clone()];
+        }
+        Expr::Function(call)
+    };
+    let one = Expr::value(Value::Number("1".to_owned(), false));
+    let one = FunctionArg::Unnamed(FunctionArgExpr::Expr(one));
+    Some(Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions: vec![CaseWhen {
+            condition: Expr::IsNull(Box::new(of(one))),
+            result: default.clone(),
+        }],
+        else_result: Some(Box::new(of(value.clone()))),
+    })
 }
 
 fn unnest(factor: &TableFactor) -> Option<TableFactor> {

@@ -67,7 +67,8 @@ impl Table {
     }
 }
 
-fn line(random: &mut Random, domain: i64, seq: i64) -> String {
+/// A record.
+pub fn line(random: &mut Random, domain: i64, seq: i64) -> String {
     const WORDS: [&str; 4] = ["x", "y", "zz", "Ü"];
     let some = |random: &mut Random, value: String| {
         if random.chance(15) {

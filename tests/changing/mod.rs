@@ -17,6 +17,7 @@ mod asking;
 mod beside;
 mod data;
 mod relation;
+mod reloaded;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -43,9 +44,34 @@ fn queries_over_queries_end_with_the_tables_that_postgres_computes() {
     let test = "the oracle of collections that change";
     let first = number("CHANGING_SEED", 1);
     let count = number("CHANGING_CASES", 300);
-    if services::postgres(test).is_none() {
+    let Some((failures, refused)) = over_seeds(test, (first, count), try_case) else {
         return;
+    };
+    let mut summary = String::new();
+    for (why, seeds) in &refused {
+        let _ = writeln!(summary, "{} refused, {why}: {seeds:?}", seeds.len());
     }
+    assert!(
+        failures.is_empty(),
+        "{} of {count} cases failed:\n\n{}\n\n{summary}",
+        failures.len(),
+        failures.join("\n\n")
+    );
+    let refused: usize = refused.values().map(Vec::len).sum();
+    let most = usize::try_from(count * REFUSED_PERCENT_MAX / 100).unwrap();
+    assert!(refused <= most, "too many are refused:\n{summary}");
+}
+
+/// What failed, and which seeds were refused for what.
+type Found = (Vec<String>, BTreeMap<String, Vec<u64>>);
+
+/// Tries as many cases, several at a time. `None` without a server.
+fn over_seeds(
+    test: &str,
+    (first, count): (u64, u64),
+    try_case: impl Fn(&mut Client, u64) -> Outcome + Sync,
+) -> Option<Found> {
+    services::postgres(test)?;
     let next = AtomicU64::new(first);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let refused: Mutex<BTreeMap<String, Vec<u64>>> = Mutex::default();
@@ -75,23 +101,10 @@ fn queries_over_queries_end_with_the_tables_that_postgres_computes() {
             });
         }
     });
-    let (failures, refused) = (
+    Some((
         failures.into_inner().unwrap(),
         refused.into_inner().unwrap(),
-    );
-    let mut summary = String::new();
-    for (why, seeds) in &refused {
-        let _ = writeln!(summary, "{} refused, {why}: {seeds:?}", seeds.len());
-    }
-    assert!(
-        failures.is_empty(),
-        "{} of {count} cases failed:\n\n{}\n\n{summary}",
-        failures.len(),
-        failures.join("\n\n")
-    );
-    let refused: usize = refused.values().map(Vec::len).sum();
-    let most = usize::try_from(count * REFUSED_PERCENT_MAX / 100).unwrap();
-    assert!(refused <= most, "too many are refused:\n{summary}");
+    ))
 }
 
 fn number(name: &str, default: u64) -> u64 {

@@ -84,6 +84,23 @@ fn columns_are_read_from_files_alone_and_not_while_they_come() {
 }
 
 #[test]
+fn a_table_that_is_read_again_takes_no_files_as_they_come() {
+    let watched = [
+        ("connector", "file"),
+        ("path", "x"),
+        ("format", "json"),
+        ("watch", "true"),
+    ];
+    assert_eq!(problems(Role::Source, &watched), "");
+
+    let both = [&watched[..], &[("reload.interval", "30s")]].concat();
+    assert!(
+        problems(Role::Source, &both)
+            .contains("5: `t` is read again whole, with the files that are there then")
+    );
+}
+
+#[test]
 fn a_table_without_a_connector_says_what_to_add() {
     assert!(problems(Role::Sink, &[]).starts_with(
         "1: table `t` has no connector (add WITH (connector = '..'); there is `file`"

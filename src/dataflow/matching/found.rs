@@ -10,6 +10,7 @@ use super::search::{Conditions, Path};
 use crate::dataflow::aggregate::{Aggregation, Input};
 use crate::dataflow::group::GroupError;
 use crate::dataflow::step::{Evaluated, evaluate_rows};
+use crate::dataflow::withheld::row_text;
 use crate::plan::{Emit, Matching, Navigated, Navigation, RowsFrom, Variable};
 use crate::types::batch;
 
@@ -77,34 +78,6 @@ impl Navigator {
 
     pub fn matching(&self) -> &Matching {
         &self.matching
-    }
-
-    /// How many rows before the first one of a match may be read.
-    pub fn looks_back(&self) -> usize {
-        let pattern = &self.matching.pattern;
-        let before = |variable: usize| pattern.before(variable).unwrap_or(0);
-        let variables = self.matching.variables.iter().enumerate();
-        let of_conditions = variables.flat_map(|(defined, variable)| {
-            variable
-                .reads
-                .iter()
-                .map(move |read| (Some(defined), *read))
-        });
-        let all = (0..self.matching.navigations.len()).map(|read| (None, read));
-        let needed = of_conditions.chain(all).map(|(defined, read)| {
-            let navigation = &self.matching.navigations[read];
-            let Navigated::Row { from, back, .. } = navigation.what else {
-                return 0;
-            };
-            let after = match (navigation.variable, from, defined) {
-                (Some(variable), ..) => before(variable),
-                (None, RowsFrom::Last, Some(defined)) => before(defined),
-                (None, RowsFrom::First, _) => 0,
-                (None, RowsFrom::Last, None) => pattern.least().saturating_sub(1),
-            };
-            back.saturating_sub(after)
-        });
-        needed.max().unwrap_or(0)
     }
 
     /// The rows, with what is known of each whatever the search comes to. `bases` says where
@@ -268,9 +241,26 @@ impl Chunk<'_> {
             columns.push(take(self.rows.column(column), &firsts, None)?);
         }
         for measure in &matching.measures {
-            columns.push(measure.evaluate(&read)?);
+            let measured = evaluate_rows(&read, std::slice::from_ref(measure))?;
+            if let Some((at, why)) = measured.failed.first() {
+                let (base, path) = paths[*at];
+                let of = self.match_text(base + path.start);
+                return Err(format!("`{}` of the match {of} fails: {why}", measure.text).into());
+            }
+            columns.extend(measured.values);
         }
         Ok(RecordBatch::try_new(Arc::clone(output), columns)?)
+    }
+}
+
+impl Chunk<'_> {
+    /// Which match one is that begins with a row.
+    fn match_text(&self, row: usize) -> String {
+        let matching = &self.navigator.matching;
+        let columns: Vec<usize> = (0..matching.partition).chain([matching.time]).collect();
+        let first = self.rows.project(&columns).map(|rows| row_text(&rows, row));
+        let first = first.expect("they are columns of the rows");
+        format!("that begins with {first}")
     }
 }
 
@@ -289,7 +279,10 @@ impl Conditions for Within<'_, '_> {
             Outcome::Holds(holds) => Ok(holds),
             Outcome::Failed(message) => {
                 let name = &matching.variables[variable].name;
-                Err(format!("the condition of `{name}` fails: {message}").into())
+                let row = self.base + path.start;
+                let of = self.chunk.match_text(row);
+                let why = format!("the condition of `{name}` in the match {of} fails: {message}");
+                Err(why.into())
             }
         }
     }

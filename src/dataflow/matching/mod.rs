@@ -75,7 +75,7 @@ impl Matches {
         let navigator = Navigator::new(matching.clone(), &input)?;
         Ok(Self {
             program: Program::new(&matching.pattern),
-            looks_back: navigator.looks_back(),
+            looks_back: matching.looks_back(),
             navigator,
             located,
             codec: KeyCodec::new(&types(&input)[..matching.partition])?,

@@ -202,4 +202,10 @@ fn an_event_time_is_held_against_the_record_it_comes_from() {
     assert_eq!(reasons(&one), [(Offset(5), Reason::BadValue, Some("at"))]);
     assert_eq!(none.times, [DAY + 1, 2 * DAY, 5]);
     assert!(none.rejects.is_empty());
+
+    // A record without a timestamp has nothing to be compared with.
+    let unknown = intake
+        .take(&mut decoder, &block(vec![-1000, DAY, -1000]))
+        .unwrap();
+    assert!(unknown.rejects.is_empty());
 }

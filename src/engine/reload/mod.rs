@@ -17,7 +17,7 @@ mod begin;
 mod contents;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -31,7 +31,7 @@ use super::reference;
 use crate::connector::{
     ConnectorError, Consumer, Fetched, Live, Partition, Reader, Source, reload_interval,
 };
-use crate::dataflow::outcome::Failure;
+use crate::dataflow::outcome::{Failure, Shared};
 use crate::durability::{Entry, Log, LogError, Store, sealed, unsealed};
 use crate::format::{Block, Decoded, Decoder};
 use crate::plan::Table;
@@ -56,6 +56,8 @@ struct Reloaded {
     interval: Duration,
     known: Mutex<Option<Known>>,
     committed: Mutex<Committed>,
+    /// Where people see that it cannot be read.
+    shared: OnceLock<Arc<Shared>>,
 }
 
 /// What is known of the table.
@@ -108,8 +110,15 @@ impl Reload {
                 clock: clock.clone(),
                 known: Mutex::default(),
                 committed: Mutex::default(),
+                shared: OnceLock::new(),
             }),
         }
+    }
+
+    /// People see there when it cannot be read.
+    pub fn shows_on(&self, shared: &Arc<Shared>) {
+        // A feed is made once in a run.
+        let _ = self.table.shared.set(Arc::clone(shared));
     }
 
     /// Reads the table now, and says how many differences there are then.
@@ -140,6 +149,19 @@ impl Reloaded {
         self.committed
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows people whether it can be read, and if not since when and why.
+    fn is_read(&self, away: Option<(Duration, &str)>) {
+        let (name, board) = (
+            &self.table.name,
+            self.shared.get().map(|shared| &shared.board),
+        );
+        match (board, away) {
+            (Some(board), Some(away)) => board.is_away(name, away, &self.clock),
+            (Some(board), None) => board.is_back(name),
+            (None, _) => {}
+        }
     }
 
     /// Opens the log; what it comes to is what is known of the table.
@@ -330,6 +352,7 @@ impl Live for Reload {
             paused: false,
             told: false,
             due: Duration::ZERO,
+            away: None,
         }))
     }
 
@@ -371,32 +394,37 @@ struct Readings {
     /// That nothing is beyond.
     told: bool,
     due: Duration,
+    /// Since when it cannot be read.
+    away: Option<Duration>,
 }
 
 impl Readings {
     fn read(&mut self) -> Result<(), ConnectorError> {
         let table = &self.table;
+        let now = table.clock.elapsed();
         let mut known = table.known();
         let known = known.as_mut().expect(OPENED);
         let name = &table.table.name;
         match table.read_again(known) {
-            Ok(()) => {}
+            Ok(()) => {
+                self.away = None;
+                table.is_read(None);
+            }
             Err(Trouble::Taken(failure)) => return Err(as_connector(failure)),
             Err(Trouble::Now(failure)) if known.log.end() == 0 && known.seen.is_none() => {
                 return Err(as_connector(failure));
             }
             Err(Trouble::Now(failure)) => {
                 let cause = as_connector(failure).to_string();
-                warn!(
-                    table = name,
-                    cause, "cannot be read now: it stays as it was"
-                );
+                warn!(table = name, cause, "cannot be read now: stays as it was");
+                table.is_read(Some((*self.away.get_or_insert(now), &cause)));
             }
         }
         let kept = table.committed().kept;
         if let Err(error) = table.merge(known, kept.0) {
             warn!(table = name, %error, "could not merge what was different");
         }
+        // Not from when it began: a table that takes long leaves its database as long in peace.
         self.due = table.clock.elapsed() + table.interval;
         Ok(())
     }

@@ -164,8 +164,12 @@ fn a_table_that_cannot_be_used_stays_as_it_was() {
     let words = Words::new();
     words.hold("1,tide\n");
     let reload = words.start();
+    let shared = Arc::new(Shared::default());
+    reload.shows_on(&shared);
+    let away = || shared.board.facts().away.get("words").cloned();
     let mut consumer = consumer(&reload, 0);
     assert_eq!(words.read(&reload, &mut *consumer).len(), 1);
+    assert_eq!(away(), None);
 
     for (second, broken) in [(11, "1,tide\n1,tides\n"), (22, "one,tide\n"), (33, "2\n")] {
         words.hold(broken);
@@ -176,11 +180,15 @@ fn a_table_that_cannot_be_used_stays_as_it_was() {
     fs::remove_file(words.folder.path().join("words.csv")).unwrap();
     words.clock.wait_until(Duration::from_secs(44));
     assert_eq!(words.read(&reload, &mut *consumer), [""; 0]);
+    let (since, cause) = away().unwrap();
+    assert!(since < Duration::from_secs(12), "{since:?}");
+    assert!(cause.contains("no file matches"), "{cause}");
 
     words.hold("2,mark\n");
     words.clock.wait_until(Duration::from_secs(55));
     let mended = words.read(&reload, &mut *consumer);
     assert_eq!(mended, ["1..2: -1tide +1mark"]);
+    assert_eq!(away(), None);
 }
 
 #[test]

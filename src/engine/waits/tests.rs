@@ -35,6 +35,7 @@ fn sentence<'a>(facts: &'a SourceFacts, change: impl FnOnce(&mut Sight<'a>)) -> 
             has_event_time: true,
             idle_after: Some(Duration::from_secs(15)),
             facts,
+            stale: None,
         }],
         next: None,
         on_close: false,
@@ -146,6 +147,22 @@ fn nothing_to_read_for_a_while_is_idle() {
     assert_eq!(
         sentence(&facts, |_| {}),
         "idle: nothing to read in `clicks` for 1 min 15 s"
+    );
+}
+
+#[test]
+fn a_table_that_cannot_be_read_again_is_named() {
+    let stale = (
+        NOW - Duration::from_secs(90),
+        "no file matches `cities.csv`".to_owned(),
+    );
+
+    let said = sentence(&clicks(), |sight| sight.sources[0].stale = Some(&stale));
+
+    assert_eq!(
+        said,
+        "`clicks` cannot be read again since 1 min 30 s, and counts as it was then: no file \
+         matches `cities.csv`"
     );
 }
 

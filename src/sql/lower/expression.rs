@@ -166,6 +166,13 @@ const OPERATORS: &[(Operator, &str)] = &[
 fn refuse_operators(expr: &Expr) -> Result<()> {
     let mut refused = None;
     expr.apply(|part| {
+        if let Expr::WindowFunction(_) = part {
+            let message =
+                "WHERE, GROUP BY and ON are asked before functions OVER (..) are computed";
+            return Err(Problem::of_file(message)
+                .hint("write QUALIFY row_number() OVER (..) = 1 instead of WHERE")
+                .into());
+        }
         if let Expr::BinaryExpr(BinaryExpr { op, .. }) = part {
             refused = OPERATORS.iter().find(|(known, _)| known == op);
         }

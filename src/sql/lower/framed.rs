@@ -129,10 +129,8 @@ impl Lowering<'_> {
                     [Expr::Literal(ScalarValue::Int64(Some(distance)), _)] => *distance,
                     _ => {
                         return Err(self
-                            .cannot(
-                                "compute lag or lead with a default, or by a distance that varies",
-                            )
-                            .hint("write coalesce(lag(x, 1) OVER (..), 0)"));
+                            .cannot("compute lag or lead by a distance that varies")
+                            .hint("write lag(x, 2) OVER (..)"));
                     }
                 };
                 OverFunction::Before {
@@ -216,6 +214,17 @@ impl Lowering<'_> {
     }
 
     fn frame(&self, given: &WindowFrame, order: &[SortKey]) -> Result<Frame> {
+        use WindowFrameBound as Bound;
+        let ends_before = match (&given.start_bound, &given.end_bound) {
+            (Bound::CurrentRow, Bound::Preceding(_)) => Some("CURRENT ROW"),
+            (Bound::Following(_), Bound::Preceding(_) | Bound::CurrentRow) => Some("FOLLOWING"),
+            _ => None,
+        };
+        if let Some(start) = ends_before {
+            let message = format!("a frame that starts with {start} cannot end before it");
+            return Err(Problem::at(self.place, message)
+                .hint("write the earlier end first: ROWS BETWEEN 2 PRECEDING AND CURRENT ROW"));
+        }
         let bound = |bound: &WindowFrameBound| match bound {
             WindowFrameBound::CurrentRow => Ok(FrameBound::At(0)),
             WindowFrameBound::Preceding(value) | WindowFrameBound::Following(value)
@@ -284,9 +293,11 @@ impl Lowering<'_> {
                 ScalarValue::IntervalMonthDayNano(Some(interval)),
             ) => {
                 if interval.months != 0 || interval.nanoseconds % 1000 != 0 {
+                    // A bare number counts as months, which nobody meant.
                     return refuse(
-                        format!("a frame of {shown} has no fixed length"),
-                        "write it in days, hours, minutes or seconds",
+                        "a frame over times needs a length of days, hours, minutes or seconds"
+                            .to_owned(),
+                        "write RANGE BETWEEN INTERVAL '5' MINUTE PRECEDING AND CURRENT ROW",
                     );
                 }
                 i128::from(interval.days) * DAY_US + i128::from(interval.nanoseconds / 1000)

@@ -11,6 +11,7 @@ use datafusion_common::{DFSchema, ScalarValue};
 use datafusion_expr::expr::{Sort, WindowFunction, WindowFunctionParams};
 use datafusion_expr::{
     BinaryExpr, Expr, Limit, LogicalPlan, Operator as Op, Projection, Sort as SortPlan, Window,
+    WindowFrameBound, WindowFrameUnits,
 };
 
 use crate::plan::{Operator, OverCall, OverFunction, SortKey};
@@ -25,27 +26,41 @@ use super::{Ask, Finality, Lowering, Positional, Result, Rows};
 impl Lowering<'_> {
     /// Functions over partitions in an order.
     pub(super) fn over(&mut self, window: &Window, ask: Ask) -> Result<Rows> {
-        let width = window.input.schema().fields().len();
-        let named = window.window_expr.iter().map(|expr| {
+        let wanted = match ask.finality {
+            Some(Finality::Latest) | None => Wanted::Current,
+            Some(_) => Wanted::Final,
+        };
+        let OneSelect {
+            input,
+            calls,
+            columns: shown,
+        } = match wanted {
+            // What DataFusion drops between two of them need not be held.
+            Wanted::Current => OneSelect::of(&window.input).with(window),
+            Wanted::Final => one_select(window),
+        };
+        let width = input.schema().fields().len();
+        let named = calls.into_iter().map(|expr| {
             let name = expr.schema_name().to_string();
             Ok((self.call_over(expr)?, name))
         });
         let calls: Vec<Named<'_>> = named.collect::<Result<_>>()?;
         let what = format!("{} OVER (..)", calls[0].0.fun.name());
-        let wanted = match ask.finality {
-            Some(Finality::Latest) | None => Wanted::Current,
-            Some(_) => Wanted::Final,
-        };
-        let mut rows = self.input_of_over(&window.input, ask, wanted, &what)?;
+        let mut rows = self.input_of_over(input, ask, wanted, &what)?;
         let bounded = ask.first.and_then(|(column, most)| {
-            let call = column.checked_sub(width)?;
+            let call = shown[column].checked_sub(width)?;
             let counts = matches!(calls[call].0.fun.name(), "row_number" | "rank");
             counts.then_some((call, most))
         });
         let mut places = vec![0; calls.len()];
-        for group in groups(&calls, bounded.map(|(call, _)| call)) {
+        let mut waiting = None;
+        let groups = match wanted {
+            Wanted::Current => groups(&calls, bounded.map(|(call, _)| call)),
+            Wanted::Final => waiting_last(groups(&calls, None), &calls),
+        };
+        for group in groups {
             let bounded = bounded.filter(|(call, _)| group.contains(call));
-            let schema = window.input.schema();
+            let schema = input.schema();
             let computed = self.over_group(rows, schema, &calls, &group)?;
             rows = match ask.finality.filter(|_| wanted == Wanted::Final) {
                 None => {
@@ -55,7 +70,12 @@ impl Lowering<'_> {
                     self.add_over(computed, first.map(|(_, most)| most))
                 }
                 Some(finality) => {
-                    let refused = self.over_is_not_final(finality, &what);
+                    let refused = match waiting {
+                        Some(other) => self.two_wait(&calls[other], &calls[group[0]]),
+                        None => self.over_is_not_final(finality, &what),
+                    };
+                    let waits = group.iter().find(|call| waits_for_rows(calls[**call].0));
+                    waiting = waiting.or(waits.copied());
                     self.add_running(computed, refused)?
                 }
             };
@@ -64,9 +84,26 @@ impl Lowering<'_> {
                 places[*call] = start + at;
             }
         }
-        let mut columns = rows.columns;
-        columns.extend(places);
+        let all: Vec<usize> = rows.columns.iter().copied().chain(places).collect();
+        let columns = shown.into_iter().map(|at| all[at]).collect();
         Ok(Rows { columns, ..rows })
+    }
+
+    /// Refuses two functions whose rows wait for later ones over different windows: when those of
+    /// the first come, nothing says how late that is.
+    fn two_wait(&self, first: &Named<'_>, second: &Named<'_>) -> Problem {
+        let [first, second] = [first, second].map(|(call, _)| call.fun.name());
+        Problem::at(
+            self.place,
+            format!(
+                "{first} OVER (..) waits for later rows, and behind it {second} OVER (..) has no \
+                 event time to go by"
+            ),
+        )
+        .hint(format!(
+            "give both the same PARTITION BY and ORDER BY, or declare a PRIMARY KEY on `{}`",
+            self.sink
+        ))
     }
 
     /// The calls of a group, which have one partition and order: a node whose last columns they
@@ -380,6 +417,78 @@ fn groups(calls: &[Named<'_>], last: Option<usize>) -> Vec<Vec<usize>> {
         group.sort_by_key(|call| *call != last);
     }
     groups
+}
+
+/// The functions of one SELECT, which DataFusion computes one window after the other.
+struct OneSelect<'a> {
+    /// The rows that all of them are over.
+    input: &'a LogicalPlan,
+    calls: Vec<&'a Expr>,
+    /// The columns of the last window, among those of the input with the calls behind them.
+    columns: Vec<usize>,
+}
+
+impl<'a> OneSelect<'a> {
+    fn of(input: &'a LogicalPlan) -> Self {
+        Self {
+            input,
+            calls: Vec::new(),
+            columns: (0..input.schema().fields().len()).collect(),
+        }
+    }
+
+    fn with(mut self, window: &'a Window) -> Self {
+        let first = self.input.schema().fields().len() + self.calls.len();
+        self.calls.extend(&window.window_expr);
+        self.columns
+            .extend((first..).take(window.window_expr.len()));
+        self
+    }
+}
+
+fn one_select(window: &Window) -> OneSelect<'_> {
+    let is_below = |below: &OneSelect<'_>| {
+        let mut read = window.window_expr.iter().flat_map(Expr::column_refs);
+        read.all(|column| below.input.schema().has_column(column))
+    };
+    let below = below(&window.input).filter(is_below);
+    let below = below.unwrap_or_else(|| OneSelect::of(&window.input));
+    below.with(window)
+}
+
+/// Whatever waits for further rows loses the event time that the others go by: it comes last.
+fn waiting_last(mut groups: Vec<Vec<usize>>, calls: &[Named<'_>]) -> Vec<Vec<usize>> {
+    groups.sort_by_key(|group| group.iter().any(|call| waits_for_rows(calls[*call].0)));
+    groups
+}
+
+/// The window below another, columns that are only passed on aside.
+fn below(plan: &LogicalPlan) -> Option<OneSelect<'_>> {
+    match plan {
+        LogicalPlan::Window(window) => Some(one_select(window)),
+        LogicalPlan::Projection(projection) => {
+            let all = below(&projection.input)?;
+            let schema = projection.input.schema();
+            let passed = projection.expr.iter().map(|expr| match expr {
+                Expr::Column(_) => Some(all.columns[plain_column(expr, schema)?]),
+                _ => None,
+            });
+            let columns = passed.collect::<Option<_>>()?;
+            Some(OneSelect { columns, ..all })
+        }
+        _ => None,
+    }
+}
+
+/// Whether a row waits for so many rows behind it, which may come at any time.
+fn waits_for_rows(call: &WindowFunction) -> bool {
+    let frame = &call.params.window_frame;
+    let follows = match &frame.end_bound {
+        WindowFrameBound::Following(distance) => !distance.is_null(),
+        WindowFrameBound::CurrentRow | WindowFrameBound::Preceding(_) => false,
+    };
+    let is_framed = !matches!(call.fun.name(), "lag" | "lead");
+    call.fun.name() == "lead" || is_framed && follows && frame.units != WindowFrameUnits::Range
 }
 
 /// The column that a filter bounds from above, and by what.

@@ -1,8 +1,6 @@
 //! Functions over an append stream in the order of its event time: rows that come out once.
 
-use crate::plan::{
-    AggregateFunction, FrameBound, FrameUnits, Operator, OverCall, OverFunction, RowOfFrame,
-};
+use crate::plan::{FrameBound, FrameUnits, Operator, OverCall, OverFunction, RowOfFrame};
 use crate::sql::problem::Problem;
 
 use super::over::Computed;
@@ -78,7 +76,7 @@ impl Lowering<'_> {
                 row: RowOfFrame::Nth(_),
                 ..
             } => "the first rows",
-            OverFunction::Aggregate { call, .. } if keeps_values(&call.function) => "all rows",
+            OverFunction::Aggregate { call, .. } if call.function.keeps_values() => "all rows",
             OverFunction::Aggregate { .. }
             | OverFunction::Value { .. }
             | OverFunction::RowNumber
@@ -95,38 +93,6 @@ impl Lowering<'_> {
                 .hint("start the frame later: ROWS BETWEEN 10 PRECEDING AND CURRENT ROW"));
         }
         Ok(())
-    }
-}
-
-/// Whether the state of an aggregate is all of its values.
-fn keeps_values(function: &AggregateFunction) -> bool {
-    match function {
-        AggregateFunction::ArrayAgg
-        | AggregateFunction::StringAgg
-        | AggregateFunction::PercentileCont
-        | AggregateFunction::PercentileDisc => true,
-        AggregateFunction::Count
-        | AggregateFunction::Sum
-        | AggregateFunction::Average
-        | AggregateFunction::Min
-        | AggregateFunction::Max
-        | AggregateFunction::BoolAnd
-        | AggregateFunction::BoolOr
-        | AggregateFunction::BitAnd
-        | AggregateFunction::BitOr
-        | AggregateFunction::BitXor
-        | AggregateFunction::VariancePopulation
-        | AggregateFunction::VarianceSample
-        | AggregateFunction::DeviationPopulation
-        | AggregateFunction::DeviationSample
-        | AggregateFunction::CovariancePopulation
-        | AggregateFunction::CovarianceSample
-        | AggregateFunction::Correlation
-        | AggregateFunction::ApproxDistinct
-        | AggregateFunction::First
-        | AggregateFunction::Last
-        | AggregateFunction::ApproxPercentile
-        | AggregateFunction::Library(_) => false,
     }
 }
 
