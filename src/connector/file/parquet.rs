@@ -17,6 +17,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
     ParquetRecordBatchReaderBuilder,
 };
+use parquet::file::metadata::ColumnChunkMetaData;
 
 use super::cut::block_size;
 use super::find::{self, Content, Found};
@@ -109,13 +110,28 @@ fn metadata_of(found: &Found) -> Result<ArrowReaderMetadata, ConnectorError> {
     let file = File::open(&found.path).map_err(|error| unreadable(&found.name, &error))?;
     // The types are the file's own: those that a writer noted besides are of its memory only.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    ArrowReaderMetadata::load(&file, options).map_err(|error| {
-        let message = format!("cannot read `{}` as Parquet: {error}", found.name);
+    let broken = |error: &dyn std::fmt::Display| {
         ConnectorError::hinted(
-            message,
+            format!("cannot read `{}` as Parquet: {error}", found.name),
             "a file that is still being written has no footer yet; take a broken one out of the folder",
         )
-    })
+    };
+    let size = file.metadata().map_err(|error| broken(&error))?.len();
+    let metadata = ArrowReaderMetadata::load(&file, options).map_err(|error| broken(&error))?;
+    let groups = metadata.metadata().row_groups().iter();
+    let outside = |chunk: &ColumnChunkMetaData| {
+        let start = chunk.dictionary_page_offset();
+        let start = start.unwrap_or_else(|| chunk.data_page_offset());
+        let end = start.checked_add(chunk.compressed_size());
+        // The crate trusts these.
+        start < 0 || chunk.compressed_size() < 0 || end.is_none_or(|end| end.cast_unsigned() > size)
+    };
+    if groups.clone().any(|group| group.num_rows() < 0)
+        || groups.flat_map(|group| group.columns()).any(outside)
+    {
+        return Err(broken(&"its footer names places that are not in it"));
+    }
+    Ok(metadata)
 }
 
 /// The columns of the first file that a pattern means.
@@ -207,3 +223,6 @@ impl Reader for ParquetReader {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests;
