@@ -58,8 +58,8 @@ def watch(command, env, log, limit):
     over.cancel()
     done.set()
     looking.join()
-    peak_mb = max(peak[0], usage.ru_maxrss * 1024) / 1e6
-    return Watched(lines, peak_mb, code, Path(log).read_text(encoding="utf8", errors="replace"))
+    # Not `usage.ru_maxrss`: that begins with what this program itself had when it started the other.
+    return Watched(lines, peak[0] / 1e6, code, Path(log).read_text(encoding="utf8", errors="replace"))
 
 
 def end_group(pid):
@@ -72,8 +72,10 @@ def end_group(pid):
 
 def look(pid, peak, done):
     """Keeps the most memory that all of them had at a time."""
-    while not done.wait(EVERY_SECONDS):
+    while True:
         peak[0] = max(peak[0], sum(resident_bytes(each) for each in tree(pid)))
+        if done.wait(EVERY_SECONDS):
+            return
 
 
 def tree(pid):
