@@ -61,7 +61,7 @@ const HOMES: [(&str, &[&str]); 28] = [
     ("bytes", &["connector/postgres"]),
     ("tokio_postgres_rustls", &["connector/postgres"]),
     ("object_store", &["durability/store.rs"]),
-    ("parquet", &["connector/file/parquet.rs"]),
+    ("parquet", &["connector/file/parquet"]),
     ("csv_core", &["format/csv"]),
     ("fast_float2", &["format/"]),
     ("flate2", &["connector/file"]),
