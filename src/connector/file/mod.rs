@@ -269,11 +269,9 @@ fn heads(
             .as_deref()
             .map(|header| check_header(header, wanted))
         {
-            Some(Err(difference)) => Err(ConnectorError::hinted(
-                format!(
-                    "`{}` does not have the declared columns: {difference}",
-                    found.name
-                ),
+            Some(Err(difference)) => Err(not_as_declared(
+                found,
+                &difference,
                 "declare the columns as they are named there, or say 'csv.header' = 'false' if the first line is a record",
             )),
             Some(Ok(())) | None => Ok(head),
@@ -281,6 +279,16 @@ fn heads(
     };
     decoder(format, wanted).map_err(|error| ConnectorError::permanent(error.to_string()))?;
     found.iter().map(head).collect()
+}
+
+fn not_as_declared(
+    found: &Found,
+    difference: &impl std::fmt::Display,
+    hint: impl Into<String>,
+) -> ConnectorError {
+    let name = &found.name;
+    let message = format!("`{name}` does not have the declared columns: {difference}");
+    ConnectorError::hinted(message, hint)
 }
 
 /// What is in each file, read by as many threads as there are cores.

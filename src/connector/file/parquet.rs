@@ -21,7 +21,7 @@ use parquet::file::metadata::ColumnChunkMetaData;
 
 use super::cut::block_size;
 use super::find::{self, Content, Found};
-use super::{checksums, unreadable};
+use super::{checksums, not_as_declared, unreadable};
 use crate::connector::{ConnectorError, Partition, Reader, Source};
 use crate::format::{
     Block, Decoder, FormatOptions, InferredColumn, Wanted, declared, decoder, fit,
@@ -92,11 +92,8 @@ fn look(
     decoder(format, wanted).map_err(|error| ConnectorError::permanent(error.to_string()))?;
     let file = |found: &Found| {
         let metadata = metadata_of(found)?;
-        let columns = fit(metadata.schema(), format, wanted).map_err(|unfitting| {
-            let (name, difference) = (&found.name, unfitting.difference);
-            let message = format!("`{name}` does not have the declared columns: {difference}");
-            ConnectorError::hinted(message, unfitting.hint)
-        })?;
+        let columns = fit(metadata.schema(), format, wanted)
+            .map_err(|unfitting| not_as_declared(found, &unfitting.difference, unfitting.hint))?;
         Ok(ColumnFile {
             path: found.path.clone(),
             metadata,

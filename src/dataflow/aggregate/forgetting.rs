@@ -22,7 +22,7 @@ use super::buckets::{Bucket, micros};
 use super::changing::Step;
 use super::error::AggregateError;
 use super::table::chunks;
-use super::tables::{each_given, each_partial};
+use super::tables::{Tables, each_given, each_partial};
 use crate::dataflow::roles::with_counts;
 use crate::dataflow::turns::Turns;
 use crate::types::Watermark;
@@ -88,12 +88,10 @@ impl Aggregates {
     pub(super) fn update_by_turn(&mut self, input: &RecordBatch) -> Result<(), AggregateError> {
         let now = self.now();
         each_given(&self.plan, input, |turn, given| {
-            let (tables, bucket) = match now.is_some_and(|now| turn.start <= now) {
-                true => (&mut self.tables, Bucket::ALL),
-                false => (&mut self.news, turn),
-            };
-            let table = tables.at(&self.plan, bucket);
-            table.take(&self.plan, Step::Give, given)
+            let (tables, bucket) = place(turn, now, &mut self.tables, &mut self.news);
+            tables
+                .at(&self.plan, bucket)
+                .take(&self.plan, Step::Give, given)
         })
     }
 
@@ -101,12 +99,10 @@ impl Aggregates {
     pub(super) fn merge_by_turn(&mut self, partials: &RecordBatch) -> Result<(), AggregateError> {
         let now = self.now();
         each_partial(&self.plan, partials, |turn, keys, states| {
-            let (tables, bucket) = match now.is_some_and(|now| turn.start <= now) {
-                true => (&mut self.tables, Bucket::ALL),
-                false => (&mut self.news, turn),
-            };
-            let table = tables.at(&self.plan, bucket);
-            table.merge(&self.plan, keys, states)
+            let (tables, bucket) = place(turn, now, &mut self.tables, &mut self.news);
+            tables
+                .at(&self.plan, bucket)
+                .merge(&self.plan, keys, states)
         })
     }
 
@@ -213,6 +209,19 @@ impl Aggregates {
             Ok(())
         })?;
         table.was_shown(&self.plan)
+    }
+}
+
+/// Where rows of a turn go: to the groups, or to those that wait for that turn.
+fn place<'t>(
+    turn: Bucket,
+    now: Option<i64>,
+    shown: &'t mut Tables,
+    waiting: &'t mut Tables,
+) -> (&'t mut Tables, Bucket) {
+    match now.is_some_and(|now| turn.start <= now) {
+        true => (shown, Bucket::ALL),
+        false => (waiting, turn),
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::connector::Guarantee;
 use crate::dataflow::outcome::Failure;
-use crate::durability::{Log, Snapshots, Store};
+use crate::durability::{Log, Manifest, Snapshots, Store, StoreError};
 use crate::engine::committer::CrashPoint;
 use crate::engine::open::{OpenedSource, Sink};
 use crate::types::{Mark, Offset, SourceMark};
@@ -91,24 +91,31 @@ impl Logs<'_> {
         marks: &[Mark],
     ) -> Result<(), Failure> {
         for (name, reload) in self.tables() {
-            let at = position(start, name);
-            self.fits(name, reload, at)?;
+            self.fits(name, reload, position(start, name))?;
+        }
+        let Some((first, _)) = self.tables().next() else {
+            return Ok(());
+        };
+        let kept = self.kept(life).map_err(|error| unmerged(first, error))?;
+        for (name, reload) in self.tables() {
             // Each snapshot that is kept is one to begin with, and each mark one to stop at.
-            let listed = self.snapshots.map(Snapshots::list).transpose();
-            let listed = listed
-                .map_err(|error| unmerged(name, error))?
-                .unwrap_or_default();
-            let good = listed.into_iter().filter_map(|(_, manifest)| manifest.ok());
-            let snapshots = good.filter(|manifest| manifest.life == life);
-            let snapshots = snapshots.map(|manifest| position(&manifest.facts.sources, name));
-            let marks = marks.iter().map(|mark| position(&mark.sources, name));
-            let least = snapshots.chain(marks).chain([at]).min();
+            let snapshots = kept.iter().map(|manifest| &manifest.facts.sources);
+            let marks = marks.iter().map(|mark| &mark.sources);
+            let all = snapshots.chain(marks).chain([start]);
+            let least = all.map(|sources| position(sources, name)).min();
             let mut known = reload.table.known();
             let known = known.as_mut().expect(OPENED);
             let merged = reload.table.merge(known, least.unwrap_or_default().0);
             merged.map_err(|error| unmerged(name, error))?;
         }
         Ok(())
+    }
+
+    /// The good snapshots of a life.
+    fn kept(&self, life: u64) -> Result<Vec<Manifest>, StoreError> {
+        let listed = self.snapshots.map_or(Ok(Vec::new()), Snapshots::list)?;
+        let good = listed.into_iter().filter_map(|(_, manifest)| manifest.ok());
+        Ok(good.filter(|manifest| manifest.life == life).collect())
     }
 
     fn fits(&self, name: &str, reload: &Reload, at: Offset) -> Result<(), Failure> {
