@@ -403,7 +403,7 @@ fn destination(pipeline: &Pipeline, shared: &Arc<Shared>) -> (DestinationPart, J
     let part = DestinationPart {
         name: "out".to_owned(),
         home: 0,
-        inserts: vec![(pipeline.inserts[0].input, 0)],
+        inserts: vec![(0, 0)],
         share: None,
         core: Box::new(move |waker| Some(Publish::new(spec, line, shared, waker))),
     };

@@ -45,6 +45,9 @@ pub struct SourceEntry {
     pub(super) open: OpenSource,
 }
 
+/// Which rows of a column a sink cannot hold.
+pub(super) type Refused = fn(&Field, &ArrayRef) -> Option<RefusedValues>;
+
 /// A connector as a sink.
 #[derive(Debug)]
 pub struct SinkEntry {
@@ -54,8 +57,8 @@ pub struct SinkEntry {
     pub keyed: bool,
     /// Whether it writes rows in some `format`.
     pub takes_format: bool,
-    /// Which rows of a column it cannot hold.
-    pub(super) refused: fn(&Field, &ArrayRef) -> Option<RefusedValues>,
+    /// Which rows of a column it cannot hold; `None` if it holds every value.
+    pub(super) refused: Option<Refused>,
     /// Reads dead letters back from it, if it can.
     pub(super) letters: Option<ReadLetters>,
     /// Formats that it knows besides those of all connectors.

@@ -51,7 +51,7 @@ pub use list::list;
 pub use live::{Consumer, Fetched, Live};
 pub use open::{OpenDestination, inspect_source, open_destinations, open_source};
 pub use option::{Absent, ConnectorOption, Side, ValueKind};
-pub use refused::{RefusedValues, refused_values};
+pub use refused::{RefusedValues, refused_values, refuses_values};
 pub use sink::{Finding, SinkTable};
 pub use sqlite::{Sqlite, read as sqlite_answer};
 pub use stdout::Stdout;

@@ -23,10 +23,12 @@ pub struct RefusedValues {
 #[must_use]
 pub fn refused_values(name: &str, field: &Field, column: &ArrayRef) -> Option<RefusedValues> {
     let sink = connector(name)?.sink.as_ref()?;
-    (sink.refused)(field, column)
+    (sink.refused?)(field, column)
 }
 
-/// For sinks that hold every value.
-pub(super) fn none(_: &Field, _: &ArrayRef) -> Option<RefusedValues> {
-    None
+/// Whether there are values that a sink with this connector cannot hold.
+#[must_use]
+pub fn refuses_values(name: &str) -> bool {
+    let sink = connector(name).and_then(|connector| connector.sink.as_ref());
+    sink.is_some_and(|sink| sink.refused.is_some())
 }

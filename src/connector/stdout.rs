@@ -35,7 +35,7 @@ pub(super) const CONNECTOR: Connector = Connector {
         guarantee: Guarantee::AtLeastOnce,
         keyed: true,
         takes_format: false,
-        refused: super::refused::none,
+        refused: None,
         letters: None,
         own_formats: &[],
         open: OpenSink {

@@ -6,6 +6,8 @@
 //!        and for each INSERT: what became of every record
 //! ```
 //!
+//! What a sink cannot hold is rejected for its INSERT alone (`guard`).
+//!
 //! Common parts of several INSERTs run once. A record has one fate per INSERT: accepted if it
 //! leaves by any edge of that INSERT; else late if some branch found it late; else rejected if
 //! an expression failed on it; else filtered. The order is that of what a person would miss:
@@ -19,7 +21,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion_common::Result;
 
 use super::assign::Passed;
-use super::guard::{Guard, guards};
+use super::guard::{Guard, guards, is_only_reader};
 use super::lookup::Index;
 use super::roles::{counted, with_positions, with_turns};
 use super::step::{Action, Piece, Turned};
@@ -47,8 +49,6 @@ struct Step {
     inputs: Vec<usize>,
     action: Action,
     schema: SchemaRef,
-    /// What its rows are held to before they leave, if they do.
-    guards: Vec<Guard>,
 }
 
 /// Where rows leave.
@@ -59,6 +59,9 @@ struct Edge {
     positions: bool,
     /// By which its rows are forgotten, if something does.
     turns: Option<Turns>,
+    /// The view whose rows alone leave here, and go to its sink at once: what that cannot hold
+    /// does not leave.
+    only: Option<usize>,
 }
 
 /// One INSERT's view of the source.
@@ -66,11 +69,20 @@ struct Edge {
 struct View {
     insert: usize,
     /// The edges by which its records leave, as positions in `edges`.
-    edges: Vec<usize>,
+    edges: Vec<Exit>,
     /// The steps that its records pass.
     steps: Vec<usize>,
     /// A record leaves at most once, by one edge, so that counting rows counts records.
     single: bool,
+}
+
+/// An edge by which records of an INSERT leave.
+#[derive(Clone, Debug)]
+struct Exit {
+    /// As a position in `edges`.
+    edge: usize,
+    /// What its sink takes of the edge as it is is held to what that can hold.
+    guards: Vec<Guard>,
 }
 
 /// What a chain made of a batch.
@@ -127,12 +139,8 @@ impl Chain {
                 .collect(),
             action: action(pipeline, node, indexes),
             schema: schema_of(&pipeline.nodes[node]),
-            guards: match zones[node].edge {
-                true => guards(pipeline, node),
-                false => Vec::new(),
-            },
         });
-        let edges: Vec<Edge> = nodes
+        let mut edges: Vec<Edge> = nodes
             .iter()
             .enumerate()
             .filter(|&(_, &node)| zones[node].edge)
@@ -141,18 +149,24 @@ impl Chain {
                 node,
                 positions: positions.contains(&node),
                 turns: read_ttl_us(pipeline, node).map(Turns::of_ttl),
+                only: None,
             })
             .collect();
-        let views = pipeline
-            .inserts
-            .iter()
-            .enumerate()
-            .filter_map(|(insert, into)| {
-                let ancestry = ancestry(pipeline, into.input);
-                view(pipeline, insert, &ancestry, &nodes, &edges)
-            });
+        let mut views: Vec<View> = Vec::new();
+        for insert in 0..pipeline.inserts.len() {
+            let Some(view) = view((pipeline, zones), insert, &nodes, &edges) else {
+                continue;
+            };
+            if is_only_reader(pipeline, zones, insert) {
+                let mut own = edges.iter_mut();
+                let own = own.find(|edge| edge.node == pipeline.inserts[insert].input);
+                own.into_iter()
+                    .for_each(|edge| edge.only = Some(views.len()));
+            }
+            views.push(view);
+        }
         Self {
-            views: views.collect(),
+            views,
             steps: steps.collect(),
             edges,
         }
@@ -165,7 +179,7 @@ impl Chain {
         passed: &Passed<'_>,
         place: Place<'_>,
     ) -> Result<Outcome> {
-        let mut results: Vec<(Vec<Piece>, Vec<Turned>)> = Vec::with_capacity(self.steps.len());
+        let mut results: Vec<Results> = Vec::with_capacity(self.steps.len());
         for step in &self.steps {
             let mut pieces = Vec::new();
             let mut turned = Vec::new();
@@ -177,20 +191,23 @@ impl Chain {
                 .iter()
                 .chain(step.inputs.iter().map(|&input| &results[input].0));
             for piece in inputs.flatten() {
-                let mut piece = step.action.run(piece, &step.schema, passed, &mut turned)?;
-                for guard in &step.guards {
-                    piece = guard.turn_away(piece, &mut turned)?;
-                }
-                pieces.push(piece);
+                pieces.push(step.action.run(piece, &step.schema, passed, &mut turned)?);
             }
             results.push((pieces, turned));
         }
         let mut outcome = Outcome::default();
+        let mut held = Vec::with_capacity(self.views.len());
         for view in &self.views {
-            view.judge(rows.num_rows(), &self.edges, &results, &mut outcome);
+            let leaving = view.leaving(&self.edges, &results)?;
+            view.judge(rows.num_rows(), &leaving, &results, &mut outcome);
+            held.push(leaving);
         }
-        for edge in &self.edges {
-            for piece in &results[edge.step].0 {
+        for (position, edge) in self.edges.iter().enumerate() {
+            let pieces = match edge.only {
+                None => &results[edge.step].0,
+                Some(view) => held[view].of(&self.views[view], position),
+            };
+            for piece in pieces {
                 if piece.rows.num_rows() > 0 {
                     let mut rows = match edge.positions {
                         true => located(piece, place)?,
@@ -276,12 +293,12 @@ fn lateness_us(pipeline: &Pipeline) -> i64 {
 }
 
 fn view(
-    pipeline: &Pipeline,
+    (pipeline, zones): (&Pipeline, &[Zone]),
     insert: usize,
-    ancestry: &BTreeSet<NodeId>,
     nodes: &[NodeId],
     edges: &[Edge],
 ) -> Option<View> {
+    let ancestry = &ancestry(pipeline, pipeline.inserts[insert].input);
     let position = |node: &NodeId| nodes.iter().position(|other| other == node);
     let steps: Vec<usize> = ancestry.iter().filter_map(position).collect();
     let reads_it = |edge: &Edge| {
@@ -293,8 +310,12 @@ fn view(
                     !nodes.contains(&reader) && operator.inputs().contains(&edge.node)
                 }))
     };
-    let edges: Vec<usize> = (0..edges.len())
+    let edges: Vec<Exit> = (0..edges.len())
         .filter(|&position| reads_it(&edges[position]))
+        .map(|edge| Exit {
+            edge,
+            guards: guards(pipeline, zones, insert, edges[edge].node),
+        })
         .collect();
     if edges.is_empty() {
         return None;
@@ -329,20 +350,45 @@ fn view(
     })
 }
 
+/// What leaves for an INSERT, by its exits, and what its sink cannot hold of it.
+#[derive(Debug, Default)]
+struct Leaving {
+    pieces: Vec<Vec<Piece>>,
+    turned: Vec<Turned>,
+}
+
+impl Leaving {
+    /// What leaves by an edge.
+    fn of(&self, view: &View, edge: usize) -> &Vec<Piece> {
+        let exit = view.edges.iter().position(|exit| exit.edge == edge);
+        &self.pieces[exit.expect("an edge is only its who leaves by it")]
+    }
+}
+
 impl View {
-    fn judge(
-        &self,
-        total: usize,
-        edges: &[Edge],
-        results: &[(Vec<Piece>, Vec<Turned>)],
-        outcome: &mut Outcome,
-    ) {
-        let turned = || self.steps.iter().flat_map(|&step| &results[step].1);
-        let leaving = || {
-            self.edges
-                .iter()
-                .flat_map(|&edge| &results[edges[edge].step].0)
+    /// What leaves for it, as its sink can hold it.
+    fn leaving(&self, edges: &[Edge], results: &[Results]) -> Result<Leaving> {
+        let mut leaving = Leaving::default();
+        for exit in &self.edges {
+            let pieces = results[edges[exit.edge].step].0.iter().cloned();
+            let held = pieces.map(|piece| {
+                let mut guards = exit.guards.iter();
+                guards.try_fold(piece, |piece, guard| {
+                    guard.turn_away(piece, &mut leaving.turned)
+                })
+            });
+            let held = held.collect::<Result<_>>()?;
+            leaving.pieces.push(held);
+        }
+        Ok(leaving)
+    }
+
+    fn judge(&self, total: usize, held: &Leaving, results: &[Results], outcome: &mut Outcome) {
+        let turned = || {
+            let steps = self.steps.iter().flat_map(|&step| &results[step].1);
+            steps.chain(&held.turned)
         };
+        let leaving = || held.pieces.iter().flatten();
         let mut fates = Fates::default();
         if self.single {
             fates.accepted = leaving().map(|piece| piece.rows.num_rows() as u64).sum();
@@ -374,6 +420,9 @@ impl View {
         outcome.fates.push((self.insert, fates));
     }
 }
+
+/// What a step made of a batch: the rows, and those that it turned away.
+type Results = (Vec<Piece>, Vec<Turned>);
 
 fn fate_of(turned: &Turned) -> u8 {
     match turned {

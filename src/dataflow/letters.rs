@@ -1,6 +1,6 @@
 //! Dead letters: the rows of the table that `'dead.letter'` names, for records that were
-//! rejected or late. A rejected record stands in it once, a late one once per INSERT that
-//! missed it.
+//! rejected or late. A record that is no row stands in it once; one that is late for an INSERT, or
+//! that its expressions or its sink cannot use, once per INSERT that missed it.
 
 use std::sync::Arc;
 

@@ -26,6 +26,7 @@ use super::compute::Compute;
 use super::credit::Credit;
 use super::framed::Calls;
 use super::group::{Grouped, Groups, Incoming, Local, PreGroups};
+use super::guard::gate;
 use super::interval::{IntervalJoin, IntervalPlan};
 use super::latest::Latest;
 use super::matching::Matches;
@@ -91,8 +92,8 @@ pub struct DestinationPart {
     pub name: String,
     /// The worker that publishes.
     pub home: usize,
-    /// Each INSERT into it: the node, and the lane of its table.
-    pub inserts: Vec<(NodeId, usize)>,
+    /// Each INSERT into it, by its place in the file, and the lane of its table.
+    pub inserts: Vec<(usize, usize)>,
     /// What of their rows it takes, if not all.
     pub share: Option<Share>,
     /// Makes the core, on the home worker.
@@ -216,11 +217,14 @@ pub fn render<'scope, I: Inbox + 'static>(
             core,
         } = part;
         let mut lanes = Vec::new();
-        for (node, lane) in inserts {
+        for (insert, lane) in inserts {
+            let node = pipeline.inserts[insert].input;
             let edges = streams.get(&node).cloned().unwrap_or_default();
             let rows = (node, &pipeline.nodes[node].schema);
             let to = Address { target: home, lane };
-            lanes.extend(shares.addressed(rows, edges, share, to));
+            let addressed = shares.addressed(rows, edges, share, to).into_iter();
+            let gate = gate(pipeline, zones, insert);
+            lanes.extend(addressed.map(|rows| shell::gated(rows, gate.clone(), shared)));
         }
         let here = letters
             .iter()

@@ -22,12 +22,14 @@ use super::arrival::Inbox;
 use super::compute::Compute;
 use super::credit::Credit;
 use super::group::{Grouped, Groups, Local, PreGroups};
+use super::guard::Gate;
 use super::outcome::{Failure, Shared};
 use super::packet::{Packet, Packets, route};
 use super::publish::Publish;
 use super::report::Report;
 use super::source::{Outlet, Progress, SourceTask};
 use super::spread::Spread;
+use super::step::plain;
 use super::tide::Tide;
 use super::withheld::Guard;
 use crate::plan::NodeId;
@@ -326,6 +328,44 @@ pub fn address<'scope>(
                     &capability,
                     &mut Packets::from(addressed.collect::<Vec<_>>()),
                 );
+            });
+        }
+    });
+    stream
+}
+
+/// The rows that the sink of an INSERT can hold, on their way there.
+pub(super) fn gated<'scope>(input: Edge<'scope>, gate: Gate, shared: &Arc<Shared>) -> Edge<'scope> {
+    if gate.is_open() {
+        return input;
+    }
+    let shared = Arc::clone(shared);
+    let mut builder = OperatorBuilder::new("gate".to_owned(), input.scope());
+    let mut input = builder.new_input(input, Pipeline);
+    let (mut output, stream) = builder.new_output::<Packets>();
+    builder.build(move |_| {
+        move |_: &[MutableAntichain<u64>]| {
+            let mut output = output.activate();
+            input.for_each(|capability, packets| {
+                let passed = packets.packets.drain(..).map(|packet| match packet {
+                    Packet::Rows {
+                        target,
+                        lane,
+                        batch,
+                    } => gate.pass(batch).map(|batch| Packet::Rows {
+                        target,
+                        lane,
+                        batch,
+                    }),
+                    Packet::Report { .. } => Ok(packet),
+                });
+                match passed.collect::<Result<Vec<_>, _>>() {
+                    Ok(passed) => output.give(&capability, &mut Packets::from(passed)),
+                    Err(error) => {
+                        let failure = Failure::new("cannot look at the rows for a sink");
+                        shared.fail(failure.because(plain(&error)));
+                    }
+                }
             });
         }
     });

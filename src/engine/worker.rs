@@ -27,7 +27,7 @@ use crate::dataflow::state::{State, Vault};
 use crate::dataflow::tide::Tide;
 use crate::dataflow::zones::Zone;
 use crate::durability::{Facts, Resume};
-use crate::plan::{NodeId, Pipeline, TableId};
+use crate::plan::{Pipeline, TableId};
 use crate::types::{Clock, Epoch, Fates, PartitionMark, SourceMark};
 
 /// How long a worker that nobody wakes sleeps before it looks whether the run has failed.
@@ -337,12 +337,13 @@ impl WorkerPlan {
         self.specs.iter().enumerate().map(part).collect()
     }
 
-    fn inserts_of(&self, destination: usize) -> Vec<(NodeId, usize)> {
+    fn inserts_of(&self, destination: usize) -> Vec<(usize, usize)> {
         let lanes = &self.specs[destination].1.lanes;
-        let inserts = self.pipeline.inserts.iter().filter_map(|insert| {
+        let inserts = self.pipeline.inserts.iter().enumerate();
+        let inserts = inserts.filter_map(|(position, insert)| {
             let table = &self.pipeline.tables[insert.table].name;
             let lane = lanes.iter().position(|lane| lane.name == *table)?;
-            Some((insert.input, lane))
+            Some((position, lane))
         });
         inserts.collect()
     }

@@ -100,7 +100,7 @@ pub(super) const CONNECTOR: Connector = Connector {
         guarantee: Guarantee::ExactlyOnce,
         keyed: false,
         takes_format: true,
-        refused: super::refused::none,
+        refused: None,
         letters: None,
         own_formats: &[],
         open: OpenSink {

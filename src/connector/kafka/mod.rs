@@ -169,7 +169,7 @@ pub(super) const CONNECTOR: Connector = Connector {
         guarantee: Guarantee::ExactlyOnce,
         keyed: true,
         takes_format: true,
-        refused: super::refused::none,
+        refused: None,
         letters: Some(|table, _, each| letters::read(table, each)),
         own_formats: &[sink::RAW],
         open: OpenSink {

@@ -170,7 +170,7 @@ pub(super) const CONNECTOR: Connector = Connector {
         guarantee: Guarantee::ExactlyOnce,
         keyed: true,
         takes_format: false,
-        refused,
+        refused: Some(refused),
         letters: Some(|table, _, each| letters::read(table, each)),
         own_formats: &[],
         open: OpenSink {

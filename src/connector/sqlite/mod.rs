@@ -92,7 +92,7 @@ pub(super) const CONNECTOR: Connector = Connector {
         guarantee: Guarantee::ExactlyOnce,
         keyed: true,
         takes_format: false,
-        refused: super::refused::none,
+        refused: None,
         letters: Some(letters::read),
         own_formats: &[],
         open: OpenSink {
