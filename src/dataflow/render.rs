@@ -354,8 +354,9 @@ impl<'scope> Built<'_, 'scope> {
         }
         match (&node.operator, indexes.as_slice()) {
             (Operator::Join { .. }, [left, right]) => {
-                let core = self.join(node, left, right);
-                changing::join(left, right, &format!("join {id}"), core, self.shared)
+                let name = format!("join {id}");
+                let core = self.join(node, &name, [left, right]);
+                changing::join(left, right, &name, core, self.shared)
             }
             (
                 Operator::Over {
@@ -377,7 +378,7 @@ impl<'scope> Built<'_, 'scope> {
         }
     }
 
-    fn join(&self, node: &Node, left: &Index<'scope>, right: &Index<'scope>) -> Join {
+    fn join(&self, node: &Node, name: &str, sides: [&Index<'scope>; 2]) -> Join {
         let Operator::Join {
             nulls_match,
             kind,
@@ -387,9 +388,8 @@ impl<'scope> Built<'_, 'scope> {
         else {
             panic!("only asked of joins")
         };
-        let sides = [left, right].map(Index::codec);
-        let both = both(sides.iter().map(|codec| codec.schema()));
-        let [left, right] = sides;
+        let codecs = sides.map(Index::codec);
+        let both = both(codecs.iter().map(|codec| codec.schema()));
         let plan = JoinPlan {
             kind: *kind,
             nulls_match: *nulls_match,
@@ -398,7 +398,7 @@ impl<'scope> Built<'_, 'scope> {
             output: Arc::clone(&node.schema),
             changing: node.changing,
         };
-        Join::new(plan, left, right)
+        Join::new(plan, codecs, Withheld::new(name, Arc::clone(self.shared)))
     }
 
     /// Functions over partitions that let rows go by time.

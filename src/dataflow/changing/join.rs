@@ -4,20 +4,29 @@
 //! sides with their counts before and after the epoch; a pair is there as often as its rows'
 //! counts multiply to, and a row without a match is there as often as it is in its side. What
 //! comes out is the difference.
+//!
+//! A further condition may fail on a pair. Which pairs are seen at all hangs on where epochs were
+//! cut, so such a pair is withheld for as long as it is there (`withheld`), and with it a row that
+//! would stand alone: whether it has a match is not known then.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array, new_null_array,
+    Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array, new_null_array,
 };
 use arrow::compute::take;
 use arrow::datatypes::SchemaRef;
+use datafusion_common::exec_datafusion_err;
 use differential_dataflow::trace::implementations::BatchContainer;
 
 use super::codec::{Codec, CodecError, has_null};
 use super::reader::{Delta, Entry, Reader, entries};
 use super::rows::{Batch, Cursor, Rows};
+use crate::dataflow::outcome::Failure;
 use crate::dataflow::roles::with_counts;
+use crate::dataflow::step::{Evaluated, evaluate_rows};
+use crate::dataflow::withheld::{Withheld, row_text};
 use crate::plan::{Expression, JoinType};
 use crate::types::batch;
 
@@ -33,6 +42,8 @@ pub struct Join {
     both: SchemaRef,
     output: SchemaRef,
     changing: bool,
+    /// The pairs that the further condition fails on.
+    withheld: Withheld,
 }
 
 /// What an operator needs to know of a join besides its inputs.
@@ -56,7 +67,7 @@ const CHUNK: usize = 8192;
 
 impl Join {
     /// A join of rows that these codecs made.
-    pub fn new(plan: JoinPlan, left: Arc<Codec>, right: Arc<Codec>) -> Self {
+    pub fn new(plan: JoinPlan, codecs: [Arc<Codec>; 2], withheld: Withheld) -> Self {
         Self {
             kind: plan.kind,
             nulls_match: plan.nulls_match,
@@ -64,13 +75,19 @@ impl Join {
             both: plan.both,
             output: plan.output,
             changing: plan.changing,
-            codecs: [left, right],
+            codecs,
+            withheld,
         }
+    }
+
+    /// What to say if the input ends now.
+    pub fn left_over(&self) -> Option<Failure> {
+        self.withheld.failure()
     }
 
     /// What `epoch` changes.
     pub fn apply(
-        &self,
+        &mut self,
         epoch: u64,
         left: &mut Reader,
         right: &mut Reader,
@@ -149,13 +166,20 @@ impl Join {
     }
 
     /// Works out the groups of a round.
-    fn finish(&self, round: Round, emit: &mut impl FnMut(RecordBatch)) -> Result<(), CodecError> {
+    fn finish(
+        &mut self,
+        round: Round,
+        emit: &mut impl FnMut(RecordBatch),
+    ) -> Result<(), CodecError> {
         let columns = [0, 1].map(|side| self.codecs[side].decode(round.rows[side].rows.iter()));
         let [left, right] = columns;
         let columns = [left?, right?];
         let mut out = Changes::default();
         for group in &round.groups {
             let verdicts = self.verdicts(group, &columns)?;
+            if let Some(verdicts) = &verdicts {
+                self.withhold(group, verdicts, &columns)?;
+            }
             self.differences(group, verdicts.as_ref(), &mut out);
             while out.counts.len() >= CHUNK {
                 let rest = out.split_off(CHUNK);
@@ -173,11 +197,15 @@ impl Join {
         &self,
         [left, right]: &Group,
         columns: &[Vec<ArrayRef>; 2],
-    ) -> Result<Option<BooleanArray>, CodecError> {
+    ) -> Result<Option<Verdicts>, CodecError> {
         let Some(residual) = &self.residual else {
             return Ok(None);
         };
-        let mut verdicts = Vec::with_capacity(left.len() * right.len());
+        let mut verdicts = Verdicts {
+            width: right.len(),
+            held: Vec::with_capacity(left.len() * right.len()),
+            failed: BTreeMap::new(),
+        };
         // Whole rows of the left side, about as many pairs as a batch has rows.
         for left in left.chunks((CHUNK / right.len().max(1)).max(1)) {
             let pairs = left
@@ -185,22 +213,40 @@ impl Join {
                 .flat_map(|l| right.iter().map(|r| (l.row, r.row)));
             let (l, r): (Vec<_>, Vec<_>) = pairs.map(|(l, r)| (Some(l), Some(r))).unzip();
             let rows = self.pairs(&l, &r, columns)?;
-            let held = residual.evaluate(&rows)?;
-            verdicts.extend(held.as_boolean().iter().map(|held| held == Some(true)));
+            verdicts.add(
+                evaluate_rows(&rows, std::slice::from_ref(residual))?,
+                l.len(),
+            );
         }
-        Ok(Some(verdicts.into()))
+        Ok(Some(verdicts))
+    }
+
+    /// Notes the pairs that came and went of those that the further condition fails on. Rows that
+    /// are never taken back are final: one that fails ends the run.
+    fn withhold(
+        &mut self,
+        [left, right]: &Group,
+        verdicts: &Verdicts,
+        columns: &[Vec<ArrayRef>; 2],
+    ) -> Result<(), CodecError> {
+        for (at, why) in &verdicts.failed {
+            let (l, r) = (left[at / right.len()], right[at % right.len()]);
+            let count = l.now * r.now - l.old * r.old;
+            if count == 0 {
+                continue;
+            }
+            if !self.changing {
+                return Err(exec_datafusion_err!("{why}").into());
+            }
+            let rows = self.pairs(&[Some(l.row)], &[Some(r.row)], columns)?;
+            self.withheld.change(row_text(&rows, 0), count, why.clone());
+        }
+        Ok(())
     }
 
     /// What came and what went in a group.
-    fn differences(
-        &self,
-        [left, right]: &Group,
-        verdicts: Option<&BooleanArray>,
-        out: &mut Changes,
-    ) {
-        let matches = |l: usize, r: usize| {
-            verdicts.is_none_or(|verdicts| verdicts.value(l * right.len() + r))
-        };
+    fn differences(&self, [left, right]: &Group, verdicts: Option<&Verdicts>, out: &mut Changes) {
+        let verdict = |l: usize, r: usize| verdicts.map_or(Verdict::Holds, |all| all.of(l, r));
         if self.kind.has_pairs() {
             let changed = |side: &[Known]| {
                 let changed = |at: &usize| side[*at].old != side[*at].now;
@@ -212,34 +258,30 @@ impl Join {
                 for &r in others {
                     let other = right[r];
                     let count = one.now * other.now - one.old * other.old;
-                    if count != 0 && matches(l, r) {
+                    if count != 0 && verdict(l, r) == Verdict::Holds {
                         out.add(Some(one.row), Some(other.row), count);
                     }
                 }
             }
         }
         if let Some(wanted) = self.kind.left_alone() {
-            let all = Matched::of(right.iter());
+            let all = Matched::of(right.iter().map(|other| (other, Verdict::Holds)));
             for (l, one) in left.iter().enumerate() {
+                let others = right.iter().enumerate();
                 let matched = match verdicts {
                     None => all,
-                    Some(_) => Matched::of(
-                        (0..right.len())
-                            .filter(|&r| matches(l, r))
-                            .map(|r| &right[r]),
-                    ),
+                    Some(_) => Matched::of(others.map(|(r, other)| (other, verdict(l, r)))),
                 };
                 out.add(Some(one.row), None, one.alone(matched, wanted));
             }
         }
         if self.kind.has_unmatched_right() {
-            let all = Matched::of(left.iter());
+            let all = Matched::of(left.iter().map(|other| (other, Verdict::Holds)));
             for (r, one) in right.iter().enumerate() {
+                let others = left.iter().enumerate();
                 let matched = match verdicts {
                     None => all,
-                    Some(_) => {
-                        Matched::of((0..left.len()).filter(|&l| matches(l, r)).map(|l| &left[l]))
-                    }
+                    Some(_) => Matched::of(others.map(|(l, other)| (other, verdict(l, r)))),
                 };
                 out.add(None, Some(one.row), one.alone(matched, Partners::None));
             }
@@ -346,27 +388,97 @@ pub enum Partners {
     None,
 }
 
+/// What the further condition says of a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Holds,
+    DoesNot,
+    /// It cannot be computed.
+    Fails,
+}
+
+/// What it says of all pairs of a group.
+struct Verdicts {
+    /// How many rows the right side has.
+    width: usize,
+    held: Vec<bool>,
+    /// Why it cannot be computed, for pairs where that is so.
+    failed: BTreeMap<usize, String>,
+}
+
+impl Verdicts {
+    /// Takes in what came of the next `pairs`.
+    fn add(&mut self, Evaluated { values, failed }: Evaluated, pairs: usize) {
+        let first = self.held.len();
+        let failed = failed.into_iter().map(|(at, why)| (first + at, why));
+        self.failed.extend(failed);
+        let mut held = values[0].as_boolean().iter();
+        for at in first..first + pairs {
+            let fails = !self.failed.is_empty() && self.failed.contains_key(&at);
+            self.held
+                .push(!fails && held.next().flatten() == Some(true));
+        }
+    }
+
+    fn of(&self, left: usize, right: usize) -> Verdict {
+        let at = left * self.width + right;
+        match self.held[at] {
+            true => Verdict::Holds,
+            false if self.failed.contains_key(&at) => Verdict::Fails,
+            false => Verdict::DoesNot,
+        }
+    }
+}
+
 /// How many partners a row had, and has.
 #[derive(Clone, Copy, Debug, Default)]
 struct Matched {
-    old: i64,
-    now: i64,
+    old: Counted,
+    now: Counted,
+}
+
+/// The partners at a moment.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    matched: i64,
+    /// Nobody knows whether they match.
+    unknown: i64,
+}
+
+impl Counted {
+    fn add(&mut self, count: i64, verdict: Verdict) {
+        match verdict {
+            Verdict::Holds => self.matched += count,
+            Verdict::Fails => self.unknown += count,
+            Verdict::DoesNot => {}
+        }
+    }
+
+    /// Whether they are as a row must have them; not if nobody knows.
+    fn are(self, wanted: Partners) -> bool {
+        match wanted {
+            Partners::Some => self.matched > 0,
+            Partners::None => self.matched <= 0 && self.unknown <= 0,
+        }
+    }
 }
 
 impl Matched {
-    fn of<'a>(partners: impl Iterator<Item = &'a Known>) -> Self {
-        partners.fold(Self::default(), |matched, partner| Self {
-            old: matched.old + partner.old,
-            now: matched.now + partner.now,
-        })
+    fn of<'a>(partners: impl Iterator<Item = (&'a Known, Verdict)>) -> Self {
+        let mut all = Self::default();
+        for (partner, verdict) in partners {
+            all.old.add(partner.old, verdict);
+            all.now.add(partner.now, verdict);
+        }
+        all
     }
 }
 
 impl Known {
     /// The difference in how often the row stands alone.
     fn alone(&self, matched: Matched, wanted: Partners) -> i64 {
-        let there = |partners: i64| (partners > 0) == (wanted == Partners::Some);
-        i64::from(there(matched.now)) * self.now - i64::from(there(matched.old)) * self.old
+        let there = |partners: Counted| i64::from(partners.are(wanted));
+        there(matched.now) * self.now - there(matched.old) * self.old
     }
 }
 

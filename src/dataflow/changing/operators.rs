@@ -210,7 +210,7 @@ impl Epochs for Joining {
     }
 
     fn left_over(&self) -> Option<Failure> {
-        None
+        self.join.left_over()
     }
 }
 
