@@ -87,19 +87,23 @@ impl Latest {
 impl Latest {
     /// All rows held, each with the hash of its key before it.
     fn hashed_rows(&self) -> Result<Vec<RecordBatch>, GroupError> {
-        if self.held.is_empty() {
-            return Ok(Vec::new());
-        }
+        let held: Vec<(&OwnedRow, &Entry)> = self.held.iter().collect();
+        held.chunks(CHUNK).map(|part| self.hashed(part)).collect()
+    }
+
+    fn hashed(&self, held: &[(&OwnedRow, &Entry)]) -> Result<RecordBatch, GroupError> {
         let hasher = FixedState::with_seed(0);
-        let hashes = self.held.keys().map(|key| hasher.hash_one(key.as_ref()));
+        let hashes = held.iter().map(|(key, _)| hasher.hash_one(key.as_ref()));
         let hashes: ArrayRef = Arc::new(UInt64Array::from_iter_values(hashes));
-        let rows = self.rows_of(self.held.values().map(|entry| &entry.row))?;
+        let rows = self.rows_of(held.iter().map(|(_, entry)| &entry.row))?;
         let mut fields = vec![Arc::new(Field::new("__hash", DataType::UInt64, false))];
         fields.extend(rows.schema().fields().iter().map(Arc::clone));
         let mut columns = vec![hashes];
         columns.extend(rows.columns().iter().map(Arc::clone));
-        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
-        Ok(vec![batch])
+        Ok(RecordBatch::try_new(
+            Arc::new(Schema::new(fields)),
+            columns,
+        )?)
     }
 }
 
@@ -208,5 +212,62 @@ impl PreGroups for Latest {
         self.bytes = 0;
         self.held.clear();
         Ok(drained)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{AsArray, Int64Array, UInt32Array};
+    use arrow::datatypes::Int64Type;
+    use datafusion_physical_expr::expressions::Column;
+
+    use super::*;
+
+    fn latest() -> Latest {
+        let fields = ["k", "at"].map(|name| Field::new(name, DataType::Int64, false));
+        let by = Expression {
+            physical: Arc::new(Column::new("at", 1)),
+            text: "at".to_owned(),
+            data_type: DataType::Int64,
+            nullable: false,
+        };
+        Latest::new(Arc::new(Schema::new(fields.to_vec())), vec![0], by).unwrap()
+    }
+
+    /// A row per key, as they come from a source.
+    fn rows(keys: i64) -> RecordBatch {
+        let column = || -> ArrayRef { Arc::new(Int64Array::from_iter_values(0..keys)) };
+        let partitions: ArrayRef = Arc::new(UInt32Array::from(vec![0; keys as usize]));
+        let offsets: ArrayRef = Arc::new(UInt64Array::from_iter_values(0..keys as u64));
+        let schema = with_positions(&latest().schema);
+        RecordBatch::try_new(schema, vec![column(), column(), partitions, offsets]).unwrap()
+    }
+
+    #[test]
+    fn what_is_saved_and_sent_comes_in_batches_that_arrays_of_texts_can_hold() {
+        let mut held = latest();
+        Groups::update(&mut held, &rows(20_000)).unwrap();
+
+        let saved = held.save().unwrap();
+        let drained = held.drain().unwrap();
+
+        for batches in [saved, drained] {
+            assert!(batches.iter().all(|batch| batch.num_rows() <= CHUNK));
+            let mut restored = latest();
+            for batch in &batches {
+                restored.restore(batch).unwrap();
+            }
+            let mut keys: Vec<i64> = Vec::new();
+            for batch in restored.save().unwrap() {
+                keys.extend(batch.column(1).as_primitive::<Int64Type>().values());
+            }
+            keys.sort_unstable();
+            assert!(keys.into_iter().eq(0..20_000));
+        }
+    }
+
+    #[test]
+    fn what_holds_nothing_saves_nothing() {
+        assert!(latest().save().unwrap().is_empty());
     }
 }
