@@ -130,7 +130,8 @@ pub trait Destination: Send {
     fn inspect(&self) -> Result<Vec<Finding>, ConnectorError>;
 }
 
-/// The changes of one epoch to one table, consolidated: a key occurs once.
+/// Changes of one epoch to one table, consolidated: a key occurs once. Many may come in several
+/// parts; no key is in two of them.
 #[derive(Clone, Debug)]
 pub struct TableChanges {
     /// Position in the list of tables that the destination was opened with.

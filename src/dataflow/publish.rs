@@ -211,8 +211,7 @@ impl Publish {
                 continue;
             }
             match lane.seal(position, &rows) {
-                Ok(Ok(Some(change))) => changes.push(change),
-                Ok(Ok(None)) => {}
+                Ok(Ok(parts)) => changes.extend(parts),
                 Ok(Err(error)) => self.shared.fail(Failure::new(error.to_string())),
                 Err(error) => {
                     let message = format!("cannot consolidate the changes of `{}`", lane.name);

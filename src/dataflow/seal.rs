@@ -3,11 +3,15 @@
 //! Rows come from many operators and workers in any order; a row retracted and asserted again
 //! is no change. What is left is sorted by key, so that the same changes make the same
 //! transaction whatever the order they came in.
+//!
+//! An epoch may be of any size: all windows close at the end of a file. So nothing puts all of it
+//! into one array, of which one of texts holds 2 GiB: rows are compared as bytes, by their
+//! numbers, and what is left is cut into parts.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::{concat_batches, interleave_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, Rows, SortField};
 use datafusion_common::Result;
@@ -27,6 +31,9 @@ pub struct Lane {
     pub key: Vec<usize>,
 }
 
+/// Of how many bytes the rows of a part are, about.
+const PART: usize = 64 << 20;
+
 /// Two rows of one key at the end of an epoch: the planner's proof was wrong.
 #[derive(Debug, thiserror::Error)]
 #[error("two rows of `{table}` have the same key")]
@@ -35,44 +42,45 @@ pub struct KeyNotUnique {
 }
 
 impl Lane {
-    /// The consolidated changes of `batches`; `None` if nothing changed. A batch of a changing
-    /// stream has one more column than the table: the count of each row.
+    /// The consolidated changes of `batches`: none if nothing changed, and mostly one. Of several
+    /// parts those that delete come first. A batch of a changing stream has one more column than
+    /// the table: the count of each row.
     pub fn seal(
         &self,
         position: usize,
         batches: &[RecordBatch],
-    ) -> Result<std::result::Result<Option<TableChanges>, KeyNotUnique>> {
-        let (rows, counts) = self.gather(batches)?;
-        if rows.num_rows() == 0 {
-            return Ok(Ok(None));
-        }
+    ) -> Result<std::result::Result<Vec<TableChanges>, KeyNotUnique>> {
+        self.seal_in_parts(position, batches, PART)
+    }
+
+    fn seal_in_parts(
+        &self,
+        position: usize,
+        batches: &[RecordBatch],
+        part: usize,
+    ) -> Result<std::result::Result<Vec<TableChanges>, KeyNotUnique>> {
+        let (batches, counts) = self.gather(batches)?;
         if self.key.is_empty() {
             assert!(
                 counts.iter().all(|&count| count == 1),
                 "an append table is never retracted"
             );
-            let changes = TableChanges {
-                table: position,
-                upserts: Some(rows),
-                deletes: None,
-            };
-            return Ok(Ok(Some(changes)));
+            let parts = together(&self.schema, &batches, part)?;
+            return Ok(Ok(in_order(position, parts, Vec::new())));
         }
-        let keys = comparable(&self.key_columns(&rows))?;
-        let whole = comparable(rows.columns())?;
+        let keys = |batch: &RecordBatch| self.key_columns(batch);
+        let keys = comparable(&batches, keys)?;
+        let whole = comparable(&batches, |batch| batch.columns().to_vec())?;
         let Ok((upserts, deletes)) = net(&keys, &whole, &counts) else {
             return Ok(Err(KeyNotUnique {
                 table: self.name.clone(),
             }));
         };
-        let upserts = pick(&rows, upserts)?;
-        let deletes = pick(&rows.project(&self.key)?, deletes)?;
-        let changed = upserts.is_some() || deletes.is_some();
-        Ok(Ok(changed.then_some(TableChanges {
-            table: position,
-            upserts,
-            deletes,
-        })))
+        let upserts = pick(&batches, &upserts, (&whole, part))?;
+        let gone: std::result::Result<Vec<_>, _> =
+            batches.iter().map(|rows| rows.project(&self.key)).collect();
+        let deletes = pick(&gone?, &deletes, (&keys, part))?;
+        Ok(Ok(in_order(position, upserts, deletes)))
     }
 
     fn key_columns(&self, rows: &RecordBatch) -> Vec<ArrayRef> {
@@ -82,11 +90,12 @@ impl Lane {
             .collect()
     }
 
-    fn gather(&self, batches: &[RecordBatch]) -> Result<(RecordBatch, Vec<i64>)> {
+    /// The rows as the table has them, and the count of each.
+    fn gather(&self, batches: &[RecordBatch]) -> Result<(Vec<RecordBatch>, Vec<i64>)> {
         let width = self.schema.fields().len();
         let mut counts = Vec::new();
         let mut plain = Vec::with_capacity(batches.len());
-        for batch in batches {
+        for batch in batches.iter().filter(|batch| batch.num_rows() > 0) {
             match roles::counts(batch, width) {
                 None => counts.resize(counts.len() + batch.num_rows(), 1),
                 Some(own) => counts.extend(own.values()),
@@ -94,16 +103,53 @@ impl Lane {
             let columns = batch.columns()[..width].to_vec();
             plain.push(RecordBatch::try_new(Arc::clone(&self.schema), columns)?);
         }
-        Ok((concat_batches(&self.schema, &plain)?, counts))
+        Ok((plain, counts))
     }
 }
 
-/// Rows as bytes that compare as their values do.
-fn comparable(columns: &[ArrayRef]) -> Result<Rows> {
-    let fields = columns
+/// Changes of a table that together are all of an epoch. What deletes makes room, so it goes first.
+fn in_order(
+    table: usize,
+    upserts: Vec<RecordBatch>,
+    deletes: Vec<RecordBatch>,
+) -> Vec<TableChanges> {
+    let mut upserts = upserts.into_iter().peekable();
+    let last = deletes.len().saturating_sub(1);
+    let mut changes = Vec::new();
+    for (at, gone) in deletes.into_iter().enumerate() {
+        changes.push(TableChanges {
+            table,
+            upserts: upserts.next_if(|_| at == last),
+            deletes: Some(gone),
+        });
+    }
+    changes.extend(upserts.map(|rows| TableChanges {
+        table,
+        upserts: Some(rows),
+        deletes: None,
+    }));
+    changes
+}
+
+/// Rows as bytes that compare as their values do, those of all batches one after the other.
+fn comparable(
+    batches: &[RecordBatch],
+    columns: impl Fn(&RecordBatch) -> Vec<ArrayRef>,
+) -> Result<Rows> {
+    let Some(first) = batches.first() else {
+        return Ok(RowConverter::new(Vec::new())?.empty_rows(0, 0));
+    };
+    let fields = columns(first);
+    let fields = fields
         .iter()
         .map(|column| SortField::new(column.data_type().clone()));
-    Ok(RowConverter::new(fields.collect())?.convert_columns(columns)?)
+    let converter = RowConverter::new(fields.collect())?;
+    let count = batches.iter().map(RecordBatch::num_rows).sum();
+    let mut rows = converter.empty_rows(count, 0);
+    for batch in batches {
+        converter.append(&mut rows, &columns(batch))?;
+    }
+    Ok(rows)
 }
 
 /// The rows to upsert and one row of each key to delete, in the order of their keys.
@@ -136,11 +182,70 @@ fn net(keys: &Rows, whole: &Rows, counts: &[i64]) -> std::result::Result<(Vec<u3
     Ok((upserts, deletes))
 }
 
-fn pick(rows: &RecordBatch, picked: Vec<u32>) -> Result<Option<RecordBatch>> {
-    if picked.is_empty() {
-        return Ok(None);
+/// Some rows of all batches, in parts of about so many bytes; `rows` says how large each is.
+fn pick(
+    batches: &[RecordBatch],
+    picked: &[u32],
+    (rows, part): (&Rows, usize),
+) -> Result<Vec<RecordBatch>> {
+    let mut first = 0;
+    let starts = batches.iter().map(|batch| {
+        first += batch.num_rows();
+        first - batch.num_rows()
+    });
+    let starts: Vec<usize> = starts.collect();
+    let place = |&row: &u32| {
+        let row = row as usize;
+        let batch = starts.partition_point(|&start| start <= row) - 1;
+        (batch, row - starts[batch])
+    };
+    let batches: Vec<&RecordBatch> = batches.iter().collect();
+    let size = |&row: &u32| rows.row(row as usize).as_ref().len();
+    let parts = cut(picked, size, part).into_iter().map(|picked| {
+        let places: Vec<(usize, usize)> = picked.iter().map(place).collect();
+        Ok(interleave_record_batch(&batches, &places)?)
+    });
+    parts.collect()
+}
+
+/// Batches put together as long as they stay small; one that is large stays as it is.
+fn together(schema: &SchemaRef, batches: &[RecordBatch], part: usize) -> Result<Vec<RecordBatch>> {
+    let parts = cut(batches, bytes, part).into_iter().map(|batches| {
+        Ok(match batches {
+            [one] => one.clone(),
+            several => concat_batches(schema, several)?,
+        })
+    });
+    parts.collect()
+}
+
+/// Of how many bytes the rows of a batch are; it may be a slice of arrays that are larger.
+fn bytes(batch: &RecordBatch) -> usize {
+    let columns = batch.columns().iter();
+    let sizes = columns.map(|column| {
+        let data = column.to_data();
+        // An array that does not know is taken for all that it holds on to.
+        data.get_slice_memory_size()
+            .unwrap_or_else(|_| column.get_array_memory_size())
+    });
+    sizes.sum()
+}
+
+/// Cuts a list where what stands before would be larger than `part`; each piece has something.
+fn cut<T>(all: &[T], size: impl Fn(&T) -> usize, part: usize) -> Vec<&[T]> {
+    let (mut pieces, mut first, mut sum) = (Vec::new(), 0, 0);
+    for (at, one) in all.iter().enumerate() {
+        let more = size(one);
+        if at > first && sum + more > part {
+            pieces.push(&all[first..at]);
+            (first, sum) = (at, 0);
+        }
+        sum += more;
     }
-    Ok(Some(take_record_batch(rows, &UInt32Array::from(picked))?))
+    if first < all.len() {
+        pieces.push(&all[first..]);
+    }
+    pieces
 }
 
 #[cfg(test)]
@@ -186,16 +291,20 @@ mod tests {
         keys.iter().map(|key| key.unwrap().to_owned()).collect()
     }
 
+    /// What comes of it all, which must be one change.
+    fn sealed(key: Vec<usize>, batches: &[RecordBatch]) -> TableChanges {
+        let mut changes = lane(key).seal(4, batches).unwrap().unwrap();
+        let change = changes.pop().unwrap();
+        assert!(changes.is_empty());
+        change
+    }
+
     #[test]
     fn a_row_replaced_is_an_upsert_and_a_row_gone_is_a_delete() {
         let first = changes(&[("b", 1, -1), ("c", 5, -1), ("a", 3, 1)]);
         let second = changes(&[("b", 2, 1)]);
 
-        let sealed = lane(vec![0])
-            .seal(4, &[second, first])
-            .unwrap()
-            .unwrap()
-            .unwrap();
+        let sealed = sealed(vec![0], &[second, first]);
 
         assert_eq!(sealed.table, 4);
         assert_eq!(keys(&sealed.upserts), ["a", "b"]);
@@ -207,7 +316,19 @@ mod tests {
     fn a_row_retracted_and_asserted_again_is_no_change() {
         let both = changes(&[("a", 3, -1), ("a", 3, 1)]);
 
-        assert!(lane(vec![0]).seal(0, &[both]).unwrap().unwrap().is_none());
+        assert!(lane(vec![0]).seal(0, &[both]).unwrap().unwrap().is_empty());
+    }
+
+    #[test]
+    fn no_rows_are_no_change() {
+        let none = changes(&[]);
+
+        for key in [vec![], vec![0]] {
+            let lane = lane(key);
+            assert!(lane.seal(0, &[]).unwrap().unwrap().is_empty());
+            let none = std::slice::from_ref(&none);
+            assert!(lane.seal(0, none).unwrap().unwrap().is_empty());
+        }
     }
 
     #[test]
@@ -221,8 +342,45 @@ mod tests {
     fn a_table_without_key_takes_every_row() {
         let rows = changes(&[("a", 3, 1), ("a", 3, 1)]);
 
-        let sealed = lane(vec![]).seal(0, &[rows]).unwrap().unwrap().unwrap();
+        assert_eq!(keys(&sealed(vec![], &[rows]).upserts), ["a", "a"]);
+    }
 
-        assert_eq!(keys(&sealed.upserts), ["a", "a"]);
+    #[test]
+    fn an_epoch_of_any_size_comes_in_parts_that_are_the_whole() {
+        let batches = [
+            changes(&[("d", 4, 1), ("b", 1, -1), ("x", 0, -1)]),
+            changes(&[("c", 3, 1), ("b", 2, 1)]),
+            changes(&[("a", 1, 1), ("y", 0, -1)]),
+        ];
+
+        let parts = lane(vec![0]).seal_in_parts(4, &batches, 1);
+        let parts = parts.unwrap().unwrap();
+
+        let of = |part: &TableChanges| (keys(&part.deletes), keys(&part.upserts));
+        let said: Vec<_> = parts.iter().map(of).collect();
+        let texts = |keys: &[&str]| keys.iter().map(|&key| key.to_owned()).collect::<Vec<_>>();
+        let expected = [
+            (&["x"][..], &[][..]),
+            (&["y"], &["a"]),
+            (&[], &["b"]),
+            (&[], &["c"]),
+            (&[], &["d"]),
+        ];
+        let expected = expected.map(|(gone, rows)| (texts(gone), texts(rows)));
+        assert_eq!(said, expected);
+        assert!(parts.iter().all(|part| part.table == 4));
+    }
+
+    #[test]
+    fn rows_that_are_appended_are_put_together_until_a_part_is_full() {
+        let batch = changes(&[("a", 3, 1), ("b", 3, 1)]);
+        let size = bytes(&batch.project(&[0, 1]).unwrap());
+        let batches = [batch.clone(), batch.slice(1, 1), batch.clone(), batch];
+
+        let parts = lane(vec![]).seal_in_parts(0, &batches, 2 * size);
+
+        let rows = |part: &TableChanges| keys(&part.upserts).concat();
+        let rows: Vec<String> = parts.unwrap().unwrap().iter().map(rows).collect();
+        assert_eq!(rows, ["abb", "abab"]);
     }
 }

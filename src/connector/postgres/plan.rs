@@ -250,7 +250,9 @@ impl Staging {
         let bare = name.trim_start_matches("pg_temp.");
         Self {
             create: format!(
-                "create temp table if not exists {bare} ({}) on commit delete rows",
+                // Rows of an epoch may come in several parts, each by way of it.
+                "create temp table if not exists {bare} ({}) on commit delete rows; \
+                 delete from {name}",
                 columns.join(", ")
             ),
             copy: copy(&name),
