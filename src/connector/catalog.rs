@@ -108,8 +108,8 @@ pub const GENERAL_OPTIONS: &[ConnectorOption] = &[
     },
     ConnectorOption {
         name: "reject.limit",
-        help: "the share of records that may be rejected, once a thousand were read: more stops \
-               the run",
+        help: "the share of records that may be rejected, of every thousand of a partition: more \
+               ends the run",
         default: Absent::Means(REJECT_LIMIT),
         side: Side::Source,
         kind: ValueKind::Share,

@@ -10,6 +10,8 @@
 //! are cut exactly at the offsets of the mark that the stretch ends with, and what lies beyond
 //! waits, its partition parked, until every partition is there.
 
+mod accounts;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +25,6 @@ use tracing::debug;
 use super::arrival::{Arrival, ArrivedRows, Inbox};
 use super::assign::Passed;
 use super::chain::{Chain, Place};
-use super::letters;
 use super::outcome::{Failure, Shared};
 use super::pace::Cuts;
 pub use super::pace::Pace;
@@ -35,7 +36,6 @@ use super::schedule::Schedule;
 use super::step::plain;
 use super::tide::Tide;
 use super::written::Written;
-use crate::format::Positions;
 use crate::plan::{NodeId, TableId};
 use crate::types::{Clock, Epoch, EventTime, Fates, PartitionMark, Side, Watermark};
 
@@ -538,48 +538,13 @@ impl<I: Inbox> SourceTask<I> {
             positions: &arrived.positions,
             spans: &arrived.spans,
         };
-        let outcome = self.spec.chain.run(&arrived.rows, &passed, place)?;
+        let mut outcome = self.spec.chain.run(&arrived.rows, &passed, place)?;
         state.went_in(arrived, passed.after());
 
-        for (node, rows) in outcome.rows {
+        for (node, rows) in std::mem::take(&mut outcome.rows) {
             outlet.rows(node, rows);
         }
-        let rejected = arrived.rejects.len() as u64;
-        for &(insert, fates) in &outcome.fates {
-            let not_for_it = Fates {
-                rejected,
-                filtered: others,
-                ..Fates::default()
-            };
-            for fates in [fates, not_for_it] {
-                self.shared.count(insert, self.spec.table, fates);
-                *self.fates.entry(insert).or_default() += fates;
-            }
-        }
-        let records = arrived.rows.num_rows() as u64 + rejected + others;
-        match &arrived.positions {
-            Positions::Records(of) => self.written.block(of.written(arrived.from, arrived.end)),
-            Positions::Bytes { .. } | Positions::Rows { .. } => {
-                self.written.at(self.clock.wall(), records)
-            }
-        }
-        self.shared
-            .read(self.spec.table, records, arrived.end.0 - arrived.from.0);
-        let file = self.partitions[&partition].mark.file.as_ref();
-        let name = match file {
-            Some(file) => Cow::Borrowed(file.name.as_str()),
-            None => self.spec.partition(partition),
-        };
-        if let Some(failure) = self.rejects.count(arrived, &name) {
-            self.shared.fail(failure);
-        }
-        if let Some(schema) = &self.spec.letters {
-            let letters = letters::of(arrived, &outcome.turned, &self.spec.inserts);
-            if !letters.is_empty() {
-                outlet.letters(letters::rows(&letters, &self.spec.name, &name, schema)?);
-            }
-        }
-        Ok(())
+        self.account(partition, (arrived, others), &outcome, outlet)
     }
 }
 

@@ -75,6 +75,30 @@ pub struct PartitionMark {
     /// Which rows it is read for, where files and a topic share them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub side: Option<Side>,
+    /// What is known of the records that 'reject.limit' judges next.
+    #[serde(default, skip_serializing_if = "Judged::is_empty")]
+    pub judged: Judged,
+}
+
+/// Records of a partition that follow each other, of which a share may be rejected: a fixed number
+/// of them from its first record on, and again and again. How far the last ones go is in the mark,
+/// so that a run that goes on in the middle of them comes to the same judgement.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judged {
+    /// How many of them were read.
+    pub read: u32,
+    /// How many of those were rejected.
+    pub rejected: u32,
+}
+
+impl Judged {
+    #[allow(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde asks for a reference"
+    )]
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A file that was found while its folder was watched; its partition has a number for a name.
@@ -141,6 +165,7 @@ impl PartitionMark {
             identity: None,
             file: None,
             side: None,
+            judged: Judged::default(),
         }
     }
 

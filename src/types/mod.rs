@@ -14,7 +14,7 @@ mod time;
 
 pub use batch::batch;
 pub use clock::Clock;
-pub use mark::{Fates, Floor, Mark, PartitionMark, Side, SourceMark, TakenFile};
+pub use mark::{Fates, Floor, Judged, Mark, PartitionMark, Side, SourceMark, TakenFile};
 pub use nearest::nearest;
 pub use position::{Offset, Span};
 pub use reject::{Reason, Reject};

@@ -1,0 +1,76 @@
+//! What became of the records that came: counted for every INSERT, judged where too many are bad,
+//! and written to the dead letters.
+
+use std::borrow::Cow;
+
+use datafusion_common::Result;
+
+use super::{Outlet, SourceTask};
+use crate::dataflow::arrival::{ArrivedRows, Inbox};
+use crate::dataflow::chain::Outcome;
+use crate::dataflow::letters;
+use crate::format::Positions;
+use crate::types::Fates;
+
+impl<I: Inbox> SourceTask<I> {
+    /// These records of a partition went in, besides `others` that are not read there; the chain
+    /// came to `outcome`.
+    pub(super) fn account(
+        &mut self,
+        partition: usize,
+        (arrived, others): (&ArrivedRows, u64),
+        outcome: &Outcome,
+        outlet: &mut impl Outlet,
+    ) -> Result<()> {
+        let rejected = arrived.rejects.len() as u64;
+        for &(insert, fates) in &outcome.fates {
+            let not_for_it = Fates {
+                rejected,
+                filtered: others,
+                ..Fates::default()
+            };
+            for fates in [fates, not_for_it] {
+                self.shared.count(insert, self.spec.table, fates);
+                *self.fates.entry(insert).or_default() += fates;
+            }
+        }
+        let records = arrived.rows.num_rows() as u64 + rejected + others;
+        match &arrived.positions {
+            Positions::Records(of) => self.written.block(of.written(arrived.from, arrived.end)),
+            Positions::Bytes { .. } | Positions::Rows { .. } => {
+                self.written.at(self.clock.wall(), records)
+            }
+        }
+        self.shared
+            .read(self.spec.table, records, arrived.end.0 - arrived.from.0);
+        self.judge(partition, arrived, outcome, outlet)
+    }
+
+    fn judge(
+        &mut self,
+        partition: usize,
+        arrived: &ArrivedRows,
+        outcome: &Outcome,
+        outlet: &mut impl Outlet,
+    ) -> Result<()> {
+        let state = self.partitions.get_mut(&partition);
+        let mark = &mut state.expect("one of this worker's").mark;
+        let name = match mark.file.as_ref() {
+            Some(file) => Cow::Owned(file.name.clone()),
+            None => self.spec.partition(partition),
+        };
+        self.rejects.notice(arrived, &name);
+        let judged = (arrived, outcome.turned.as_slice());
+        match self.rejects.judge(judged, &name, mark.judged) {
+            Ok(judged) => mark.judged = judged,
+            Err(failure) => self.shared.fail(failure),
+        }
+        if let Some(schema) = &self.spec.letters {
+            let letters = letters::of(arrived, &outcome.turned, &self.spec.inserts);
+            if !letters.is_empty() {
+                outlet.letters(letters::rows(&letters, &self.spec.name, &name, schema)?);
+            }
+        }
+        Ok(())
+    }
+}
