@@ -6,6 +6,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array, new_null_
 use arrow::compute::take;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
+use super::ahead::Local;
 use super::search::{Conditions, Path};
 use crate::dataflow::aggregate::{Aggregation, Input};
 use crate::dataflow::group::GroupError;
@@ -289,6 +290,17 @@ impl Conditions for Within<'_, '_> {
 
     fn are_local(&self) -> bool {
         self.chunk.navigator.local.iter().all(|local| *local)
+    }
+
+    fn local(&self, variable: usize, row: usize) -> Local {
+        let Some(known) = &self.chunk.known[variable] else {
+            return Local::Holds;
+        };
+        match &known[self.base + row] {
+            Outcome::Holds(true) => Local::Holds,
+            Outcome::Holds(false) => Local::DoesNot,
+            Outcome::Failed(_) => Local::Fails,
+        }
     }
 }
 

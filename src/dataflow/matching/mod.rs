@@ -13,7 +13,9 @@
 //! A partition keeps the rows from the first on where a match may still begin, and as many before
 //! it as conditions look back.
 
+mod ahead;
 mod found;
+mod progress;
 mod rows;
 mod search;
 #[cfg(test)]
@@ -32,7 +34,8 @@ use super::sequences::{Bytes, Sequences, times};
 use crate::plan::Matching;
 use crate::types::Watermark;
 use found::{Navigator, Within};
-use search::{Found, Path, Program, Rows, TRIES_MAX};
+use progress::Progress;
+use search::{Path, Program, ROW_TRIES_MAX, Rows, TRIES_MAX};
 
 /// The rows of a worker's partitions that a match may need still.
 pub struct Matches {
@@ -47,15 +50,15 @@ pub struct Matches {
     codec: KeyCodec,
     /// The input's columns and the two places.
     converter: RowConverter,
-    /// By the place of rows in the input; known of a partition is where a match may begin, the rows
-    /// before which are only looked back at.
-    sequences: Sequences<(u32, u64), usize>,
+    /// By the place of rows in the input; known of a partition is how far it has been searched.
+    sequences: Sequences<(u32, u64), Progress>,
 }
 
 fn too_many_ways() -> String {
     format!(
-        "the pattern has more than {TRIES_MAX} ways to go on from one row: bound its repetitions, \
-         such as {{1,10}}, or leave out those of what repeats itself"
+        "the pattern has more than {TRIES_MAX} ways to go on from one row, or a row is tried more \
+         than {ROW_TRIES_MAX} times: bound its repetitions, such as {{1,10}}, leave out those of \
+         what repeats itself, or let conditions look at the row and those next to it alone"
     )
 }
 
@@ -127,10 +130,13 @@ impl Matches {
             held.extend(self.sequences[key].rows.iter().map(|(_, row)| &**row));
         }
         let rows = self.decoded(&held)?;
+        drop(held);
         let chunk = self.navigator.chunk(&rows, &bases)?;
-        let within_us = self.navigator.matching().within_us;
+        let (within_us, after) = {
+            let matching = self.navigator.matching();
+            (matching.within_us, matching.after)
+        };
         let mut found: Vec<(usize, Path)> = Vec::new();
-        let mut starts = Vec::new();
         for (key, base) in keys.iter().zip(bases) {
             let partition = &self.sequences[key];
             let times: Vec<i64> = partition.rows.iter().map(|(time, _)| *time).collect();
@@ -143,27 +149,17 @@ impl Matches {
                 chunk: &chunk,
                 base,
             };
-            let mut start = partition.state;
-            while start < times.len() {
-                match self.program.search(start, rows, &mut conditions)? {
-                    Found::Open => break,
-                    Found::Nothing => start += 1,
-                    Found::TooManyWays => return Err(too_many_ways().into()),
-                    Found::Match(path) => {
-                        start = path.next(self.navigator.matching().after);
-                        found.push((base, path));
-                    }
-                }
-            }
-            starts.push(start);
+            let progress = self.sequences.state(key);
+            let paths = progress.search(&self.program, rows, &mut conditions, after)?;
+            found.extend(paths.into_iter().map(|path| (base, path)));
         }
         let paths: Vec<(usize, &Path)> = found.iter().map(|(base, path)| (*base, path)).collect();
         let out = match paths.is_empty() {
             true => None,
             false => Some(chunk.measure(&paths, &self.output)?),
         };
-        for (key, start) in keys.iter().zip(starts) {
-            self.drop_rows(key, start);
+        for key in keys {
+            self.drop_rows(key);
         }
         Ok(out)
     }
@@ -177,11 +173,10 @@ impl Matches {
         Ok(RecordBatch::try_new(Arc::clone(&self.input), columns)?)
     }
 
-    /// A match of the partition begins with row `start` at the earliest.
-    fn drop_rows(&mut self, key: &Bytes, start: usize) {
-        let keep = start.saturating_sub(self.looks_back);
-        self.sequences.drop_front(key, keep);
-        *self.sequences.state(key) = start - keep;
+    /// Drops the rows of a partition that no match needs any more.
+    fn drop_rows(&mut self, key: &Bytes) {
+        let dropped = self.sequences.state(key).forget(self.looks_back);
+        self.sequences.drop_front(key, dropped);
         self.schedule(key);
     }
 
@@ -189,7 +184,7 @@ impl Matches {
     /// without rows.
     fn schedule(&mut self, key: &Bytes) {
         let partition = &self.sequences[key];
-        let first = partition.rows.get(partition.state);
+        let first = partition.rows.get(partition.state.start());
         let within = self.navigator.matching().within_us;
         let deadline = first
             .zip(within)
@@ -223,7 +218,7 @@ impl Groups for Matches {
         let open_us = self.navigator.matching().open_us;
         let horizon =
             (watermark != Watermark::END).then(|| watermark.micros().saturating_sub(open_us));
-        let touched = self.sequences.settle(horizon, || 0);
+        let touched = self.sequences.settle(horizon, Progress::default);
         let mut out = Vec::new();
         for keys in self.sequences.chunks(&touched) {
             out.extend(self.search(keys, horizon)?);

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt8Array, UInt64Array};
-use arrow::datatypes::{DataType, Field, Schema, UInt8Type};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt8Array, UInt32Array, UInt64Array};
+use arrow::datatypes::{DataType, Field, Schema, UInt8Type, UInt32Type};
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 
 use super::Matches;
+use super::progress::Progress;
 use crate::dataflow::aggregate::route;
 use crate::dataflow::group::Groups as _;
 use crate::dataflow::roles::with_positions;
@@ -31,31 +32,36 @@ impl Stateful for Matches {
         self.sequences.bytes()
     }
 
-    /// All rows: the hash of the partition, where they are, and what they are.
+    /// All rows: the hash of the partition, where they are, how often they were tried, and what they
+    /// are.
     fn save(&self) -> Result<Vec<RecordBatch>, StateError> {
-        let mut all: Vec<(&Bytes, u8, &Bytes)> = Vec::with_capacity(self.rows());
+        let mut all: Vec<(&Bytes, (u8, u32), &Bytes)> = Vec::with_capacity(self.rows());
         for (key, partition) in self.sequences.iter() {
             for (at, (_, row)) in partition.rows.iter().enumerate() {
-                let state = if at < partition.state { BEHIND } else { OPEN };
-                all.push((key, state, row));
+                let is_behind = at < partition.state.start();
+                let state = if is_behind { BEHIND } else { OPEN };
+                all.push((key, (state, partition.state.spent(at)), row));
             }
         }
         let waiting = self.sequences.waiting();
-        all.extend(waiting.map(|(key, row)| (key, WAITING, row)));
+        all.extend(waiting.map(|(key, row)| (key, (WAITING, 0), row)));
         let hasher = FixedState::with_seed(0);
         let parser = self.converter.parser();
         let mut fields = vec![
             Arc::new(Field::new("__hash", DataType::UInt64, false)),
             Arc::new(Field::new("__state", DataType::UInt8, false)),
+            Arc::new(Field::new("__tries", DataType::UInt32, false)),
         ];
         fields.extend(with_positions(&self.input).fields().iter().cloned());
         let schema = Arc::new(Schema::new(fields));
         let batches = all.chunks(CHUNK).map(|rows| {
             let hashes = rows.iter().map(|(key, ..)| route(hasher.hash_one(&***key)));
-            let states = rows.iter().map(|(_, state, _)| *state);
+            let states = rows.iter().map(|(_, (state, _), _)| *state);
+            let tries = rows.iter().map(|(_, (_, tries), _)| *tries);
             let mut columns: Vec<ArrayRef> = vec![
                 Arc::new(UInt64Array::from_iter_values(hashes)),
                 Arc::new(UInt8Array::from_iter_values(states)),
+                Arc::new(UInt32Array::from_iter_values(tries)),
             ];
             let rows = rows.iter().map(|(.., row)| parser.parse(row));
             columns.extend(self.converter.convert_rows(rows)?);
@@ -66,7 +72,8 @@ impl Stateful for Matches {
 
     fn restore(&mut self, saved: &RecordBatch) -> Result<(), StateError> {
         let states = saved.column(1).as_primitive::<UInt8Type>();
-        let rows: Vec<usize> = (2..saved.num_columns()).collect();
+        let tries = saved.column(2).as_primitive::<UInt32Type>();
+        let rows: Vec<usize> = (3..saved.num_columns()).collect();
         let rows = saved.project(&rows)?;
         let waiting = arrow::compute::filter_record_batch(
             &rows,
@@ -88,7 +95,8 @@ impl Stateful for Matches {
             }
             let key: Bytes = Arc::from(keys.value(row));
             let bytes: Bytes = Arc::from(encoded.row(row).as_ref());
-            *self.sequences.restore(&key, || 0) += usize::from(*state == BEHIND);
+            let progress = self.sequences.restore(&key, Progress::default);
+            progress.restore(*state == BEHIND, tries.value(row));
             self.sequences.restore_row(&key, times[row], bytes);
             self.schedule(&key);
         }

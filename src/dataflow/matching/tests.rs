@@ -13,6 +13,7 @@ use datafusion_expr::Operator;
 use datafusion_physical_expr::expressions::{BinaryExpr, Column, Literal};
 
 use super::Matches;
+use super::search::Program;
 use crate::dataflow::group::Groups as _;
 use crate::dataflow::roles::with_positions;
 use crate::dataflow::state::{Stateful, owner};
@@ -591,4 +592,58 @@ fn rows_that_no_match_needs_are_forgotten() {
     assert_eq!(matches.rows(), 1, "nothing comes in time for a");
     matches.close(Watermark::END).unwrap();
     assert_eq!((matches.rows(), matches.bytes()), (0, 0));
+}
+
+/// Whether a row is tried too often, where `most` are not; the rows come in as many epochs as they
+/// are, or in one.
+fn gives_up(most: u32, one_by_one: bool) -> bool {
+    let case = Case {
+        pattern: Pattern::Then(vec![
+            Pattern::Repeat {
+                inner: Box::new(Pattern::Row(0)),
+                least: 1,
+                most: None,
+                greedy: true,
+            },
+            Pattern::Row(1),
+        ]),
+        asks: vec![Asks::SumBelow(1000), Asks::Is(9), Asks::Nothing],
+        after: AfterMatch::PastLastRow,
+        within: Some(10),
+        open: 0,
+    };
+    let make = || {
+        let mut matches = Run::workers(&case, 1).remove(0);
+        matches.program = Program::new(&case.pattern).with_row_tries_max(most);
+        matches
+    };
+    let mut matches = make();
+    for row in 0..40 {
+        matches
+            .update(&input(&[(row, row as u64, "a", 1)]))
+            .unwrap();
+        if one_by_one {
+            let watermark = Watermark::behind(EventTime(row + 1), 0);
+            if matches.close(watermark).is_err() {
+                return true;
+            }
+        }
+        if one_by_one && row % 7 == 0 {
+            let saved = matches.save().unwrap();
+            matches = make();
+            for saved in &saved {
+                matches.restore(saved).unwrap();
+            }
+        }
+    }
+    matches.close(Watermark::END).is_err()
+}
+
+#[test]
+fn how_often_a_row_is_tried_hangs_on_the_rows_and_not_on_epochs_or_restarts() {
+    // As the first of a match once, and twice from each of the nine rows before it.
+    for one_by_one in [false, true] {
+        assert!(!gives_up(19, one_by_one));
+        assert!(gives_up(18, one_by_one));
+    }
 }
