@@ -1,7 +1,7 @@
 //! Several processes are one run: they read the same, and what they keep is kept as one.
 
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cluster::{Run, signal};
 
@@ -41,13 +41,27 @@ INSERT INTO copied SELECT n FROM rows;
 ";
 
 /// A machine of a run: its own folder, with a file of its own.
-fn machine(folder: &Path, name: &str, numbers: &str) -> std::path::PathBuf {
+fn machine(folder: &Path, name: &str, numbers: &str) -> PathBuf {
     let folder = folder.join(name);
     std::fs::create_dir_all(folder.join("data")).unwrap();
     std::fs::write(folder.join("data/a.csv"), "n\n1\n2\n").unwrap();
     std::fs::write(folder.join("data/b.csv"), numbers).unwrap();
     std::fs::write(folder.join("pipeline.sql"), COPY).unwrap();
     folder
+}
+
+/// Starts a process on each machine, each with options of its own.
+fn start(folder: &Path, machines: [(&Path, &[&str]); 2]) -> [Run; 2] {
+    let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let hosts = free.map(|free| free.local_addr().unwrap().to_string());
+    std::fs::write(folder.join("hosts"), hosts.join("\n")).unwrap();
+    let hosts = folder.join("hosts").display().to_string();
+    let mut process = 0..;
+    machines.map(|(machine, options)| {
+        let process = process.next().unwrap_or(0).to_string();
+        let options = [&["--hosts", &hosts, "--process", &process], options].concat();
+        Run::start(machine, &options)
+    })
 }
 
 #[test]
@@ -57,22 +71,8 @@ fn processes_that_find_other_files_are_not_one_run() {
         machine(folder.path(), "first", "n\n3\n"),
         machine(folder.path(), "second", "n\n4000\n"),
     ];
-    let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    let hosts = free.map(|free| free.local_addr().unwrap().to_string());
-    let hosts_file = folder.path().join("hosts");
-    std::fs::write(&hosts_file, hosts.join("\n")).unwrap();
-    let start = |process: usize| {
-        let number = process.to_string();
-        let options = [
-            "--hosts",
-            hosts_file.to_str().unwrap(),
-            "--process",
-            &number,
-        ];
-        Run::start(&machines[process], &options)
-    };
 
-    let (first, second) = (start(0), start(1));
+    let [first, second] = start(folder.path(), [(&machines[0], &[]), (&machines[1], &[])]);
 
     let (status, said) = second.end();
     assert!(!status.success());
@@ -83,4 +83,19 @@ fn processes_that_find_other_files_are_not_one_run() {
     let foreign = "SELECT count(*) FROM copied WHERE n = 4000";
     let foreign: i64 = database.query_row(foreign, [], |row| row.get(0)).unwrap();
     assert_eq!(foreign, 0);
+}
+
+#[test]
+fn processes_that_were_told_otherwise_are_not_one_run() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let here = machine(folder.path(), "here", "n\n3\n");
+
+    let options: [&[&str]; 2] = [&[], &["--threads", "2"]];
+    let [first, second] = start(folder.path(), [(&here, options[0]), (&here, options[1])]);
+
+    let cause = "process 0 runs with --threads 1, this one with --threads 2";
+    assert!(second.until("--threads").contains(cause));
+    assert!(!second.end().0.success());
+    drop(first);
+    assert!(!here.join("out.db").exists());
 }

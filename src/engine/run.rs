@@ -75,6 +75,24 @@ pub struct RunOptions {
     pub replay: Replay,
 }
 
+impl RunOptions {
+    /// The options that all processes of a run must have alike, as they are typed.
+    #[must_use]
+    pub fn alike(&self) -> String {
+        let mut alike = format!("--threads {}", self.threads.unwrap_or(1));
+        if self.until_caught_up {
+            alike += " --until-caught-up";
+        }
+        if self.until_caught_up && self.at_end == AtEnd::Close {
+            alike += " --close-windows";
+        }
+        if let Some(speed) = self.replay.speed {
+            alike += &format!(" --speed {speed}x");
+        }
+        alike
+    }
+}
+
 /// Where sources that go on end for a run, by name and partition.
 pub type Ends = BTreeMap<String, Vec<Offset>>;
 
