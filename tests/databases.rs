@@ -1,5 +1,5 @@
 //! One pipeline into SQLite and into PostgreSQL: both hold the same, also after a crash at any
-//! commit.
+//! commit. What one of them cannot hold is missing in that one alone.
 
 use std::path::Path;
 
@@ -169,6 +169,80 @@ fn a_crash_at_any_commit_leaves_in_postgresql_what_it_leaves_in_sqlite() {
         }
     }
     assert!(crashes > 10, "{crashes} commits");
+    client
+        .batch_execute(&format!("drop schema {SCHEMA} cascade"))
+        .unwrap();
+}
+
+/// What PostgreSQL cannot hold goes into SQLite; `S` and `P` are the tables of the two databases.
+const NUL: &str = "
+CREATE TABLE people (id BIGINT, name TEXT)
+  WITH (connector = 'file', path = 'people.json', format = 'json');
+CREATE TABLE p_people (id BIGINT, name TEXT)
+  WITH (connector = 'postgres', url = '${URL}', table = 'people');
+CREATE TABLE s_people (id BIGINT, name TEXT)
+  WITH (connector = 'sqlite', path = 'out.db', table = 'people');
+CREATE TABLE p_names (name TEXT, n BIGINT, PRIMARY KEY (name))
+  WITH (connector = 'postgres', url = '${URL}', table = 'names');
+CREATE TABLE s_names (name TEXT, n BIGINT, PRIMARY KEY (name))
+  WITH (connector = 'sqlite', path = 'out.db', table = 'names');
+CREATE TABLE s_all (one INT, n BIGINT, PRIMARY KEY (one))
+  WITH (connector = 'sqlite', path = 'out.db', table = 'everyone');
+INSERT INTO p_people SELECT id, name FROM people;
+INSERT INTO s_people SELECT id, name FROM people;
+INSERT INTO p_names SELECT name, count(*) FROM people GROUP BY name;
+INSERT INTO s_names SELECT name, count(*) FROM people GROUP BY name;
+INSERT INTO s_all SELECT 1, count(*) FROM people;
+";
+
+#[test]
+fn what_postgresql_cannot_hold_is_rejected_for_its_tables_alone() {
+    const SCHEMA: &str = "tidemark_nul_test";
+    let Some((mut client, url)) = services::postgres_with_url("this test") else {
+        return;
+    };
+    let url = format!("{url}?options=-csearch_path%3D{SCHEMA}");
+    let sql = format!(
+        "set client_min_messages = warning;
+         drop schema if exists {SCHEMA} cascade; create schema {SCHEMA}"
+    );
+    client.batch_execute(&sql).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let people = [(1, "ann"), (2, "\\u0000"), (3, "bob"), (4, "\\u0000")];
+    let people = people.map(|(id, name)| format!("{{\"id\": {id}, \"name\": \"{name}\"}}\n"));
+    std::fs::write(folder.path().join("people.json"), people.concat()).unwrap();
+    std::fs::write(folder.path().join("nul.sql"), NUL).unwrap();
+
+    let arguments = ["run", "nul.sql", "--threads", "2"];
+    let ended = tidemark(folder.path(), &arguments, &[("URL", &url)]);
+
+    assert_eq!(ended.how, Exit::Code(0), "{}", ended.stderr);
+    let held = [
+        "everyone: 1|4",
+        "names: \0|2",
+        "names: ann|1",
+        "names: bob|1",
+        "people: 1|ann",
+        "people: 2|\0",
+        "people: 3|bob",
+        "people: 4|\0",
+    ];
+    assert_eq!(of_sqlite(folder.path()), held);
+    let sql = format!(
+        "select 'people: ' || concat_ws('|', id, name) from {SCHEMA}.people
+         union all select 'names: ' || concat_ws('|', name, n) from {SCHEMA}.names order by 1"
+    );
+    let rows = client.query(&sql, &[]).unwrap();
+    let rows: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(
+        rows,
+        [
+            "names: ann|1",
+            "names: bob|1",
+            "people: 1|ann",
+            "people: 3|bob"
+        ]
+    );
     client
         .batch_execute(&format!("drop schema {SCHEMA} cascade"))
         .unwrap();

@@ -222,13 +222,12 @@ pub fn render<'scope, I: Inbox + 'static>(
             let edges = streams.get(&node).cloned().unwrap_or_default();
             let rows = (node, &pipeline.nodes[node].schema);
             let to = Address { target: home, lane };
-            let addressed = shares.addressed(rows, edges, share, to).into_iter();
-            let gate = gate(pipeline, zones, insert);
-            lanes.extend(addressed.map(|rows| shell::gated(rows, gate.clone(), shared)));
+            let addressed = shares.addressed(rows, edges, share, to);
+            let gated = |rows| shell::gated(rows, gate(pipeline, zones, insert), shared);
+            lanes.extend(addressed.into_iter().map(gated));
         }
-        let here = letters
-            .iter()
-            .filter(|(destination, _)| *destination == position);
+        let here = letters.iter();
+        let here = here.filter(|(destination, _)| *destination == position);
         lanes.extend(here.map(|(_, edge)| edge.clone()));
         lanes.push(reports.clone());
         shell::publish(scope.concatenate(lanes), &name, core).probe_with(probe);

@@ -1,4 +1,4 @@
-//! The plan as people read it, and as its fingerprint is taken from.
+//! The plan as people read it.
 //!
 //! ```text
 //! counts: kept current by its key (window_start, page)
@@ -11,7 +11,6 @@
 //! under a number, and referred to afterwards.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use arrow::datatypes::FieldRef;
@@ -51,52 +50,6 @@ pub fn explain(pipeline: &Pipeline, guarantee: impl Fn(&Table) -> String) -> Str
     tree.out.truncate(tree.out.trim_end().len());
     tree.out.push('\n');
     tree.out
-}
-
-/// Everything about the plan that its results depend on, as text: the same for the same meaning.
-#[must_use]
-pub fn canonical(pipeline: &Pipeline) -> String {
-    let mut out = String::new();
-    for table in &pipeline.tables {
-        write!(out, "table {} key {:?}", table.name, table.primary_key).expect("strings take text");
-        write!(out, " watermark {:?}", table.watermark).expect("strings take text");
-        for column in &table.columns {
-            out += &format!(" [{}", canonical_field(&column.field));
-            if let Some(computed) = &column.computed {
-                out += &format!(" AS {}", computed.0.text);
-            }
-            out.push(']');
-        }
-        for check in &table.checks {
-            out += &format!(" check {}", check.predicate.text);
-        }
-        out.push('\n');
-    }
-    for (id, node) in pipeline.nodes.iter().enumerate() {
-        let fields: Vec<String> = node.schema.fields().iter().map(canonical_field).collect();
-        let line = describe(pipeline, id);
-        out += &format!(
-            "{id} {} {:?}: {line} -> ",
-            node.changing,
-            node.operator.inputs()
-        );
-        out += &fields.join(", ");
-        out.push('\n');
-    }
-    for insert in &pipeline.inserts {
-        out += &format!(
-            "insert {} <- {}\n",
-            pipeline.tables[insert.table].name, insert.input
-        );
-    }
-    out
-}
-
-fn canonical_field(field: &FieldRef) -> String {
-    let null = if field.is_nullable() { "" } else { " NOT NULL" };
-    let mut metadata: Vec<_> = field.metadata().iter().collect();
-    metadata.sort();
-    format!("{} {}{null} {metadata:?}", field.name(), field.data_type())
 }
 
 /// The tree while it is written.

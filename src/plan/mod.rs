@@ -13,6 +13,7 @@
 
 pub mod aggregate_types;
 mod asof;
+mod canonical;
 mod explain;
 mod expression;
 mod frame;
@@ -25,7 +26,8 @@ mod table;
 mod ttl;
 
 pub use asof::Asof;
-pub use explain::{canonical, explain};
+pub use canonical::canonical;
+pub use explain::explain;
 pub use expression::Expression;
 pub use frame::{Frame, FrameBound, FrameUnits, OverFunction, RowOfFrame};
 pub use growth::{growing, looking_back, versions_joined};

@@ -172,6 +172,26 @@ fn the_fingerprint_changes_with_the_meaning_and_not_with_the_layout() {
 }
 
 #[test]
+fn the_fingerprint_changes_with_what_reads_the_same() {
+    let fingerprint = |option: &str, call: &str| {
+        let sql = format!(
+            "CREATE TABLE a (id INT NOT NULL, v INT) WITH (connector = 'file', format = 'csv'{option});
+             CREATE TABLE b (id INT NOT NULL, v INT) WITH (connector = 'file', format = 'csv');
+             CREATE TABLE o (one INT PRIMARY KEY, n BIGINT) WITH (connector = 'sqlite');
+             INSERT INTO o SELECT 1, {call} FROM a JOIN b ON a.id = b.id;"
+        );
+        plan_text(&sql).unwrap().fingerprint
+    };
+    let plain = fingerprint("", "sum(a.v)");
+
+    assert_eq!(plain, fingerprint(", path = 'elsewhere'", "sum(a.v)"));
+    assert_ne!(plain, fingerprint("", "sum(b.v)"));
+    assert_ne!(plain, fingerprint(", 'csv.null' = 'NA'", "sum(a.v)"));
+    let first = |nulls: &str| fingerprint("", &format!("first_value(a.v ORDER BY a.v{nulls})"));
+    assert_ne!(first(""), first(" NULLS FIRST"));
+}
+
+#[test]
 fn a_filter_proves_that_what_it_tests_is_not_null() {
     let keyed = |query: &str| {
         let sql = format!(

@@ -176,56 +176,85 @@ impl Join {
         let columns = [left?, right?];
         let mut out = Changes::default();
         for group in &round.groups {
-            let verdicts = self.verdicts(group, &columns)?;
+            self.work_out(group, &columns, &mut out, emit)?;
+        }
+        self.emit(&mut out, &columns, emit)
+    }
+
+    /// Works out a group: its pairs may be far more than its rows, so some of them at a time.
+    fn work_out(
+        &mut self,
+        [left, right]: &Group,
+        columns: &[Vec<ArrayRef>; 2],
+        out: &mut Changes,
+        emit: &mut impl FnMut(RecordBatch),
+    ) -> Result<(), CodecError> {
+        let mut matched = vec![Matched::default(); right.len()];
+        // Whole rows of the left side, about as many pairs as a batch has rows.
+        for left in left.chunks((CHUNK / right.len().max(1)).max(1)) {
+            let verdicts = self.verdicts([left, right], columns)?;
             if let Some(verdicts) = &verdicts {
-                self.withhold(group, verdicts, &columns)?;
+                self.withhold([left, right], verdicts, columns)?;
+                for (l, one) in left.iter().enumerate() {
+                    let others = matched.iter_mut().enumerate();
+                    others.for_each(|(r, matched)| matched.add(one, verdicts.of(l, r)));
+                }
             }
-            self.differences(group, verdicts.as_ref(), &mut out);
-            while out.counts.len() >= CHUNK {
-                let rest = out.split_off(CHUNK);
-                emit(self.rows(&std::mem::replace(&mut out, rest), &columns)?);
+            self.differences([left, right], verdicts.as_ref(), out);
+            if out.counts.len() >= CHUNK {
+                self.emit(out, columns, emit)?;
             }
         }
-        if !out.counts.is_empty() {
-            emit(self.rows(&out, &columns)?);
+        if self.kind.has_unmatched_right() {
+            let all = Matched::of(left.iter().map(|other| (other, Verdict::Holds)));
+            for (one, matched) in right.iter().zip(matched) {
+                let matched = match self.residual {
+                    None => all,
+                    Some(_) => matched,
+                };
+                out.add(None, Some(one.row), one.alone(matched, Partners::None));
+            }
         }
         Ok(())
     }
 
-    /// Whether the further condition holds, for every pair of a group, the right side fastest.
+    /// Says what has been worked out.
+    fn emit(
+        &self,
+        out: &mut Changes,
+        columns: &[Vec<ArrayRef>; 2],
+        emit: &mut impl FnMut(RecordBatch),
+    ) -> Result<(), CodecError> {
+        let out = std::mem::take(out);
+        for start in (0..out.counts.len()).step_by(CHUNK) {
+            emit(self.rows(&out.part(start, CHUNK), columns)?);
+        }
+        Ok(())
+    }
+
+    /// Whether the further condition holds, for every pair, the right side fastest.
     fn verdicts(
         &self,
-        [left, right]: &Group,
+        [left, right]: [&[Known]; 2],
         columns: &[Vec<ArrayRef>; 2],
     ) -> Result<Option<Verdicts>, CodecError> {
         let Some(residual) = &self.residual else {
             return Ok(None);
         };
-        let mut verdicts = Verdicts {
-            width: right.len(),
-            held: Vec::with_capacity(left.len() * right.len()),
-            failed: BTreeMap::new(),
-        };
-        // Whole rows of the left side, about as many pairs as a batch has rows.
-        for left in left.chunks((CHUNK / right.len().max(1)).max(1)) {
-            let pairs = left
-                .iter()
-                .flat_map(|l| right.iter().map(|r| (l.row, r.row)));
-            let (l, r): (Vec<_>, Vec<_>) = pairs.map(|(l, r)| (Some(l), Some(r))).unzip();
-            let rows = self.pairs(&l, &r, columns)?;
-            verdicts.add(
-                evaluate_rows(&rows, std::slice::from_ref(residual))?,
-                l.len(),
-            );
-        }
-        Ok(Some(verdicts))
+        let pairs = left
+            .iter()
+            .flat_map(|l| right.iter().map(|r| (l.row, r.row)));
+        let (l, r): (Vec<_>, Vec<_>) = pairs.map(|(l, r)| (Some(l), Some(r))).unzip();
+        let rows = self.pairs(&l, &r, columns)?;
+        let evaluated = evaluate_rows(&rows, std::slice::from_ref(residual))?;
+        Ok(Some(Verdicts::new(evaluated, l.len(), right.len())))
     }
 
     /// Notes the pairs that came and went of those that the further condition fails on. Rows that
     /// are never taken back are final: one that fails ends the run.
     fn withhold(
         &mut self,
-        [left, right]: &Group,
+        [left, right]: [&[Known]; 2],
         verdicts: &Verdicts,
         columns: &[Vec<ArrayRef>; 2],
     ) -> Result<(), CodecError> {
@@ -244,8 +273,13 @@ impl Join {
         Ok(())
     }
 
-    /// What came and what went in a group.
-    fn differences(&self, [left, right]: &Group, verdicts: Option<&Verdicts>, out: &mut Changes) {
+    /// What came and what went of these pairs, and of the rows of the left side.
+    fn differences(
+        &self,
+        [left, right]: [&[Known]; 2],
+        verdicts: Option<&Verdicts>,
+        out: &mut Changes,
+    ) {
         let verdict = |l: usize, r: usize| verdicts.map_or(Verdict::Holds, |all| all.of(l, r));
         if self.kind.has_pairs() {
             let changed = |side: &[Known]| {
@@ -273,17 +307,6 @@ impl Join {
                     Some(_) => Matched::of(others.map(|(r, other)| (other, verdict(l, r)))),
                 };
                 out.add(Some(one.row), None, one.alone(matched, wanted));
-            }
-        }
-        if self.kind.has_unmatched_right() {
-            let all = Matched::of(left.iter().map(|other| (other, Verdict::Holds)));
-            for (r, one) in right.iter().enumerate() {
-                let others = left.iter().enumerate();
-                let matched = match verdicts {
-                    None => all,
-                    Some(_) => Matched::of(others.map(|(l, other)| (other, verdict(l, r)))),
-                };
-                out.add(None, Some(one.row), one.alone(matched, Partners::None));
             }
         }
     }
@@ -397,7 +420,7 @@ enum Verdict {
     Fails,
 }
 
-/// What it says of all pairs of a group.
+/// What it says of pairs.
 struct Verdicts {
     /// How many rows the right side has.
     width: usize,
@@ -407,16 +430,18 @@ struct Verdicts {
 }
 
 impl Verdicts {
-    /// Takes in what came of the next `pairs`.
-    fn add(&mut self, Evaluated { values, failed }: Evaluated, pairs: usize) {
-        let first = self.held.len();
-        let failed = failed.into_iter().map(|(at, why)| (first + at, why));
-        self.failed.extend(failed);
-        let mut held = values[0].as_boolean().iter();
-        for at in first..first + pairs {
-            let fails = !self.failed.is_empty() && self.failed.contains_key(&at);
-            self.held
-                .push(!fails && held.next().flatten() == Some(true));
+    fn new(Evaluated { values, failed }: Evaluated, pairs: usize, width: usize) -> Self {
+        let failed: BTreeMap<usize, String> = failed.into_iter().collect();
+        let mut values = values[0].as_boolean().iter();
+        // What fails has no value.
+        let held = (0..pairs).map(|at| {
+            let fails = !failed.is_empty() && failed.contains_key(&at);
+            !fails && values.next().flatten() == Some(true)
+        });
+        Self {
+            width,
+            held: held.collect(),
+            failed,
         }
     }
 
@@ -466,11 +491,13 @@ impl Counted {
 impl Matched {
     fn of<'a>(partners: impl Iterator<Item = (&'a Known, Verdict)>) -> Self {
         let mut all = Self::default();
-        for (partner, verdict) in partners {
-            all.old.add(partner.old, verdict);
-            all.now.add(partner.now, verdict);
-        }
+        partners.for_each(|(partner, verdict)| all.add(partner, verdict));
         all
+    }
+
+    fn add(&mut self, partner: &Known, verdict: Verdict) {
+        self.old.add(partner.old, verdict);
+        self.now.add(partner.now, verdict);
     }
 }
 
@@ -532,11 +559,13 @@ impl Changes {
         }
     }
 
-    fn split_off(&mut self, at: usize) -> Self {
+    /// So many from a place on, or as many as there are.
+    fn part(&self, start: usize, most: usize) -> Self {
+        let end = self.counts.len().min(start + most);
         Self {
-            left: self.left.split_off(at),
-            right: self.right.split_off(at),
-            counts: self.counts.split_off(at),
+            left: self.left[start..end].to_vec(),
+            right: self.right[start..end].to_vec(),
+            counts: self.counts[start..end].to_vec(),
         }
     }
 

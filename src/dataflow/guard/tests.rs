@@ -20,7 +20,7 @@ fn table(name: &str, connector: &str) -> Table {
         role: Role::Sink,
         columns: vec![Column {
             field: Arc::new(Field::new("name", DataType::Utf8, true)),
-            metadata: None,
+            place: FilePlace::default(),
             computed: None,
         }],
         primary_key: Vec::new(),
@@ -156,7 +156,8 @@ fn what_a_query_yields_does_not_hang_on_where_else_it_goes() {
 
 #[test]
 fn an_edge_that_only_one_sink_reads_lets_out_what_that_can_hold() {
-    let pipeline = pipeline(&[(1, 0)]);
+    let mut pipeline = pipeline(&[(1, 0)]);
+    pipeline.nodes.truncate(1);
 
     let outcome = run(&pipeline, &["a", "\0"]);
 

@@ -452,7 +452,7 @@ mod tests {
         let pattern = Pattern::Then(vec![more(Pattern::Row(0)), Pattern::Row(1)]);
         let times: Vec<i64> = (0..100).collect();
         let program = Program::new(&pattern).with_row_tries_max(60);
-        let mut search = |spent: &[u32]| {
+        let search = |spent: &[u32]| {
             let start = (0, &mut Search::default());
             program.search(start, rows(&times, None), spent, &mut Any::default())
         };
