@@ -1,4 +1,4 @@
-//! The plan as people read it.
+//! The plan as people read it, and as its fingerprint is taken from.
 //!
 //! ```text
 //! counts: kept current by its key (window_start, page)
@@ -11,6 +11,7 @@
 //! under a number, and referred to afterwards.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use arrow::datatypes::FieldRef;
@@ -18,7 +19,7 @@ use arrow::datatypes::FieldRef;
 use super::over_text::{held_by_frames, over};
 use super::{
     AfterMatch, AggregateCall, AggregateWindow, Assign, Emit, Expression, Interval, JoinKind,
-    JoinType, Matching, NodeId, Operator, Pipeline, RELOAD, Table, WindowKind,
+    JoinType, Matching, NodeId, Operator, Pipeline, RELOAD, Role, Table, WindowKind,
 };
 use super::{asof, ttl};
 
@@ -50,6 +51,67 @@ pub fn explain(pipeline: &Pipeline, guarantee: impl Fn(&Table) -> String) -> Str
     tree.out.truncate(tree.out.trim_end().len());
     tree.out.push('\n');
     tree.out
+}
+
+/// Everything about the plan that its results depend on, as text: the same for the same meaning, in
+/// every process. What people read does not suffice: two columns may have one name.
+#[must_use]
+pub fn canonical(pipeline: &Pipeline) -> String {
+    let mut out = String::new();
+    for table in &pipeline.tables {
+        write!(out, "table {} key {:?}", table.name, table.primary_key).expect("strings take text");
+        write!(out, " watermark {:?}", table.watermark).expect("strings take text");
+        for column in &table.columns {
+            out += &format!(" [{}", canonical_field(&column.field));
+            if let Some(computed) = &column.computed {
+                out += &format!(" AS {:?}", computed.0);
+            }
+            out.push(']');
+        }
+        for check in &table.checks {
+            out += &format!(" check {:?}", check.predicate);
+        }
+        let is_read = table.role == Role::Source;
+        let options = table.options.iter();
+        for (name, value) in options.filter(|(name, _)| is_read && decodes(name)) {
+            out += &format!(" {name} {:?}", value.text);
+        }
+        out.push('\n');
+    }
+    for (id, node) in pipeline.nodes.iter().enumerate() {
+        let fields: Vec<String> = node.schema.fields().iter().map(canonical_field).collect();
+        let line = describe(pipeline, id);
+        out += &format!("{id} {} {line} {:?} -> ", node.changing, node.operator);
+        out += &fields.join(", ");
+        out.push('\n');
+    }
+    for insert in &pipeline.inserts {
+        out += &format!(
+            "insert {} <- {}\n",
+            pipeline.tables[insert.table].name, insert.input
+        );
+    }
+    out
+}
+
+/// Whether an option says what a record is, and so what a row is: read again with another one, the same
+/// records are other rows.
+fn decodes(option: &str) -> bool {
+    const WHOLE: [&str; 4] = [
+        "format",
+        "max.record.bytes",
+        "timestamp.format",
+        "watermark.max-ahead",
+    ];
+    const BEGINNINGS: [&str; 2] = ["csv.", "json."];
+    WHOLE.contains(&option) || BEGINNINGS.iter().any(|it| option.starts_with(it))
+}
+
+fn canonical_field(field: &FieldRef) -> String {
+    let null = if field.is_nullable() { "" } else { " NOT NULL" };
+    let mut metadata: Vec<_> = field.metadata().iter().collect();
+    metadata.sort();
+    format!("{} {}{null} {metadata:?}", field.name(), field.data_type())
 }
 
 /// The tree while it is written.

@@ -13,7 +13,6 @@
 
 pub mod aggregate_types;
 mod asof;
-mod canonical;
 mod explain;
 mod expression;
 mod frame;
@@ -26,8 +25,7 @@ mod table;
 mod ttl;
 
 pub use asof::Asof;
-pub use canonical::canonical;
-pub use explain::explain;
+pub use explain::{canonical, explain};
 pub use expression::Expression;
 pub use frame::{Frame, FrameBound, FrameUnits, OverFunction, RowOfFrame};
 pub use growth::{growing, looking_back, versions_joined};

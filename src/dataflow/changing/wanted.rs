@@ -38,18 +38,11 @@ impl Wanted {
             let nulls = if key.nulls_first { " NULLS FIRST" } else { "" };
             let _ = write!(name, "{before} {}{down}{nulls}", key.expression.text);
         }
-        // Columns of one name are told apart by their places, those of the order too.
-        let places: Vec<String> = self.keys.iter().map(usize::to_string).collect();
-        let _ = write!(name, " ({}", places.join(" "));
-        for (at, SortKey { expression, .. }) in self.order.iter().enumerate() {
-            let between = if at == 0 { "; " } else { ", " };
-            let _ = match expression.as_column() {
-                Some(place) => write!(name, "{between}{place}"),
-                // What is computed says the places of the columns that it reads.
-                None => write!(name, "{between}{}", expression.physical),
-            };
-        }
-        name.push(')');
+        // Columns of one name are told apart by their places.
+        let order = self.order.iter().map(|key| key.expression.as_column());
+        let places = self.keys.iter().copied().map(Some).chain(order);
+        let places = places.map(|place| place.map_or_else(String::new, |place| place.to_string()));
+        let _ = write!(name, " ({})", places.collect::<Vec<_>>().join(" "));
         if self.nulls == NullKeys::Dropped {
             name.push_str(" but NULL");
         }
