@@ -9,23 +9,21 @@
 //! cut, so such a pair is withheld for as long as it is there (`withheld`), and with it a row that
 //! would stand alone: whether it has a match is not known then.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array, new_null_array,
-};
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::take;
 use arrow::datatypes::SchemaRef;
 use datafusion_common::exec_datafusion_err;
 use differential_dataflow::trace::implementations::BatchContainer;
 
 use super::codec::{Codec, CodecError, has_null};
+use super::matched::{Known, Matched, Others, Partners, Verdict, Verdicts};
 use super::reader::{Delta, Entry, Reader, entries};
 use super::rows::{Batch, Cursor, Rows};
 use crate::dataflow::outcome::Failure;
 use crate::dataflow::roles::with_counts;
-use crate::dataflow::step::{Evaluated, evaluate_rows};
+use crate::dataflow::step::evaluate_rows;
 use crate::dataflow::withheld::{Withheld, row_text};
 use crate::plan::{Expression, JoinType};
 use crate::types::batch;
@@ -190,8 +188,13 @@ impl Join {
         emit: &mut impl FnMut(RecordBatch),
     ) -> Result<(), CodecError> {
         let mut matched = vec![Matched::default(); right.len()];
+        let others = Others::of(right);
         // Whole rows of the left side, about as many pairs as a batch has rows.
-        for left in left.chunks((CHUNK / right.len().max(1)).max(1)) {
+        let most = match self.residual.is_some() || self.kind.has_pairs() {
+            true => (CHUNK / right.len().max(1)).max(1),
+            false => left.len().max(1),
+        };
+        for left in left.chunks(most) {
             let verdicts = self.verdicts([left, right], columns)?;
             if let Some(verdicts) = &verdicts {
                 self.withhold([left, right], verdicts, columns)?;
@@ -200,7 +203,7 @@ impl Join {
                     others.for_each(|(r, matched)| matched.add(one, verdicts.of(l, r)));
                 }
             }
-            self.differences([left, right], verdicts.as_ref(), out);
+            self.differences(left, &others, verdicts.as_ref(), out);
             if out.counts.len() >= CHUNK {
                 self.emit(out, columns, emit)?;
             }
@@ -273,38 +276,36 @@ impl Join {
         Ok(())
     }
 
-    /// What came and what went of these pairs, and of the rows of the left side.
+    /// What came and what went of the pairs of these rows of the left side, and of the rows.
     fn differences(
         &self,
-        [left, right]: [&[Known]; 2],
+        left: &[Known],
+        others: &Others<'_>,
         verdicts: Option<&Verdicts>,
         out: &mut Changes,
     ) {
         let verdict = |l: usize, r: usize| verdicts.map_or(Verdict::Holds, |all| all.of(l, r));
         if self.kind.has_pairs() {
-            let changed = |side: &[Known]| {
-                let changed = |at: &usize| side[*at].old != side[*at].now;
-                (0..side.len()).filter(changed).collect::<Vec<_>>()
-            };
-            let (all, changed) = ((0..right.len()).collect(), changed(right));
             for (l, one) in left.iter().enumerate() {
-                let others: &Vec<usize> = if one.old == one.now { &changed } else { &all };
-                for &r in others {
-                    let other = right[r];
+                let mut pair = |r: usize| {
+                    let other = others.rows[r];
                     let count = one.now * other.now - one.old * other.old;
                     if count != 0 && verdict(l, r) == Verdict::Holds {
                         out.add(Some(one.row), Some(other.row), count);
                     }
+                };
+                match one.old == one.now {
+                    true => others.changed.iter().for_each(|&r| pair(r)),
+                    false => (0..others.rows.len()).for_each(pair),
                 }
             }
         }
         if let Some(wanted) = self.kind.left_alone() {
-            let all = Matched::of(right.iter().map(|other| (other, Verdict::Holds)));
             for (l, one) in left.iter().enumerate() {
-                let others = right.iter().enumerate();
+                let rows = others.rows.iter().enumerate();
                 let matched = match verdicts {
-                    None => all,
-                    Some(_) => Matched::of(others.map(|(r, other)| (other, verdict(l, r)))),
+                    None => others.matched,
+                    Some(_) => Matched::of(rows.map(|(r, other)| (other, verdict(l, r)))),
                 };
                 out.add(Some(one.row), None, one.alone(matched, wanted));
             }
@@ -391,121 +392,6 @@ impl Keys {
         self.left += usize::from(at[0].is_some());
         self.right += usize::from(at[1].is_some());
         Some((key, at))
-    }
-}
-
-/// A row of a round, by its place among the rows of its side.
-#[derive(Clone, Copy, Debug)]
-struct Known {
-    row: u32,
-    old: i64,
-    now: i64,
-}
-
-/// Which partners a row must have to be there without them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Partners {
-    /// At least one.
-    Some,
-    /// None.
-    None,
-}
-
-/// What the further condition says of a pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Holds,
-    DoesNot,
-    /// It cannot be computed.
-    Fails,
-}
-
-/// What it says of pairs.
-struct Verdicts {
-    /// How many rows the right side has.
-    width: usize,
-    held: Vec<bool>,
-    /// Why it cannot be computed, for pairs where that is so.
-    failed: BTreeMap<usize, String>,
-}
-
-impl Verdicts {
-    fn new(Evaluated { values, failed }: Evaluated, pairs: usize, width: usize) -> Self {
-        let failed: BTreeMap<usize, String> = failed.into_iter().collect();
-        let mut values = values[0].as_boolean().iter();
-        // What fails has no value.
-        let held = (0..pairs).map(|at| {
-            let fails = !failed.is_empty() && failed.contains_key(&at);
-            !fails && values.next().flatten() == Some(true)
-        });
-        Self {
-            width,
-            held: held.collect(),
-            failed,
-        }
-    }
-
-    fn of(&self, left: usize, right: usize) -> Verdict {
-        let at = left * self.width + right;
-        match self.held[at] {
-            true => Verdict::Holds,
-            false if self.failed.contains_key(&at) => Verdict::Fails,
-            false => Verdict::DoesNot,
-        }
-    }
-}
-
-/// How many partners a row had, and has.
-#[derive(Clone, Copy, Debug, Default)]
-struct Matched {
-    old: Counted,
-    now: Counted,
-}
-
-/// The partners at a moment.
-#[derive(Clone, Copy, Debug, Default)]
-struct Counted {
-    matched: i64,
-    /// Nobody knows whether they match.
-    unknown: i64,
-}
-
-impl Counted {
-    fn add(&mut self, count: i64, verdict: Verdict) {
-        match verdict {
-            Verdict::Holds => self.matched += count,
-            Verdict::Fails => self.unknown += count,
-            Verdict::DoesNot => {}
-        }
-    }
-
-    /// Whether they are as a row must have them; not if nobody knows.
-    fn are(self, wanted: Partners) -> bool {
-        match wanted {
-            Partners::Some => self.matched > 0,
-            Partners::None => self.matched <= 0 && self.unknown <= 0,
-        }
-    }
-}
-
-impl Matched {
-    fn of<'a>(partners: impl Iterator<Item = (&'a Known, Verdict)>) -> Self {
-        let mut all = Self::default();
-        partners.for_each(|(partner, verdict)| all.add(partner, verdict));
-        all
-    }
-
-    fn add(&mut self, partner: &Known, verdict: Verdict) {
-        self.old.add(partner.old, verdict);
-        self.now.add(partner.now, verdict);
-    }
-}
-
-impl Known {
-    /// The difference in how often the row stands alone.
-    fn alone(&self, matched: Matched, wanted: Partners) -> i64 {
-        let there = |partners: Counted| i64::from(partners.are(wanted));
-        there(matched.now) * self.now - there(matched.old) * self.old
     }
 }
 

@@ -14,6 +14,7 @@
 mod codec;
 mod index;
 mod join;
+mod matched;
 mod operators;
 mod over;
 mod reader;
