@@ -176,7 +176,7 @@ fn a_crash_at_any_commit_leaves_in_postgresql_what_it_leaves_in_sqlite() {
 
 /// What PostgreSQL cannot hold goes into SQLite; `S` and `P` are the tables of the two databases.
 const NUL: &str = "
-CREATE TABLE people (id BIGINT, name TEXT)
+CREATE TABLE people (id BIGINT, name TEXT NOT NULL)
   WITH (connector = 'file', path = 'people.json', format = 'json');
 CREATE TABLE p_people (id BIGINT, name TEXT)
   WITH (connector = 'postgres', url = '${URL}', table = 'people');
