@@ -48,7 +48,7 @@ pub use kafka::{
 pub use lanes::{Share, lanes};
 pub use letters::{EachLetter, KeptLetter, LetterFilter, read_letters};
 pub use list::list;
-pub use live::{Consumer, Fetched, Live};
+pub use live::{Consumer, Fetched, Live, Reads};
 pub use open::{OpenDestination, inspect_source, open_destinations, open_source};
 pub use option::{Absent, ConnectorOption, Side, ValueKind};
 pub use refused::{RefusedValues, refused_values};

@@ -8,13 +8,20 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
 use super::start::Start;
-use crate::connector::ConnectorError;
 use crate::connector::open::required;
 use crate::connector::option::{self, Absent, ConnectorOption, Side, ValueKind};
+use crate::connector::{ConnectorError, Reads};
 use crate::plan::Table;
 
 /// How often new partitions are looked for, unless the table says.
 pub(super) const DISCOVERY: &str = "10s";
+
+/// For how many milliseconds a broker keeps an answer back that has nothing to bring. Idle
+/// processes cost little by it.
+const WAIT: &str = "500";
+
+/// The same where somebody waits to be told of the end: only such an answer says so.
+const WAIT_TO_END: &str = "20";
 
 /// Options that go to librdkafka by their own names.
 const PASSED_ON: &[&str] = &[
@@ -86,8 +93,8 @@ impl Settings {
     }
 
     /// For reading it, as measured to be fastest.
-    pub fn reading(&self) -> ClientConfig {
-        self.cluster.reading(&self.group)
+    pub fn reading(&self, reads: Reads) -> ClientConfig {
+        self.cluster.reading(&self.group, reads)
     }
 }
 
@@ -151,7 +158,11 @@ impl Cluster {
     }
 
     /// For reading committed records.
-    pub fn reading(&self, group: &str) -> ClientConfig {
+    pub fn reading(&self, group: &str, reads: Reads) -> ClientConfig {
+        let wait = match reads {
+            Reads::On => WAIT,
+            Reads::ToItsEnd => WAIT_TO_END,
+        };
         let mut config = self.with(&[
             ("fetch.queue.backoff.ms", "5"),
             ("fetch.message.max.bytes", "1048576"),
@@ -159,6 +170,7 @@ impl Cluster {
             // the machine is busy, and took as much processor time.
             ("queued.max.messages.kbytes", "16384"),
             ("check.crcs", "true"),
+            ("fetch.wait.max.ms", wait),
         ]);
         config.set("isolation.level", "read_committed");
         config.set("auto.offset.reset", "error");
