@@ -87,7 +87,7 @@ impl Settings {
     /// For asking about it.
     pub fn asking(&self) -> ClientConfig {
         let mut config = self.cluster.asking("read_committed");
-        // For showing the progress. A client with a group takes a tenth of a second to close.
+        // For showing the progress.
         config.set("group.id", &self.group);
         config
     }
@@ -221,4 +221,23 @@ pub(super) fn refused(error: &KafkaError) -> ConnectorError {
         format!("librdkafka does not take `{value}` for `{name}`: {reason}"),
         format!("correct the option '{option}'"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_for_the_end_is_told_of_it_soon_and_who_goes_on_asks_seldom() {
+        let wait = |given: &[(&str, &str)], reads| {
+            let cluster = Cluster::new("localhost:9092", given.iter().copied());
+            let config = cluster.reading("group", reads);
+            config.get("fetch.wait.max.ms").map(str::to_owned)
+        };
+
+        assert_eq!(wait(&[], Reads::On).unwrap(), "500");
+        assert_eq!(wait(&[], Reads::ToItsEnd).unwrap(), "20");
+        let given = [("kafka.fetch.wait.max.ms", "7")];
+        assert_eq!(wait(&given, Reads::ToItsEnd).unwrap(), "7");
+    }
 }

@@ -272,10 +272,10 @@ pub struct Reading {
 
 impl Reading {
     pub fn new(source: &SharedSource, from: &[(usize, u64)]) -> Self {
-        Self::that(Reads::On, source, from)
+        Self::with(Reads::ToItsEnd, source, from)
     }
 
-    pub fn that(reads: Reads, source: &SharedSource, from: &[(usize, u64)]) -> Self {
+    pub fn with(reads: Reads, source: &SharedSource, from: &[(usize, u64)]) -> Self {
         let from: Vec<(usize, Offset)> = from.iter().map(|&(p, o)| (p, Offset(o))).collect();
         Self {
             consumer: source.live().unwrap().consumer(&from, reads).unwrap(),
