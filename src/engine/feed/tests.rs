@@ -77,7 +77,7 @@ fn replaying(times: &[Option<i64>], replay_to: u64, threads: usize) -> Arc<Feed>
     let start = vec![Offset(0); times.len()];
     let feed = Feed::new("t", source, intake, &start, crew, Arc::default());
     let replay_to = vec![Offset(replay_to); times.len()];
-    Arc::new(feed.by_time(times.to_vec(), replay_to, None))
+    Arc::new(feed.replaying(replay_to).by_time(times.to_vec(), None))
 }
 
 /// Claims a block; whose it is.
