@@ -151,8 +151,21 @@ const FETCHED_MAX: usize = 256 << 20;
 /// The snapshots of one pipeline.
 pub struct Snapshots {
     store: Store,
-    /// Parts that were read and are whole, by object, until they are used.
-    fetched: Mutex<BTreeMap<String, Vec<u8>>>,
+    fetched: Mutex<Fetched>,
+}
+
+/// Parts that were read and are whole, until they are used.
+#[derive(Default)]
+struct Fetched {
+    parts: BTreeMap<String, Whole>,
+    /// What is wanted is known: nothing is read on suspicion any more.
+    decided: bool,
+}
+
+/// The bytes of a part, and the checksum that they have.
+struct Whole {
+    checksum: String,
+    bytes: Vec<u8>,
 }
 
 impl Snapshots {
@@ -217,15 +230,52 @@ impl Snapshots {
         Ok(())
     }
 
-    /// As `verify`, and keeps what it reads for `state`: a start reads a snapshot once.
+    /// As `verify`, and keeps what it reads for `state`: a start reads a snapshot once. Waits for
+    /// `read_ahead`, and reads nothing that it has read.
     pub fn fetch(&self, manifest: &Manifest) -> Result<(), Unusable> {
-        self.forget_fetched();
+        let mut fetched = self.fetched();
+        fetched.decided = true;
+        self.fetch_into(&mut fetched.parts, manifest)
+    }
+
+    /// Fetches the snapshot that a run of this plan most likely begins with, while others still find
+    /// out which it is.
+    pub fn read_ahead(&self, fingerprint: &str) {
+        let mut fetched = self.fetched();
+        if fetched.decided {
+            return;
+        }
+        // What cannot be read now will be said when it is wanted.
+        let listed = self.list().into_iter().flatten();
+        let mut manifests = listed.filter_map(|(_, manifest)| manifest.ok());
+        let newest = manifests.find(|manifest| manifest.fingerprint == fingerprint);
+        if let Some(mut newest) = newest {
+            // What would not be kept would be read twice.
+            let mut room = FETCHED_MAX;
+            newest.parts.retain(|part| {
+                let left = room.checked_sub(part.bytes);
+                room = left.unwrap_or(room);
+                left.is_some()
+            });
+            let _ = self.fetch_into(&mut fetched.parts, &newest);
+        }
+    }
+
+    fn fetch_into(
+        &self,
+        whole: &mut BTreeMap<String, Whole>,
+        manifest: &Manifest,
+    ) -> Result<(), Unusable> {
+        let mut before = std::mem::take(whole);
         let mut room = FETCHED_MAX;
         for part in &manifest.parts {
-            let bytes = self.bytes_of(part)?;
+            let has = before.remove(&part.object);
+            let has = has.filter(|whole| whole.checksum == part.checksum);
+            let bytes = has.map_or_else(|| self.bytes_of(part), |whole| Ok(whole.bytes))?;
             if let Some(left) = room.checked_sub(bytes.len()) {
                 room = left;
-                self.fetched().insert(part.object.clone(), bytes);
+                let checksum = part.checksum.clone();
+                whole.insert(part.object.clone(), Whole { checksum, bytes });
             }
         }
         Ok(())
@@ -233,10 +283,10 @@ impl Snapshots {
 
     /// Nothing that was fetched is wanted any more.
     pub fn forget_fetched(&self) {
-        self.fetched().clear();
+        self.fetched().parts.clear();
     }
 
-    fn fetched(&self) -> MutexGuard<'_, BTreeMap<String, Vec<u8>>> {
+    fn fetched(&self) -> MutexGuard<'_, Fetched> {
         self.fetched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -267,8 +317,9 @@ impl Snapshots {
             .iter()
             .filter(|part| part.operator == operator)
         {
-            let kept = self.fetched().remove(&part.object);
-            let bytes = kept.map_or_else(|| self.bytes_of(part), Ok)?;
+            let kept = self.fetched().parts.remove(&part.object);
+            let kept = kept.filter(|whole| whole.checksum == part.checksum);
+            let bytes = kept.map_or_else(|| self.bytes_of(part), |whole| Ok(whole.bytes))?;
             let broken = |error: arrow::error::ArrowError| Unusable::Broken {
                 object: part.object.clone(),
                 why: error.to_string(),

@@ -96,14 +96,13 @@ pub struct Keeper {
 impl Keeper {
     /// Starts the thread. The run begins with `begin`.
     pub fn start(
-        snapshots: Snapshots,
+        snapshots: Arc<Snapshots>,
         begin: Option<Manifest>,
         spec: KeeperSpec,
         crash: &Arc<CrashPoint>,
         (shared, clock): (&Arc<Shared>, &Clock),
     ) -> (Arc<Self>, JoinHandle<()>) {
         let (sender, words) = sync_channel(WORDS);
-        let snapshots = Arc::new(snapshots);
         let mut thread = Thread {
             snapshots: Arc::clone(&snapshots),
             crash: Arc::clone(crash),

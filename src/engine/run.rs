@@ -95,7 +95,7 @@ struct Opened {
     indexes: Indexes,
     references: BTreeMap<String, SourceMark>,
     sinks: Vec<Sink>,
-    snapshots: Option<Snapshots>,
+    snapshots: Option<Arc<Snapshots>>,
     crash: Arc<CrashPoint>,
 }
 
@@ -217,14 +217,21 @@ fn open(
     shared: &Shared,
     clock: &Clock,
 ) -> Result<Opened, Failure> {
+    // Nobody is asked anything yet.
+    let sinks = open_sinks(pipeline, &options.base)?;
+    let snapshots = open_snapshots(pipeline, options, &sinks).map(Arc::new);
+    if let Some(snapshots) = snapshots.as_ref().filter(|_| !options.fresh) {
+        let (snapshots, fingerprint) = (Arc::clone(snapshots), pipeline.fingerprint.clone());
+        // While servers are asked and destinations are taken over. Whoever wants it waits for it.
+        spawn_named("read-ahead", move || snapshots.read_ahead(&fingerprint));
+    }
     let sources = open_sources(pipeline, (&options.base, &options.replay), (shared, clock))?;
     let (indexes, references) = reference::load(pipeline, &options.base, clock)?;
-    let sinks = open_sinks(pipeline, &options.base)?;
     for source in &sources {
         shared.has_length(source.table, source.length());
     }
     Ok(Opened {
-        snapshots: open_snapshots(pipeline, options, &sinks),
+        snapshots,
         sources,
         indexes,
         references,
@@ -257,7 +264,7 @@ impl Opened {
         let given = Given {
             sources: &self.sources,
             references: &self.references,
-            snapshots: self.snapshots.as_ref(),
+            snapshots: self.snapshots.as_deref(),
             crash: &self.crash,
         };
         decide(pipeline, options, &mut self.sinks, &given, world)

@@ -145,6 +145,39 @@ fn what_was_read_to_be_verified_is_not_read_again() {
 }
 
 #[test]
+fn what_was_read_ahead_is_not_read_again_and_what_is_another_is() {
+    let folder = TempDir::new().unwrap();
+    let snapshots = snapshots(&folder);
+    let [older, newest] = [3, 8].map(|epoch| take(&snapshots, epoch));
+    let object = |manifest: &Manifest| folder.path().join(&manifest.parts[0].object);
+    let state_of = |manifest: &Manifest| snapshots.state(manifest, "aggregate 1");
+
+    snapshots.read_ahead("f");
+    std::fs::remove_file(object(&newest)).unwrap();
+
+    snapshots.fetch(&newest).unwrap();
+    assert_eq!(state_of(&newest).unwrap(), state(&[8]));
+    snapshots.fetch(&older).unwrap();
+    assert_eq!(state_of(&older).unwrap(), state(&[3]));
+    // From here on it is known what is wanted.
+    snapshots.read_ahead("f");
+    std::fs::remove_file(object(&older)).unwrap();
+    assert!(state_of(&older).is_err());
+}
+
+#[test]
+fn what_was_read_ahead_of_another_plan_is_not_what_is_wanted() {
+    let folder = TempDir::new().unwrap();
+    let snapshots = snapshots(&folder);
+    let newest = take(&snapshots, 8);
+
+    snapshots.read_ahead("g");
+    std::fs::remove_file(folder.path().join(&newest.parts[0].object)).unwrap();
+
+    assert!(snapshots.fetch(&newest).is_err());
+}
+
+#[test]
 fn one_of_a_newer_version_is_not_read() {
     let folder = TempDir::new().unwrap();
     let snapshots = snapshots(&folder);
