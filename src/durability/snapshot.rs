@@ -1,10 +1,13 @@
 //! Snapshots: every operator's state at the end of an epoch, and where the input stood then.
 //!
 //! ```text
-//!   00000000000000000417/aggregate-5.0.arrow     a part: one operator, one worker
-//!   00000000000000000417/aggregate-5.1.arrow
-//!   00000000000000000417/manifest.json           written last: it names the parts and their checksums
+//!   00000000000000000417/aggregate-5.0.00193f5c7d204a11.arrow   a part: operator, worker, incarnation
+//!   00000000000000000417/aggregate-5.1.00193f5c7d204a11.arrow
+//!   00000000000000000417/manifest.json        written last: it names the parts and their checksums
 //! ```
+//!
+//! Replays of one start and the next cut epochs of the same number elsewhere. A process that was
+//! fenced and has not heard of it yet may still write parts: they have names of their own.
 //!
 //! What has no manifest is no snapshot. A part that is not what the manifest says (torn, altered,
 //! gone) makes the snapshot useless as a whole, and the one before it is used; nothing is deleted
@@ -14,6 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use serde::{Deserialize, Serialize};
@@ -54,6 +58,19 @@ pub struct Facts {
     pub sources: BTreeMap<String, SourceMark>,
     /// What had become of the records, by INSERT, by source.
     pub fates: Vec<(usize, String, Fates)>,
+}
+
+/// Whose state a part is, and of when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartOf<'a> {
+    /// The end of this epoch.
+    pub epoch: Epoch,
+    /// The operator.
+    pub operator: &'a str,
+    /// The worker.
+    pub worker: usize,
+    /// The start that it is of.
+    pub incarnation: u64,
 }
 
 /// One object of a snapshot.
@@ -162,10 +179,10 @@ struct Fetched {
     decided: bool,
 }
 
-/// The bytes of a part, and the checksum that they have.
+/// What is in a part, and the checksum that it has.
 struct Whole {
     checksum: String,
-    bytes: Vec<u8>,
+    batches: Vec<RecordBatch>,
 }
 
 impl Snapshots {
@@ -271,11 +288,11 @@ impl Snapshots {
         for part in &manifest.parts {
             let has = before.remove(&part.object);
             let has = has.filter(|whole| whole.checksum == part.checksum);
-            let bytes = has.map_or_else(|| self.bytes_of(part), |whole| Ok(whole.bytes))?;
-            if let Some(left) = room.checked_sub(bytes.len()) {
+            let batches = has.map_or_else(|| self.read(part), |whole| Ok(whole.batches))?;
+            if let Some(left) = room.checked_sub(part.bytes) {
                 room = left;
                 let checksum = part.checksum.clone();
-                whole.insert(part.object.clone(), Whole { checksum, bytes });
+                whole.insert(part.object.clone(), Whole { checksum, batches });
             }
         }
         Ok(())
@@ -319,23 +336,25 @@ impl Snapshots {
         {
             let kept = self.fetched().parts.remove(&part.object);
             let kept = kept.filter(|whole| whole.checksum == part.checksum);
-            let bytes = kept.map_or_else(|| self.bytes_of(part), |whole| Ok(whole.bytes))?;
-            let broken = |error: arrow::error::ArrowError| Unusable::Broken {
-                object: part.object.clone(),
-                why: error.to_string(),
-            };
-            for batch in StreamReader::try_new(bytes.as_slice(), None).map_err(broken)? {
-                batches.push(batch.map_err(broken)?);
-            }
+            batches.extend(kept.map_or_else(|| self.read(part), |whole| Ok(whole.batches))?);
         }
         Ok(batches)
+    }
+
+    fn read(&self, part: &PartFile) -> Result<Vec<RecordBatch>, Unusable> {
+        let bytes = self.bytes_of(part)?;
+        let broken = |error: ArrowError| Unusable::Broken {
+            object: part.object.clone(),
+            why: error.to_string(),
+        };
+        let batches = StreamReader::try_new(bytes.as_slice(), None).map_err(broken)?;
+        batches.map(|batch| batch.map_err(broken)).collect()
     }
 
     /// Writes the state of one operator on one worker. There is no part for no state.
     pub fn write_part(
         &self,
-        epoch: Epoch,
-        (operator, worker): (&str, usize),
+        of: PartOf<'_>,
         batches: &[RecordBatch],
     ) -> Result<Option<PartFile>, StoreError> {
         let Some(first) = batches.first() else {
@@ -343,12 +362,8 @@ impl Snapshots {
         };
         let bytes = encode(first, batches).expect("state is plain columns, written to memory");
         let part = PartFile {
-            object: format!(
-                "{}/{}.{worker}.arrow",
-                folder(epoch),
-                operator.replace(' ', "-")
-            ),
-            operator: operator.to_owned(),
+            object: of.object(),
+            operator: of.operator.to_owned(),
             rows: batches.iter().map(RecordBatch::num_rows).sum(),
             bytes: bytes.len(),
             checksum: checksum(&bytes),
@@ -446,6 +461,17 @@ impl Snapshots {
     }
 }
 
+impl PartOf<'_> {
+    fn object(&self) -> String {
+        let operator = self.operator.replace(' ', "-");
+        let (worker, incarnation) = (self.worker, self.incarnation);
+        format!(
+            "{}/{operator}.{worker}.{incarnation:016x}.arrow",
+            folder(self.epoch)
+        )
+    }
+}
+
 fn folder(epoch: Epoch) -> String {
     format!("{:020}", epoch.0)
 }
@@ -458,10 +484,7 @@ pub(super) fn checksum(bytes: &[u8]) -> String {
     format!("{:032x}", xxh3_128(bytes))
 }
 
-pub(super) fn encode(
-    first: &RecordBatch,
-    batches: &[RecordBatch],
-) -> Result<Vec<u8>, arrow::error::ArrowError> {
+pub(super) fn encode(first: &RecordBatch, batches: &[RecordBatch]) -> Result<Vec<u8>, ArrowError> {
     let mut writer = StreamWriter::try_new(Vec::new(), &first.schema())?;
     batches.iter().try_for_each(|batch| writer.write(batch))?;
     writer.finish()?;

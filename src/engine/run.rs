@@ -24,7 +24,7 @@ use super::crew::Crew;
 use super::destinations::{committers, placed, specs};
 use super::feed::Reading;
 use super::history::{Replay, pacing};
-use super::keeper::{Keeper, KeeperSpec, Word};
+use super::keeper::{Keeper, KeeperSpec, Others, Word};
 use super::mesh::{self, Control, Duty, Link, Member, Steps, end_process};
 use super::meter::announce;
 use super::open::{
@@ -432,13 +432,15 @@ impl Team {
         KeeperSpec {
             fingerprint: pipeline.fingerprint.clone(),
             life: decision.life,
+            incarnation: decision.incarnation,
             parts: held(pipeline).len() * self.crew.workers(),
             held: decision.marks.iter().map(|mark| mark.epoch).collect(),
             show: show_progress(&opened.sources),
             interval: pipeline.settings.snapshot_interval,
-            leader: match &self.control {
-                Some(control) if !self.leads() => Some(control.teller()),
-                Some(_) | None => None,
+            others: match &self.control {
+                None => Others::None,
+                Some(control) if self.leads() => Others::Led(control.teller()),
+                Some(control) => Others::Leader(control.teller()),
             },
         }
     }

@@ -32,6 +32,8 @@ pub struct Decision {
     pub marks: Vec<Mark>,
     /// The life of the pipeline.
     pub life: u64,
+    /// This start, which no other is.
+    pub incarnation: u64,
     /// What to replay.
     pub resume: Resume,
     /// Where the sources begin, and the reference tables.
@@ -132,6 +134,7 @@ pub fn decide(
         there: there(sources, ends.as_ref(), world)?,
         marks,
         life: first.life,
+        incarnation,
         resume,
         start,
         ends,

@@ -16,12 +16,19 @@ fn snapshots(folder: &TempDir) -> Snapshots {
     Snapshots::new(Store::at(folder.path()))
 }
 
+fn part(epoch: u64, incarnation: u64) -> PartOf<'static> {
+    PartOf {
+        epoch: Epoch(epoch),
+        operator: "aggregate 1",
+        worker: 0,
+        incarnation,
+    }
+}
+
 /// A snapshot at `epoch` of one operator that holds `epoch`.
 fn take(snapshots: &Snapshots, epoch: u64) -> Manifest {
     let batches = state(&[epoch as i64]);
-    let part = snapshots
-        .write_part(Epoch(epoch), ("aggregate 1", 0), &batches)
-        .unwrap();
+    let part = snapshots.write_part(part(epoch, 1), &batches).unwrap();
     let facts = Facts {
         epoch: Epoch(epoch),
         sources: BTreeMap::new(),
@@ -71,9 +78,7 @@ fn parts_without_a_manifest_are_no_snapshot_and_go_when_they_are_old() {
     let folder = TempDir::new().unwrap();
     let snapshots = snapshots(&folder);
     for epoch in [1, 99] {
-        snapshots
-            .write_part(Epoch(epoch), ("aggregate 1", 0), &state(&[0]))
-            .unwrap();
+        snapshots.write_part(part(epoch, 1), &state(&[0])).unwrap();
     }
 
     take(&snapshots, 3);
@@ -87,6 +92,20 @@ fn parts_without_a_manifest_are_no_snapshot_and_go_when_they_are_old() {
         .collect();
     left.sort_unstable();
     assert_eq!(left, [3, 8, 99]);
+}
+
+#[test]
+fn a_start_that_was_fenced_does_not_overwrite_the_parts_of_the_next_one() {
+    let folder = TempDir::new().unwrap();
+    let snapshots = snapshots(&folder);
+    let manifest = take(&snapshots, 3);
+
+    snapshots.write_part(part(3, 2), &state(&[-3])).unwrap();
+
+    assert_eq!(
+        snapshots.state(&manifest, "aggregate 1").unwrap(),
+        state(&[3])
+    );
 }
 
 #[test]
