@@ -11,6 +11,7 @@
 //! variables of the environment that begin with `AWS_`.
 
 use std::path::Path;
+use std::slice::Chunks;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -140,7 +141,7 @@ impl Store {
         let Opened { objects, runtime } = self.open()?;
         let written = runtime.block_on(async {
             if self.is_in_bucket() && bytes.len() > PIECE {
-                return put_in_pieces(&**objects, &key, &bytes).await;
+                return put_in_pieces(&**objects, &key, (bytes.as_slice(), PIECE)).await;
             }
             objects.put(&key, PutPayload::from(bytes)).await.map(drop)
         });
@@ -176,7 +177,7 @@ impl Store {
         let Opened { objects, runtime } = self.open()?;
         let bytes = runtime.block_on(async {
             if self.is_in_bucket() {
-                return get_in_ranges(&**objects, &key).await;
+                return get_in_ranges(&**objects, &key, ASKED).await;
             }
             objects.get(&key).await?.bytes().await.map(Vec::from)
         });
@@ -232,10 +233,10 @@ impl Store {
 async fn put_in_pieces(
     objects: &dyn ObjectStore,
     key: &Key,
-    bytes: &[u8],
+    (bytes, piece): (&[u8], usize),
 ) -> object_store::Result<()> {
     let mut upload = objects.put_multipart(key).await?;
-    let sent = send(&mut *upload, bytes).await;
+    let sent = send(&mut *upload, bytes.chunks(piece)).await;
     if sent.is_err() {
         // Pieces that nobody makes an object of would stay, and be paid for.
         let _ = upload.abort().await;
@@ -243,9 +244,12 @@ async fn put_in_pieces(
     sent
 }
 
-async fn send(upload: &mut dyn MultipartUpload, bytes: &[u8]) -> object_store::Result<()> {
+async fn send(
+    upload: &mut dyn MultipartUpload,
+    pieces: Chunks<'_, u8>,
+) -> object_store::Result<()> {
     let mut under_way = JoinSet::new();
-    for piece in bytes.chunks(PIECE) {
+    for piece in pieces {
         if under_way.len() == UNDER_WAY
             && let Some(sent) = under_way.join_next().await
         {
@@ -260,9 +264,13 @@ async fn send(upload: &mut dyn MultipartUpload, bytes: &[u8]) -> object_store::R
 }
 
 /// Reads an object by requests that each end in time, however large it is.
-async fn get_in_ranges(objects: &dyn ObjectStore, key: &Key) -> object_store::Result<Vec<u8>> {
+async fn get_in_ranges(
+    objects: &dyn ObjectStore,
+    key: &Key,
+    asked: u64,
+) -> object_store::Result<Vec<u8>> {
     let options = GetOptions {
-        range: Some(GetRange::Bounded(0..ASKED)),
+        range: Some(GetRange::Bounded(0..asked)),
         ..GetOptions::default()
     };
     let first = objects.get_opts(key, options).await?;
@@ -270,7 +278,7 @@ async fn get_in_ranges(objects: &dyn ObjectStore, key: &Key) -> object_store::Re
     let mut bytes = Vec::from(first.bytes().await?);
     while (bytes.len() as u64) < size {
         let from = bytes.len() as u64;
-        let more = objects.get_range(key, from..size.min(from + ASKED)).await?;
+        let more = objects.get_range(key, from..size.min(from + asked)).await?;
         bytes.extend_from_slice(&more);
     }
     Ok(bytes)
@@ -310,7 +318,27 @@ fn in_bucket(place: &str) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
 
 #[cfg(test)]
 mod tests {
+    use object_store::memory::InMemory;
+
     use super::*;
+
+    #[test]
+    fn what_is_written_in_pieces_is_one_object_and_read_in_ranges_is_the_same() {
+        let (objects, key) = (InMemory::new(), Key::from("part"));
+        let bytes: Vec<u8> = (0..=99).collect();
+        let runtime = Builder::new_current_thread().build().unwrap();
+
+        runtime.block_on(async {
+            for piece in [7, 10, 99, 100] {
+                let put = put_in_pieces(&objects, &key, (bytes.as_slice(), piece)).await;
+                assert!(put.is_ok(), "{put:?}");
+                for asked in [1, 33, 50, 100, 1000] {
+                    let got = get_in_ranges(&objects, &key, asked).await.unwrap();
+                    assert_eq!(got, bytes, "{asked} at a time");
+                }
+            }
+        });
+    }
 
     #[test]
     fn a_place_is_a_folder_or_a_bucket() {
