@@ -36,7 +36,7 @@ const WORDS: usize = 1 << 14;
 const REST: u32 = 10;
 
 /// Sources that can cut a snapshot do so within a few epochs: after this long others are asked.
-const TAKEN: Duration = Duration::from_secs(1);
+const TAKEN: Duration = Duration::from_secs(3);
 
 /// What the thread is told.
 pub enum Word {

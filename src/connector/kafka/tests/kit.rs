@@ -272,7 +272,7 @@ pub struct Reading {
 
 impl Reading {
     pub fn new(source: &SharedSource, from: &[(usize, u64)]) -> Self {
-        Self::with(Reads::ToItsEnd, source, from)
+        Self::with(Reads::On, source, from)
     }
 
     pub fn with(reads: Reads, source: &SharedSource, from: &[(usize, u64)]) -> Self {
