@@ -38,4 +38,5 @@ mod supply;
 mod support;
 mod taxi;
 mod versions;
+mod topics;
 mod watch;

@@ -105,9 +105,13 @@ impl PartitionState {
     /// been given its floor. Without one, rows would come that are not late for windows that have
     /// closed.
     pub fn go_live(&mut self, reached: Watermark) {
-        if self.hidden || self.mark.ended {
+        // One that was found in the replay announces itself; one that a mark had by its number only,
+        // because one with a higher number was found before it, is there from here on.
+        let was_found = matches!(self.held.front(), Some(Arrival::Found(..)));
+        if (self.hidden && was_found) || self.mark.ended {
             return;
         }
+        self.moved |= std::mem::take(&mut self.hidden);
         self.moved |= std::mem::take(&mut self.mark.idle);
         if self.mark.watermark < reached {
             self.raise(Floor {
