@@ -344,6 +344,7 @@ fn source(
         pace: Pace::Count { arrivals: 12 },
         at_end: AtEnd::Close,
         idle_after: None,
+        skips_lost: false,
         goes_on: false,
         expected: 0,
         history: None,

@@ -4,7 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
+    TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rusqlite::Connection;
@@ -73,6 +76,13 @@ impl Topic {
         let new = NewPartitions::new(&self.name, partitions);
         let grown = self.ask(|admin, options| admin.create_partitions([&new], options));
         grown.unwrap().remove(0).unwrap();
+    }
+
+    fn set(&self, name: &str, value: &str) {
+        let change = AlterConfig::new(ResourceSpecifier::Topic(&self.name));
+        let change = change.set("cleanup.policy", "compact").set(name, value);
+        let set = self.ask(|admin, options| admin.alter_configs([&change], options));
+        set.unwrap().remove(0).unwrap();
     }
 
     /// Returns once they are there.
@@ -153,4 +163,37 @@ fn partitions_found_out_of_turn_are_read_once_by_the_next_run() {
     let mut expected: Vec<(i64, i64)> = all.into_iter().chain(more).collect();
     expected.sort_unstable();
     assert_eq!(seen(&database), expected);
+}
+
+#[test]
+fn a_compacted_topic_that_forgets_sooner_than_a_restart_reads_is_refused_with_the_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let compacted = [("cleanup.policy", "compact")];
+    let Some(topic) = Topic::new(folder, 1, &compacted) else {
+        return;
+    };
+    let Topic { name, servers } = &topic;
+
+    for command in [&["check"][..], &["run"], &["run", "--fresh", "--yes"]] {
+        let arguments = [&command[..1], &["pipeline.sql"], &command[1..]].concat();
+        let ended = tidemark(folder, &arguments, &[]);
+
+        assert_eq!(ended.how, Exit::Code(2), "{}", ended.stderr);
+        let message = format!("topic `{name}` is compacted and its `min.compaction.lag.ms` is 0");
+        assert!(ended.stderr.contains(&message), "{}", ended.stderr);
+        let command = format!(
+            "kafka-configs --bootstrap-server {servers} --alter --entity-type topics --entity-name \
+             {name} --add-config min.compaction.lag.ms=86400000"
+        );
+        assert!(ended.stderr.contains(&command), "{}", ended.stderr);
+    }
+    assert!(!folder.join("out.db").exists());
+
+    topic.set("min.compaction.lag.ms", "30000");
+    let ended = tidemark(folder, &["check", "pipeline.sql"], &[]);
+    assert_eq!(ended.how, Exit::Code(0), "{}", ended.stderr);
+    let longer = ["check", "pipeline.sql", "--set", "snapshot.interval=11s"];
+    let ended = tidemark(folder, &longer, &[]);
+    assert!(ended.stderr.contains("at least 33000"), "{}", ended.stderr);
 }

@@ -20,7 +20,8 @@ use super::{FAILED, LogFormat, RunArgs, WRONG, eyes, file, say, supervise};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::source::{AtEnd, Pace};
 use crate::engine::{
-    Looked, Replay, RunOptions, Summary, check_history, check_processes, look as world, mesh,
+    Looked, Replay, RunOptions, Summary, check_history, check_processes, look as world,
+    look_what_is_kept, mesh,
 };
 use crate::metrics::RESTARTS;
 use crate::plan::{Pipeline, Role};
@@ -123,14 +124,30 @@ fn can_share(arguments: &RunArgs, pipeline: &Pipeline) -> Result<(), Vec<Problem
 /// to be emptied. A supervisor has looked before: its processes start again while the world may be
 /// away, which is no refusal.
 fn look(arguments: &RunArgs, planned: &Planned, replay: Replay) -> Result<Replay, Vec<Problem>> {
-    if arguments.fresh || arguments.cluster.member {
+    if arguments.cluster.member {
         return Ok(replay);
     }
     let (clock, mut said) = (Clock::machine(), false);
     loop {
-        let Looked { mut problems, away } = world(&planned.pipeline, &planned.base);
-        problems.extend(check_history(&planned.pipeline, &replay, &planned.base));
+        let Looked {
+            mut problems,
+            away,
+            notes,
+        } = if arguments.fresh {
+            look_what_is_kept(&planned.pipeline)
+        } else {
+            world(&planned.pipeline, &planned.base)
+        };
+        if !arguments.fresh {
+            problems.extend(check_history(&planned.pipeline, &replay, &planned.base));
+        }
         if problems.is_empty() && away.is_empty() {
+            for note in notes {
+                warn!(
+                    note,
+                    "could not look how long a source keeps what a restart reads again"
+                );
+            }
             return Ok(replay);
         }
         // Who is started by hand wants to know; a supervisor starts with the machine, perhaps before

@@ -121,13 +121,14 @@ impl PartitionState {
         }
     }
 
-    /// These rows went in, and its watermark is there after them.
-    pub fn went_in(&mut self, rows: &ArrivedRows, watermark: Watermark) {
+    /// These rows went in, of so many records, and its watermark is there after them.
+    pub fn went_in(&mut self, rows: &ArrivedRows, records: u64, watermark: Watermark) {
         let (from, offset) = (rows.from, self.mark.offset);
         assert!(
             from >= offset,
             "a partition went back from {offset} to {from}"
         );
+        self.mark.records = self.mark.records.map(|before| before + records);
         self.mark.offset = rows.end;
         self.mark.watermark = watermark;
         self.moved = true;
@@ -309,6 +310,12 @@ impl PartitionState {
     /// What is to be reported, once.
     pub fn report(&mut self) -> Option<PartitionMark> {
         (!self.hidden && std::mem::take(&mut self.moved)).then(|| self.mark.clone())
+    }
+
+    /// How many records fewer were read than the first time, where it stands as `stop` says.
+    pub fn missed(&self, stop: &PartitionMark) -> Option<u64> {
+        let missed = stop.records?.checked_sub(self.mark.records?);
+        missed.filter(|&missed| missed > 0)
     }
 
     /// Whether it stands where `stop` says; one that the stop does not know stands there.

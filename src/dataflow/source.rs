@@ -10,6 +10,8 @@
 //! are cut exactly at the offsets of the mark that the stretch ends with, and what lies beyond
 //! waits, its partition parked, until every partition is there.
 
+mod failures;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -83,6 +85,8 @@ pub struct SourceSpec {
     pub idle_after: Option<Duration>,
     /// The share of records that may be rejected.
     pub reject_limit: f64,
+    /// Records that are lost are passed over.
+    pub skips_lost: bool,
     /// It has no end: more partitions may come when all are read.
     pub goes_on: bool,
     /// So many partitions are read before it ends, also if they are found only now.
@@ -240,6 +244,11 @@ impl<I: Inbox> SourceTask<I> {
         }
         self.close_on_time(credit, outlet);
         if self.is_at_stop() {
+            let stop = self.schedule.stop().expect("stands at it");
+            if let Some(gone) = failures::gone(&self.spec, stop, &self.partitions) {
+                self.shared.fail(gone);
+                return Progress::Finished;
+            }
             self.pass_stop(outlet);
             return Progress::Worked;
         }
@@ -261,7 +270,7 @@ impl<I: Inbox> SourceTask<I> {
             None | Some(Arrival::CaughtUp(_) | Arrival::Away | Arrival::Found(..)) => {}
             Some(Arrival::End) => self.end(partition),
             Some(Arrival::Rows(_)) if self.has_ended(partition) => {
-                self.shared.fail(after_the_end(&self.spec.name));
+                self.shared.fail(failures::after_the_end(&self.spec.name));
                 return Progress::Finished;
             }
             Some(Arrival::Rows(rows)) => {
@@ -539,12 +548,13 @@ impl<I: Inbox> SourceTask<I> {
             spans: &arrived.spans,
         };
         let outcome = self.spec.chain.run(&arrived.rows, &passed, place)?;
-        state.went_in(arrived, passed.after());
+        let rejected = arrived.rejects.len() as u64;
+        let records = arrived.rows.num_rows() as u64 + rejected + others;
+        state.went_in(arrived, records, passed.after());
 
         for (node, rows) in outcome.rows {
             outlet.rows(node, rows);
         }
-        let rejected = arrived.rejects.len() as u64;
         for &(insert, fates) in &outcome.fates {
             let not_for_it = Fates {
                 rejected,
@@ -556,7 +566,6 @@ impl<I: Inbox> SourceTask<I> {
                 *self.fates.entry(insert).or_default() += fates;
             }
         }
-        let records = arrived.rows.num_rows() as u64 + rejected + others;
         match &arrived.positions {
             Positions::Records(of) => self.written.block(of.written(arrived.from, arrived.end)),
             Positions::Bytes { .. } | Positions::Rows { .. } => {
@@ -581,13 +590,6 @@ impl<I: Inbox> SourceTask<I> {
         }
         Ok(())
     }
-}
-
-/// Every record would be late.
-fn after_the_end(source: &str) -> Failure {
-    Failure::new(format!("cannot read on in `{source}`"))
-        .because("its event time has ended, and more records have come")
-        .hint("an earlier run was told --close-windows, which is for good: start over with --fresh")
 }
 
 #[cfg(test)]

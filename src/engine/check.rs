@@ -8,6 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
 
 use super::intake::Intake;
+use super::keeps::look_what_is_kept;
 use crate::connector::{
     ConnectorError, Guarantee, connector, inspect_source, is_watched, lanes, open_destinations,
     validate,
@@ -226,17 +227,11 @@ pub struct Looked {
     pub problems: Vec<Problem>,
     /// What nobody answers for now.
     pub away: Vec<Problem>,
+    /// What could not be found out, and what has to be so.
+    pub notes: Vec<String>,
 }
 
 /// What the outside world would refuse, and what of it is away: looks, and changes nothing.
-#[must_use]
-pub fn check_world(pipeline: &Pipeline, base: &Path) -> Vec<Problem> {
-    let Looked { mut problems, away } = look(pipeline, base);
-    problems.extend(away);
-    problems
-}
-
-/// As `check_world`, apart.
 #[must_use]
 pub fn look(pipeline: &Pipeline, base: &Path) -> Looked {
     let mut looked = Looked::default();
@@ -271,6 +266,10 @@ pub fn look(pipeline: &Pipeline, base: &Path) -> Looked {
         .filter(|&table| pipeline.tables[table].role == Role::Sink)
         .collect();
     check_sinks(pipeline, &sinks, base, &mut looked);
+    // What is not there has been said already.
+    if looked.problems.is_empty() && looked.away.is_empty() {
+        looked = look_what_is_kept(pipeline);
+    }
     looked.problems.dedup();
     looked.away.dedup();
     looked
@@ -295,7 +294,7 @@ fn check_sinks(pipeline: &Pipeline, sinks: &[TableId], base: &Path, looked: &mut
 }
 
 impl Looked {
-    fn add(&mut self, place: Place, error: ConnectorError) {
+    pub(super) fn add(&mut self, place: Place, error: ConnectorError) {
         let found = match &error {
             ConnectorError::Away { .. } | ConnectorError::Transient(_) => &mut self.away,
             ConnectorError::Permanent { .. }

@@ -16,7 +16,7 @@
 //! | `meter` | what people may see of all this while it runs |
 //! | `status`, `waits`, `measure`, `rest` | the same as a status, in sentences, as metrics, and from marks |
 //! | `mesh` | several processes that run as one |
-//! | `check` | what would go wrong, found before anything is written |
+//! | `check`, `keeps` | what would go wrong, found before anything is written |
 
 mod both;
 mod check;
@@ -27,6 +27,7 @@ mod feed;
 mod history;
 mod intake;
 mod keeper;
+mod keeps;
 mod live_feed;
 mod measure;
 pub mod mesh;
@@ -45,9 +46,10 @@ mod waits;
 mod worker;
 
 pub use check::{
-    Looked, check_options, check_processes, check_tables, check_world, destinations, look, promise,
+    Looked, check_options, check_processes, check_tables, destinations, look, promise,
 };
 pub use history::{Replay, Replayed, check_history, replayed};
+pub use keeps::look_what_is_kept;
 pub use measure::measure;
 pub use rest::at_rest;
 pub use run::{Ends, RunOptions, Summary, run, run_as};

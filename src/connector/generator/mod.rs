@@ -20,7 +20,7 @@ use self::field::{EventTimes, Maker};
 use self::given::FieldProblem;
 use super::catalog::{Connector, SourceEntry};
 use super::dealt::{BLOCK_ROWS, Deal, DealtReader, PARTITIONS_MAX};
-use super::open::{OpenSource, SourceOrigin};
+use super::open::{OpenSource, SourceOrigin, keeps_all};
 use super::option::{self, ConnectorOption, ValueKind};
 use super::{ConnectorError, Partition, Reader, Source};
 use crate::format::{Block, Decoded, Decoder, RejectedRecord, Wanted};
@@ -156,6 +156,7 @@ pub(super) const CONNECTOR: Connector = Connector {
         open: OpenSource {
             inspect: |origin| Generator::new(origin).map(drop),
             open: |origin| Ok(Arc::new(Generator::new(&origin)?)),
+            keeps: keeps_all,
         },
     }),
     sink: None,
