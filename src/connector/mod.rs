@@ -76,6 +76,12 @@ pub trait Source: Send + Sync {
     /// A decoder of this source's blocks, for one thread.
     fn decoder(&self) -> Box<dyn Decoder>;
 
+    /// Whether its partitions are hands of one sequence of rows, and an offset is a row's place in
+    /// that: who reads them in the order of their offsets has the rows as they were made.
+    fn is_dealt(&self) -> bool {
+        false
+    }
+
     /// The other way to read it, for a source that goes on; then `open` is not called.
     fn live(&self) -> Option<&dyn Live> {
         None

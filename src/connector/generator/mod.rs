@@ -303,6 +303,10 @@ impl Source for Generator {
         Ok(Box::new(DealtReader::new(&deal, from, &self.clock)))
     }
 
+    fn is_dealt(&self) -> bool {
+        true
+    }
+
     fn decoder(&self) -> Box<dyn Decoder> {
         Box::new(GeneratorDecoder {
             makers: Arc::clone(&self.makers),

@@ -223,6 +223,10 @@ impl Source for Nexmark {
         Ok(Box::new(DealtReader::new(&deal, from, &self.clock)))
     }
 
+    fn is_dealt(&self) -> bool {
+        true
+    }
+
     fn decoder(&self) -> Box<dyn Decoder> {
         Box::new(NexmarkDecoder {
             settings: self.settings,
