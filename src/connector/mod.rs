@@ -49,7 +49,9 @@ pub use lanes::{Share, lanes};
 pub use letters::{EachLetter, KeptLetter, LetterFilter, read_letters};
 pub use list::list;
 pub use live::{Consumer, Fetched, Live};
-pub use open::{Keeps, OpenDestination, inspect_source, keeps, open_destinations, open_source};
+pub use open::{
+    Keeps, OpenDestination, inspect_source, keeps, open_destinations, open_source, reads,
+};
 pub use option::{Absent, ConnectorOption, Side, ValueKind};
 pub use refused::{RefusedValues, refused_values};
 pub use sink::{Finding, SinkTable};

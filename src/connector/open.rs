@@ -46,6 +46,8 @@ pub(super) struct OpenSource {
     pub(super) open: fn(SourceOrigin<'_>) -> Result<Arc<dyn Source>, ConnectorError>,
     /// Whether each record can be read again for so long after it was written.
     pub(super) keeps: fn(&Table, Duration) -> Result<Keeps, ConnectorError>,
+    /// Whether a table, the first, reads what another of the same connector writes.
+    pub(super) reads: fn(&Table, &Table, &Path) -> bool,
 }
 
 /// Whether what was read can be read again.
@@ -60,6 +62,11 @@ pub enum Keeps {
 /// For a source that forgets nothing that it does not miss when it is read again.
 pub(super) fn keeps_all(_: &Table, _: Duration) -> Result<Keeps, ConnectorError> {
     Ok(Keeps::Enough)
+}
+
+/// For what nothing is written to.
+pub(super) fn reads_none(_: &Table, _: &Table, _: &Path) -> bool {
+    false
 }
 
 /// How a connector's tables are put together and opened.
@@ -122,6 +129,13 @@ pub fn inspect_source(table: &Table, columns: &[usize], base: &Path) -> Result<(
 /// shorter is refused.
 pub fn keeps(table: &Table, need: Duration) -> Result<Keeps, ConnectorError> {
     (source_of(table)?.keeps)(table, need)
+}
+
+/// Whether the table `source` reads what is written to the table `sink`: as far as their options tell.
+#[must_use]
+pub fn reads(source: &Table, sink: &Table, base: &Path) -> bool {
+    let same = source.connector == sink.connector;
+    source_of(source).is_ok_and(|entry| same && (entry.reads)(source, sink, base))
 }
 
 /// Opens the destinations of all sink tables of a pipeline: the tables of one database are one

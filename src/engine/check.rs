@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
 
+use super::circles::check_circles;
 use super::intake::Intake;
 use super::keeps::look_what_is_kept;
 use crate::connector::{
@@ -32,6 +33,7 @@ pub fn check_options(pipeline: &Pipeline) -> Vec<Problem> {
     }
     problems.extend(check_aggregates(pipeline));
     problems.extend(check_ttl(pipeline));
+    problems.extend(check_circles(pipeline, Path::new("")));
     problems.extend(
         pipeline
             .nodes

@@ -16,10 +16,11 @@
 //! | `meter` | what people may see of all this while it runs |
 //! | `status`, `waits`, `measure`, `rest` | the same as a status, in sentences, as metrics, and from marks |
 //! | `mesh` | several processes that run as one |
-//! | `check`, `keeps` | what would go wrong, found before anything is written |
+//! | `check`, `circles`, `keeps` | what would go wrong, found before anything is written |
 
 mod both;
 mod check;
+mod circles;
 mod committer;
 mod crew;
 mod destinations;

@@ -95,6 +95,7 @@ pub(super) const CONNECTOR: Connector = Connector {
                 Ok(Arc::new(source))
             },
             keeps: keeps_all,
+            reads: find::reads,
         },
     }),
     sink: Some(SinkEntry {

@@ -20,7 +20,7 @@ use self::field::{EventTimes, Maker};
 use self::given::FieldProblem;
 use super::catalog::{Connector, SourceEntry};
 use super::dealt::{BLOCK_ROWS, Deal, DealtReader, PARTITIONS_MAX};
-use super::open::{OpenSource, SourceOrigin, keeps_all};
+use super::open::{OpenSource, SourceOrigin, keeps_all, reads_none};
 use super::option::{self, ConnectorOption, ValueKind};
 use super::{ConnectorError, Partition, Reader, Source};
 use crate::format::{Block, Decoded, Decoder, RejectedRecord, Wanted};
@@ -157,6 +157,7 @@ pub(super) const CONNECTOR: Connector = Connector {
             inspect: |origin| Generator::new(origin).map(drop),
             open: |origin| Ok(Arc::new(Generator::new(&origin)?)),
             keeps: keeps_all,
+            reads: reads_none,
         },
     }),
     sink: None,

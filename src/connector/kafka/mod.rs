@@ -165,6 +165,7 @@ pub(super) const CONNECTOR: Connector = Connector {
             inspect: |origin| KafkaSource::inspect(origin),
             open: |origin| Ok(Arc::new(KafkaSource::open(&origin)?)),
             keeps: compaction::keeps,
+            reads: settings::reads,
         },
     }),
     sink: Some(SinkEntry {

@@ -23,7 +23,7 @@ use self::columns::Maker;
 use self::events::{EventTimes, Kind, Rows};
 use super::catalog::{Connector, SourceEntry};
 use super::dealt::{Deal, DealtReader, PARTITIONS_MAX};
-use super::open::{OpenSource, SourceOrigin, keeps_all};
+use super::open::{OpenSource, SourceOrigin, keeps_all, reads_none};
 use super::option::{self, Absent, ConnectorOption, Side, ValueKind};
 use super::{ConnectorError, Partition, Reader, Source};
 use crate::format::{Block, Decoded, Decoder, Wanted};
@@ -91,6 +91,7 @@ pub(super) const CONNECTOR: Connector = Connector {
             inspect: |origin| Nexmark::new(origin).map(drop),
             open: |origin| Ok(Arc::new(Nexmark::new(&origin)?)),
             keeps: keeps_all,
+            reads: reads_none,
         },
     }),
     sink: None,

@@ -165,6 +165,7 @@ pub(super) const CONNECTOR: Connector = Connector {
             inspect: table::inspect,
             open: |origin| Ok(Arc::new(table::open(origin)?)),
             keeps: keeps_all,
+            reads: table::reads,
         },
     }),
     sink: Some(SinkEntry {
