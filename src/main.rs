@@ -18,6 +18,9 @@ fn main() -> ExitCode {
 fn end_on_panic() {
     let say = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
+        if tidemark::types::is_caught() {
+            return;
+        }
         say(panic);
         std::process::exit(101);
     }));

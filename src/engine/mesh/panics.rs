@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::control::{Inner, end_process};
 use super::frame::Gone;
 use super::{PANICKED, PEER_LOST};
+use crate::types::is_caught;
 
 /// How long the true reason may take to arrive, once a connection has broken.
 const REASON_WAIT: Duration = Duration::from_millis(500);
@@ -22,7 +23,10 @@ pub fn set_hook(control: Weak<Inner>) {
     drop(std::panic::take_hook());
     let say = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        let text = message(panic);
+        if is_caught() {
+            return;
+        }
+        let text = panic_text(panic);
         let thread = std::thread::current();
         let control = control.upgrade();
         if let Some(peer) = lost_by(thread.name().unwrap_or_default(), &text) {
