@@ -21,7 +21,9 @@ fn end_on_panic() {
         if tidemark::types::is_caught() {
             return;
         }
-        say(panic);
+        if !tidemark::engine::say_panic(panic) {
+            say(panic);
+        }
         std::process::exit(101);
     }));
 }

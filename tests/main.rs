@@ -31,6 +31,7 @@ mod produce;
 mod profile;
 mod reload;
 mod replay;
+mod said;
 mod services;
 
 mod supply;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use tracing::warn;
+use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::cluster::Membership;
@@ -21,7 +21,7 @@ use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::source::{AtEnd, Pace};
 use crate::engine::{
     Looked, Replay, RunOptions, Summary, check_history, check_processes, look as world,
-    look_what_is_kept, mesh,
+    look_what_is_kept, mesh, says_objects,
 };
 use crate::metrics::RESTARTS;
 use crate::plan::{Pipeline, Role};
@@ -89,7 +89,7 @@ pub fn run_with(
         Ok(_) if !leads => 0,
         Ok(summary) => {
             if !arguments.quiet {
-                say::err(&summary_text(pipeline, &summary, shared.is_stopping()));
+                say_summary(pipeline, &summary, shared.is_stopping());
             }
             match &arguments.summary {
                 Some(path) => write_summary(path, pipeline, &summary),
@@ -291,8 +291,10 @@ fn confirmed(pipeline: &Pipeline) -> bool {
         .iter()
         .filter(|table| table.role == Role::Sink);
     let names: Vec<&str> = sinks.map(|table| table.name.as_str()).collect();
-    if !std::io::stdin().is_terminal() {
-        say::err("error: --fresh empties tables and nobody is here to ask\n  hint:  add --yes\n");
+    // A question is no line of a log.
+    if !std::io::stdin().is_terminal() || says_objects() {
+        let failure = Failure::new("--fresh empties tables and nobody is here to ask");
+        say::failure(&failure.hint("add --yes"));
         return false;
     }
     say::err(&format!("This empties {}. Go on? [y/N] ", names.join(", ")));
@@ -313,6 +315,27 @@ pub(super) fn stop_on_signals(shared: &Arc<Shared>) {
         shared.stop();
         true
     });
+}
+
+/// The summary for people, or as lines of the log.
+fn say_summary(pipeline: &Pipeline, summary: &Summary, stopped: bool) {
+    if !says_objects() {
+        return say::err(&summary_text(pipeline, summary, stopped));
+    }
+    for counts in counts(pipeline, summary) {
+        info!(
+            into = counts.table,
+            from = counts.source,
+            read = counts.read,
+            accepted = counts.accepted,
+            filtered = counts.filtered,
+            late = counts.late,
+            rejected = counts.rejected,
+            "read"
+        );
+    }
+    let (seconds, commits) = (summary.elapsed.as_secs_f64(), summary.commits);
+    info!(seconds, commits, stopped, "done");
 }
 
 /// One line per INSERT and source: the four counts add up to what was read.
@@ -378,21 +401,22 @@ struct InsertCounts {
     rejected: u64,
 }
 
+fn counts(pipeline: &Pipeline, summary: &Summary) -> impl Iterator<Item = InsertCounts> {
+    let fates = summary.fates.iter();
+    fates.map(|(&(insert, source), fates)| InsertCounts {
+        table: pipeline.tables[pipeline.inserts[insert].table].name.clone(),
+        source: pipeline.tables[source].name.clone(),
+        read: fates.read(),
+        accepted: fates.accepted,
+        filtered: fates.filtered,
+        late: fates.late,
+        rejected: fates.rejected,
+    })
+}
+
 fn write_summary(path: &Path, pipeline: &Pipeline, summary: &Summary) -> u8 {
-    let counts = summary
-        .fates
-        .iter()
-        .map(|(&(insert, source), fates)| InsertCounts {
-            table: pipeline.tables[pipeline.inserts[insert].table].name.clone(),
-            source: pipeline.tables[source].name.clone(),
-            read: fates.read(),
-            accepted: fates.accepted,
-            filtered: fates.filtered,
-            late: fates.late,
-            rejected: fates.rejected,
-        });
     let file = SummaryFile {
-        inserts: counts.collect(),
+        inserts: counts(pipeline, summary).collect(),
         commits: summary.commits,
         seconds: summary.elapsed.as_secs_f64(),
     };
@@ -401,9 +425,8 @@ fn write_summary(path: &Path, pipeline: &Pipeline, summary: &Summary) -> u8 {
         Ok(()) => 0,
         Err(error) => {
             let path = path.display();
-            say::err(&format!(
-                "error: could not write the summary to `{path}`\n  cause: {error}\n"
-            ));
+            let message = format!("could not write the summary to `{path}`");
+            say::failure(&Failure::new(message).because(error));
             FAILED
         }
     }

@@ -16,6 +16,7 @@
 //! | `meter` | what people may see of all this while it runs |
 //! | `status`, `waits`, `measure`, `rest` | the same as a status, in sentences, as metrics, and from marks |
 //! | `mesh` | several processes that run as one |
+//! | `said` | what ends a run, on standard error |
 //! | `check`, `circles`, `keeps` | what would go wrong, found before anything is written |
 
 mod both;
@@ -40,6 +41,7 @@ mod reference;
 mod reload;
 mod rest;
 mod run;
+mod said;
 mod start;
 mod status;
 mod threads;
@@ -54,6 +56,7 @@ pub use keeps::look_what_is_kept;
 pub use measure::measure;
 pub use rest::at_rest;
 pub use run::{Ends, RunOptions, Summary, run, run_as};
+pub use said::{error_line, say_failure, say_objects, say_panic, says_objects};
 pub use start::{foresee, reach_snapshots, state_folder};
 pub use status::{
     DestinationStatus, FateStatus, OperatorStatus, PartitionStatus, SinkStatus, SourceStatus,

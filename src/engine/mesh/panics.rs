@@ -4,13 +4,13 @@
 //! neither a message of its own nor a backtrace: it says whom it lost. The control connections
 //! usually know better why, so their word is waited for, briefly.
 
-use std::panic::PanicHookInfo;
 use std::sync::Weak;
 use std::time::Duration;
 
 use super::control::{Inner, end_process};
 use super::frame::Gone;
 use super::{PANICKED, PEER_LOST};
+use crate::engine::said::{panic_text, say_panic};
 use crate::types::is_caught;
 
 /// How long the true reason may take to arrive, once a connection has broken.
@@ -44,19 +44,14 @@ pub fn set_hook(control: Weak<Inner>) {
             // What follows from a failure that is known is not worth a backtrace.
             end_process(&failure.0, failure.1);
         }
-        say(panic);
+        if !say_panic(panic) {
+            say(panic);
+        }
         if let Some(control) = control {
             control.tell_panic(&text);
         }
         std::process::exit(i32::from(PANICKED));
     }));
-}
-
-fn message(panic: &PanicHookInfo<'_>) -> String {
-    let payload = panic.payload();
-    let text = payload.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
-    text.unwrap_or("it does not say why").to_owned()
 }
 
 /// The process that timely's thread `name` was connected with, if `message` says that the
