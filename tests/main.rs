@@ -38,6 +38,6 @@ mod supply;
 #[allow(dead_code, reason = "the stories use the rest")]
 mod support;
 mod taxi;
-mod versions;
 mod topics;
+mod versions;
 mod watch;
