@@ -344,11 +344,11 @@ fn source(
         pace: Pace::Count { arrivals: 12 },
         at_end: AtEnd::Close,
         idle_after: None,
-        skips_lost: false,
         goes_on: false,
         expected: 0,
         history: None,
         reject_limit: 1.0,
+        skips_lost: false,
     };
     let schedule = Schedule::new(Epoch(0), vec![], Epoch(0));
     let start = Start {

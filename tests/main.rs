@@ -38,6 +38,7 @@ mod supply;
 #[allow(dead_code, reason = "the stories use the rest")]
 mod support;
 mod taxi;
+mod together;
 mod topics;
 mod versions;
 mod watch;

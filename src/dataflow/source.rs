@@ -10,8 +10,6 @@
 //! are cut exactly at the offsets of the mark that the stretch ends with, and what lies beyond
 //! waits, its partition parked, until every partition is there.
 
-mod failures;
-
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -85,7 +83,7 @@ pub struct SourceSpec {
     pub idle_after: Option<Duration>,
     /// The share of records that may be rejected.
     pub reject_limit: f64,
-    /// Records that are lost are passed over.
+    /// Records that are gone by the time of a replay are missed by nobody.
     pub skips_lost: bool,
     /// It has no end: more partitions may come when all are read.
     pub goes_on: bool,
@@ -236,19 +234,13 @@ impl<I: Inbox> SourceTask<I> {
             return Progress::Finished;
         }
         if self.shared.is_stopping() {
-            if self.schedule.stop().is_some() {
-                self.shared.withhold();
-            }
-            outlet.close(self.report(false), None);
+            let mut report = self.report(false);
+            report.stops_short = self.schedule.stop().is_some();
+            outlet.close(report, None);
             return Progress::Finished;
         }
         self.close_on_time(credit, outlet);
         if self.is_at_stop() {
-            let stop = self.schedule.stop().expect("stands at it");
-            if let Some(gone) = failures::gone(&self.spec, stop, &self.partitions) {
-                self.shared.fail(gone);
-                return Progress::Finished;
-            }
             self.pass_stop(outlet);
             return Progress::Worked;
         }
@@ -270,7 +262,7 @@ impl<I: Inbox> SourceTask<I> {
             None | Some(Arrival::CaughtUp(_) | Arrival::Away | Arrival::Found(..)) => {}
             Some(Arrival::End) => self.end(partition),
             Some(Arrival::Rows(_)) if self.has_ended(partition) => {
-                self.shared.fail(failures::after_the_end(&self.spec.name));
+                self.shared.fail(after_the_end(&self.spec.name));
                 return Progress::Finished;
             }
             Some(Arrival::Rows(rows)) => {
@@ -400,6 +392,7 @@ impl<I: Inbox> SourceTask<I> {
             fates: std::mem::take(&mut self.fates).into_iter().collect(),
             written: std::mem::take(&mut self.written),
             cut,
+            stops_short: false,
         }
     }
 
@@ -468,16 +461,18 @@ impl<I: Inbox> SourceTask<I> {
         }
     }
 
-    /// A replay must bring back the watermarks of the first run: they are a function of the rows.
-    fn check_watermarks(&self) {
+    /// A replay reads the records of the first run, and so brings back its watermarks.
+    fn check_watermarks(&mut self) {
         let stop = self.schedule.stop().expect("stands at it");
-        for (&index, state) in &self.partitions {
-            if let Some(mark) = stop.of(index) {
-                assert_eq!(
-                    state.mark.watermark, mark.watermark,
-                    "the replay of partition {index} of `{}` differs from the first run",
-                    self.spec.name
-                );
+        for (&index, state) in &mut self.partitions {
+            let stop = stop.of(index);
+            if let Some(cause) = stop.and_then(|mark| state.is_other(mark, self.spec.skips_lost)) {
+                let failure = Failure::new(format!("cannot read `{}` again", self.spec.name));
+                let cause = format!("partition {index} is not what it was: {cause}");
+                self.shared.fail(failure.because(cause).hint(
+                    "retention, compaction (keep it off with `min.compaction.lag.ms`) or a topic made anew may \
+                     be why; `--fresh` starts over",
+                ));
             }
         }
     }
@@ -590,6 +585,13 @@ impl<I: Inbox> SourceTask<I> {
         }
         Ok(())
     }
+}
+
+/// Every record would be late.
+fn after_the_end(source: &str) -> Failure {
+    Failure::new(format!("cannot read on in `{source}`"))
+        .because("its event time has ended, and more records have come")
+        .hint("an earlier run was told --close-windows, which is for good: start over with --fresh")
 }
 
 #[cfg(test)]
