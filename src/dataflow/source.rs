@@ -295,7 +295,9 @@ impl<I: Inbox> SourceTask<I> {
         let elapsed = self.clock.elapsed();
         let due = match self.cuts.ticks(elapsed) {
             Some(ticks) if self.schedule.stop().is_none() => {
-                let due = self.schedule.due(ticks);
+                // Whoever's time is behind (it began later, or stood still) would hold up the others for
+                // as long as it runs: what one has closed, nobody keeps open.
+                let due = self.schedule.due(ticks).max(self.tide.last_closed().next());
                 // Only closed epochs give credit back: whoever has none does not wait for time.
                 if !credit && self.spent {
                     due.max(self.schedule.next())

@@ -166,7 +166,7 @@ fn once(
     running: impl FnOnce(Option<&Ends>),
     shared: &Arc<Shared>,
 ) -> Result<Summary, Failure> {
-    let clock = Clock::machine();
+    let mut clock = Clock::machine();
     let mut opened = open(pipeline, options, shared, &clock)?;
     let heartbeat = member.as_ref().map(|member| member.heartbeat);
     let (decision, joined) = match member {
@@ -181,6 +181,8 @@ fn once(
             let decision = serde_json::from_slice(&joined.orders)
                 .map_err(|error| Failure::new("cannot read the decision").because(error))?;
             opened.agrees(&decision)?;
+            // Epochs are counted from where all have met, and not from where each began to wait.
+            clock = Clock::machine();
             (decision, Some(joined))
         }
     };

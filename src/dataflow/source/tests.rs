@@ -714,6 +714,23 @@ impl Live {
     }
 }
 
+/// Another process began earlier, or this one stood still: the clocks differ for as long as they run.
+#[test]
+fn an_epoch_that_another_source_has_closed_is_not_kept_open() {
+    let mut live = Live::new(1);
+    live.at(2, [(0, rows(0..5))]);
+    let open = live.task.open();
+    assert!(open < Epoch(40));
+
+    live.tide.hear(Epoch(40), Report::default());
+    live.at(2, [(0, rows(5..7))]);
+
+    assert_eq!(live.task.open(), Epoch(41));
+    assert_eq!(live.log.lines.last().unwrap(), "41: [5, 6]");
+    live.at(3, []);
+    assert_eq!(live.task.open(), Epoch(41));
+}
+
 #[test]
 fn a_partition_that_says_nothing_for_long_is_not_waited_for() {
     let mut live = Live::new(2);
