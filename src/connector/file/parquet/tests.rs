@@ -108,4 +108,8 @@ fn bytes_that_flipped_are_rows_or_an_error_that_names_the_row_group() {
 
     let said = said.expect("reading ends, and no panic comes through");
     assert!(said.len() > 10, "{said:?}");
+    // As the crate's panics are worded, which came through before.
+    let panicked =
+        |message: &String| message.contains("out of range") || message.contains("out of bounds");
+    assert!(said.iter().any(panicked), "{said:#?}");
 }
