@@ -31,6 +31,7 @@ mod produce;
 mod profile;
 mod reload;
 mod replay;
+mod said;
 mod services;
 
 mod supply;
@@ -38,5 +39,6 @@ mod supply;
 mod support;
 mod taxi;
 mod together;
+mod topics;
 mod versions;
 mod watch;

@@ -3,7 +3,7 @@
 use super::file::Planned;
 use super::{CheckArgs, FileArgs, WRONG, file, say};
 use crate::connector::{Guarantee, is_watched};
-use crate::engine::{check_world, destinations, foresee, promise, reach_snapshots, state_folder};
+use crate::engine::{Looked, destinations, foresee, look, promise, reach_snapshots, state_folder};
 use crate::plan::{self, Role};
 use crate::sql::SourceText;
 
@@ -18,7 +18,12 @@ pub fn check(
         Ok(planned) => planned,
         Err(code) => return code,
     };
-    let problems = check_world(&planned.pipeline, &planned.base);
+    let Looked {
+        mut problems,
+        away,
+        notes,
+    } = look(&planned.pipeline, &planned.base);
+    problems.extend(away);
     if !problems.is_empty() {
         let path = arguments.file.display().to_string();
         return file::refuse(
@@ -64,6 +69,8 @@ pub fn check(
             "  {name}: reads new files of {path} as they appear; event time does not end\n"
         ));
     }
+    let notes = notes.iter().map(|note| format!("  {note}\n"));
+    say::out(&notes.collect::<String>());
     for table in tables.iter().filter(|table| table.role == Role::Sink) {
         if let Some(promise) = promise(table) {
             say::out(&format!("  {}: {promise}\n", table.name));
