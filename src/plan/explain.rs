@@ -18,8 +18,8 @@ use arrow::datatypes::FieldRef;
 
 use super::over_text::{held_by_frames, over};
 use super::{
-    AfterMatch, AggregateCall, AggregateWindow, Assign, Emit, Expression, Interval, JoinKind,
-    JoinType, Matching, NodeId, Operator, Pipeline, RELOAD, Table, WindowKind,
+    AfterMatch, AggregateCall, AggregateWindow, Assign, Emit, Expression, JoinKind, JoinType,
+    Matching, NodeId, Operator, Pipeline, RELOAD, Table, WindowKind, Within, state_ttl_us,
 };
 use super::{asof, ttl};
 
@@ -74,7 +74,11 @@ pub fn canonical(pipeline: &Pipeline) -> String {
     }
     for (id, node) in pipeline.nodes.iter().enumerate() {
         let fields: Vec<String> = node.schema.fields().iter().map(canonical_field).collect();
-        let line = describe(pipeline, id);
+        let mut line = describe(pipeline, id);
+        if matches!(node.operator, Operator::Latest { .. }) && state_ttl_us(pipeline, id).is_some()
+        {
+            line += ", forgetting";
+        }
         out += &format!(
             "{id} {} {:?}: {line} -> ",
             node.changing,
@@ -197,6 +201,7 @@ pub(super) fn describe(pipeline: &Pipeline, id: NodeId) -> String {
             format!("latest by {} per {}", by.text, names.join(", "))
         }
         Operator::OnTime { time, .. } => format!("on time by {}", input_name(*time)),
+        Operator::Keep { ttl_us, .. } => format!("keep for {}", duration(*ttl_us)),
         Operator::Join { .. } => join(pipeline, &node.operator),
         Operator::IntervalJoin { .. } => interval_join(pipeline, &node.operator),
         Operator::AsofJoin { .. } => asof::text(pipeline, &node.operator),
@@ -357,7 +362,7 @@ fn interval_join(pipeline: &Pipeline, operator: &Operator) -> String {
         right,
         keys,
         kind,
-        interval,
+        within,
         residual,
     } = operator
     else {
@@ -368,6 +373,14 @@ fn interval_join(pipeline: &Pipeline, operator: &Operator) -> String {
     let mut on: Vec<String> = of_keys
         .map(|(l, r)| format!("{} = {}", name(left, *l), name(right, *r)))
         .collect();
+    let interval = match within {
+        Within::Times(interval) => interval,
+        Within::Ttl(ttl_us) => {
+            on.extend(residual.iter().map(|residual| residual.text.clone()));
+            let (kind, on) = (join_type(*kind), on.join(" and "));
+            return format!("join ({kind}) within {} on {on}", duration(*ttl_us));
+        }
+    };
     let [l, r] = interval.times;
     if !keys.contains(&(l, r)) {
         let (lower, upper) = (offset(interval.lower_us), offset(interval.upper_us));
@@ -389,7 +402,11 @@ fn offset(us: i64) -> String {
 }
 
 /// Until when both sides of an interval join are held.
-fn held(interval: &Interval) -> String {
+fn held(within: &Within) -> String {
+    let interval = match within {
+        Within::Times(interval) => interval,
+        Within::Ttl(_) => return "holds rows for that long (state.ttl)".to_owned(),
+    };
     let [left, right] = interval
         .held_us()
         .map(|us| format!("their time{}", offset(us)));
@@ -442,13 +459,13 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
             }
         }
         Operator::Latest { .. } => {
-            let held = ["exchanged by key", "holds one row per key, never freed"];
-            remarks.extend(held.map(str::to_owned));
+            remarks.push("exchanged by key".to_owned());
+            remarks.push(ttl::held_per_key(pipeline, id));
         }
         Operator::OnTime { .. } => remarks.push("late rows are turned away here".to_owned()),
-        Operator::IntervalJoin { interval, .. } => {
+        Operator::IntervalJoin { within, .. } => {
             remarks.push("exchanged by key".to_owned());
-            remarks.push(held(interval));
+            remarks.push(held(within));
         }
         Operator::AsofJoin { keys, asof, .. } => {
             remarks.push(exchanged(keys.is_empty()).to_owned());
@@ -456,12 +473,13 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
         }
         Operator::Join { keys, .. } => {
             remarks.push(exchanged(keys.is_empty()).to_owned());
-            remarks.push("holds the rows of both sides, never freed".to_owned());
+            remarks.push(ttl::held_rows(pipeline, id, "the rows of both sides"));
         }
         Operator::Over { partition, .. } => {
             remarks.push(exchanged(partition.is_empty()).to_owned());
-            remarks.push("holds all rows, never freed".to_owned());
+            remarks.push(ttl::held_rows(pipeline, id, "all rows"));
         }
+        Operator::Keep { .. } => remarks.push("then takes rows back (state.ttl)".to_owned()),
         Operator::Running {
             partition, calls, ..
         } => remarks.extend([
