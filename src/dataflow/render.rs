@@ -5,6 +5,7 @@
 //!      └──reports──────────┴───────────────────────┘
 //! ```
 
+mod kept;
 mod sided;
 
 use std::cell::RefCell;
@@ -27,8 +28,6 @@ use super::credit::Credit;
 use super::framed::Calls;
 use super::group::{Grouped, Groups, Incoming, Local, PreGroups};
 use super::interval::{IntervalJoin, IntervalPlan};
-use super::keep::Keep;
-use super::latest::Latest;
 use super::matching::Matches;
 use super::outcome::{Failure, Shared};
 use super::publish::Publish;
@@ -293,25 +292,8 @@ impl<'scope> Built<'_, 'scope> {
                 self.spread(id, &format!("match {id}"), input, make(), hashes)
             }
             Operator::Running { .. } => self.running(id, node),
-            Operator::Latest {
-                input: from,
-                keys,
-                by,
-            } => {
-                let input = self.rows_of(*from);
-                let schema = &self.pipeline.nodes[*from].schema;
-                let ttl_us = state_ttl_us(self.pipeline, id);
-                let make = || {
-                    Latest::new(Arc::clone(schema), keys.clone(), by.clone(), ttl_us)
-                        .expect(PLANNED)
-                };
-                self.grouped(id, &format!("latest {id}"), input, make(), make)
-            }
-            Operator::Keep { input, ttl_us } => {
-                let rows = (self.rows_of(*input), Incoming::Rows);
-                let kept = Keep::new(Arc::clone(&node.schema), *ttl_us);
-                self.owned(id, &format!("keep {id}"), rows, kept)
-            }
+            Operator::Latest { .. } => self.latest(id, node),
+            Operator::Keep { input, ttl_us } => self.keep(id, *input, *ttl_us),
             Operator::Source { .. } => panic!("a source is always at the source"),
             Operator::Union { .. }
             | Operator::Filter { .. }
