@@ -11,6 +11,8 @@
 //! without a PRIMARY KEY or a window is to take its rows, it joins records that came within the time
 //! of each other, and its rows stay.
 
+use std::sync::Arc;
+
 use super::ttl::{is_of_records, is_timed, ttl_us};
 use super::{AggregateFunction, Emit, Node, NodeId, Operator, Pipeline, Within};
 
@@ -38,7 +40,7 @@ pub fn keep_records(pipeline: &mut Pipeline) {
                         input: moved[input],
                         ttl_us,
                     },
-                    schema: nodes[moved[input]].schema.clone(),
+                    schema: Arc::clone(&nodes[moved[input]].schema),
                     changing: true,
                     place: node.place,
                 });
@@ -60,7 +62,7 @@ pub fn keep_records(pipeline: &mut Pipeline) {
 
 /// Bounds the joins of records whose rows must stay.
 fn join_within(pipeline: &mut Pipeline, takes: &[bool], ttl_us: i64) {
-    for id in 0..pipeline.nodes.len() {
+    for (id, takes_changes) in takes.iter().enumerate() {
         let node = &pipeline.nodes[id];
         let Operator::Join {
             left,
@@ -73,7 +75,7 @@ fn join_within(pipeline: &mut Pipeline, takes: &[bool], ttl_us: i64) {
         else {
             continue;
         };
-        let stays = !node.changing && !takes[id] && !keys.is_empty();
+        let stays = !node.changing && !takes_changes && !keys.is_empty();
         if stays && is_kept(pipeline, *left) && is_kept(pipeline, *right) {
             pipeline.nodes[id].operator = Operator::IntervalJoin {
                 left: *left,

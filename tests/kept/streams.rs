@@ -144,6 +144,14 @@ pub struct Read<'a> {
     partitions: Vec<(usize, bool)>,
 }
 
+/// A key's last record, what says that it is the last, and the turn of the last that came.
+#[derive(Clone, Copy)]
+struct Last<'a> {
+    order: (i64, usize, u64),
+    record: &'a Record,
+    turn: i64,
+}
+
 impl Read<'_> {
     /// The records that were read, with the watermark after each, in seconds, and their partition.
     fn records(&self) -> Vec<(i64, usize, &Record)> {
@@ -200,26 +208,40 @@ impl Read<'_> {
                     .push((index, record));
             }
         }
-        let mut last: BTreeMap<&str, ((i64, usize, u64), &Record, i64)> = BTreeMap::new();
+        let mut last: BTreeMap<&str, Last<'_>> = BTreeMap::new();
         for (turn, records) in by_turn {
-            last.retain(|_, (_, _, last)| turn - *last <= 8);
+            last.retain(|_, last| turn - last.turn <= 8);
             for (index, record) in records {
                 let order = (record.v, index, record.end);
+                let this = Last {
+                    order,
+                    record,
+                    turn,
+                };
                 let key = record.k.unwrap_or_default();
-                let known = last.entry(key).or_insert((order, record, turn));
-                if order > known.0 {
-                    *known = (order, record, turn);
+                let known = last.entry(key).or_insert(this);
+                known.turn = turn;
+                if order > known.order {
+                    *known = this;
                 }
-                known.2 = turn;
             }
         }
-        last.retain(|_, (_, _, last)| now - *last <= 8);
-        let rows = last.into_iter().map(|(key, (_, record, _))| {
+        last.retain(|_, last| now - last.turn <= 8);
+        let rows = last.into_iter().map(|(key, Last { record, .. })| {
             let numbers = [record.v, record.seq].map(Value::Integer);
             [vec![Value::Text(key.to_owned())], numbers.to_vec()].concat()
         });
         rows.collect()
     }
+}
+
+/// How many records of the one stream match how many of the other.
+pub fn matching(streams: &[Stream; 2]) -> usize {
+    let [a, b] = streams
+        .each_ref()
+        .map(|stream| stream.files.iter().flatten());
+    let of = |a: &Record| b.clone().filter(|b| a.k.is_some() && a.k == b.k).count();
+    a.map(of).sum()
 }
 
 /// Records of both streams that match and were read when event time was no further apart than

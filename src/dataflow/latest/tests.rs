@@ -185,9 +185,9 @@ proptest! {
                 let mut before = latest();
                 PreGroups::update(&mut before, &rows(partition, part)).unwrap();
                 for partials in before.drain().unwrap() {
-                    for worker in 0..workers.len() {
-                        let own = own(&partials, worker, workers.len());
-                        workers[worker].merge(&own).unwrap();
+                    let count = workers.len();
+                    for (worker, latest) in workers.iter_mut().enumerate() {
+                        latest.merge(&own(&partials, worker, count)).unwrap();
                     }
                 }
                 read.extend(part.iter().map(|record| (partition, *record)));
