@@ -19,9 +19,9 @@ use arrow::datatypes::FieldRef;
 use super::over_text::{held_by_frames, over};
 use super::{
     AfterMatch, AggregateCall, AggregateWindow, Assign, Emit, Expression, JoinKind, JoinType,
-    Matching, NodeId, Operator, Pipeline, RELOAD, Table, WindowKind, Within, state_ttl_us,
+    Matching, NodeId, Operator, Pipeline, RELOAD, Role, Table, WindowKind, state_ttl_us,
 };
-use super::{asof, ttl};
+use super::{asof, interval, ttl};
 
 /// Where the remarks of the tree start.
 const REMARKS_AT: usize = 72;
@@ -53,7 +53,8 @@ pub fn explain(pipeline: &Pipeline, guarantee: impl Fn(&Table) -> String) -> Str
     tree.out
 }
 
-/// Everything about the plan that its results depend on, as text: the same for the same meaning.
+/// Everything about the plan that its results depend on, as text: the same for the same meaning, in
+/// every process. What people read does not suffice: two columns may have one name.
 #[must_use]
 pub fn canonical(pipeline: &Pipeline) -> String {
     let mut out = String::new();
@@ -63,12 +64,17 @@ pub fn canonical(pipeline: &Pipeline) -> String {
         for column in &table.columns {
             out += &format!(" [{}", canonical_field(&column.field));
             if let Some(computed) = &column.computed {
-                out += &format!(" AS {}", computed.0.text);
+                out += &format!(" AS {:?}", computed.0);
             }
             out.push(']');
         }
         for check in &table.checks {
-            out += &format!(" check {}", check.predicate.text);
+            out += &format!(" check {:?}", check.predicate);
+        }
+        let is_read = table.role == Role::Source;
+        let options = table.options.iter();
+        for (name, value) in options.filter(|(name, _)| is_read && decodes(name)) {
+            out += &format!(" {name} {:?}", value.text);
         }
         out.push('\n');
     }
@@ -79,11 +85,7 @@ pub fn canonical(pipeline: &Pipeline) -> String {
         {
             line += ", forgetting";
         }
-        out += &format!(
-            "{id} {} {:?}: {line} -> ",
-            node.changing,
-            node.operator.inputs()
-        );
+        out += &format!("{id} {} {line} {:?} -> ", node.changing, node.operator);
         out += &fields.join(", ");
         out.push('\n');
     }
@@ -94,6 +96,19 @@ pub fn canonical(pipeline: &Pipeline) -> String {
         );
     }
     out
+}
+
+/// Whether an option says what a record is, and so what a row is: read again with another one, the same
+/// records are other rows.
+fn decodes(option: &str) -> bool {
+    const WHOLE: [&str; 4] = [
+        "format",
+        "max.record.bytes",
+        "timestamp.format",
+        "watermark.max-ahead",
+    ];
+    const BEGINNINGS: [&str; 2] = ["csv.", "json."];
+    WHOLE.contains(&option) || BEGINNINGS.iter().any(|it| option.starts_with(it))
 }
 
 fn canonical_field(field: &FieldRef) -> String {
@@ -203,7 +218,7 @@ pub(super) fn describe(pipeline: &Pipeline, id: NodeId) -> String {
         Operator::OnTime { time, .. } => format!("on time by {}", input_name(*time)),
         Operator::Keep { ttl_us, .. } => format!("keep for {}", duration(*ttl_us)),
         Operator::Join { .. } => join(pipeline, &node.operator),
-        Operator::IntervalJoin { .. } => interval_join(pipeline, &node.operator),
+        Operator::IntervalJoin { .. } => interval::text(pipeline, &node.operator),
         Operator::AsofJoin { .. } => asof::text(pipeline, &node.operator),
         Operator::Over {
             partition,
@@ -345,7 +360,7 @@ fn join(pipeline: &Pipeline, operator: &Operator) -> String {
     }
 }
 
-fn join_type(kind: JoinType) -> &'static str {
+pub(super) fn join_type(kind: JoinType) -> &'static str {
     match kind {
         JoinType::Inner => "inner",
         JoinType::Left => "left",
@@ -356,63 +371,12 @@ fn join_type(kind: JoinType) -> &'static str {
     }
 }
 
-fn interval_join(pipeline: &Pipeline, operator: &Operator) -> String {
-    let Operator::IntervalJoin {
-        left,
-        right,
-        keys,
-        kind,
-        within,
-        residual,
-    } = operator
-    else {
-        panic!("only asked of interval joins")
-    };
-    let name = |node: &NodeId, at: usize| pipeline.nodes[*node].schema.field(at).name().clone();
-    let of_keys = keys.iter();
-    let mut on: Vec<String> = of_keys
-        .map(|(l, r)| format!("{} = {}", name(left, *l), name(right, *r)))
-        .collect();
-    let interval = match within {
-        Within::Times(interval) => interval,
-        Within::Ttl(ttl_us) => {
-            on.extend(residual.iter().map(|residual| residual.text.clone()));
-            let (kind, on) = (join_type(*kind), on.join(" and "));
-            return format!("join ({kind}) within {} on {on}", duration(*ttl_us));
-        }
-    };
-    let [l, r] = interval.times;
-    if !keys.contains(&(l, r)) {
-        let (lower, upper) = (offset(interval.lower_us), offset(interval.upper_us));
-        let (l, r) = (name(left, l), name(right, r));
-        on.push(format!("{l} between {r}{lower} and {r}{upper}"));
-    }
-    on.extend(residual.iter().map(|residual| residual.text.clone()));
-    let kind = join_type(*kind);
-    format!("interval join ({kind}) on {}", on.join(" and "))
-}
-
 /// What is added to a time.
-fn offset(us: i64) -> String {
+pub(super) fn offset(us: i64) -> String {
     match us {
         0 => String::new(),
         us if us < 0 => format!(" - {}", duration(us.saturating_neg())),
         us => format!(" + {}", duration(us)),
-    }
-}
-
-/// Until when both sides of an interval join are held.
-fn held(within: &Within) -> String {
-    let interval = match within {
-        Within::Times(interval) => interval,
-        Within::Ttl(_) => return "holds rows for that long (state.ttl)".to_owned(),
-    };
-    let [left, right] = interval
-        .held_us()
-        .map(|us| format!("their time{}", offset(us)));
-    match left == right {
-        true => format!("holds rows until {left}"),
-        false => format!("holds left rows until {left}, right rows until {right}"),
     }
 }
 
@@ -465,7 +429,7 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
         Operator::OnTime { .. } => remarks.push("late rows are turned away here".to_owned()),
         Operator::IntervalJoin { within, .. } => {
             remarks.push("exchanged by key".to_owned());
-            remarks.push(held(within));
+            remarks.push(interval::held(within));
         }
         Operator::AsofJoin { keys, asof, .. } => {
             remarks.push(exchanged(keys.is_empty()).to_owned());

@@ -17,6 +17,7 @@ mod explain;
 mod expression;
 mod frame;
 mod growth;
+mod interval;
 mod keep;
 mod matching;
 mod operator;
@@ -30,11 +31,12 @@ pub use explain::{canonical, explain};
 pub use expression::Expression;
 pub use frame::{Frame, FrameBound, FrameUnits, OverFunction, RowOfFrame};
 pub use growth::{growing, looking_back, versions_joined};
+pub use interval::{Interval, Within};
 pub use keep::keep_records;
 pub use matching::{AfterMatch, Matching, Navigated, Navigation, Pattern, RowsFrom, Variable};
 pub use operator::{
-    AggregateCall, AggregateFunction, AggregateWindow, Assign, Emit, Interval, JoinKind, JoinType,
-    Node, NodeId, Operator, OverCall, SortKey, WindowKind, Within,
+    AggregateCall, AggregateFunction, AggregateWindow, Assign, Emit, JoinKind, JoinType, Node,
+    NodeId, Operator, OverCall, SortKey, WindowKind,
 };
 pub use pipeline::{Insert, Pipeline, Settings};
 pub use table::{

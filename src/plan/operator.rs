@@ -7,6 +7,7 @@ use datafusion_expr::AggregateUDF;
 
 use super::asof::Asof;
 use super::frame::OverFunction;
+use super::interval::Within;
 use super::matching::Matching;
 use super::{Expression, Place, TableId};
 
@@ -332,66 +333,6 @@ impl Operator {
     }
 }
 
-/// What bounds an `IntervalJoin`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Within {
-    /// The rows' times.
-    Times(Interval),
-    /// How far event time was when they were read: by no more than so many microseconds apart, which
-    /// is `state.ttl`.
-    Ttl(i64),
-}
-
-/// How the times of two sides bound each other: rows match only if the left's time less the
-/// right's lies from `lower_us` to `upper_us`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Interval {
-    /// The left's time and the right's, by position, never NULL.
-    pub times: [usize; 2],
-    /// The least difference, in microseconds.
-    pub lower_us: i64,
-    /// The greatest.
-    pub upper_us: i64,
-    /// By side: how far before the watermark a row may still come, in microseconds. The allowed
-    /// lateness is in it.
-    pub behind_us: [i64; 2],
-}
-
-impl Interval {
-    /// Times that lie no further apart than this, of rows that come in their order.
-    #[must_use]
-    pub fn within(us: i64) -> Self {
-        Self {
-            times: [0; 2],
-            lower_us: -us,
-            upper_us: us,
-            behind_us: [0; 2],
-        }
-    }
-
-    /// By side: for how long a row is held after its time, as the watermark counts. No row of the
-    /// other side that is still to come matches one that the watermark left further behind.
-    ///
-    /// A left row matches right rows up to its time less `lower_us`, and the right rows to come
-    /// are at or after the watermark less `behind_us`; a right row matches left rows up to its
-    /// time and `upper_us`.
-    #[must_use]
-    pub fn held_us(&self) -> [i64; 2] {
-        [
-            self.behind_us[1].saturating_sub(self.lower_us),
-            self.behind_us[0].saturating_add(self.upper_us),
-        ]
-    }
-
-    /// By side: how far before the watermark a row may come out with that side's time. It came
-    /// late itself, or was held.
-    #[must_use]
-    pub fn lag_us(&self) -> [i64; 2] {
-        let held = self.held_us();
-        [0, 1].map(|side| self.behind_us[side].max(held[side]))
-    }
-}
-
 /// Which rows of the stream a lookup keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum JoinKind {
@@ -419,7 +360,7 @@ pub enum JoinType {
 }
 
 /// One function over the rows of a partition.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct OverCall {
     /// Which.
     pub function: OverFunction,
@@ -500,7 +441,7 @@ pub enum Emit {
 }
 
 /// One aggregate of a group.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct AggregateCall {
     /// Which.
     pub function: AggregateFunction,
@@ -517,6 +458,24 @@ pub struct AggregateCall {
     pub output: FieldRef,
     /// How it reads.
     pub text: String,
+}
+
+/// What is computed, the same in every process; the name of the result is not part of it.
+impl std::fmt::Debug for AggregateCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct(&self.text)
+            .field("of", &self.arguments)
+            .field("where", &self.filter)
+            .field("in", &self.order_by)
+            .finish()
+    }
+}
+
+/// As of `AggregateCall`.
+impl std::fmt::Debug for OverCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple(&self.text).field(&self.function).finish()
+    }
 }
 
 /// One key of an order.
