@@ -19,6 +19,7 @@ mod eyes;
 mod forgetting;
 mod fuzz;
 mod idle;
+mod kept;
 mod lanes;
 mod launch;
 mod letters;

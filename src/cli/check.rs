@@ -139,12 +139,32 @@ fn forgetting(planned: &Planned) -> String {
         lines += "  hint:  a key without a record for that long leaves the table, and what comes \
                   later begins anew\n";
     }
-    for (place, what) in plan::kept_despite_ttl(pipeline) {
-        lines += &format!("state.ttl does not bound line {}: {what}\n", place.line);
+    let taking_back = plan::taking_back(pipeline);
+    for (place, what) in &taking_back {
+        lines += &format!("state.ttl takes rows back, line {}: {what}\n", place.line);
     }
-    if forgets.is_empty() {
+    if !taking_back.is_empty() {
+        lines += "  hint:  a record is there for that long, and leaves with what was made of it\n";
+    }
+    let within = plan::joined_within(pipeline);
+    for (place, what) in &within {
+        lines += &format!("state.ttl bounds line {}: {what}\n", place.line);
+    }
+    if !within.is_empty() {
+        lines += "  hint:  rows that were joined stay, as the table asks; records further apart are not\n";
+    }
+    for kept in plan::kept_despite_ttl(pipeline) {
+        let plan::Forgets { place, what, .. } = kept;
+        lines += &format!("state.ttl does not bound line {}: {what}\n", place.line);
+        for table in kept.timeless {
+            let table = &pipeline.tables[table].name;
+            lines +=
+                &format!("  hint:  `{table}` has no event time: WATERMARK FOR ts AS ts - ..\n");
+        }
+    }
+    if forgets.is_empty() && taking_back.is_empty() && within.is_empty() {
         lines += "state.ttl applies to nothing in this file\n  \
-                  hint:  it bounds GROUP BY and DISTINCT without a window over the records of a source\n";
+                  hint:  it bounds what holds the records of sources with a WATERMARK FOR\n";
     }
     lines
 }

@@ -132,7 +132,8 @@ fn check_expressions(pipeline: &Pipeline, node: &Node) -> Option<Problem> {
         | Operator::OnTime { .. }
         | Operator::Source { .. }
         | Operator::Union { .. }
-        | Operator::Unnest { .. } => return None,
+        | Operator::Unnest { .. }
+        | Operator::Keep { .. } => return None,
     };
     let input = node.operator.inputs()[0];
     let rows = RecordBatch::new_empty(Arc::clone(&pipeline.nodes[input].schema));
@@ -281,7 +282,8 @@ fn look_at_sources(pipeline: &Pipeline, base: &Path) -> Looked {
             | Operator::IntervalJoin { .. }
             | Operator::AsofJoin { .. }
             | Operator::Over { .. }
-            | Operator::Running { .. } => continue,
+            | Operator::Running { .. }
+            | Operator::Keep { .. } => continue,
         };
         let table = &pipeline.tables[table];
         let intake = Intake::new(table, &columns);
