@@ -5,6 +5,7 @@
 //! time are three types and never mix (`Epoch`, `EventTime`, `Watermark`).
 
 mod batch;
+mod caught;
 mod clock;
 mod mark;
 mod nearest;
@@ -13,6 +14,7 @@ mod reject;
 mod time;
 
 pub use batch::batch;
+pub use caught::{caught, is_caught};
 pub use clock::Clock;
 pub use mark::{Fates, Floor, Judged, Mark, PartitionMark, Side, SourceMark, TakenFile};
 pub use nearest::nearest;
