@@ -96,6 +96,7 @@ fn read_by(operator: &Operator) -> Option<TableId> {
         | Operator::Project { .. }
         | Operator::Union { .. }
         | Operator::Unnest { .. }
+        | Operator::Keep { .. }
         | Operator::Window { .. }
         | Operator::Aggregate { .. }
         | Operator::Latest { .. }
