@@ -348,6 +348,7 @@ fn source(
         expected: 0,
         history: None,
         reject_limit: 1.0,
+        skips_lost: false,
     };
     let schedule = Schedule::new(Epoch(0), vec![], Epoch(0));
     let start = Start {

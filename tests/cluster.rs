@@ -40,6 +40,7 @@ impl Run {
             .args(["run", "pipeline.sql", "--quiet"])
             .args(options)
             .env("TIDEMARK_LOG", "debug")
+            .env("TIDEMARK_CLUSTER_SECRET", "a secret of sixteen bytes")
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -89,7 +90,7 @@ impl Drop for Run {
     }
 }
 
-fn signal(signal: &str, process: u32) {
+pub fn signal(signal: &str, process: u32) {
     let status = Command::new("kill")
         .args([signal, &process.to_string()])
         .status();

@@ -38,5 +38,6 @@ mod supply;
 #[allow(dead_code, reason = "the stories use the rest")]
 mod support;
 mod taxi;
+mod together;
 mod versions;
 mod watch;

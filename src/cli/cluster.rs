@@ -107,17 +107,18 @@ impl ClusterArgs {
         Duration::from_secs(self.heartbeat)
     }
 
-    /// The part of this process in a cluster, if it is one of several. A supervisor that wants it to
+    /// The part of this process in a cluster, if it is one of several, which all have the `same`
+    /// fingerprint and options. A supervisor that wants it to
     /// stop says so to `shared`.
     pub fn membership(
         &self,
-        fingerprint: &str,
+        same: (&str, &str),
         shared: &Arc<Shared>,
     ) -> Result<Option<Membership>, Failure> {
         match (&self.hosts, self.process) {
-            _ if self.member => self.supervised(fingerprint, shared).map(Some),
+            _ if self.member => self.supervised(same, shared).map(Some),
             (Some(path), Some(process)) => {
-                let member = self.listed(path, usize::from(process), fingerprint)?;
+                let member = self.listed(path, usize::from(process), same)?;
                 Ok(Some(Membership {
                     member,
                     fresh: None,
@@ -130,7 +131,11 @@ impl ClusterArgs {
     }
 
     /// Listens, says where, and waits until the supervisor says who the others are.
-    fn supervised(&self, fingerprint: &str, shared: &Arc<Shared>) -> Result<Membership, Failure> {
+    fn supervised(
+        &self,
+        (fingerprint, options): (&str, &str),
+        shared: &Arc<Shared>,
+    ) -> Result<Membership, Failure> {
         let alone = |error: std::io::Error| {
             Failure::new("could not speak with the supervisor")
                 .because(error)
@@ -156,6 +161,7 @@ impl ClusterArgs {
                 addresses: start.addresses,
                 secret: start.secret,
                 fingerprint: fingerprint.to_owned(),
+                options: options.to_owned(),
                 attempt: Some(start.attempt),
                 deadline: Duration::from_secs(self.meet_within),
                 heartbeat: self.heartbeat(),
@@ -167,7 +173,12 @@ impl ClusterArgs {
     }
 
     /// Who a file of hosts says that this process is.
-    fn listed(&self, path: &Path, process: usize, fingerprint: &str) -> Result<Member, Failure> {
+    fn listed(
+        &self,
+        path: &Path,
+        process: usize,
+        (fingerprint, options): (&str, &str),
+    ) -> Result<Member, Failure> {
         let addresses = hosts(&path.display().to_string(), &read(path)?)?;
         let Some(own) = addresses.get(process) else {
             let count = addresses.len();
@@ -192,6 +203,7 @@ impl ClusterArgs {
             secret: self.secret()?,
             addresses,
             fingerprint: fingerprint.to_owned(),
+            options: options.to_owned(),
             attempt: None,
             deadline: Duration::from_secs(self.meet_within),
             heartbeat: self.heartbeat(),

@@ -65,13 +65,14 @@ pub fn run_with(
     let options = options(arguments, planned.base, replay);
     let shared = Arc::new(Shared::default());
     stop_on_signals(&shared);
-    let membership = match cluster.membership(&planned.pipeline.fingerprint, &shared) {
-        Ok(membership) => membership,
-        Err(failure) => {
-            say::failure(&failure);
-            return WRONG;
-        }
-    };
+    let membership =
+        match cluster.membership((&planned.pipeline.fingerprint, &options.alike()), &shared) {
+            Ok(membership) => membership,
+            Err(failure) => {
+                say::failure(&failure);
+                return WRONG;
+            }
+        };
     let pipeline = &planned.pipeline;
     let process = membership.as_ref().map_or(0, |it| it.member.process);
     let leads = process == 0;

@@ -19,6 +19,12 @@ pub trait Live: Send + Sync {
     /// Where each of them ends now: a run that stops when it has caught up stops there.
     fn ends(&self) -> Result<Vec<Offset>, ConnectorError>;
 
+    /// Earlier runs have read these partitions up to here: an error if they end before that, and so
+    /// are not what they were.
+    fn covers(&self, _read: &BTreeMap<usize, Offset>) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
     /// Reads these partitions (by index) from these positions on. Asks nothing of the outside
     /// before the first `poll`.
     fn consumer(&self, from: &[(usize, Offset)]) -> Result<Box<dyn Consumer>, ConnectorError>;

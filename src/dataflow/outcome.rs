@@ -140,8 +140,8 @@ impl Shared {
         self.failed.load(Ordering::SeqCst)
     }
 
-    /// The run stops in the middle of a replay: what is complete now lies before what some
-    /// destination holds, so from here on nothing is published. Said before any capability goes.
+    /// A source stops in the middle of a replay: what is complete now lies before what some
+    /// destination holds, so from here on nothing is published.
     pub fn withhold(&self) {
         self.withheld.store(true, Ordering::SeqCst);
     }

@@ -165,6 +165,17 @@ impl PartitionState {
         }
     }
 
+    /// What shows, at the end of a stretch, that other rows were read than before `stop` was written.
+    /// Where `some_are_gone`, event time is brought to where it was.
+    pub fn is_other(&mut self, stop: &PartitionMark, some_are_gone: bool) -> Option<String> {
+        if some_are_gone && self.mark.watermark < stop.watermark {
+            self.mark.watermark = stop.watermark;
+            self.moved = true;
+        }
+        let (now, then) = (self.mark.watermark, stop.watermark);
+        (now != then).then(|| format!("event time comes to {now}, and came to {then}"))
+    }
+
     /// Applies the floors up to `offset`.
     fn apply_floors(&mut self, offset: Offset) {
         while self
@@ -310,5 +321,38 @@ impl PartitionState {
     /// Whether it stands where `stop` says; one that the stop does not know stands there.
     pub fn is_at(&self, stop: Option<&PartitionMark>) -> bool {
         stop.is_none_or(|stop| self.mark.offset == stop.offset && self.mark.ended == stop.ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::EventTime;
+
+    fn at(watermark: i64) -> PartitionMark {
+        PartitionMark {
+            watermark: Watermark::behind(EventTime(watermark), 0),
+            ..PartitionMark::beginning(Offset(7))
+        }
+    }
+
+    #[test]
+    fn a_replay_that_comes_to_another_event_time_read_other_rows() {
+        for (some_are_gone, then, is_other) in [
+            (false, 50, false),
+            (false, 70, true),
+            (false, 30, true),
+            (true, 30, true),
+        ] {
+            let outcome = PartitionState::new(at(50)).is_other(&at(then), some_are_gone);
+            assert_eq!(outcome.is_some(), is_other, "{some_are_gone}, {then}");
+        }
+    }
+
+    #[test]
+    fn where_records_may_be_gone_event_time_comes_to_where_it_was() {
+        let mut state = PartitionState::new(at(50));
+        assert_eq!(state.is_other(&at(70), true), None);
+        assert_eq!(state.mark.watermark, at(70).watermark);
     }
 }

@@ -173,6 +173,10 @@ impl Publish {
 
     /// A source's word for an epoch.
     pub fn hear(&mut self, epoch: Epoch, report: Report) {
+        if report.stops_short {
+            // Heard before the frontier passes the epoch, also from another process.
+            self.shared.withhold();
+        }
         let stashed = self.stash.entry(epoch).or_default();
         stashed.written.extend(&report.written);
         self.positions.hear(epoch, report);
@@ -312,5 +316,67 @@ fn assert_covers(sources: &BTreeMap<String, SourceMark>, before: &Mark) {
                 then.offset
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+    use crate::types::{Offset, PartitionMark};
+
+    /// A source's word at the end of a run: its partition stands at `offset`.
+    fn last_word(offset: u64, stops_short: bool) -> Report {
+        Report {
+            partitions: vec![(0, PartitionMark::beginning(Offset(offset)))],
+            stops_short,
+            ..Report::default()
+        }
+    }
+
+    /// The marks that a destination without rows is given. It holds epoch 4, up to offset 10.
+    fn marks(word: Report) -> Vec<Mark> {
+        let stands = SourceMark {
+            partitions: BTreeMap::from([("0".to_owned(), PartitionMark::beginning(Offset(10)))]),
+            ..SourceMark::default()
+        };
+        let spec = PublishSpec {
+            lanes: Vec::new(),
+            mark: Mark {
+                generation: 1,
+                incarnation: 1,
+                life: 1,
+                epoch: Epoch(4),
+                fingerprint: String::new(),
+                sources: BTreeMap::from([("s".to_owned(), stands)]),
+            },
+            references: BTreeMap::new(),
+            sources: BTreeMap::from([(0, ("s".to_owned(), Arc::new(vec!["0".to_owned()])))]),
+            share: None,
+        };
+        let (jobs, sent) = sync_channel(8);
+        timely::execute_directly(move |worker| {
+            let waker = worker.sync_activator_for(vec![0]);
+            let shared = Arc::new(Shared::default());
+            let mut publish = Publish::new(spec, Line::new(jobs).0, shared, waker);
+            publish.hear(Epoch(6), word);
+            publish.advance(None);
+        });
+        sent.iter().map(|job| job.mark).collect()
+    }
+
+    #[test]
+    fn the_last_mark_of_a_run_says_how_far_it_got() {
+        let marks = marks(last_word(12, false));
+        assert_eq!(marks.len(), 1);
+        assert_eq!(marks[0].epoch, Epoch(6));
+        assert_eq!(marks[0].sources["s"].partitions["0"].offset, Offset(12));
+    }
+
+    /// The source may be in another process than its destination.
+    #[test]
+    fn a_source_that_stops_in_the_middle_of_a_replay_leaves_no_mark() {
+        assert_eq!(marks(last_word(7, true)), []);
     }
 }

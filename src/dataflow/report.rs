@@ -37,6 +37,9 @@ pub struct Report {
     pub written: Written,
     /// A snapshot is to be cut at the end of this epoch.
     pub cut: bool,
+    /// The run stops here in the middle of a replay: what is complete from this epoch on lies before
+    /// what some destination holds, so nothing of it may be published.
+    pub stops_short: bool,
 }
 
 /// The name of a partition. One found since the start goes on where the numbers of those known end:

@@ -83,6 +83,8 @@ pub struct SourceSpec {
     pub idle_after: Option<Duration>,
     /// The share of records that may be rejected.
     pub reject_limit: f64,
+    /// Records that are gone by the time of a replay are missed by nobody.
+    pub skips_lost: bool,
     /// It has no end: more partitions may come when all are read.
     pub goes_on: bool,
     /// So many partitions are read before it ends, also if they are found only now.
@@ -232,10 +234,9 @@ impl<I: Inbox> SourceTask<I> {
             return Progress::Finished;
         }
         if self.shared.is_stopping() {
-            if self.schedule.stop().is_some() {
-                self.shared.withhold();
-            }
-            outlet.close(self.report(false), None);
+            let mut report = self.report(false);
+            report.stops_short = self.schedule.stop().is_some();
+            outlet.close(report, None);
             return Progress::Finished;
         }
         self.close_on_time(credit, outlet);
@@ -294,7 +295,9 @@ impl<I: Inbox> SourceTask<I> {
         let elapsed = self.clock.elapsed();
         let due = match self.cuts.ticks(elapsed) {
             Some(ticks) if self.schedule.stop().is_none() => {
-                let due = self.schedule.due(ticks);
+                // Whoever's time is behind (it began later, or stood still) would hold up the others for
+                // as long as it runs: what one has closed, nobody keeps open.
+                let due = self.schedule.due(ticks).max(self.tide.last_closed().next());
                 // Only closed epochs give credit back: whoever has none does not wait for time.
                 if !credit && self.spent {
                     due.max(self.schedule.next())
@@ -391,6 +394,7 @@ impl<I: Inbox> SourceTask<I> {
             fates: std::mem::take(&mut self.fates).into_iter().collect(),
             written: std::mem::take(&mut self.written),
             cut,
+            stops_short: false,
         }
     }
 
@@ -459,16 +463,17 @@ impl<I: Inbox> SourceTask<I> {
         }
     }
 
-    /// A replay must bring back the watermarks of the first run: they are a function of the rows.
-    fn check_watermarks(&self) {
+    /// A replay brings back the watermarks of the first run: they are a function of the rows.
+    fn check_watermarks(&mut self) {
         let stop = self.schedule.stop().expect("stands at it");
-        for (&index, state) in &self.partitions {
-            if let Some(mark) = stop.of(index) {
-                assert_eq!(
-                    state.mark.watermark, mark.watermark,
-                    "the replay of partition {index} of `{}` differs from the first run",
-                    self.spec.name
-                );
+        for (&index, state) in &mut self.partitions {
+            let stop = stop.of(index);
+            if let Some(cause) = stop.and_then(|mark| state.is_other(mark, self.spec.skips_lost)) {
+                let failure = Failure::new(format!("cannot read `{}` again", self.spec.name));
+                let cause = format!("partition {index} is not what it was: {cause}");
+                self.shared.fail(failure.because(cause).hint(
+                    "retention, compaction or a topic made anew may be why; `--fresh` starts over",
+                ));
             }
         }
     }

@@ -21,6 +21,8 @@ struct Known {
     heard: Epoch,
     /// The last epoch that a snapshot is cut at, as far as was heard.
     cut: Epoch,
+    /// The last epoch that a source closed, as far as was heard.
+    closed: Epoch,
     at_cut: Option<AtCut>,
 }
 
@@ -44,6 +46,7 @@ impl Tide {
             complete: done,
             heard: done,
             cut: Epoch(0),
+            closed: done,
             at_cut: None,
         })))
     }
@@ -58,6 +61,7 @@ impl Tide {
     /// A source's word for an epoch.
     pub fn hear(&self, epoch: Epoch, report: Report) {
         let mut known = self.0.borrow_mut();
+        known.closed = known.closed.max(epoch);
         if report.cut {
             known.cut = known.cut.max(epoch);
         }
@@ -68,6 +72,12 @@ impl Tide {
     #[must_use]
     pub fn complete(&self) -> Epoch {
         self.0.borrow().complete
+    }
+
+    /// The last epoch that a source closed, complete or not.
+    #[must_use]
+    pub fn last_closed(&self) -> Epoch {
+        self.0.borrow().closed
     }
 
     /// The last epoch that a snapshot is cut at, complete or not; 0 if there was none.

@@ -28,9 +28,9 @@ const BUCKET: &str = "s3://";
 /// How long one request may take: a part is one object, however large.
 const REQUEST: &str = "300s";
 
-/// How long a request that failed is tried again. A snapshot that could not be written is tried
-/// again with the next, so nobody waits long.
-const RETRIES: usize = 3;
+/// How long a request that failed is tried again, each pause twice the one before: a store that begins
+/// anew is waited for. A snapshot that could not be written is tried again with the next.
+const RETRIES: usize = 8;
 const RETRY_FOR: Duration = Duration::from_secs(15);
 
 /// A folder of objects.
@@ -117,12 +117,13 @@ impl Store {
         &self.place
     }
 
-    /// Writes an object.
+    /// Writes an object, which is there for good: a machine that loses its power keeps it.
     pub fn put(&self, object: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
         let key = Key::from(object);
         let Opened { objects, runtime } = self.open()?;
         let written = runtime.block_on(objects.put(&key, PutPayload::from(bytes)));
-        written.map(drop).map_err(self.failed("write", object))
+        written.map(drop).map_err(self.failed("write", object))?;
+        self.keep(object)
     }
 
     /// Writes an object that is not there yet, and says whether it was not. It is there for good:
@@ -137,15 +138,25 @@ impl Store {
             Err(object_store::Error::AlreadyExists { .. }) => return Ok(false),
             Err(error) => return Err(self.failed("write", object)(error)),
         }
-        if !self.place.starts_with(BUCKET) {
-            sync(&Path::new(&self.place).join(object)).map_err(|error| StoreError {
-                doing: "write",
-                object: object.to_owned(),
-                place: self.place.clone(),
-                cause: error.to_string(),
-            })?;
-        }
+        self.keep(object)?;
         Ok(true)
+    }
+
+    /// Waits until an object is on the disk, with all names that lead to it.
+    fn keep(&self, object: &str) -> Result<(), StoreError> {
+        if self.place.starts_with(BUCKET) {
+            return Ok(());
+        }
+        let place = Path::new(&self.place);
+        let file = place.join(object);
+        let mut all = file.ancestors().take_while(|it| it.starts_with(place));
+        let kept = all.try_for_each(|it| std::fs::File::open(it)?.sync_all());
+        kept.map_err(|error| StoreError {
+            doing: "write",
+            object: object.to_owned(),
+            place: self.place.clone(),
+            cause: error.to_string(),
+        })
     }
 
     /// Reads an object.
@@ -198,15 +209,6 @@ impl Store {
             place: place.clone(),
             cause: error.to_string(),
         }
-    }
-}
-
-/// Waits until a file and its name are on the disk.
-fn sync(file: &Path) -> std::io::Result<()> {
-    std::fs::File::open(file)?.sync_all()?;
-    match file.parent() {
-        Some(folder) => std::fs::File::open(folder)?.sync_all(),
-        None => Ok(()),
     }
 }
 

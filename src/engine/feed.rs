@@ -184,13 +184,19 @@ impl Feed {
         for (lane, (time, replay_to)) in self.lock().lanes.iter_mut().zip(known) {
             (lane.time, lane.replay_to) = (time, replay_to);
         }
-        let ahead = 4 + 4 * self.crew.threads as u64;
+        let enough = 4 + 4 * self.crew.threads as u64;
+        // What is not due yet stays where it is; of one file it must not be much, and it must not keep
+        // the others from being read.
+        let (ahead, ahead_in_all) = match pacing {
+            None => (enough, enough),
+            Some(_) => (2, u64::MAX),
+        };
         Self {
             order: Order::Time,
             pacing,
             at_a_time: OVERLAPPING,
             ahead,
-            ahead_in_all: ahead,
+            ahead_in_all,
             ..self
         }
     }

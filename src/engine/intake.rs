@@ -346,7 +346,7 @@ impl Draft<'_> {
             return Ok(());
         }
         let message = format!("the event time `{name}` is far past the time it was written");
-        self.turn_away(&keep, &Reject::column(Reason::BadValue, name, message))
+        self.turn_away(&keep, &Reject::column(Reason::TooFarAhead, name, message))
     }
 
     fn times(&mut self, column: usize, name: &str) -> Result<ScalarBuffer<i64>> {

@@ -8,7 +8,9 @@
 //! ```
 //!
 //! A snapshot may be used only if every destination holds its epoch, so it is published only
-//! then. In a replay most of them hold it from the start. A disk that is full does not end the run: the last good snapshot stays, and it is said.
+//! then. In a replay most of them hold it from the start. A disk that is full does not end the run: the
+//! snapshot is given up once the rest of it has come, which is said, the last good one stays, and the next
+//! is tried when it is due.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -54,8 +56,8 @@ pub struct Written {
     operator: String,
     worker: usize,
     file: Option<PartFile>,
-    /// The process leaves out rows that it cannot compute now, or has failed: there is no state of
-    /// that.
+    /// It is no state to begin with: the process leaves out rows that it cannot compute now, has
+    /// failed, or could not write it.
     incomplete: bool,
 }
 
@@ -186,7 +188,7 @@ struct Thread {
     /// A cut was asked for and has not come yet.
     asked: bool,
     due: Duration,
-    /// A snapshot up to here could not be written: what still comes of it is not wanted.
+    /// A part of this snapshot could not be written here: what still comes of it is not.
     given_up: Epoch,
     /// Where the sources stood in the last one.
     last: BTreeMap<String, SourceMark>,
@@ -209,13 +211,8 @@ impl Thread {
             let wait = self.due.saturating_sub(self.clock.elapsed());
             match words.recv_timeout(wait.max(Duration::from_millis(1))) {
                 Ok(word) => {
-                    if let Err(error) = self.hear(word) {
-                        warn!(%error, "could not write a snapshot; the last good one stays");
-                        let newest = self.pending.keys().next_back();
-                        self.given_up = newest.copied().unwrap_or_default().max(self.given_up);
-                        self.pending.clear();
-                        self.rest(Duration::ZERO);
-                    }
+                    self.hear(word);
+                    self.publish();
                 }
                 Err(RecvTimeoutError::Timeout) => self.ask(),
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -237,23 +234,10 @@ impl Thread {
         self.due = self.clock.elapsed() + self.spec.interval.max(took * REST);
     }
 
-    fn hear(&mut self, word: Word) -> Result<(), StoreError> {
+    fn hear(&mut self, word: Word) {
         match word {
-            Word::Part(part) if part.epoch <= self.given_up => {}
-            Word::Facts(facts) if facts.epoch <= self.given_up => {}
             Word::Part(part) => {
-                let who = (part.operator.as_str(), part.worker);
-                let mut written = Ok(None);
-                self.crash.pass(|| {
-                    written = self.snapshots.write_part(part.epoch, who, &part.batches);
-                });
-                let written = Written {
-                    file: written?,
-                    incomplete: self.shared.has_left_out() || self.shared.has_failed(),
-                    epoch: part.epoch,
-                    worker: part.worker,
-                    operator: part.operator,
-                };
+                let written = self.write(part);
                 match &self.spec.leader {
                     None => self.written(written),
                     Some(leader) => {
@@ -271,7 +255,28 @@ impl Thread {
                 *durable = epoch.max(*durable);
             }
         }
-        self.publish()
+    }
+
+    fn write(&mut self, part: Part) -> Written {
+        let mut file = Ok(None);
+        let is_wanted = part.epoch > self.given_up;
+        if is_wanted {
+            let who = (part.operator.as_str(), part.worker);
+            self.crash
+                .pass(|| file = self.snapshots.write_part(part.epoch, who, &part.batches));
+        }
+        if let Err(error) = &file {
+            not_written(error);
+            self.given_up = part.epoch;
+        }
+        let is_there = is_wanted && file.is_ok();
+        Written {
+            file: file.unwrap_or_default(),
+            incomplete: !is_there || self.shared.has_left_out() || self.shared.has_failed(),
+            epoch: part.epoch,
+            worker: part.worker,
+            operator: part.operator,
+        }
     }
 
     fn written(&mut self, written: Written) {
@@ -295,13 +300,14 @@ impl Thread {
         })
     }
 
-    fn publish(&mut self) -> Result<(), StoreError> {
+    /// Publishes the newest snapshot that is whole, if there is one.
+    fn publish(&mut self) {
         let durable = self.durable.iter().min().copied().unwrap_or(Epoch(0));
         let whole = |(epoch, pending): &(&Epoch, &Pending)| {
             pending.seen.len() == self.spec.parts && pending.facts.is_some() && **epoch <= durable
         };
         let Some(epoch) = self.pending.iter().rfind(whole).map(|(&epoch, _)| epoch) else {
-            return Ok(());
+            return;
         };
         let later = self.pending.split_off(&epoch.next());
         let pending = std::mem::replace(&mut self.pending, later).remove(&epoch);
@@ -309,9 +315,9 @@ impl Thread {
         let took = self.clock.elapsed().saturating_sub(pending.begun);
         // A failure may be why the epoch looks complete.
         if pending.incomplete || self.shared.has_left_out() || self.shared.has_failed() {
-            debug!(%epoch, "no snapshot: rows are left out that cannot be computed");
+            debug!(%epoch, "no snapshot: a part of it is not whole");
             self.rest(took);
-            return Ok(());
+            return;
         }
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let (fingerprint, life) = (self.spec.fingerprint.clone(), self.spec.life);
@@ -320,7 +326,11 @@ impl Thread {
         let mut published = Ok(());
         self.crash
             .pass(|| published = self.snapshots.publish(&manifest));
-        published?;
+        if let Err(error) = published {
+            not_written(&error);
+            self.rest(took);
+            return;
+        }
         debug!(%epoch, rows = manifest.rows(), bytes = manifest.bytes(), took_ms, "snapshot");
         let (bytes, now) = (manifest.bytes() as u64, self.clock.elapsed());
         self.shared.metrics.snapshot(epoch.0, bytes, took, now);
@@ -329,6 +339,12 @@ impl Thread {
         let before = std::mem::replace(&mut self.last, manifest.facts.sources);
         self.shared.keeps(before);
         self.rest(took);
-        Ok(())
     }
 }
+
+fn not_written(error: &StoreError) {
+    warn!(%error, "could not write a snapshot; the last good one stays");
+}
+
+#[cfg(test)]
+mod tests;

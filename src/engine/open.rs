@@ -303,6 +303,7 @@ impl OpenedSource {
         };
         if let Some(mut known) = first_positions(&self.name, marks) {
             self.recall(live, &known)?;
+            self.covers(live, marks, world)?;
             let all = std::mem::take(&mut known.partitions).into_iter();
             known.partitions = all.map(|(name, mark)| (name, follow(mark))).collect();
             return Ok(known);
@@ -329,6 +330,41 @@ impl OpenedSource {
         let files = known.partitions.iter().filter_map(file).collect();
         let message = format!("cannot resume `{}`", self.name);
         live.recall(&files).map_err(|error| failed(&message, error))
+    }
+
+    /// Whether the source still has what the destinations hold of it.
+    fn covers(
+        &self,
+        live: &dyn Live,
+        marks: &[Mark],
+        world: (&Shared, &Clock),
+    ) -> Result<(), Failure> {
+        let known = marks.iter().filter_map(|mark| mark.sources.get(&self.name));
+        let mut read = BTreeMap::<usize, Offset>::new();
+        for (name, mark) in known.flat_map(|known| &known.partitions) {
+            if let (false, Ok(partition)) = (mark.is_file(), name.parse()) {
+                let furthest = read.entry(partition).or_default();
+                *furthest = mark.offset.max(*furthest);
+            }
+        }
+        let message = format!("cannot resume `{}`", self.name);
+        patiently(&self.name, world, || live.covers(&read)).map_err(|error| failed(&message, error))
+    }
+
+    /// Whether its files are those that a run begins with.
+    pub fn has_files_of(&self, start: &SourceMark) -> bool {
+        let own: BTreeMap<String, PartitionMark> = match &self.files {
+            Some(files) => files.beginning().collect(),
+            None if self.source.live().is_none() => beginning(&*self.source).partitions,
+            None => return true,
+        };
+        let files = |marks: &BTreeMap<String, PartitionMark>| -> Vec<(String, Option<String>)> {
+            let files = marks.iter().filter(|(_, mark)| mark.is_file());
+            files
+                .map(|(name, mark)| (name.clone(), mark.identity.clone()))
+                .collect()
+        };
+        files(&own) == files(&start.partitions)
     }
 
     /// The names of the partitions that are known where the run begins. Those of a source that

@@ -75,6 +75,24 @@ pub struct RunOptions {
     pub replay: Replay,
 }
 
+impl RunOptions {
+    /// The options that all processes of a run must have alike, as they are typed.
+    #[must_use]
+    pub fn alike(&self) -> String {
+        let mut alike = format!("--threads {}", self.threads.unwrap_or(1));
+        if self.until_caught_up {
+            alike += " --until-caught-up";
+        }
+        if self.until_caught_up && self.at_end == AtEnd::Close {
+            alike += " --close-windows";
+        }
+        if let Some(speed) = self.replay.speed {
+            alike += &format!(" --speed {speed}x");
+        }
+        alike
+    }
+}
+
 /// Where sources that go on end for a run, by name and partition.
 pub type Ends = BTreeMap<String, Vec<Offset>>;
 
@@ -148,7 +166,7 @@ fn once(
     running: impl FnOnce(Option<&Ends>),
     shared: &Arc<Shared>,
 ) -> Result<Summary, Failure> {
-    let clock = Clock::machine();
+    let mut clock = Clock::machine();
     let mut opened = open(pipeline, options, shared, &clock)?;
     let heartbeat = member.as_ref().map(|member| member.heartbeat);
     let (decision, joined) = match member {
@@ -163,6 +181,8 @@ fn once(
             let decision = serde_json::from_slice(&joined.orders)
                 .map_err(|error| Failure::new("cannot read the decision").because(error))?;
             opened.agrees(&decision)?;
+            // Epochs are counted from where all have met, and not from where each began to wait.
+            clock = Clock::machine();
             (decision, Some(joined))
         }
     };
@@ -234,18 +254,26 @@ fn open(
 }
 
 impl Opened {
-    /// Each process reads reference tables by itself: they have to be what the first one read.
+    /// Each process looks at files and reads reference tables by itself: they have to be what the
+    /// first one found.
     fn agrees(&self, decision: &Decision) -> Result<(), Failure> {
         let differs =
             |(name, mark): &(&String, &SourceMark)| decision.start.get(*name) != Some(mark);
-        match self.references.iter().find(differs) {
-            None => Ok(()),
-            Some((name, _)) => {
-                let failure = Failure::new("could not start as one of several processes");
-                let cause = format!("the reference table `{name}` is not what process 0 has read");
-                Err(failure.because(cause).again())
+        let table = self.references.iter().find(differs).map(|(name, _)| name);
+        let others = |source: &&OpenedSource| {
+            let start = decision.start.get(&source.name);
+            !start.is_some_and(|start| source.has_files_of(start))
+        };
+        let source = self.sources.iter().find(others).map(|source| &source.name);
+        let cause = match (table, source) {
+            (None, None) => return Ok(()),
+            (Some(name), _) => {
+                format!("the reference table `{name}` is not what process 0 has read")
             }
-        }
+            (None, Some(name)) => format!("the files of `{name}` are not what process 0 has found"),
+        };
+        let failure = Failure::new("could not start as one of several processes");
+        Err(failure.because(cause).again())
     }
 
     fn decide(
@@ -307,13 +335,24 @@ impl Team {
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
         join(threads, shared);
-        if let Some(keeper) = &keeper {
-            keeper.close();
-        }
-        join(keeping, shared);
+        let rest = || {
+            if let Some(keeper) = &keeper {
+                keeper.close();
+            }
+            join(keeping, shared);
+        };
+        // The last snapshot is whole once all processes have said what they wrote, before they say
+        // that they are done.
+        let summary = if self.leads() {
+            let summary = outcome.and_then(|()| self.finish(shared, clock));
+            rest();
+            summary
+        } else {
+            rest();
+            outcome.and_then(|()| self.finish(shared, clock))
+        };
         shared.board.write(|facts| facts.ended = true);
-        outcome?;
-        self.finish(shared, clock)
+        summary
     }
 
     /// Starts the thread that keeps snapshots, if there are any to keep.

@@ -246,6 +246,7 @@ impl WorkerPlan {
                 },
                 idle_after: idle_timeout(table).filter(|_| source.has_event_time),
                 reject_limit: reject_limit(table),
+                skips_lost: table.option("offset.lost") == Some("skip"),
                 goes_on: source.goes_on,
                 expected: self.expected(source, worker),
                 history: source.history,

@@ -49,17 +49,21 @@ pub(super) fn list(pattern: &str, base: &Path) -> Result<Vec<Found>, ConnectorEr
     } else {
         matching(&whole, pattern)?
     };
-    let mut found: Vec<Found> = paths
-        .into_iter()
-        .map(|path| Found {
-            name: path
-                .strip_prefix(base)
-                .unwrap_or(&path)
-                .to_string_lossy()
-                .into_owned(),
-            path,
-        })
-        .collect();
+    let named = |path: PathBuf| {
+        let name = path.strip_prefix(base).unwrap_or(&path);
+        match name.to_str() {
+            Some(name) => Ok(Found {
+                name: name.to_owned(),
+                path,
+            }),
+            // Two such names could look the same in a mark.
+            None => Err(ConnectorError::hinted(
+                format!("the name of `{}` is not UTF-8", name.display()),
+                "give the file another name",
+            )),
+        }
+    };
+    let mut found: Vec<Found> = paths.into_iter().map(named).collect::<Result<_, _>>()?;
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
 }

@@ -92,12 +92,13 @@ impl FileSink {
         Ok(file)
     }
 
-    /// Puts the file's name onto the disk: its rows are worth nothing without it.
-    fn keep_name(&self) -> io::Result<()> {
-        match self.path.parent() {
-            Some(folder) if folder.is_dir() => File::open(folder)?.sync_all(),
+    /// Puts the names of both files onto the disk: what they hold is worth nothing without.
+    fn keep_names(&self) -> Result<(), ConnectorError> {
+        let kept = match self.path.parent() {
+            Some(folder) if folder.is_dir() => File::open(folder).and_then(|it| it.sync_all()),
             Some(_) | None => Ok(()),
-        }
+        };
+        kept.map_err(|error| self.failed("keep", &error))
     }
 
     fn failed(&self, doing: &str, error: &io::Error) -> ConnectorError {
@@ -219,8 +220,6 @@ impl Destination for FileSink {
         });
         file.set_len(kept)
             .map_err(|error| self.failed("cut", &error))?;
-        self.keep_name()
-            .map_err(|error| self.failed("create", &error))?;
         self.write_sidecar(&Sidecar {
             pipeline: self.pipeline.clone(),
             generation,
@@ -228,6 +227,7 @@ impl Destination for FileSink {
             length: kept,
             mark: mark.clone(),
         })?;
+        self.keep_names()?;
         self.incarnation = Some(incarnation);
         Ok(mark)
     }
@@ -261,6 +261,10 @@ impl Destination for FileSink {
             mark: Some(mark.clone()),
             ..before
         })
+    }
+
+    fn make_durable(&mut self) -> Result<(), ConnectorError> {
+        self.keep_names()
     }
 
     fn empty(&mut self) -> Result<(), ConnectorError> {

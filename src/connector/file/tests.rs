@@ -249,6 +249,22 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// A mark calls a file by its name: two that are not text could look the same there.
+#[test]
+fn a_name_that_is_not_text_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = TempDir::new().unwrap();
+    let name = std::ffi::OsStr::from_bytes(b"a\xff.csv");
+    std::fs::write(folder.path().join(name), "1").unwrap();
+
+    let Err(ConnectorError::Permanent { message, .. }) = super::find::find(".", folder.path())
+    else {
+        panic!("it was taken");
+    };
+
+    assert!(message.ends_with("is not UTF-8"), "{message}");
+}
+
 #[test]
 fn packed_files_have_the_rows_and_offsets_of_plain_ones() {
     let text = b"views,page\n1,a\n2,b\n3,c\n";

@@ -106,6 +106,17 @@ impl Asker {
         )
     }
 
+    /// The partition is not what it was when it was read up to `read`.
+    pub fn ends_before(&self, partition: i32, end: u64, read: u64) -> ConnectorError {
+        ConnectorError::hinted(
+            format!(
+                "partition {partition} of topic `{}` ends at offset {end}, before {read}, where reading is to go on",
+                self.topic
+            ),
+            "was the topic deleted and made again? `--fresh` starts over",
+        )
+    }
+
     /// The topic is not there.
     pub fn no_topic(&self) -> ConnectorError {
         let message = format!(

@@ -310,12 +310,7 @@ impl KafkaConsumer {
         let asked = lane.position;
         let (first, end) = self.asker.bounds(partition)?;
         if asked > end {
-            return Err(ConnectorError::hinted(
-                format!(
-                    "partition {partition} of topic `{topic}` ends at offset {end}, before {asked}, where reading is to go on"
-                ),
-                "was the topic deleted and made again? `--fresh` starts over",
-            ));
+            return Err(self.asker.ends_before(partition, end, asked));
         }
         if asked < first {
             let gone = first - asked;

@@ -249,6 +249,9 @@ fn stopped(failed: &Failed) -> ConnectorError {
     const AGAIN: &str = "run it again: what is committed is not sent twice";
     match failed {
         Failed::Fenced => ConnectorError::hinted("another process sends these letters now", AGAIN),
+        Failed::Refused { message, hint } => {
+            ConnectorError::hinted(format!("cannot send: {message}"), *hint)
+        }
         Failed::Aborted(message) => {
             ConnectorError::hinted(format!("could not send: {message}"), AGAIN)
         }

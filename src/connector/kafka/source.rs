@@ -1,5 +1,6 @@
 //! A topic as a source: its partitions, where they begin, and consumers for them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -130,6 +131,22 @@ impl Live for KafkaSource {
 
     fn ends(&self) -> Result<Vec<Offset>, ConnectorError> {
         self.places_or_ends(When::End)
+    }
+
+    fn covers(&self, read: &BTreeMap<usize, Offset>) -> Result<(), ConnectorError> {
+        let ends = self.places(When::End)?;
+        let end = |partition: usize| ends.get(partition).copied().flatten().unwrap_or_default();
+        match read
+            .iter()
+            .find(|&(&partition, &read)| end(partition) < read)
+        {
+            Some((&partition, read)) => {
+                Err(self
+                    .asker
+                    .ends_before(number(partition), end(partition).0, read.0))
+            }
+            None => Ok(()),
+        }
     }
 
     fn consumer(&self, from: &[(usize, Offset)]) -> Result<Box<dyn Consumer>, ConnectorError> {

@@ -36,8 +36,11 @@ pub(super) struct Transactions {
 /// Why a transaction was not committed.
 #[derive(Debug)]
 pub(super) enum Failed {
-    /// Another process has taken the name.
+    /// Another producer has the name now, or the transaction was open for longer than the cluster
+    /// allows: it says the same of both. This producer is done.
     Fenced,
+    /// Nothing of it is there, and it would be no other the next time.
+    Refused { message: String, hint: &'static str },
     /// Nothing of it is there; it may be tried again.
     Aborted(String),
     /// It may be there or not, and this producer is done.
@@ -57,7 +60,8 @@ pub(super) struct Outgoing<'a> {
 
 #[derive(Default)]
 struct Reports {
-    undelivered: Mutex<Option<String>>,
+    /// The first record that was not delivered: why.
+    undelivered: Mutex<Option<(Option<RDKafkaErrorCode>, String)>>,
     trouble: Mutex<Option<(RDKafkaErrorCode, String)>>,
 }
 
@@ -83,7 +87,7 @@ impl ProducerContext for Reports {
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, _)) = result {
             let mut first = lock(&self.undelivered);
-            first.get_or_insert_with(|| error.to_string());
+            first.get_or_insert_with(|| (code(error), error.to_string()));
         }
     }
 }
@@ -161,7 +165,13 @@ impl Transactions {
                 return Ok(());
             };
             if code(&error) != Some(RDKafkaErrorCode::QueueFull) {
-                return Err(self.failed(&error, At::Before));
+                let failed = self.failed(&error, At::Before);
+                let Failed::Refused { message, hint } = failed else {
+                    return Err(failed);
+                };
+                let (topic, bytes) = (outgoing.topic, outgoing.value.unwrap_or_default().len());
+                let message = format!("a record of {bytes} bytes for topic `{topic}`: {message}");
+                return Err(Failed::Refused { message, hint });
             }
             record = back;
             self.producer.poll(Duration::from_millis(1));
@@ -202,7 +212,7 @@ impl Transactions {
             RDKafkaErrorCode::InvalidProducerEpoch,
         ];
         let undelivered = lock(&self.producer.context().undelivered).clone();
-        let message = undelivered.unwrap_or_else(|| text(error));
+        let (cause, message) = undelivered.unwrap_or_else(|| (code(error), text(error)));
         let fatal = self.producer.client().fatal_error();
         let code = fatal
             .as_ref()
@@ -216,12 +226,43 @@ impl Transactions {
             (At::Commit, _) => false,
         };
         let aborts = is_lost && fatal.is_none();
-        if aborts && self.producer.abort_transaction(PATIENCE_TO_ABORT).is_ok() {
-            Failed::Aborted(message)
-        } else {
-            Failed::Unknown(message)
+        let is_aborted = aborts && self.producer.abort_transaction(PATIENCE_TO_ABORT).is_ok();
+        match (is_aborted, cause.and_then(refusal)) {
+            (true, Some(hint)) => Failed::Refused { message, hint },
+            (true, None) => Failed::Aborted(message),
+            (false, _) => Failed::Unknown(message),
         }
     }
+}
+
+/// What to do about what will be the same however often it is tried.
+fn refusal(code: RDKafkaErrorCode) -> Option<&'static str> {
+    const HINTS: &[(RDKafkaErrorCode, &str)] = &[
+        (
+            RDKafkaErrorCode::MessageSizeTooLarge,
+            "'kafka.message.max.bytes' is how much is sent, the topic's max.message.bytes how much it takes",
+        ),
+        (
+            RDKafkaErrorCode::InvalidRecord,
+            "a compacted topic takes no record without a key",
+        ),
+        (
+            RDKafkaErrorCode::PolicyViolation,
+            "a policy of the cluster forbids it",
+        ),
+        (
+            RDKafkaErrorCode::TopicAuthorizationFailed,
+            "grant this user WRITE on the topic",
+        ),
+        // It has been looked for for a while already.
+        (RDKafkaErrorCode::UnknownTopic, "was the topic deleted?"),
+        (
+            RDKafkaErrorCode::UnknownTopicOrPartition,
+            "was the topic deleted?",
+        ),
+    ];
+    let hint = HINTS.iter().find(|(of, _)| *of == code);
+    hint.map(|(_, hint)| *hint)
 }
 
 /// What was being done when something failed.

@@ -185,6 +185,7 @@ pub(super) struct Plan {
 #[derive(Clone, Debug)]
 pub(super) struct Staging {
     pub(super) create: String,
+    pub(super) clear: String,
     pub(super) copy: String,
     pub(super) upsert: String,
 }
@@ -253,6 +254,7 @@ impl Staging {
                 "create temp table if not exists {bare} ({}) on commit delete rows",
                 columns.join(", ")
             ),
+            clear: format!("truncate {name}"),
             copy: copy(&name),
             upsert: format!("{insert} select * from {name}{conflict}"),
         }

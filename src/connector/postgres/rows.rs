@@ -20,9 +20,12 @@ use super::plan::Plan;
 use crate::connector::{ConnectorError, TableChanges};
 use crate::format::value_text;
 
-/// Rows of one statement at most, so that no statement takes long and none is large.
-const ROWS_MAX: usize = 8192;
-const BYTES_MAX: usize = 32 << 20;
+/// What one statement takes at most.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Most {
+    pub(super) rows: usize,
+    pub(super) bytes: usize,
+}
 
 /// The changes of one epoch to one table.
 #[derive(Debug)]
@@ -130,13 +133,13 @@ impl Rows {
     }
 
     /// The rows of one statement each.
-    pub(super) fn slices(&self) -> Vec<Range<usize>> {
+    pub(super) fn slices(&self, most: Most) -> Vec<Range<usize>> {
         let mut slices = Vec::new();
         let whole = 0..self.len();
         let mut open = vec![whole];
         while let Some(range) = open.pop() {
             let size: usize = self.columns.iter().map(|c| c.size(range.clone())).sum();
-            if range.len() > 1 && (range.len() > ROWS_MAX || size > BYTES_MAX) {
+            if range.len() > 1 && (range.len() > most.rows || size > most.bytes) {
                 let middle = range.start + range.len().div_ceil(2);
                 open.push(middle..range.end);
                 open.push(range.start..middle);

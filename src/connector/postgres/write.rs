@@ -10,10 +10,21 @@ use postgres::{Client, Error, Statement};
 use super::column::Slice;
 use super::marks;
 use super::plan::Plan;
-use super::rows::{Ready, Rows};
+use super::rows::{Most, Ready, Rows};
 
 /// From here on COPY is faster than parameters; below, it costs more per statement.
 const COPY_FROM: usize = 2000;
+
+/// What goes into one statement: no more than a server takes in well within `statement.timeout`, over a
+/// slow line too.
+const PARAMETERS: Most = Most {
+    rows: 8192,
+    bytes: 32 << 20,
+};
+const COPY: Most = Most {
+    rows: 1 << 16,
+    bytes: 32 << 20,
+};
 
 /// What is sent at a time.
 const COPY_CHUNK: usize = 128 << 10;
@@ -37,7 +48,7 @@ pub(super) fn write(
     ready: &Ready,
 ) -> Result<(), Error> {
     if let Some(rows) = &ready.deletes {
-        for range in rows.slices() {
+        for range in rows.slices(PARAMETERS) {
             delete(client, plan, prepared, rows, range)?;
         }
     }
@@ -47,13 +58,14 @@ pub(super) fn write(
     match (&plan.copy, &plan.staging) {
         (Some(copy), staging) if staging.is_some() || rows.len() >= COPY_FROM => {
             let statement = prepare(client, &mut prepared.copy, copy)?;
-            copy_in(client, &statement, rows, 0..rows.len())
+            let mut slices = rows.slices(COPY).into_iter();
+            slices.try_for_each(|range| copy_in(client, &statement, rows, range))
         }
-        (_, Some(_)) => upsert(client, plan, prepared, rows, 0..rows.len()),
-        (_, None) => rows
-            .slices()
-            .into_iter()
-            .try_for_each(|range| upsert(client, plan, prepared, rows, range)),
+        (_, staging) => {
+            let most = staging.as_ref().map_or(PARAMETERS, |_| COPY);
+            let mut slices = rows.slices(most).into_iter();
+            slices.try_for_each(|range| upsert(client, plan, prepared, rows, range))
+        }
     }
 }
 
@@ -68,7 +80,8 @@ fn delete(
     execute(client, &statement, rows, range)
 }
 
-/// Inserts or replaces some rows in one statement.
+/// Inserts or replaces some rows in one statement; what parameters cannot hold, by way of a table of the
+/// session.
 fn upsert(
     client: &mut Client,
     plan: &Plan,
@@ -81,6 +94,9 @@ fn upsert(
         return execute(client, &statement, rows, range);
     };
     client.batch_execute(&staging.create)?;
+    if range.start > 0 {
+        client.batch_execute(&staging.clear)?;
+    }
     let copy = client.prepare(&staging.copy)?;
     copy_in(client, &copy, rows, range)?;
     client.batch_execute(&staging.upsert)
@@ -167,7 +183,7 @@ pub(super) fn blame(client: &mut Client, plan: &Plan, ready: &Ready) -> Option<S
     let both = [(&ready.deletes, true), (&ready.upserts, false)];
     for (rows, deletes) in both {
         let Some(rows) = rows else { continue };
-        for slice in rows.slices() {
+        for slice in rows.slices(PARAMETERS) {
             let mut range = slice;
             if !fails(rows, range.clone(), deletes)? {
                 continue;

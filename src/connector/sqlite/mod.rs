@@ -231,6 +231,7 @@ impl Destination for Sqlite {
         };
         transaction
             .commit()
+            .and_then(|()| hurry(&connection))
             .map_err(|e| self.error("write to", e))?;
 
         self.session = Some(Session {
@@ -251,6 +252,26 @@ impl Destination for Sqlite {
             .and_then(|transaction| transaction.commit().map_err(|e| self.error("write to", e)));
         self.session = Some(session);
         outcome
+    }
+
+    fn make_durable(&mut self) -> Result<(), ConnectorError> {
+        let session = self.session.as_ref().expect("it was taken over");
+        let flush = || -> rusqlite::Result<usize> {
+            // The log is flushed as a whole, so what was committed before is on the disk too.
+            session
+                .connection
+                .pragma_update(None, "synchronous", "full")?;
+            let matched = session.connection.execute(
+                "UPDATE tidemark_marks SET epoch = epoch WHERE pipeline = ? AND incarnation = ?",
+                params![self.pipeline, session.incarnation],
+            );
+            hurry(&session.connection)?;
+            matched
+        };
+        match flush().map_err(|e| self.error("write to", e))? {
+            1 => Ok(()),
+            _ => Err(self.fenced(Epoch(0))),
+        }
     }
 
     fn empty(&mut self) -> Result<(), ConnectorError> {
@@ -393,14 +414,19 @@ impl MarkRow {
     }
 }
 
+/// What is committed is on the disk.
 fn configure(connection: &Connection, tables: usize) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // Every table has three statements, and there are a few more.
     connection.set_prepared_statement_cache_capacity(3 * tables + 8);
-    let mode: String =
-        connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
-    // Some file systems cannot do WAL. A rollback journal then keeps transactions whole only
-    // if it is flushed.
+    connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+    connection.pragma_update(None, "synchronous", "full")
+}
+
+/// From here on commits do not wait for the disk. They stay whole: a log keeps them so, and where a file
+/// system cannot do that, a rollback journal does, if it is flushed.
+fn hurry(connection: &Connection) -> rusqlite::Result<()> {
+    let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
     let synchronous = if mode == "wal" { "normal" } else { "full" };
     connection.pragma_update(None, "synchronous", synchronous)
 }

@@ -220,8 +220,10 @@ fn a_process_that_was_taken_over_cannot_publish() {
     let mut old = open(&folder, "p", counts(&[0]));
     old.take_over(7).unwrap();
     old.publish(&mark(1), &[upserts(&["a"], &[1])]).unwrap();
+    old.make_durable().unwrap();
     open(&folder, "p", counts(&[0])).take_over(8).unwrap();
 
+    old.make_durable().unwrap_err();
     let outcome = old.publish(&mark(2), &[upserts(&["a"], &[2])]);
 
     assert!(

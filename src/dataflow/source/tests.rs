@@ -214,6 +214,7 @@ fn task_from(
         goes_on: false,
         expected: 0,
         reject_limit: 1.0,
+        skips_lost: false,
     };
     let inbox = List {
         arrivals: arrivals.into(),
@@ -647,7 +648,7 @@ fn a_stop_in_the_middle_of_a_replay_publishes_nothing() {
     task.shared.stop();
 
     assert_eq!(task.step(true, &mut log), Progress::Finished);
-    assert!(!task.shared.may_publish());
+    assert!(log.reports.last().unwrap().1.stops_short);
 }
 
 #[test]
@@ -659,7 +660,7 @@ fn a_stop_after_the_replay_publishes_what_is_complete() {
     task.shared.stop();
 
     assert_eq!(task.step(true, &mut log), Progress::Finished);
-    assert!(task.shared.may_publish());
+    assert!(!log.reports.last().unwrap().1.stops_short);
     assert_eq!(log.lines, ["1: [0, 1]", "1 closes: 0@2"]);
 }
 
@@ -710,6 +711,23 @@ impl Live {
         let epoch = Epoch(self.task.open().0 - 1);
         self.tide.watermark(0, epoch).unwrap().micros()
     }
+}
+
+/// Another process began earlier, or this one stood still: the clocks differ for as long as they run.
+#[test]
+fn an_epoch_that_another_source_has_closed_is_not_kept_open() {
+    let mut live = Live::new(1);
+    live.at(2, [(0, rows(0..5))]);
+    let open = live.task.open();
+    assert!(open < Epoch(40));
+
+    live.tide.hear(Epoch(40), Report::default());
+    live.at(2, [(0, rows(5..7))]);
+
+    assert_eq!(live.task.open(), Epoch(41));
+    assert_eq!(live.log.lines.last().unwrap(), "41: [5, 6]");
+    live.at(3, []);
+    assert_eq!(live.task.open(), Epoch(41));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::connector::{ConnectorError, Partition};
 use crate::dataflow::arrival::ArrivedRows;
 use crate::format::{Block, Decoder, Positions};
 use crate::plan::{Place, Role, Table};
-use crate::types::Span;
+use crate::types::{Clock, EventTime, Span};
 
 /// Never read: the test claims, and says what was decoded.
 struct Nothing;
@@ -143,4 +143,21 @@ fn in_a_replay_a_worker_with_nothing_to_do_does_not_wait_for_its_turn() {
         replay.iter().filter(|&&partition| partition == 1).count(),
         1
     );
+}
+
+#[test]
+fn what_is_not_due_yet_keeps_no_other_file_from_being_read() {
+    let files = [Some(0); 30];
+    let pacing = Pacing::new(1.0, EventTime(0), Clock::manual());
+    let feed = Arc::into_inner(feed(&files)).unwrap();
+    let begun = vec![Offset(0); files.len()];
+    let feed = feed.by_time(files.to_vec(), begun, Some(Arc::new(pacing)));
+
+    let mut read = [0; 30];
+    while let Some((partition, sequence)) = claim(&feed) {
+        feed.deliver(partition, sequence, rows(&[60_000_000, 61_000_000]));
+        read[partition] += 1;
+    }
+
+    assert!(read.iter().all(|&blocks| blocks > 0), "{read:?}");
 }

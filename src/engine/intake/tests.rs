@@ -199,7 +199,10 @@ fn an_event_time_is_held_against_the_record_it_comes_from() {
     let none = intake.take(&mut decoder, &block(vec![DAY; 3])).unwrap();
 
     assert_eq!(one.times, [2 * DAY, 5]);
-    assert_eq!(reasons(&one), [(Offset(5), Reason::BadValue, Some("at"))]);
+    assert_eq!(
+        reasons(&one),
+        [(Offset(5), Reason::TooFarAhead, Some("at"))]
+    );
     assert_eq!(none.times, [DAY + 1, 2 * DAY, 5]);
     assert!(none.rejects.is_empty());
 

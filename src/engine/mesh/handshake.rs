@@ -24,6 +24,8 @@ pub struct Identity {
     pub version: String,
     /// The pipeline.
     pub fingerprint: String,
+    /// The options that all processes must have alike.
+    pub options: String,
     /// Which start of a supervisor it belongs to.
     pub attempt: Option<u64>,
     /// What all know and nobody else.
@@ -60,6 +62,7 @@ impl Identity {
             processes: self.processes,
             purpose,
             fingerprint: self.fingerprint.clone(),
+            options: self.options.clone(),
             attempt: self.attempt,
             nonce: nonce(),
         }

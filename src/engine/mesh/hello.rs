@@ -46,6 +46,8 @@ pub struct Hello {
     pub purpose: Purpose,
     /// The pipeline.
     pub fingerprint: String,
+    /// The options that all processes must have alike.
+    pub options: String,
     /// Which start of a supervisor it belongs to.
     pub attempt: Option<u64>,
     /// Drawn for this connection.
@@ -101,6 +103,13 @@ pub enum Difference {
     },
     /// Another pipeline, or other settings.
     Pipeline,
+    /// Other options.
+    Options {
+        /// Of this process.
+        here: String,
+        /// Of the other.
+        there: String,
+    },
     /// Another start of the supervisor.
     Attempt {
         /// Of this process.
@@ -152,6 +161,12 @@ pub fn difference(here: &Hello, there: &Hello) -> Option<Difference> {
     if here.fingerprint != there.fingerprint {
         return Some(Difference::Pipeline);
     }
+    if here.options != there.options {
+        return Some(Difference::Options {
+            here: here.options.clone(),
+            there: there.options.clone(),
+        });
+    }
     (here.attempt != there.attempt).then_some(Difference::Attempt {
         here: here.attempt,
         there: there.attempt,
@@ -176,6 +191,9 @@ impl Difference {
                 format!("the address of process {meant} is that of process {is}")
             }
             Self::Pipeline => format!("process {peer} runs another pipeline file"),
+            Self::Options { here, there } => {
+                format!("process {peer} runs with {there}, this one with {here}")
+            }
             Self::Attempt { here, there } => format!(
                 "process {peer} belongs to {}, this one to {}",
                 attempt(there),
@@ -192,6 +210,7 @@ impl Difference {
             Self::Version { .. } => "install the same version everywhere",
             Self::Size { .. } | Self::Place { .. } => "give every process the same --hosts file",
             Self::Pipeline => "give every process the same file and the same --set",
+            Self::Options { .. } => "give every process the same options",
             Self::Attempt { .. } => "end the processes of the earlier start",
             Self::Secret => "give every process the same TIDEMARK_CLUSTER_SECRET",
             Self::AlreadyHere => "give every process its own --process",
@@ -206,6 +225,7 @@ impl Difference {
             | Self::Size { .. }
             | Self::Place { .. }
             | Self::Pipeline
+            | Self::Options { .. }
             | Self::Attempt { .. }
             | Self::Secret => self.sentence(peer),
         };
@@ -262,6 +282,7 @@ mod tests {
             processes: 4,
             purpose: Purpose::Data,
             fingerprint: "f1".to_owned(),
+            options: "--threads 1".to_owned(),
             attempt: None,
             nonce: nonce(),
         }
@@ -310,6 +331,21 @@ mod tests {
         assert_eq!(difference(&connects, &accepts), expected);
         assert_eq!(difference(&accepts, &connects), expected);
         assert_eq!(difference(&hello(3, 0), &accepts), None);
+    }
+
+    #[test]
+    fn other_options_are_said_as_they_are_typed() {
+        let there = Hello {
+            options: "--threads 2".to_owned(),
+            ..hello(3, 0)
+        };
+
+        let difference = difference(&hello(0, 0), &there).unwrap();
+
+        assert_eq!(
+            difference.sentence(3),
+            "process 3 runs with --threads 2, this one with --threads 1"
+        );
     }
 
     #[test]

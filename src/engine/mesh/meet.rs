@@ -47,6 +47,8 @@ pub struct Member {
     pub secret: Vec<u8>,
     /// Which pipeline it runs.
     pub fingerprint: String,
+    /// The options that all processes must have alike, as they are typed.
+    pub options: String,
     /// Which start of a supervisor it belongs to.
     pub attempt: Option<u64>,
     /// How long to wait for the others.
@@ -132,6 +134,7 @@ fn gather(member: Member, clock: &Clock, until: &Until) -> Outcome {
         version: VERSION.to_owned(),
         secret: member.secret,
         fingerprint: member.fingerprint,
+        options: member.options,
         attempt: member.attempt,
         tls: member.tls,
     });

@@ -243,9 +243,12 @@ impl Reloaded {
         let message = format!("could not keep what is different in `{}`", self.table.name);
         let failure = Failure::new(message).because(&error);
         match error {
-            LogError::Taken { .. } => {
-                Trouble::Taken(failure.hint("two processes run this pipeline; stop one of them"))
-            }
+            // The other one may be fenced and not know it yet: the next start reads what it wrote.
+            LogError::Taken { .. } => Trouble::Taken(
+                failure
+                    .hint("two processes run this pipeline; stop one of them")
+                    .again(),
+            ),
             LogError::Store(_) | LogError::Broken { .. } | LogError::Gap { .. } => {
                 Trouble::Now(failure)
             }

@@ -119,7 +119,8 @@ pub fn produce(job: &ProduceJob, progress: &ProduceProgress) -> Result<(), Conne
     marks::make(&cluster)?;
     // Who was here before cannot commit any more; only then is what they committed all there is.
     let producers = take_names(job, &cluster)?;
-    let marks = marks::read(&cluster, &prefix(job), Until::End)?;
+    let mut marks = marks::read(&cluster, &prefix(job), Until::End)?;
+    marks.retain(|key, _| is_mark_of(&prefix(job), key));
     let positions = if job.fresh {
         forget(&producers[0], &marks)?;
         Positions::default()
@@ -145,6 +146,12 @@ fn prefix(job: &ProduceJob) -> String {
 /// The name of a producer: its transactional id, and the key of its mark.
 fn name(job: &ProduceJob, index: usize) -> String {
     format!("{}{index}", prefix(job))
+}
+
+/// Whether a mark is of one of this job's producers; another job's name may go on where its name ends.
+fn is_mark_of(prefix: &str, key: &str) -> bool {
+    let index = key.strip_prefix(prefix);
+    index.is_some_and(|index| index.parse::<usize>().is_ok())
 }
 
 fn find_topic(job: &ProduceJob, cluster: &Cluster) -> Result<(), ConnectorError> {
@@ -226,6 +233,9 @@ fn stopped(failed: &Failed) -> ConnectorError {
             "another process sends this job now",
             "one at a time; --job NAME makes another job",
         ),
+        Failed::Refused { message, hint } => {
+            ConnectorError::hinted(format!("cannot send: {message}"), *hint)
+        }
         Failed::Aborted(message) => {
             ConnectorError::hinted(format!("could not send: {message}"), AGAIN)
         }
@@ -294,4 +304,16 @@ fn send_all(
             .collect();
         outcomes.into_iter().collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_whose_name_begins_like_another_has_marks_of_its_own() {
+        assert!(is_mark_of("produce/trips/a/", "produce/trips/a/0"));
+        assert!(!is_mark_of("produce/trips/a/", "produce/trips/a/b/0"));
+        assert!(!is_mark_of("produce/trips/a/", "produce/trips/a"));
+    }
 }

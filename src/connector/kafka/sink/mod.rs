@@ -4,14 +4,18 @@
 //!   take over   take the transactional id (fences who had it) ─▶ read the mark to its end
 //!               ─▶ commit a mark of our own incarnation
 //!   publish     begin ─▶ rows ─▶ mark ─▶ commit
-//!                                          └─ not known? take the id again, read the mark: its
-//!                                             epoch says whether it happened
+//!                                          ├─ not known? take the id again, read the mark: its
+//!                                          │  epoch says whether it happened
+//!                                          └─ fenced? whoever took over says so in the mark; if
+//!                                             nobody does, the transaction was open for too long
 //! ```
 //!
 //! The mark is the last record of the pipeline's name in the compacted topic `tidemark_marks`.
 //! Readers that want every row once read committed records only.
 
 mod rows;
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +29,12 @@ use super::transaction::{Failed, Outgoing, Transactions};
 use crate::connector::open::{SinkOrigin, required};
 use crate::connector::{ConnectorError, Destination, Finding, TableChanges};
 use crate::plan::Table;
-use crate::types::{Epoch, Mark};
+use crate::types::{Clock, Epoch, Mark};
+
+/// How long whoever takes the transactional id may take to write its mark, and how often it is
+/// looked for.
+const TAKEN: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(200);
 
 /// The topics that one pipeline writes to in one cluster.
 pub struct KafkaSink {
@@ -33,6 +42,8 @@ pub struct KafkaSink {
     pipeline: String,
     tables: Vec<TopicTable>,
     session: Option<Session>,
+    /// A mark of ours may be there already, although nobody said so.
+    has_tried: bool,
 }
 
 /// What there is once this start has taken over.
@@ -41,6 +52,8 @@ struct Session {
     transactions: Option<Transactions>,
     generation: u64,
     incarnation: u64,
+    /// The last epoch whose transaction was open for too long.
+    dropped: Option<Epoch>,
 }
 
 /// What stands in the mark's record.
@@ -83,6 +96,7 @@ impl KafkaSink {
             pipeline: origin.pipeline.to_owned(),
             tables,
             session: None,
+            has_tried: false,
         })
     }
 
@@ -132,6 +146,15 @@ impl KafkaSink {
         marks::make(&self.cluster)
     }
 
+    /// Two destinations in one cluster would fence each other, and each take the other's mark for its own.
+    fn two_names(&self) -> ConnectorError {
+        let servers = &self.cluster.servers;
+        ConnectorError::hinted(
+            format!("`{servers}` is a cluster that this pipeline writes to by another name, too"),
+            "write the same 'bootstrap.servers' for all tables of one cluster",
+        )
+    }
+
     fn fenced(&self, epoch: Epoch) -> ConnectorError {
         ConnectorError::Fenced {
             destination: format!("kafka {}", self.cluster.servers),
@@ -169,23 +192,32 @@ impl KafkaSink {
     /// transactional id again, which ends whatever was open.
     fn reconnect(&self, session: &mut Session, epoch: Epoch) -> Result<bool, ConnectorError> {
         // A look first: taking the id from a process that took over would fence that one.
-        let ours = |record: &Option<MarkRecord>| {
-            let incarnation = incarnation_text(session.incarnation);
-            record
-                .as_ref()
-                .is_some_and(|record| record.incarnation == incarnation)
-        };
-        if !ours(&self.read(Until::Settled)?) {
+        if !is_of(session, &self.read(Until::Settled)?) {
             return Err(self.fenced(epoch));
         }
         let transactions = self.open()?;
         let record = self.read(Until::End)?;
-        if !ours(&record) {
+        if !is_of(session, &record) {
             return Err(self.fenced(epoch));
         }
         session.transactions = Some(transactions);
         let mark = record.and_then(|record| record.mark);
         Ok(mark.is_some_and(|mark| mark.epoch >= epoch))
+    }
+
+    /// The cluster has fenced our producer. Whether somebody has taken over, who writes a mark as soon
+    /// as it has the id; or else a transaction was open for longer than the cluster allows.
+    fn is_taken(&self, session: &Session) -> Result<bool, ConnectorError> {
+        let clock = Clock::machine();
+        loop {
+            if !is_of(session, &self.read(Until::Settled)?) {
+                return Ok(true);
+            }
+            if clock.elapsed() > TAKEN {
+                return Ok(false);
+            }
+            clock.wait_until(clock.elapsed() + LOOK);
+        }
     }
 
     /// As `reconnect`. A cluster that does not answer now may answer later.
@@ -226,7 +258,27 @@ impl KafkaSink {
         let servers = &self.cluster.servers;
         match self.write(transactions, &record, changes) {
             Ok(()) => Ok(()),
-            Err(Failed::Fenced) => Err(self.fenced(mark.epoch)),
+            Err(Failed::Fenced) => {
+                session.transactions = None;
+                if self.is_taken(session)? {
+                    return Err(self.fenced(mark.epoch));
+                }
+                let message = format!(
+                    "a transaction in Kafka at `{servers}` was open for too long, and was dropped"
+                );
+                // A machine that slept sends it in time when it is awake. What is too large never does.
+                if session.dropped.replace(mark.epoch) == Some(mark.epoch) {
+                    return Err(ConnectorError::hinted(
+                        message,
+                        "raise 'kafka.transaction.timeout.ms', or lower 'commit.interval'",
+                    ));
+                }
+                Err(ConnectorError::Transient(message))
+            }
+            Err(Failed::Refused { message, hint }) => Err(ConnectorError::hinted(
+                format!("cannot publish to Kafka at `{servers}`: {message}"),
+                hint,
+            )),
             Err(Failed::Aborted(message)) => Err(ConnectorError::Transient(format!(
                 "could not publish to Kafka at `{servers}`: {message}"
             ))),
@@ -241,6 +293,14 @@ impl KafkaSink {
             }
         }
     }
+}
+
+/// Whether the mark is that of this start.
+fn is_of(session: &Session, record: &Option<MarkRecord>) -> bool {
+    let incarnation = incarnation_text(session.incarnation);
+    record
+        .as_ref()
+        .is_some_and(|record| record.incarnation == incarnation)
 }
 
 fn incarnation_text(incarnation: u64) -> String {
@@ -269,6 +329,11 @@ impl Destination for KafkaSink {
         self.make_topics()?;
         let transactions = self.open()?;
         let found = self.read(Until::End)?;
+        let is_ours = |record: &MarkRecord| record.incarnation == incarnation_text(incarnation);
+        if !self.has_tried && found.as_ref().is_some_and(is_ours) {
+            return Err(self.two_names());
+        }
+        self.has_tried = true;
         let generation = found.as_ref().map_or(1, |record| record.generation + 1);
         let mark = found.and_then(|record| record.mark).map(|mark| Mark {
             generation,
@@ -286,6 +351,10 @@ impl Destination for KafkaSink {
         let servers = &self.cluster.servers;
         written.map_err(|failed| match failed {
             Failed::Fenced => self.fenced(mark.as_ref().map_or(Epoch(0), |mark| mark.epoch)),
+            Failed::Refused { message, hint } => ConnectorError::hinted(
+                format!("cannot take over topics at `{servers}`: {message}"),
+                hint,
+            ),
             Failed::Aborted(message) | Failed::Unknown(message) => ConnectorError::Transient(
                 format!("could not take over topics at `{servers}`: {message}"),
             ),
@@ -294,6 +363,7 @@ impl Destination for KafkaSink {
             transactions: Some(transactions),
             generation,
             incarnation,
+            dropped: None,
         });
         Ok(mark)
     }
@@ -336,6 +406,9 @@ impl Destination for KafkaSink {
         );
         forget().map_err(|failed| match failed {
             Failed::Fenced => self.fenced(Epoch(0)),
+            Failed::Refused { message, hint } => {
+                ConnectorError::hinted(format!("cannot forget the mark: {message}"), hint)
+            }
             Failed::Aborted(message) | Failed::Unknown(message) => {
                 ConnectorError::Transient(format!("could not forget the mark: {message}"))
             }

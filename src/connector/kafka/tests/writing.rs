@@ -13,6 +13,7 @@ use super::kit::{Kept, LIMIT, Topic, refusal, unique};
 use crate::connector::kafka::marks::{TOPIC, Until, make, read};
 use crate::connector::kafka::settings::Cluster;
 use crate::connector::kafka::sink::KafkaSink;
+use crate::connector::kafka::transaction::Transactions;
 use crate::connector::open::SinkOrigin;
 use crate::connector::{ConnectorError, Destination, TableChanges, fixtures, validate};
 use crate::plan::{Role, Table};
@@ -138,6 +139,76 @@ fn who_was_taken_over_from_publishes_nothing_any_more() {
     );
     new.publish(&mark(3, 2, 2), &[]).unwrap();
     assert_eq!(topic.committed().len(), 2);
+}
+
+/// A cluster says the same to a producer whose transaction was open for too long as to one whose name
+/// another one took: the mark knows which it was.
+#[test]
+fn a_producer_that_was_dropped_without_anybody_taking_over_begins_anew() {
+    let Some(topic) = Topic::new("dropped", 1) else {
+        return;
+    };
+    let (pipeline, table) = (unique(), sink_table(&topic, &PAIR, &[]));
+    let mut sink = open(&pipeline, &table).unwrap();
+    sink.take_over(1).unwrap();
+    let cluster = Cluster::new(&topic.servers, std::iter::empty());
+    let name = format!("tidemark-{pipeline}");
+    drop(Transactions::open(&cluster, &name, &[]).unwrap());
+
+    let publish = |sink: &mut KafkaSink| {
+        sink.publish(&mark(1, 1, 1), &[inserts(rows(&[1], &[None], &table))])
+    };
+    let first = publish(&mut sink);
+    let second = publish(&mut sink);
+
+    assert!(
+        matches!(first, Err(ConnectorError::Transient(_))),
+        "{first:?}"
+    );
+    assert!(second.is_ok(), "{second:?}");
+    assert_eq!(topic.committed().len(), 1);
+}
+
+#[test]
+fn a_row_that_is_larger_than_a_record_may_be_is_refused_for_good() {
+    let Some(topic) = Topic::new("large", 1) else {
+        return;
+    };
+    let options = [("kafka.message.max.bytes", "2000")];
+    let table = sink_table(&topic, &PAIR, &options);
+    let mut sink = open(&unique(), &table).unwrap();
+    sink.take_over(1).unwrap();
+
+    let large = "x".repeat(3000);
+    let large = inserts(rows(&[1], &[Some(&large)], &table));
+    let outcome = sink.publish(&mark(1, 1, 1), &[large]);
+    let Err(ConnectorError::Permanent { message, hint }) = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert!(message.contains("a record of 3"), "{message}");
+    assert!(hint.unwrap().starts_with("'kafka.message.max.bytes'"));
+    sink.publish(&mark(1, 1, 1), &[inserts(rows(&[1], &[None], &table))])
+        .unwrap();
+}
+
+#[test]
+fn a_cluster_that_one_start_knows_by_two_names_is_refused() {
+    let Some(topic) = Topic::new("two_names", 1) else {
+        return;
+    };
+    let (pipeline, table) = (unique(), sink_table(&topic, &PAIR, &[]));
+    let mut sinks = [
+        open(&pipeline, &table).unwrap(),
+        open(&pipeline, &table).unwrap(),
+    ];
+    sinks[0].take_over(7).unwrap();
+
+    let outcome = sinks[1].take_over(7);
+
+    assert!(
+        matches!(&outcome, Err(ConnectorError::Permanent { message, .. }) if message.contains("by another name")),
+        "{outcome:?}"
+    );
 }
 
 #[test]

@@ -123,15 +123,15 @@ fn more_rows_than_fit_one_statement_all_arrive() {
         };
         let mut sink = scratch.open("p", counts(key));
         sink.take_over(7).unwrap();
-        let pages: Vec<String> = (0..20_000).map(|n| format!("page {n:05}")).collect();
+        let pages: Vec<String> = (0..70_000).map(|n| format!("page {n:05}")).collect();
         let pages: Vec<&str> = pages.iter().map(String::as_str).collect();
-        let views: Vec<i64> = (0..20_000).collect();
+        let views: Vec<i64> = (0..70_000).collect();
 
         sink.publish(&mark(1), &[upserts(&pages, &views)]).unwrap();
 
         let seen = scratch
             .pairs("select min(page) || max(page) || count(*), sum(views)::int8 from counts");
-        assert_eq!(seen, [pair("page 00000page 1999920000", 199_990_000)]);
+        assert_eq!(seen, [pair("page 00000page 6999970000", 2_449_965_000)]);
         if !key.is_empty() {
             let deletes = TableChanges {
                 table: 0,

@@ -334,6 +334,32 @@ fn every_value_comes_out_as_it_went_in_by_every_way() {
     }
 }
 
+/// Lists go by way of a table of the session, in as many statements as it takes.
+#[test]
+fn more_lists_than_fit_one_statement_are_each_written_once() {
+    const ROWS: i64 = 70_000;
+    let Some(mut scratch) = Scratch::new("many_lists") else {
+        return;
+    };
+    let lists = |first: i64| {
+        let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..ROWS));
+        let items: ArrayRef = Arc::new(Int64Array::from_iter_values(first..first + ROWS));
+        let field = Arc::new(Field::new("item", DataType::Int64, true));
+        let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(1, ids.len()));
+        let lists: ArrayRef = Arc::new(ListArray::new(field, offsets, items, None));
+        RecordBatch::try_from_iter([("k", ids), ("list", lists)]).unwrap()
+    };
+    let mut sink = scratch.open("p", sink_of(&lists(0), &[0]));
+    sink.take_over(7).unwrap();
+
+    sink.publish(&mark(1), &[inserted(lists(0))]).unwrap();
+    sink.publish(&mark(2), &[inserted(lists(5))]).unwrap();
+
+    let sql = "select count(*), count(*) filter (where list[1] = k + 5) from counts";
+    let row = scratch.client.query_one(sql, &[]).unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (ROWS, ROWS));
+}
+
 #[test]
 fn columns_of_wider_types_take_the_values() {
     let Some(mut scratch) = Scratch::new("wider") else {

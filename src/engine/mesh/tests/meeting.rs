@@ -191,6 +191,7 @@ fn a_second_process_of_one_number_is_refused_and_the_first_goes_on() {
         addresses: member.addresses.clone(),
         secret: member.secret.clone(),
         fingerprint: member.fingerprint.clone(),
+        options: member.options.clone(),
         attempt: member.attempt,
         deadline: member.deadline,
         heartbeat: member.heartbeat,

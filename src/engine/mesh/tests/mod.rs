@@ -27,6 +27,7 @@ fn members(processes: usize) -> Vec<Member> {
         addresses: addresses.clone(),
         secret: b"between us".to_vec(),
         fingerprint: "f1".to_owned(),
+        options: "--threads 1".to_owned(),
         attempt: Some(1),
         deadline: Duration::from_secs(20),
         heartbeat: Duration::from_secs(10),
