@@ -313,6 +313,17 @@ const SAME: &[&str] = &[
     "floor(price)",
     "floor(-0.5) + ceil(-0.5) + ceil(2.1)",
     "tm + INTERVAL '1 hour'",
+    "CAST(iv AS TEXT) || ' ' || CAST(iv2 AS TEXT)",
+    "ts2 - ts",
+    "ts - d",
+    "tm - tm",
+    "iv - iv2",
+    "INTERVAL '90 minutes'",
+    "CAST('1 day 02:00:00' AS INTERVAL)",
+    "CAST('1 year 2 mons -3 days' AS INTERVAL)",
+    "CAST('-1:30:00.5' AS INTERVAL)",
+    "CAST('90' AS INTERVAL)",
+    "CAST('2 hours 30' AS INTERVAL)",
 ];
 
 /// Expressions that fail in the first row, with what PostgreSQL says to it.
@@ -394,7 +405,8 @@ fn expressions_come_to_what_postgresql_says() {
     let Some(mut client) = services::postgres("the comparison of expressions") else {
         return;
     };
-    let casts = SAME.iter().map(|expr| format!("CAST(({expr}) AS TEXT)"));
+    let casts = SAME.iter().enumerate();
+    let casts = casts.map(|(at, expr)| format!("CAST(({expr}) AS TEXT) AS c{at}"));
     let casts = casts.collect::<Vec<_>>().join(",\n  ");
     let columns = (0..SAME.len()).map(|at| format!("v{at} TEXT"));
     let folder = written(&format!(

@@ -6,6 +6,7 @@
 
 mod batch;
 mod clock;
+pub mod interval;
 mod mark;
 mod nearest;
 mod position;

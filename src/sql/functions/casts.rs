@@ -5,8 +5,8 @@
 //! * Text becomes UUID or JSON only if it is that.
 //! * A quotient of NUMERICs has sixteen digits after the point, rounded.
 //! * A text without a unit becomes an INTERVAL of seconds; intervals are compared by their length.
-//! * A timestamp becomes text with a space between date and time, and a float without a
-//!   needless `.0`.
+//! * A timestamp becomes text with a space between date and time, an interval as in
+//!   `1 day 02:00:00`, and a float without a needless `.0`.
 #![allow(
     clippy::wildcard_enum_match_arm,
     reason = "of DataFusion's expressions and types, those that differ are named"
@@ -17,8 +17,8 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, StringBuilder};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Field, FieldRef, Float32Type, Float64Type, Time64MicrosecondType,
-    TimeUnit, TimestampMicrosecondType,
+    ArrowPrimitiveType, DataType, Field, FieldRef, Float32Type, Float64Type,
+    IntervalMonthDayNanoType, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
 };
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchema, Result, exec_err};
@@ -32,6 +32,7 @@ use datafusion_expr::{
 use super::intervals::{self, INTERVAL};
 use super::{arithmetic, lists, marked, regexes};
 use crate::sql::types::EXTENSION;
+use crate::types::interval;
 
 /// Gives every cast of `plan` PostgreSQL's meaning. Its types are coerced already.
 pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -214,7 +215,12 @@ fn is_fraction(data_type: &DataType) -> bool {
 fn has_own_text(data_type: &DataType) -> bool {
     matches!(
         data_type,
-        DataType::Timestamp(_, _) | DataType::Time64(_) | DataType::Float32 | DataType::Float64
+        DataType::Timestamp(_, _)
+            | DataType::Time64(_)
+            | DataType::Interval(_)
+            | DataType::Duration(_)
+            | DataType::Float32
+            | DataType::Float64
     )
 }
 
@@ -301,6 +307,14 @@ impl ScalarUDFImpl for Text {
                 let array = arrow::compute::cast(array, &DataType::Time64(TimeUnit::Microsecond))?;
                 let values = array.as_primitive::<Time64MicrosecondType>();
                 texts(values.iter(), time)
+            }
+            DataType::Interval(_) => {
+                let values = array.as_primitive::<IntervalMonthDayNanoType>();
+                texts(values.iter(), interval::write)
+            }
+            DataType::Duration(_) => {
+                let values = intervals::of_differences(array)?;
+                texts(values.iter(), interval::write)
             }
             DataType::Float32 => texts(array.as_primitive::<Float32Type>().iter(), |out, value| {
                 float(out, &format!("{value}"), &format!("{value:e}"), 6);

@@ -15,9 +15,6 @@ use std::cmp::Ordering;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, PrimitiveArray};
-use arrow::compute::kernels::cast_utils::{
-    IntervalParseConfig, IntervalUnit, parse_interval_month_day_nano_config,
-};
 use arrow::datatypes::{
     DataType, DurationMicrosecondType, IntervalMonthDayNano, IntervalMonthDayNanoType, TimeUnit,
 };
@@ -29,6 +26,7 @@ use datafusion_expr::{
 };
 
 use super::casts::unary;
+use crate::types::interval;
 
 /// What a day has.
 const DAY_US: i64 = 86_400_000_000;
@@ -259,9 +257,16 @@ impl ScalarUDFImpl for AsInterval {
 }
 
 fn of_text(text: &str) -> Result<IntervalMonthDayNano> {
-    let seconds = IntervalParseConfig::new(IntervalUnit::Second);
-    let read = parse_interval_month_day_nano_config(text, seconds);
-    read.map_err(|_| exec_datafusion_err!("'{text}' is not INTERVAL"))
+    let last = text
+        .split_ascii_whitespace()
+        .next_back()
+        .unwrap_or_default();
+    let has_unit = last.contains(|c: char| c.is_ascii_alphabetic() || c == ':');
+    let read = match has_unit {
+        true => interval::read(text),
+        false => interval::read(&format!("{text} seconds")),
+    };
+    read.ok_or_else(|| exec_datafusion_err!("'{text}' is not INTERVAL"))
 }
 
 /// Differences of timestamps as days and what is left of a day.

@@ -53,11 +53,15 @@ fn bounded(place: &mut Expr, instead: Option<i64>) -> bool {
     if is_bounded {
         return false;
     }
-    let given = std::mem::take(place);
-    let within = given.clone().gt_eq(lit(least));
-    let branches = vec![(Box::new(within), Box::new(given))];
-    let otherwise = instead.map(|instead| Box::new(lit(instead)));
-    *place = Expr::Case(Case::new(None, branches, otherwise));
+    let given = Box::new(std::mem::take(place));
+    let (when, then, otherwise) = match instead {
+        None => (given.as_ref().clone().gt_eq(lit(least)), given, None),
+        Some(instead) => {
+            let before = given.as_ref().clone().lt(lit(least));
+            (before, Box::new(lit(instead)), Some(given))
+        }
+    };
+    *place = Expr::Case(Case::new(None, vec![(Box::new(when), then)], otherwise));
     true
 }
 

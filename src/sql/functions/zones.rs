@@ -8,6 +8,11 @@
 //! Zones are named as in `Europe/Berlin`, or UTC. Abbreviations and offsets are refused:
 //! PostgreSQL reads CET as one hour in summer too, and `+02` as west of Greenwich.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "of types and values, those of times are named"
+)]
+
 use std::str::FromStr as _;
 
 use arrow::array::timezone::Tz;
@@ -53,10 +58,6 @@ impl ScalarUDFImpl for Timezone {
         &self.0
     }
 
-    #[allow(
-        clippy::wildcard_enum_match_arm,
-        reason = "of all types, those of times are named"
-    )]
     fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
         let [zone, time] = arguments else {
             return plan_err!("timezone takes a zone and a time");

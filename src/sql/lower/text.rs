@@ -158,7 +158,14 @@ fn function(name: &str, arguments: &[Expr]) -> String {
         (name, [left, right]) if let Some(op) = intervals::operator(name) => {
             of_sides(left, op, right)
         }
-        ("array_element", [value, index]) => format!("{}[{}]", bracketed(value), text(index)),
+        ("array_element", [value, index]) => {
+            let index = match index {
+                // A place before the first is none.
+                Expr::Case(case) => case.when_then_expr.first().map_or(index, |(_, then)| then),
+                index => index,
+            };
+            format!("{}[{}]", bracketed(value), text(index))
+        }
         _ => format!("{name}({})", texts(arguments)),
     }
 }

@@ -4,6 +4,11 @@
 //! refused; text stands in double quotes. Names of months and days are in English, padded to nine
 //! letters unless `FM` stands before them, and in the case that the pattern is written in.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "of types and values, those of times are named"
+)]
+
 mod format;
 
 use std::sync::Arc;
@@ -58,10 +63,6 @@ impl ScalarUDFImpl for ToChar {
         &self.signature
     }
 
-    #[allow(
-        clippy::wildcard_enum_match_arm,
-        reason = "of all types, those of times are named"
-    )]
     fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
         let time = match arguments {
             [DataType::Timestamp(_, zone), _] => {
