@@ -19,7 +19,7 @@ use arrow::datatypes::FieldRef;
 use super::over_text::{held_by_frames, over};
 use super::{
     AfterMatch, AggregateCall, AggregateWindow, Assign, Emit, Expression, Interval, JoinKind,
-    JoinType, Matching, NodeId, Operator, Pipeline, RELOAD, Table, WindowKind,
+    JoinType, Matching, NodeId, Operator, Pipeline, RELOAD, Role, Table, WindowKind,
 };
 use super::{asof, ttl};
 
@@ -53,7 +53,8 @@ pub fn explain(pipeline: &Pipeline, guarantee: impl Fn(&Table) -> String) -> Str
     tree.out
 }
 
-/// Everything about the plan that its results depend on, as text: the same for the same meaning.
+/// Everything about the plan that its results depend on, as text: the same for the same meaning, in
+/// every process. What people read does not suffice: two columns may have one name.
 #[must_use]
 pub fn canonical(pipeline: &Pipeline) -> String {
     let mut out = String::new();
@@ -63,23 +64,24 @@ pub fn canonical(pipeline: &Pipeline) -> String {
         for column in &table.columns {
             out += &format!(" [{}", canonical_field(&column.field));
             if let Some(computed) = &column.computed {
-                out += &format!(" AS {}", computed.0.text);
+                out += &format!(" AS {:?}", computed.0);
             }
             out.push(']');
         }
         for check in &table.checks {
-            out += &format!(" check {}", check.predicate.text);
+            out += &format!(" check {:?}", check.predicate);
+        }
+        let is_read = table.role == Role::Source;
+        let options = table.options.iter();
+        for (name, value) in options.filter(|(name, _)| is_read && decodes(name)) {
+            out += &format!(" {name} {:?}", value.text);
         }
         out.push('\n');
     }
     for (id, node) in pipeline.nodes.iter().enumerate() {
         let fields: Vec<String> = node.schema.fields().iter().map(canonical_field).collect();
         let line = describe(pipeline, id);
-        out += &format!(
-            "{id} {} {:?}: {line} -> ",
-            node.changing,
-            node.operator.inputs()
-        );
+        out += &format!("{id} {} {line} {:?} -> ", node.changing, node.operator);
         out += &fields.join(", ");
         out.push('\n');
     }
@@ -90,6 +92,19 @@ pub fn canonical(pipeline: &Pipeline) -> String {
         );
     }
     out
+}
+
+/// Whether an option says what a record is, and so what a row is: read again with another one, the same
+/// records are other rows.
+fn decodes(option: &str) -> bool {
+    const WHOLE: [&str; 4] = [
+        "format",
+        "max.record.bytes",
+        "timestamp.format",
+        "watermark.max-ahead",
+    ];
+    const BEGINNINGS: [&str; 2] = ["csv.", "json."];
+    WHOLE.contains(&option) || BEGINNINGS.iter().any(|it| option.starts_with(it))
 }
 
 fn canonical_field(field: &FieldRef) -> String {

@@ -11,7 +11,7 @@ use datafusion_physical_expr::expressions::Column;
 use datafusion_physical_expr::utils::collect_columns;
 
 /// An expression over the columns of its node's input.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Expression {
     /// What is evaluated; columns are positions in the input.
     pub physical: Arc<dyn PhysicalExpr>,
@@ -21,6 +21,13 @@ pub struct Expression {
     pub data_type: DataType,
     /// Whether it may yield NULL.
     pub nullable: bool,
+}
+
+/// The text with the places of its columns: the same for the same computation, in every process.
+impl std::fmt::Debug for Expression {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} as {}", self.text, self.physical)
+    }
 }
 
 impl Expression {

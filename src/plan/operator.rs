@@ -336,7 +336,7 @@ pub enum JoinType {
 }
 
 /// One function over the rows of a partition.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct OverCall {
     /// Which.
     pub function: OverFunction,
@@ -417,7 +417,7 @@ pub enum Emit {
 }
 
 /// One aggregate of a group.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct AggregateCall {
     /// Which.
     pub function: AggregateFunction,
@@ -434,6 +434,24 @@ pub struct AggregateCall {
     pub output: FieldRef,
     /// How it reads.
     pub text: String,
+}
+
+/// What is computed, the same in every process; the name of the result is not part of it.
+impl std::fmt::Debug for AggregateCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct(&self.text)
+            .field("of", &self.arguments)
+            .field("where", &self.filter)
+            .field("in", &self.order_by)
+            .finish()
+    }
+}
+
+/// As of `AggregateCall`.
+impl std::fmt::Debug for OverCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple(&self.text).field(&self.function).finish()
+    }
 }
 
 /// One key of an order.

@@ -172,6 +172,27 @@ fn the_fingerprint_changes_with_the_meaning_and_not_with_the_layout() {
 }
 
 #[test]
+fn the_fingerprint_tells_columns_of_one_name_orders_and_formats_apart() {
+    let fingerprint = |null: &str, query: &str| {
+        let sql = format!(
+            "CREATE TABLE a (id BIGINT NOT NULL, v BIGINT) WITH (connector = 'file', path = 'a', format = 'csv', 'csv.null' = '{null}');
+            CREATE TABLE b (id BIGINT NOT NULL, v BIGINT) WITH (connector = 'file', path = 'b', format = 'csv');
+            CREATE TABLE o (id BIGINT PRIMARY KEY, s TEXT) WITH (connector = 'sqlite', path = 'o');
+            INSERT INTO o SELECT a.id, {query} FROM a JOIN b ON a.id = b.id GROUP BY a.id;"
+        );
+        plan_text(&sql).unwrap().fingerprint
+    };
+    let base = fingerprint("", "sum(a.v)::text");
+    assert_eq!(base, fingerprint("", "sum(a.v)::text"));
+    assert_ne!(base, fingerprint("", "sum(b.v)::text"));
+    assert_ne!(base, fingerprint("NA", "sum(a.v)::text"));
+    let listed =
+        |order: &str| fingerprint("", &format!("string_agg(a.v::text, ',' ORDER BY {order})"));
+    assert_ne!(listed("b.v"), listed("b.v NULLS FIRST"));
+    assert_ne!(listed("b.v"), listed("a.v"));
+}
+
+#[test]
 fn a_filter_proves_that_what_it_tests_is_not_null() {
     let keyed = |query: &str| {
         let sql = format!(

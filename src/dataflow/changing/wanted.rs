@@ -39,8 +39,10 @@ impl Wanted {
             let _ = write!(name, "{before} {}{down}{nulls}", key.expression.text);
         }
         // Columns of one name are told apart by their places.
-        let places: Vec<String> = self.keys.iter().map(usize::to_string).collect();
-        let _ = write!(name, " ({})", places.join(" "));
+        let order = self.order.iter().map(|key| key.expression.as_column());
+        let places = self.keys.iter().copied().map(Some).chain(order);
+        let places = places.map(|place| place.map_or_else(String::new, |place| place.to_string()));
+        let _ = write!(name, " ({})", places.collect::<Vec<_>>().join(" "));
         if self.nulls == NullKeys::Dropped {
             name.push_str(" but NULL");
         }
