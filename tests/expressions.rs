@@ -429,9 +429,11 @@ fn expressions_come_to_what_postgresql_says() {
     );
     let theirs = client.simple_query(&format!("SELECT id,\n  {casts} FROM t ORDER BY id"));
     let theirs = theirs.unwrap_or_else(|e| panic!("PostgreSQL: {e:?}"));
-    let theirs = theirs.iter().filter_map(|message| match message {
-        SimpleQueryMessage::Row(row) => Some(row),
-        _ => None,
+    let theirs = theirs.iter().filter_map(|message| {
+        let SimpleQueryMessage::Row(row) = message else {
+            return None;
+        };
+        Some(row)
     });
     let mut wrong = Vec::new();
     for (ours, theirs) in ours.iter().zip(theirs) {
