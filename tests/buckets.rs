@@ -107,6 +107,54 @@ fn a_snapshot_in_a_bucket_is_listed_and_one_that_was_altered_is_said() {
 }
 
 #[test]
+fn a_part_that_goes_to_a_bucket_in_pieces_is_whole_and_is_begun_with() {
+    let Some(endpoint) = services::s3("this test") else {
+        return;
+    };
+    ask(&endpoint, "PUT", "/pieces", "");
+    let folder = tempfile::tempdir().unwrap();
+    // Keys of 8 KiB: 24 MiB of state.
+    let pipeline = "
+CREATE TABLE pages (page TEXT NOT NULL) WITH (connector = 'generator', rows = '3000',
+  'fields.page.kind' = 'random_text', 'fields.page.length' = '8192');
+CREATE TABLE counts (page TEXT PRIMARY KEY, n BIGINT) WITH (connector = 'sqlite', path = 'one.db');
+INSERT INTO counts SELECT page, count(*) FROM pages GROUP BY page;
+";
+    std::fs::write(folder.path().join("large.sql"), pipeline).unwrap();
+    let variables = variables(&endpoint);
+    let own = folder.path().file_name().unwrap().to_str().unwrap();
+    let own = own.trim_start_matches('.');
+    let place = format!("s3://pieces/{own}");
+    let state = |arguments: &[&str]| {
+        let ended = tidemark(
+            folder.path(),
+            &[arguments, &["--state", &place]].concat(),
+            &variables,
+        );
+        assert_eq!(ended.how, Exit::Code(0), "{}", ended.stderr);
+        ended
+    };
+    let run = ["run", "large.sql", "--threads", "1", "--set", SNAPSHOTS];
+
+    state(&run);
+
+    let listed = ask(
+        &endpoint,
+        "GET",
+        &format!("/pieces?list-type=2&prefix={own}"),
+        "",
+    );
+    let sizes = listed.split("<Size>").skip(1);
+    let sizes = sizes.filter_map(|rest| rest.split_once("</Size>")?.0.parse().ok());
+    let largest = sizes.max().unwrap_or(0_usize);
+    assert!(largest > 17 << 20, "the largest has {largest} bytes");
+    let verified = state(&["snapshots", "large.sql", "--verify"]).stdout;
+    assert!(verified.contains("whole"), "{verified}");
+    let again = state(&run).stderr;
+    assert!(again.contains("begins with a snapshot"), "{again}");
+}
+
+#[test]
 fn a_bucket_that_is_not_reached_is_said_before_anything_is_written() {
     let folder = tempfile::tempdir().unwrap();
     crate::crash::write(folder.path());

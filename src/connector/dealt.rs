@@ -1,7 +1,8 @@
 //! Reads rows that are made up by their numbers: a block says only from which row to which.
 //!
 //! Partition `p` of `P` holds the rows `p`, `p + P`, `p + 2P` and so on; an offset is a row's number.
-//! With a rate it hands out a block when its last row is due, from when reading started.
+//! With a rate it hands out a block when its last row is due, from when reading started. Rows that an
+//! earlier run had are due at once: a run that was killed is not as long behind as it has to read again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,8 @@ pub(super) struct DealtReader {
     end: u64,
     step: u64,
     block_rows: u64,
+    /// Rows before this one were handed out by an earlier run.
+    again: u64,
     pace: Option<Pace>,
 }
 
@@ -60,6 +63,7 @@ impl DealtReader {
             end: deal.rows.unwrap_or(u64::MAX),
             step: partitions,
             block_rows: rate.map_or(deal.block_rows, paced),
+            again: 0,
             pace: rate.map(|rate| Pace {
                 rate,
                 start: clock.elapsed(),
@@ -79,6 +83,12 @@ struct Pace {
 }
 
 impl Pace {
+    /// The rows that come now were due long ago; those after them are counted from here.
+    fn begin(&mut self) -> bool {
+        self.start = self.clock.elapsed();
+        true
+    }
+
     /// Waits until it is time for `rows` more, but not for long: returns whether it is. Whoever
     /// wants to stop reading does not wait for a row that comes in an hour.
     fn wait_for(&mut self, rows: u64) -> bool {
@@ -104,6 +114,7 @@ impl Reader for DealtReader {
             .div_ceil(self.step)
             .min(self.block_rows);
         let is_time = match &mut self.pace {
+            Some(pace) if self.next < self.again => pace.begin(),
             Some(pace) => pace.wait_for(rows),
             None => true,
         };
@@ -120,5 +131,9 @@ impl Reader for DealtReader {
             columns: None,
             records: None,
         }))
+    }
+
+    fn again_up_to(&mut self, to: Offset) {
+        self.again = to.0;
     }
 }

@@ -27,7 +27,11 @@ pub trait Live: Send + Sync {
 
     /// Reads these partitions (by index) from these positions on. Asks nothing of the outside
     /// before the first `poll`.
-    fn consumer(&self, from: &[(usize, Offset)]) -> Result<Box<dyn Consumer>, ConnectorError>;
+    fn consumer(
+        &self,
+        from: &[(usize, Offset)],
+        reads: Reads,
+    ) -> Result<Box<dyn Consumer>, ConnectorError>;
 
     /// How often to look for new partitions.
     fn discovery(&self) -> Duration;
@@ -49,6 +53,15 @@ pub trait Live: Send + Sync {
     fn recall(&self, _known: &BTreeMap<usize, TakenFile>) -> Result<(), ConnectorError> {
         Ok(())
     }
+}
+
+/// What a consumer reads for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// A run that goes on: while nothing comes it asks seldom.
+    On,
+    /// A run that ends where the source ended when it began, and waits to be told that it is there.
+    ToItsEnd,
 }
 
 /// Reads some partitions of a source, in one thread.

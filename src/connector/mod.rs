@@ -48,7 +48,7 @@ pub use kafka::{
 pub use lanes::{Share, lanes};
 pub use letters::{EachLetter, KeptLetter, LetterFilter, read_letters};
 pub use list::list;
-pub use live::{Consumer, Fetched, Live};
+pub use live::{Consumer, Fetched, Live, Reads};
 pub use open::{OpenDestination, inspect_source, open_destinations, open_source};
 pub use option::{Absent, ConnectorOption, Side, ValueKind};
 pub use refused::{RefusedValues, refused_values};
@@ -97,6 +97,9 @@ pub struct Partition {
 pub trait Reader: Send {
     /// The next whole records, or the end. Cheap where records are bytes: it cuts, it does not decode.
     fn next(&mut self) -> Result<Option<Block>, ConnectorError>;
+
+    /// What lies before `to` was read by an earlier run: whoever keeps to a rate kept to it then.
+    fn again_up_to(&mut self, _to: Offset) {}
 }
 
 /// Everything the pipeline keeps in one database (or file, or terminal): moves forward by one

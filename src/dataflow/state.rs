@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::UInt64Type;
 
@@ -157,10 +158,14 @@ impl State {
             return Ok(saved.clone());
         }
         let hashes = saved.column(0).as_primitive::<UInt64Type>().values();
-        let own = hashes
-            .iter()
-            .map(|&hash| Some(owner(hash, self.peers) == self.worker));
-        Ok(filter_record_batch(saved, &own.collect::<BooleanArray>())?)
+        let own = |row: usize| owner(hashes[row], self.peers) == self.worker;
+        let own = BooleanBuffer::collect_bool(hashes.len(), own);
+        // What was saved by as many workers is of one of them.
+        match own.count_set_bits() {
+            0 => Ok(saved.slice(0, 0)),
+            all if all == saved.num_rows() => Ok(saved.clone()),
+            _ => Ok(filter_record_batch(saved, &BooleanArray::from(own))?),
+        }
     }
 
     fn save(&self, name: &str, state: &dyn Stateful, epoch: Epoch) -> Result<(), StateError> {

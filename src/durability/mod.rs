@@ -14,5 +14,5 @@ mod store;
 
 pub use log::{Entry, Log, LogError, sealed, unsealed};
 pub use resume::{Beginning, Refusal, Resume, first_positions, is_past_files, resume};
-pub use snapshot::{Facts, Manifest, PartFile, Snapshots, Unusable};
+pub use snapshot::{Facts, Manifest, PartFile, PartOf, Snapshots, Unusable};
 pub use store::{Store, StoreError, check_place, is_bucket};

@@ -1,10 +1,13 @@
 //! Snapshots: every operator's state at the end of an epoch, and where the input stood then.
 //!
 //! ```text
-//!   00000000000000000417/aggregate-5.0.arrow     a part: one operator, one worker
-//!   00000000000000000417/aggregate-5.1.arrow
-//!   00000000000000000417/manifest.json           written last: it names the parts and their checksums
+//!   00000000000000000417/aggregate-5.0.00193f5c7d204a11.arrow   a part: operator, worker, incarnation
+//!   00000000000000000417/aggregate-5.1.00193f5c7d204a11.arrow
+//!   00000000000000000417/manifest.json        written last: it names the parts and their checksums
 //! ```
+//!
+//! Replays of one start and the next cut epochs of the same number elsewhere. A process that was
+//! fenced and has not heard of it yet may still write parts: they have names of their own.
 //!
 //! What has no manifest is no snapshot. A part that is not what the manifest says (torn, altered,
 //! gone) makes the snapshot useless as a whole, and the one before it is used; nothing is deleted
@@ -14,6 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use serde::{Deserialize, Serialize};
@@ -54,6 +58,19 @@ pub struct Facts {
     pub sources: BTreeMap<String, SourceMark>,
     /// What had become of the records, by INSERT, by source.
     pub fates: Vec<(usize, String, Fates)>,
+}
+
+/// Whose state a part is, and of when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartOf<'a> {
+    /// The end of this epoch.
+    pub epoch: Epoch,
+    /// The operator.
+    pub operator: &'a str,
+    /// The worker.
+    pub worker: usize,
+    /// The start that it is of.
+    pub incarnation: u64,
 }
 
 /// One object of a snapshot.
@@ -151,8 +168,21 @@ const FETCHED_MAX: usize = 256 << 20;
 /// The snapshots of one pipeline.
 pub struct Snapshots {
     store: Store,
-    /// Parts that were read and are whole, by object, until they are used.
-    fetched: Mutex<BTreeMap<String, Vec<u8>>>,
+    fetched: Mutex<Fetched>,
+}
+
+/// Parts that were read and are whole, until they are used.
+#[derive(Default)]
+struct Fetched {
+    parts: BTreeMap<String, Whole>,
+    /// What is wanted is known: nothing is read on suspicion any more.
+    decided: bool,
+}
+
+/// What is in a part, and the checksum that it has.
+struct Whole {
+    checksum: String,
+    batches: Vec<RecordBatch>,
 }
 
 impl Snapshots {
@@ -217,15 +247,52 @@ impl Snapshots {
         Ok(())
     }
 
-    /// As `verify`, and keeps what it reads for `state`: a start reads a snapshot once.
+    /// As `verify`, and keeps what it reads for `state`: a start reads a snapshot once. Waits for
+    /// `read_ahead`, and reads nothing that it has read.
     pub fn fetch(&self, manifest: &Manifest) -> Result<(), Unusable> {
-        self.forget_fetched();
+        let mut fetched = self.fetched();
+        fetched.decided = true;
+        self.fetch_into(&mut fetched.parts, manifest)
+    }
+
+    /// Fetches the snapshot that a run of this plan most likely begins with, while others still find
+    /// out which it is.
+    pub fn read_ahead(&self, fingerprint: &str) {
+        let mut fetched = self.fetched();
+        if fetched.decided {
+            return;
+        }
+        // What cannot be read now will be said when it is wanted.
+        let listed = self.list().into_iter().flatten();
+        let mut manifests = listed.filter_map(|(_, manifest)| manifest.ok());
+        let newest = manifests.find(|manifest| manifest.fingerprint == fingerprint);
+        if let Some(mut newest) = newest {
+            // What would not be kept would be read twice.
+            let mut room = FETCHED_MAX;
+            newest.parts.retain(|part| {
+                let left = room.checked_sub(part.bytes);
+                room = left.unwrap_or(room);
+                left.is_some()
+            });
+            let _ = self.fetch_into(&mut fetched.parts, &newest);
+        }
+    }
+
+    fn fetch_into(
+        &self,
+        whole: &mut BTreeMap<String, Whole>,
+        manifest: &Manifest,
+    ) -> Result<(), Unusable> {
+        let mut before = std::mem::take(whole);
         let mut room = FETCHED_MAX;
         for part in &manifest.parts {
-            let bytes = self.bytes_of(part)?;
-            if let Some(left) = room.checked_sub(bytes.len()) {
+            let has = before.remove(&part.object);
+            let has = has.filter(|whole| whole.checksum == part.checksum);
+            let batches = has.map_or_else(|| self.read(part), |whole| Ok(whole.batches))?;
+            if let Some(left) = room.checked_sub(part.bytes) {
                 room = left;
-                self.fetched().insert(part.object.clone(), bytes);
+                let checksum = part.checksum.clone();
+                whole.insert(part.object.clone(), Whole { checksum, batches });
             }
         }
         Ok(())
@@ -233,10 +300,10 @@ impl Snapshots {
 
     /// Nothing that was fetched is wanted any more.
     pub fn forget_fetched(&self) {
-        self.fetched().clear();
+        self.fetched().parts.clear();
     }
 
-    fn fetched(&self) -> MutexGuard<'_, BTreeMap<String, Vec<u8>>> {
+    fn fetched(&self) -> MutexGuard<'_, Fetched> {
         self.fetched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -267,24 +334,27 @@ impl Snapshots {
             .iter()
             .filter(|part| part.operator == operator)
         {
-            let kept = self.fetched().remove(&part.object);
-            let bytes = kept.map_or_else(|| self.bytes_of(part), Ok)?;
-            let broken = |error: arrow::error::ArrowError| Unusable::Broken {
-                object: part.object.clone(),
-                why: error.to_string(),
-            };
-            for batch in StreamReader::try_new(bytes.as_slice(), None).map_err(broken)? {
-                batches.push(batch.map_err(broken)?);
-            }
+            let kept = self.fetched().parts.remove(&part.object);
+            let kept = kept.filter(|whole| whole.checksum == part.checksum);
+            batches.extend(kept.map_or_else(|| self.read(part), |whole| Ok(whole.batches))?);
         }
         Ok(batches)
+    }
+
+    fn read(&self, part: &PartFile) -> Result<Vec<RecordBatch>, Unusable> {
+        let bytes = self.bytes_of(part)?;
+        let broken = |error: ArrowError| Unusable::Broken {
+            object: part.object.clone(),
+            why: error.to_string(),
+        };
+        let batches = StreamReader::try_new(bytes.as_slice(), None).map_err(broken)?;
+        batches.map(|batch| batch.map_err(broken)).collect()
     }
 
     /// Writes the state of one operator on one worker. There is no part for no state.
     pub fn write_part(
         &self,
-        epoch: Epoch,
-        (operator, worker): (&str, usize),
+        of: PartOf<'_>,
         batches: &[RecordBatch],
     ) -> Result<Option<PartFile>, StoreError> {
         let Some(first) = batches.first() else {
@@ -292,12 +362,8 @@ impl Snapshots {
         };
         let bytes = encode(first, batches).expect("state is plain columns, written to memory");
         let part = PartFile {
-            object: format!(
-                "{}/{}.{worker}.arrow",
-                folder(epoch),
-                operator.replace(' ', "-")
-            ),
-            operator: operator.to_owned(),
+            object: of.object(),
+            operator: of.operator.to_owned(),
             rows: batches.iter().map(RecordBatch::num_rows).sum(),
             bytes: bytes.len(),
             checksum: checksum(&bytes),
@@ -395,6 +461,17 @@ impl Snapshots {
     }
 }
 
+impl PartOf<'_> {
+    fn object(&self) -> String {
+        let operator = self.operator.replace(' ', "-");
+        let (worker, incarnation) = (self.worker, self.incarnation);
+        format!(
+            "{}/{operator}.{worker}.{incarnation:016x}.arrow",
+            folder(self.epoch)
+        )
+    }
+}
+
 fn folder(epoch: Epoch) -> String {
     format!("{:020}", epoch.0)
 }
@@ -407,10 +484,7 @@ pub(super) fn checksum(bytes: &[u8]) -> String {
     format!("{:032x}", xxh3_128(bytes))
 }
 
-pub(super) fn encode(
-    first: &RecordBatch,
-    batches: &[RecordBatch],
-) -> Result<Vec<u8>, arrow::error::ArrowError> {
+pub(super) fn encode(first: &RecordBatch, batches: &[RecordBatch]) -> Result<Vec<u8>, ArrowError> {
     let mut writer = StreamWriter::try_new(Vec::new(), &first.schema())?;
     batches.iter().try_for_each(|batch| writer.write(batch))?;
     writer.finish()?;

@@ -5,11 +5,13 @@
 //!   --state s3://bucket/prefix    objects in S3 or what speaks its protocol
 //! ```
 //!
-//! An object appears whole or not at all, and one that is overwritten is the old one or the new one.
+//! An object appears whole or not at all, and one that is overwritten is the old one or the new one. A
+//! large one goes to a bucket in pieces, which become the object in one step when all are there.
 //! What a bucket needs to be reached (keys, region, an endpoint of one's own) is taken from the
 //! variables of the environment that begin with `AWS_`.
 
 use std::path::Path;
+use std::slice::Chunks;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,15 +20,27 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 use object_store::prefix::PrefixStore;
 use object_store::{
-    ClientConfigKey, ObjectStore, ObjectStoreExt, PutMode, PutPayload, RetryConfig,
+    ClientConfigKey, GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode,
+    PutPayload, RetryConfig,
 };
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinSet;
 
 /// How `--state` names a bucket.
 const BUCKET: &str = "s3://";
 
-/// How long one request may take: a part is one object, however large.
+/// How long one request may take.
 const REQUEST: &str = "300s";
+
+/// An object that has more bytes than this goes to a bucket in pieces of so many: one request may bring
+/// 5 GiB at most, and a piece that is lost is sent again alone. Ten thousand make an object at most.
+const PIECE: usize = 16 << 20;
+
+/// How many pieces are under way at a time.
+const UNDER_WAY: usize = 4;
+
+/// How many bytes one request asks a bucket for.
+const ASKED: u64 = 256 << 20;
 
 /// How long a request that failed is tried again, each pause twice the one before: a store that begins
 /// anew is waited for. A snapshot that could not be written is tried again with the next.
@@ -108,7 +122,11 @@ impl Store {
     }
 
     fn is_there(&self) -> bool {
-        self.place.starts_with(BUCKET) || Path::new(&self.place).exists()
+        self.is_in_bucket() || Path::new(&self.place).exists()
+    }
+
+    fn is_in_bucket(&self) -> bool {
+        self.place.starts_with(BUCKET)
     }
 
     /// Where it is, for messages.
@@ -121,8 +139,13 @@ impl Store {
     pub fn put(&self, object: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
         let key = Key::from(object);
         let Opened { objects, runtime } = self.open()?;
-        let written = runtime.block_on(objects.put(&key, PutPayload::from(bytes)));
-        written.map(drop).map_err(self.failed("write", object))?;
+        let written = runtime.block_on(async {
+            if self.is_in_bucket() && bytes.len() > PIECE {
+                return put_in_pieces(&**objects, &key, (bytes.as_slice(), PIECE)).await;
+            }
+            objects.put(&key, PutPayload::from(bytes)).await.map(drop)
+        });
+        written.map_err(self.failed("write", object))?;
         self.keep(object)
     }
 
@@ -144,7 +167,7 @@ impl Store {
 
     /// Waits until an object is on the disk, with all names that lead to it.
     fn keep(&self, object: &str) -> Result<(), StoreError> {
-        if self.place.starts_with(BUCKET) {
+        if self.is_in_bucket() {
             return Ok(());
         }
         let place = Path::new(&self.place);
@@ -163,8 +186,13 @@ impl Store {
     pub fn get(&self, object: &str) -> Result<Vec<u8>, StoreError> {
         let key = Key::from(object);
         let Opened { objects, runtime } = self.open()?;
-        let bytes = runtime.block_on(async { objects.get(&key).await?.bytes().await });
-        bytes.map(Vec::from).map_err(self.failed("read", object))
+        let bytes = runtime.block_on(async {
+            if self.is_in_bucket() {
+                return get_in_ranges(&**objects, &key, ASKED).await;
+            }
+            objects.get(&key).await?.bytes().await.map(Vec::from)
+        });
+        bytes.map_err(self.failed("read", object))
     }
 
     /// The names of all objects in folders, with their sizes.
@@ -212,6 +240,61 @@ impl Store {
     }
 }
 
+/// Writes an object that is too large for one request. Until all of it is there, nothing is.
+async fn put_in_pieces(
+    objects: &dyn ObjectStore,
+    key: &Key,
+    (bytes, piece): (&[u8], usize),
+) -> object_store::Result<()> {
+    let mut upload = objects.put_multipart(key).await?;
+    let sent = send(&mut *upload, bytes.chunks(piece)).await;
+    if sent.is_err() {
+        // Pieces that nobody makes an object of would stay, and be paid for.
+        let _ = upload.abort().await;
+    }
+    sent
+}
+
+async fn send(
+    upload: &mut dyn MultipartUpload,
+    pieces: Chunks<'_, u8>,
+) -> object_store::Result<()> {
+    let mut under_way = JoinSet::new();
+    for piece in pieces {
+        if under_way.len() == UNDER_WAY
+            && let Some(sent) = under_way.join_next().await
+        {
+            sent??;
+        }
+        under_way.spawn(upload.put_part(PutPayload::from(piece.to_vec())));
+    }
+    while let Some(sent) = under_way.join_next().await {
+        sent??;
+    }
+    upload.complete().await.map(drop)
+}
+
+/// Reads an object by requests that each end in time, however large it is.
+async fn get_in_ranges(
+    objects: &dyn ObjectStore,
+    key: &Key,
+    asked: u64,
+) -> object_store::Result<Vec<u8>> {
+    let options = GetOptions {
+        range: Some(GetRange::Bounded(0..asked)),
+        ..GetOptions::default()
+    };
+    let first = objects.get_opts(key, options).await?;
+    let size = first.meta.size;
+    let mut bytes = Vec::from(first.bytes().await?);
+    while (bytes.len() as u64) < size {
+        let from = bytes.len() as u64;
+        let more = objects.get_range(key, from..size.min(from + asked)).await?;
+        bytes.extend_from_slice(&more);
+    }
+    Ok(bytes)
+}
+
 /// Objects are files; one that a crash left half written is not seen.
 fn in_folder(place: &str) -> Result<Arc<dyn ObjectStore>, String> {
     std::fs::create_dir_all(place).map_err(|error| error.to_string())?;
@@ -237,7 +320,27 @@ fn in_bucket(place: &str) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
 
 #[cfg(test)]
 mod tests {
+    use object_store::memory::InMemory;
+
     use super::*;
+
+    #[test]
+    fn what_is_written_in_pieces_is_one_object_and_read_in_ranges_is_the_same() {
+        let (objects, key) = (InMemory::new(), Key::from("part"));
+        let bytes: Vec<u8> = (0..=99).collect();
+        let runtime = Builder::new_current_thread().build().unwrap();
+
+        runtime.block_on(async {
+            for piece in [7, 10, 99, 100] {
+                let put = put_in_pieces(&objects, &key, (bytes.as_slice(), piece)).await;
+                assert!(put.is_ok(), "{put:?}");
+                for asked in [1, 33, 50, 100, 1000] {
+                    let got = get_in_ranges(&objects, &key, asked).await.unwrap();
+                    assert_eq!(got, bytes, "{asked} at a time");
+                }
+            }
+        });
+    }
 
     #[test]
     fn a_place_is_a_folder_or_a_bucket() {

@@ -1,8 +1,10 @@
 //! What would go wrong, found before anything is written: the file, its options, and a look at
 //! the outside world that changes nothing.
 
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::Builder;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
@@ -239,6 +241,25 @@ pub fn check_world(pipeline: &Pipeline, base: &Path) -> Vec<Problem> {
 /// As `check_world`, apart.
 #[must_use]
 pub fn look(pipeline: &Pipeline, base: &Path) -> Looked {
+    // They are different servers: a start need not wait for the ones and then for the others.
+    let mut looked = std::thread::scope(|scope| {
+        let look = || look_at_sinks(pipeline, base);
+        let sinks = Builder::new().name("look".to_owned());
+        let sinks = sinks.spawn_scoped(scope, look);
+        let mut looked = look_at_sources(pipeline, base);
+        looked.append(match sinks {
+            Ok(sinks) => sinks.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            // Then one after the other.
+            Err(_) => look(),
+        });
+        looked
+    });
+    looked.problems.dedup();
+    looked.away.dedup();
+    looked
+}
+
+fn look_at_sources(pipeline: &Pipeline, base: &Path) -> Looked {
     let mut looked = Looked::default();
     for node in &pipeline.nodes {
         let (table, columns) = match &node.operator {
@@ -267,21 +288,20 @@ pub fn look(pipeline: &Pipeline, base: &Path) -> Looked {
             looked.add(table.place, error);
         }
     }
-    let sinks: Vec<TableId> = (0..pipeline.tables.len())
-        .filter(|&table| pipeline.tables[table].role == Role::Sink)
-        .collect();
-    check_sinks(pipeline, &sinks, base, &mut looked);
-    looked.problems.dedup();
-    looked.away.dedup();
     looked
 }
 
-fn check_sinks(pipeline: &Pipeline, sinks: &[TableId], base: &Path, looked: &mut Looked) {
-    let tables: Vec<&Table> = sinks.iter().map(|&table| &pipeline.tables[table]).collect();
+fn look_at_sinks(pipeline: &Pipeline, base: &Path) -> Looked {
+    let mut looked = Looked::default();
+    let tables = pipeline.tables.iter();
+    let tables: Vec<&Table> = tables.filter(|table| table.role == Role::Sink).collect();
     let first = tables.first().map_or(Place::default(), |table| table.place);
     let destinations = match open_destinations(&pipeline.name, &tables, base) {
         Ok(destinations) => destinations,
-        Err(error) => return looked.add(first, error),
+        Err(error) => {
+            looked.add(first, error);
+            return looked;
+        }
     };
     for open in destinations {
         match open.destination.inspect() {
@@ -292,9 +312,15 @@ fn check_sinks(pipeline: &Pipeline, sinks: &[TableId], base: &Path, looked: &mut
             })),
         }
     }
+    looked
 }
 
 impl Looked {
+    fn append(&mut self, other: Self) {
+        self.problems.extend(other.problems);
+        self.away.extend(other.away);
+    }
+
     fn add(&mut self, place: Place, error: ConnectorError) {
         let found = match &error {
             ConnectorError::Away { .. } | ConnectorError::Transient(_) => &mut self.away,

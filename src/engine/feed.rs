@@ -171,18 +171,12 @@ impl Feed {
 
     /// The same, read in the order of event time across partitions. `times` says about when what
     /// comes next of each happened; one without is read first. The order is only about what has to
-    /// be held: results do not depend on it. Up to `replay_to` it does not hold for a worker that has
-    /// nothing else to do: in a replay none may wait for another.
+    /// be held: results do not depend on it. Within a replay it does not hold for a worker that has
+    /// nothing else to do: there none may wait for another.
     #[must_use]
-    pub fn by_time(
-        self,
-        times: Vec<Option<i64>>,
-        replay_to: Vec<Offset>,
-        pacing: Option<Arc<Pacing>>,
-    ) -> Self {
-        let known = times.into_iter().zip(replay_to);
-        for (lane, (time, replay_to)) in self.lock().lanes.iter_mut().zip(known) {
-            (lane.time, lane.replay_to) = (time, replay_to);
+    pub fn by_time(self, times: Vec<Option<i64>>, pacing: Option<Arc<Pacing>>) -> Self {
+        for (lane, time) in self.lock().lanes.iter_mut().zip(times) {
+            lane.time = time;
         }
         let enough = 4 + 4 * self.crew.threads as u64;
         // What is not due yet stays where it is; of one file it must not be much, and it must not keep
@@ -199,6 +193,15 @@ impl Feed {
             ahead_in_all,
             ..self
         }
+    }
+
+    /// The same, of which an earlier run had what lies before these offsets.
+    #[must_use]
+    pub fn replaying(self, replay_to: Vec<Offset>) -> Self {
+        for (lane, replay_to) in self.lock().lanes.iter_mut().zip(replay_to) {
+            lane.replay_to = replay_to;
+        }
+        self
     }
 
     /// The same; these partitions were read to their ends before.
@@ -224,8 +227,11 @@ impl Feed {
         partition: usize,
     ) -> Result<(Box<dyn Reader>, Option<crate::format::Block>), crate::connector::ConnectorError>
     {
-        let start = self.lock().lanes[partition].start;
+        let Lane {
+            start, replay_to, ..
+        } = self.lock().lanes[partition];
         let mut reader = self.source.open(partition, start)?;
+        reader.again_up_to(replay_to);
         let block = reader.next()?;
         Ok((reader, block))
     }

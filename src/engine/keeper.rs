@@ -28,7 +28,7 @@ use super::mesh::Teller;
 use super::threads::spawn_named;
 use crate::dataflow::outcome::Shared;
 use crate::dataflow::state::{Part, StateError, Vault};
-use crate::durability::{Facts, Manifest, PartFile, Snapshots, StoreError};
+use crate::durability::{Facts, Manifest, PartFile, PartOf, Snapshots, StoreError};
 use crate::types::{Clock, Epoch, SourceMark};
 
 /// What may wait for the thread: more than any run has operators times workers.
@@ -36,6 +36,9 @@ const WORDS: usize = 1 << 14;
 
 /// The next snapshot comes no sooner than this many times as long as the last one took.
 const REST: u32 = 10;
+
+/// Sources that can cut a snapshot do so within a few epochs: after this long others are asked.
+const TAKEN: Duration = Duration::from_secs(3);
 
 /// What the thread is told.
 pub enum Word {
@@ -70,6 +73,8 @@ pub struct KeeperSpec {
     pub fingerprint: String,
     /// The life of the pipeline.
     pub life: u64,
+    /// This start.
+    pub incarnation: u64,
     /// How many parts a snapshot has: operators times workers.
     pub parts: usize,
     /// The epoch that each destination holds where the run begins. It was taken over since, by a
@@ -79,8 +84,18 @@ pub struct KeeperSpec {
     pub interval: Duration,
     /// Takes how far the sources are, for good.
     pub show: Show,
-    /// Where this process says what it wrote, if another one leads.
-    pub leader: Option<Teller>,
+    /// The other processes.
+    pub others: Others,
+}
+
+/// What this process is among those that write a snapshot together.
+pub enum Others {
+    /// There are no others.
+    None,
+    /// It leads them: asks for snapshots and publishes them.
+    Led(Teller),
+    /// One of them leads, and is told what this one wrote.
+    Leader(Teller),
 }
 
 /// The run's end of the keeper: where state goes and comes from.
@@ -98,14 +113,13 @@ pub struct Keeper {
 impl Keeper {
     /// Starts the thread. The run begins with `begin`.
     pub fn start(
-        snapshots: Snapshots,
+        snapshots: Arc<Snapshots>,
         begin: Option<Manifest>,
         spec: KeeperSpec,
         crash: &Arc<CrashPoint>,
         (shared, clock): (&Arc<Shared>, &Clock),
     ) -> (Arc<Self>, JoinHandle<()>) {
         let (sender, words) = sync_channel(WORDS);
-        let snapshots = Arc::new(snapshots);
         let mut thread = Thread {
             snapshots: Arc::clone(&snapshots),
             crash: Arc::clone(crash),
@@ -220,13 +234,21 @@ impl Thread {
         }
     }
 
-    /// Never two at once.
+    /// Never two at once. In a replay a source may have nothing to cut behind: then all are asked.
     fn ask(&mut self) {
-        if self.spec.leader.is_none() && !self.asked && self.pending.is_empty() {
-            self.asked = true;
-            self.shared.want_cut();
+        let mut wait = self.spec.interval;
+        match &self.spec.others {
+            Others::Leader(_) => {}
+            Others::None | Others::Led(_) if !self.pending.is_empty() => {}
+            Others::Led(others) if self.asked && self.shared.wants_cut() => others.want_cut(),
+            Others::None | Others::Led(_) if self.asked => {}
+            Others::None | Others::Led(_) => {
+                self.asked = true;
+                self.shared.want_cut();
+                wait = wait.min(TAKEN);
+            }
         }
-        self.due = self.clock.elapsed() + self.spec.interval;
+        self.due = self.clock.elapsed() + wait;
     }
 
     fn rest(&mut self, took: Duration) {
@@ -237,10 +259,12 @@ impl Thread {
     fn hear(&mut self, word: Word) {
         match word {
             Word::Part(part) => {
+                // Someone has seen to it: one cut is enough.
+                self.shared.take_cut();
                 let written = self.write(part);
-                match &self.spec.leader {
-                    None => self.written(written),
-                    Some(leader) => {
+                match &self.spec.others {
+                    Others::None | Others::Led(_) => self.written(written),
+                    Others::Leader(leader) => {
                         leader.tell(serde_json::to_vec(&written).expect("it is plain data"));
                     }
                 }
@@ -261,9 +285,14 @@ impl Thread {
         let mut file = Ok(None);
         let is_wanted = part.epoch > self.given_up;
         if is_wanted {
-            let who = (part.operator.as_str(), part.worker);
+            let of = PartOf {
+                epoch: part.epoch,
+                operator: &part.operator,
+                worker: part.worker,
+                incarnation: self.spec.incarnation,
+            };
             self.crash
-                .pass(|| file = self.snapshots.write_part(part.epoch, who, &part.batches));
+                .pass(|| file = self.snapshots.write_part(of, &part.batches));
         }
         if let Err(error) = &file {
             not_written(error);

@@ -21,7 +21,7 @@ use super::committer::failed;
 use super::crew::Crew;
 use super::feed::Reading;
 use super::intake::Intake;
-use crate::connector::{ConnectorError, Consumer, Fetched, Live, Source};
+use crate::connector::{ConnectorError, Consumer, Fetched, Live, Reads, Source};
 use crate::dataflow::arrival::{Arrival, Found, Inbox};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::step::plain;
@@ -215,11 +215,15 @@ impl LiveFeed {
         let lane = &self.lanes[thread];
         let from = std::mem::take(&mut lane.lock().from);
         let unreadable = |error| failed(&format!("could not read `{}`", self.name), error);
+        let reads = match self.ends {
+            None => Reads::On,
+            Some(_) => Reads::ToItsEnd,
+        };
         let mut reader = Reader {
             feed: self,
             lane,
             live,
-            consumer: live.consumer(&from).map_err(unreadable)?,
+            consumer: live.consumer(&from, reads).map_err(unreadable)?,
             decoder: self.source.decoder(),
             ended: BTreeSet::new(),
             known: self.known,

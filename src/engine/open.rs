@@ -440,15 +440,19 @@ impl OpenedSource {
             let ended = files.names.iter().enumerate();
             let ended = ended.filter(|(_, name)| start.partitions[*name].ended);
             let feed = feed.without(ended.map(|(index, _)| index));
+            let feed = feed.replaying(replayed(&files.names));
             match files.times(start) {
-                Some(times) => feed.by_time(times, replayed(&files.names), pacing),
+                Some(times) => feed.by_time(times, pacing),
                 None => feed,
             }
         });
         let (source, intake) = (Arc::clone(&self.source), self.intake.clone());
         match (self.source.live(), files) {
             (None, Some(files)) => Arc::new(files),
-            (None, None) => Arc::new(Feed::new(&self.name, source, intake, &from, crew, shared)),
+            (None, None) => {
+                let feed = Feed::new(&self.name, source, intake, &from, crew, shared);
+                Arc::new(feed.replaying(replayed(&names)))
+            }
             (Some(_), files) => {
                 let count = self.followed();
                 let topic = LiveFeed::new(

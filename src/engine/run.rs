@@ -24,7 +24,7 @@ use super::crew::Crew;
 use super::destinations::{committers, placed, specs};
 use super::feed::Reading;
 use super::history::{Replay, pacing};
-use super::keeper::{Keeper, KeeperSpec, Word};
+use super::keeper::{Keeper, KeeperSpec, Others, Word};
 use super::mesh::{self, Control, Duty, Link, Member, Steps, end_process};
 use super::meter::announce;
 use super::open::{
@@ -113,7 +113,7 @@ struct Opened {
     indexes: Indexes,
     references: BTreeMap<String, SourceMark>,
     sinks: Vec<Sink>,
-    snapshots: Option<Snapshots>,
+    snapshots: Option<Arc<Snapshots>>,
     crash: Arc<CrashPoint>,
 }
 
@@ -237,14 +237,21 @@ fn open(
     shared: &Shared,
     clock: &Clock,
 ) -> Result<Opened, Failure> {
+    // Nobody is asked anything yet.
+    let sinks = open_sinks(pipeline, &options.base)?;
+    let snapshots = open_snapshots(pipeline, options, &sinks).map(Arc::new);
+    if let Some(snapshots) = snapshots.as_ref().filter(|_| !options.fresh) {
+        let (snapshots, fingerprint) = (Arc::clone(snapshots), pipeline.fingerprint.clone());
+        // While servers are asked and destinations are taken over. Whoever wants it waits for it.
+        spawn_named("read-ahead", move || snapshots.read_ahead(&fingerprint));
+    }
     let sources = open_sources(pipeline, (&options.base, &options.replay), (shared, clock))?;
     let (indexes, references) = reference::load(pipeline, &options.base, clock)?;
-    let sinks = open_sinks(pipeline, &options.base)?;
     for source in &sources {
         shared.has_length(source.table, source.length());
     }
     Ok(Opened {
-        snapshots: open_snapshots(pipeline, options, &sinks),
+        snapshots,
         sources,
         indexes,
         references,
@@ -285,7 +292,7 @@ impl Opened {
         let given = Given {
             sources: &self.sources,
             references: &self.references,
-            snapshots: self.snapshots.as_ref(),
+            snapshots: self.snapshots.as_deref(),
             crash: &self.crash,
         };
         decide(pipeline, options, &mut self.sinks, &given, world)
@@ -464,13 +471,15 @@ impl Team {
         KeeperSpec {
             fingerprint: pipeline.fingerprint.clone(),
             life: decision.life,
+            incarnation: decision.incarnation,
             parts: held(pipeline).len() * self.crew.workers(),
             held: decision.marks.iter().map(|mark| mark.epoch).collect(),
             show: show_progress(&opened.sources),
             interval: pipeline.settings.snapshot_interval,
-            leader: match &self.control {
-                Some(control) if !self.leads() => Some(control.teller()),
-                Some(_) | None => None,
+            others: match &self.control {
+                None => Others::None,
+                Some(control) if self.leads() => Others::Led(control.teller()),
+                Some(control) => Others::Leader(control.teller()),
             },
         }
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::committer::{CrashPoint, failed};
 use super::history::Replay;
@@ -32,6 +32,8 @@ pub struct Decision {
     pub marks: Vec<Mark>,
     /// The life of the pipeline.
     pub life: u64,
+    /// This start, which no other is.
+    pub incarnation: u64,
     /// What to replay.
     pub resume: Resume,
     /// Where the sources begin, and the reference tables.
@@ -132,6 +134,7 @@ pub fn decide(
         there: there(sources, ends.as_ref(), world)?,
         marks,
         life: first.life,
+        incarnation,
         resume,
         start,
         ends,
@@ -254,6 +257,7 @@ fn take_over_all(
         let mark = patiently(&open.name, world, || {
             open.destination.take_over(incarnation)
         });
+        debug!(destination = open.name, "took over");
         mark.map_err(|error| failed(&open.name, error))
     };
     sinks.iter_mut().map(take_over).collect()
@@ -371,6 +375,7 @@ fn peek(sinks: &[Sink], world: (&Shared, &Clock)) -> Result<Vec<Mark>, Failure> 
     let mut marks = Vec::new();
     for Sink { open, .. } in sinks {
         let mark = patiently(&open.name, world, || open.destination.peek());
+        debug!(destination = open.name, "looked at the mark");
         let message = format!("cannot read the mark of `{}`", open.name);
         marks.extend(mark.map_err(|error| failed(&message, error))?);
     }

@@ -215,6 +215,7 @@ fn drain(servers: &str, topic: &str, partitions: u64) {
         .set("group.id", "bare")
         .set("fetch.queue.backoff.ms", "5")
         .set("fetch.message.max.bytes", "1048576")
+        .set("fetch.wait.max.ms", "20")
         .set("queued.max.messages.kbytes", "16384")
         .set("check.crcs", "true")
         .set("isolation.level", "read_committed")

@@ -23,7 +23,7 @@ use tracing::warn;
 use super::find::{self, Compression, Content, Found};
 use super::{SourceFile, heads, open_file};
 use crate::connector::{ConnectorError, Partition, Source};
-use crate::connector::{Consumer, Fetched, Live, Reader};
+use crate::connector::{Consumer, Fetched, Live, Reader, Reads};
 use crate::format::{Decoder, FormatOptions, Wanted, decoder};
 use crate::types::{Clock, Offset, TakenFile};
 
@@ -391,7 +391,11 @@ impl Live for Watched {
         Ok(files.iter().map(|taken| Offset(taken.length)).collect())
     }
 
-    fn consumer(&self, from: &[(usize, Offset)]) -> Result<Box<dyn Consumer>, ConnectorError> {
+    fn consumer(
+        &self,
+        from: &[(usize, Offset)],
+        _: Reads,
+    ) -> Result<Box<dyn Consumer>, ConnectorError> {
         let mut consumer = WatchedConsumer {
             folder: Arc::clone(&self.folder),
             files: Arc::clone(&self.files),

@@ -319,6 +319,26 @@ fn a_rate_is_kept_by_the_clock() {
 }
 
 #[test]
+fn rows_that_an_earlier_run_had_are_not_waited_for() {
+    let table = generator(
+        &[("x", DataType::Int64)],
+        &[("rows", "1000"), ("rate", "100")],
+    );
+    let clock = Clock::manual();
+    let source = open_source(&table, &[0], std::path::Path::new("."), &clock).unwrap();
+    let mut reader = source.open(0, Offset(0)).unwrap();
+
+    reader.again_up_to(Offset(600));
+    let mut waited = BTreeMap::new();
+    while let Some(block) = reader.next().unwrap() {
+        waited.insert(block.end.0, clock.elapsed());
+    }
+
+    assert_eq!(waited[&600], Duration::ZERO);
+    assert_eq!(waited[&1000], Duration::from_secs(4));
+}
+
+#[test]
 fn a_source_without_an_end_goes_on() {
     let source = open(&generator(&[("x", DataType::Int64)], &[]));
     let mut reader = source.open(0, Offset(1 << 40)).unwrap();

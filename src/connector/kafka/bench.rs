@@ -14,7 +14,7 @@ use super::admin::{Wish, make_topic, remove_topic};
 use super::ask::{Asker, When, number};
 use super::batch::{BatchConsumer, Taken};
 use super::settings::{Cluster, refused};
-use crate::connector::ConnectorError;
+use crate::connector::{ConnectorError, Reads};
 use crate::types::Clock;
 
 /// How long nothing may come before a topic counts as read.
@@ -62,7 +62,7 @@ impl KafkaBench {
         let asker = Asker::new(&self.cluster.asking("read_committed"), topic)?;
         let count = asker.count_partitions()?.ok_or_else(|| asker.no_topic())?;
         let first = asker.places(count, When::First)?;
-        let config = self.cluster.reading("tidemark-bench");
+        let config = self.cluster.reading("tidemark-bench", Reads::ToItsEnd);
         let native = config.create_native_config().map_err(|e| refused(&e))?;
         let mut consumer =
             BatchConsumer::new(&config, native, topic).map_err(|error| refused(&error))?;

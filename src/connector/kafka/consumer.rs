@@ -21,7 +21,7 @@ use super::batch::{BatchConsumer, Report, Taken};
 use super::blocks::{Draft, Layout};
 use super::contact::{Contact, News, broker_of};
 use super::settings::{Settings, refused};
-use crate::connector::{ConnectorError, Consumer, Fetched};
+use crate::connector::{ConnectorError, Consumer, Fetched, Reads};
 use crate::types::{Clock, Offset};
 
 /// How long contact is lost before a client is suspected of not noticing that it is back.
@@ -31,6 +31,7 @@ const RENEW: Duration = Duration::from_secs(5);
 pub(super) struct KafkaConsumer {
     batch: BatchConsumer,
     settings: Arc<Settings>,
+    reads: Reads,
     asker: Arc<Asker>,
     layout: Arc<Layout>,
     lanes: BTreeMap<i32, Lane>,
@@ -64,15 +65,16 @@ struct Event {
 
 impl KafkaConsumer {
     pub fn new(
-        settings: Arc<Settings>,
+        (settings, reads): (Arc<Settings>, Reads),
         asker: Arc<Asker>,
         layout: Arc<Layout>,
         clock: Clock,
         from: &[(usize, Offset)],
     ) -> Result<Self, ConnectorError> {
         let mut consumer = Self {
-            batch: connect(&settings)?,
+            batch: connect(&settings, reads)?,
             settings,
+            reads,
             asker,
             layout,
             lanes: BTreeMap::new(),
@@ -121,7 +123,7 @@ impl KafkaConsumer {
             topic,
             "Kafka is back, and a client did not notice: makes it anew"
         );
-        self.batch = connect(&self.settings)?;
+        self.batch = connect(&self.settings, self.reads)?;
         let lanes = self.lanes.iter();
         let places: Vec<(i32, i64)> = lanes
             .map(|(&partition, lane)| lane.place(partition))
@@ -355,8 +357,8 @@ impl KafkaConsumer {
     }
 }
 
-fn connect(settings: &Settings) -> Result<BatchConsumer, ConnectorError> {
-    let config = settings.reading();
+fn connect(settings: &Settings, reads: Reads) -> Result<BatchConsumer, ConnectorError> {
+    let config = settings.reading(reads);
     let native = config.create_native_config().map_err(|e| refused(&e))?;
     BatchConsumer::new(&config, native, &settings.topic).map_err(|error| refused(&error))
 }

@@ -12,9 +12,9 @@ use super::batch::{BatchConsumer, Message, Taken};
 use super::settings::{Cluster, refused};
 use super::sink::RAW;
 use super::start::milliseconds;
-use crate::connector::ConnectorError;
 use crate::connector::letters::{EachLetter, KeptLetter, PAYLOAD};
 use crate::connector::open::{format_of, required};
+use crate::connector::{ConnectorError, Reads};
 use crate::format::{Block, Decoder, Records, Wanted, decoder, value_text};
 use crate::plan::Table;
 use crate::types::{Clock, Offset, batch};
@@ -46,8 +46,7 @@ pub(super) fn read(table: &Table, each: &mut EachLetter<'_>) -> Result<(), Conne
     let bounds: Vec<(u64, u64)> = (0..count)
         .map(|partition| asker.bounds(number(partition)))
         .collect::<Result<_, _>>()?;
-    let mut config = cluster.reading(GROUP);
-    config.set("fetch.wait.max.ms", "10");
+    let config = cluster.reading(GROUP, Reads::ToItsEnd);
     let native = config.create_native_config().map_err(|e| refused(&e))?;
     let mut consumer = BatchConsumer::new(&config, native, topic).map_err(|e| refused(&e))?;
     let failed = |why| ConnectorError::Transient(format!("could not read topic `{topic}`: {why}"));

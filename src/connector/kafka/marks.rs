@@ -10,7 +10,7 @@ use super::admin::{Wish, make_topic};
 use super::ask::Asker;
 use super::batch::{BatchConsumer, Taken};
 use super::settings::{Cluster, refused};
-use crate::connector::ConnectorError;
+use crate::connector::{ConnectorError, Reads};
 use crate::types::Clock;
 
 /// The topic.
@@ -72,9 +72,7 @@ pub(super) fn read(
         }
     }
     let (first, end) = asker.bounds(0)?;
-    let mut config = cluster.reading(GROUP);
-    // The end is said by an answer that had nothing to bring, and that waits so long.
-    config.set("fetch.wait.max.ms", "10");
+    let config = cluster.reading(GROUP, Reads::ToItsEnd);
     let native = config.create_native_config().map_err(|e| refused(&e))?;
     let mut consumer = BatchConsumer::new(&config, native, TOPIC).map_err(|e| refused(&e))?;
     let signed = |offset: u64| i64::try_from(offset).unwrap_or(i64::MAX);

@@ -8,13 +8,20 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
 use super::start::Start;
-use crate::connector::ConnectorError;
 use crate::connector::open::required;
 use crate::connector::option::{self, Absent, ConnectorOption, Side, ValueKind};
+use crate::connector::{ConnectorError, Reads};
 use crate::plan::Table;
 
 /// How often new partitions are looked for, unless the table says.
 pub(super) const DISCOVERY: &str = "10s";
+
+/// For how many milliseconds a broker keeps an answer back that has nothing to bring. Idle
+/// processes cost little by it.
+const WAIT: &str = "500";
+
+/// The same where somebody waits to be told of the end: only such an answer says so.
+const WAIT_TO_END: &str = "20";
 
 /// Options that go to librdkafka by their own names.
 const PASSED_ON: &[&str] = &[
@@ -80,14 +87,14 @@ impl Settings {
     /// For asking about it.
     pub fn asking(&self) -> ClientConfig {
         let mut config = self.cluster.asking("read_committed");
-        // For showing the progress. A client with a group takes a tenth of a second to close.
+        // For showing the progress.
         config.set("group.id", &self.group);
         config
     }
 
     /// For reading it, as measured to be fastest.
-    pub fn reading(&self) -> ClientConfig {
-        self.cluster.reading(&self.group)
+    pub fn reading(&self, reads: Reads) -> ClientConfig {
+        self.cluster.reading(&self.group, reads)
     }
 }
 
@@ -151,7 +158,11 @@ impl Cluster {
     }
 
     /// For reading committed records.
-    pub fn reading(&self, group: &str) -> ClientConfig {
+    pub fn reading(&self, group: &str, reads: Reads) -> ClientConfig {
+        let wait = match reads {
+            Reads::On => WAIT,
+            Reads::ToItsEnd => WAIT_TO_END,
+        };
         let mut config = self.with(&[
             ("fetch.queue.backoff.ms", "5"),
             ("fetch.message.max.bytes", "1048576"),
@@ -159,6 +170,7 @@ impl Cluster {
             // the machine is busy, and took as much processor time.
             ("queued.max.messages.kbytes", "16384"),
             ("check.crcs", "true"),
+            ("fetch.wait.max.ms", wait),
         ]);
         config.set("isolation.level", "read_committed");
         config.set("auto.offset.reset", "error");
@@ -209,4 +221,23 @@ pub(super) fn refused(error: &KafkaError) -> ConnectorError {
         format!("librdkafka does not take `{value}` for `{name}`: {reason}"),
         format!("correct the option '{option}'"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_for_the_end_is_told_of_it_soon_and_who_goes_on_asks_seldom() {
+        let wait = |given: &[(&str, &str)], reads| {
+            let cluster = Cluster::new("localhost:9092", given.iter().copied());
+            let config = cluster.reading("group", reads);
+            config.get("fetch.wait.max.ms").map(str::to_owned)
+        };
+
+        assert_eq!(wait(&[], Reads::On).unwrap(), "500");
+        assert_eq!(wait(&[], Reads::ToItsEnd).unwrap(), "20");
+        let given = [("kafka.fetch.wait.max.ms", "7")];
+        assert_eq!(wait(&given, Reads::ToItsEnd).unwrap(), "7");
+    }
 }

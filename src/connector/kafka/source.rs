@@ -10,7 +10,7 @@ use super::consumer::KafkaConsumer;
 use super::settings::Settings;
 use super::start::Start;
 use crate::connector::open::SourceOrigin;
-use crate::connector::{ConnectorError, Consumer, Live, Partition, Reader, Source};
+use crate::connector::{ConnectorError, Consumer, Live, Partition, Reader, Reads, Source};
 use crate::format::{Decoder, FormatOptions, Wanted, decoder};
 use crate::types::{Clock, Offset};
 
@@ -56,7 +56,7 @@ impl KafkaSource {
     pub(super) fn inspect(origin: &SourceOrigin<'_>) -> Result<(), ConnectorError> {
         let source = Self::open(origin)?;
         // What librdkafka says of settings for reading.
-        source.consumer(&[])?;
+        source.consumer(&[], Reads::On)?;
         source.beginning().map(drop)
     }
 
@@ -149,9 +149,13 @@ impl Live for KafkaSource {
         }
     }
 
-    fn consumer(&self, from: &[(usize, Offset)]) -> Result<Box<dyn Consumer>, ConnectorError> {
+    fn consumer(
+        &self,
+        from: &[(usize, Offset)],
+        reads: Reads,
+    ) -> Result<Box<dyn Consumer>, ConnectorError> {
         let consumer = KafkaConsumer::new(
-            Arc::clone(&self.settings),
+            (Arc::clone(&self.settings), reads),
             Arc::clone(&self.asker),
             Arc::clone(&self.layout),
             self.clock.clone(),

@@ -1,5 +1,7 @@
 //! The destination: one database, one connection, one transaction per epoch.
 
+use std::sync::{Mutex, PoisonError};
+
 use postgres::{Client, Error};
 use tracing::{info, warn};
 
@@ -31,6 +33,8 @@ pub struct Postgres {
     tenure: Option<Tenure>,
     /// None while the connection is lost.
     pub(super) session: Option<Session>,
+    /// The connection of a look at the mark: who looks is about to take over.
+    looked: Mutex<Option<Connected>>,
     /// The incarnation that this destination has tried to take over with.
     attempted: Option<u64>,
 }
@@ -75,6 +79,7 @@ impl Postgres {
             lane: None,
             tenure: None,
             session: None,
+            looked: Mutex::default(),
             attempted: None,
         }
     }
@@ -310,30 +315,33 @@ struct Admitted {
 
 impl Destination for Postgres {
     fn peek(&self) -> Result<Option<Mark>, ConnectorError> {
-        let Connected {
-            mut client, schema, ..
-        } = self.connect()?;
-        let marks = self.marks(&schema);
+        let mut connected = self.connect()?;
+        let (client, schema) = (&mut connected.client, &connected.schema);
+        let marks = self.marks(schema);
         let failed = |e| self.error("read", &e);
         for spec in &self.specs {
-            let (name, target) = (&spec.table.name, &spec.within(&schema).target);
-            let other = marks.other_lanes(&mut client, name, target);
+            let (name, target) = (&spec.table.name, &spec.within(schema).target);
+            let other = marks.other_lanes(client, name, target);
             if let Some(written) = other.map_err(failed)? {
                 return Err(admit::other_lanes(name, written).into_error());
             }
         }
-        let row = marks.peek(&mut client).map_err(failed)?;
+        let row = marks.peek(client).map_err(failed)?;
         let text = row.and_then(|row| row.mark);
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(connected);
         text.map(|text| self.parse_mark(&text)).transpose()
     }
 
     fn take_over(&mut self, incarnation: u64) -> Result<Option<Mark>, ConnectorError> {
         self.session = None;
+        let looked = self.looked.get_mut();
+        // If it was lost since, the take-over is tried again, and then with one of its own.
+        let looked = looked.unwrap_or_else(PoisonError::into_inner).take();
         let Connected {
             mut client,
             schema,
             standby,
-        } = self.connect()?;
+        } = looked.map_or_else(|| self.connect(), Ok)?;
         if standby {
             return Err(standby_refusal(&self.address).into_error());
         }

@@ -16,12 +16,19 @@ fn snapshots(folder: &TempDir) -> Snapshots {
     Snapshots::new(Store::at(folder.path()))
 }
 
+fn part(epoch: u64, incarnation: u64) -> PartOf<'static> {
+    PartOf {
+        epoch: Epoch(epoch),
+        operator: "aggregate 1",
+        worker: 0,
+        incarnation,
+    }
+}
+
 /// A snapshot at `epoch` of one operator that holds `epoch`.
 fn take(snapshots: &Snapshots, epoch: u64) -> Manifest {
     let batches = state(&[epoch as i64]);
-    let part = snapshots
-        .write_part(Epoch(epoch), ("aggregate 1", 0), &batches)
-        .unwrap();
+    let part = snapshots.write_part(part(epoch, 1), &batches).unwrap();
     let facts = Facts {
         epoch: Epoch(epoch),
         sources: BTreeMap::new(),
@@ -71,9 +78,7 @@ fn parts_without_a_manifest_are_no_snapshot_and_go_when_they_are_old() {
     let folder = TempDir::new().unwrap();
     let snapshots = snapshots(&folder);
     for epoch in [1, 99] {
-        snapshots
-            .write_part(Epoch(epoch), ("aggregate 1", 0), &state(&[0]))
-            .unwrap();
+        snapshots.write_part(part(epoch, 1), &state(&[0])).unwrap();
     }
 
     take(&snapshots, 3);
@@ -87,6 +92,20 @@ fn parts_without_a_manifest_are_no_snapshot_and_go_when_they_are_old() {
         .collect();
     left.sort_unstable();
     assert_eq!(left, [3, 8, 99]);
+}
+
+#[test]
+fn a_start_that_was_fenced_does_not_overwrite_the_parts_of_the_next_one() {
+    let folder = TempDir::new().unwrap();
+    let snapshots = snapshots(&folder);
+    let manifest = take(&snapshots, 3);
+
+    snapshots.write_part(part(3, 2), &state(&[-3])).unwrap();
+
+    assert_eq!(
+        snapshots.state(&manifest, "aggregate 1").unwrap(),
+        state(&[3])
+    );
 }
 
 #[test]
@@ -142,6 +161,39 @@ fn what_was_read_to_be_verified_is_not_read_again() {
     assert_eq!(state().unwrap(), expected);
     assert!(state().is_err(), "it is kept until it is used");
     snapshots.forget_fetched();
+}
+
+#[test]
+fn what_was_read_ahead_is_not_read_again_and_what_is_another_is() {
+    let folder = TempDir::new().unwrap();
+    let snapshots = snapshots(&folder);
+    let [older, newest] = [3, 8].map(|epoch| take(&snapshots, epoch));
+    let object = |manifest: &Manifest| folder.path().join(&manifest.parts[0].object);
+    let state_of = |manifest: &Manifest| snapshots.state(manifest, "aggregate 1");
+
+    snapshots.read_ahead("f");
+    std::fs::remove_file(object(&newest)).unwrap();
+
+    snapshots.fetch(&newest).unwrap();
+    assert_eq!(state_of(&newest).unwrap(), state(&[8]));
+    snapshots.fetch(&older).unwrap();
+    assert_eq!(state_of(&older).unwrap(), state(&[3]));
+    // From here on it is known what is wanted.
+    snapshots.read_ahead("f");
+    std::fs::remove_file(object(&older)).unwrap();
+    assert!(state_of(&older).is_err());
+}
+
+#[test]
+fn what_was_read_ahead_of_another_plan_is_not_what_is_wanted() {
+    let folder = TempDir::new().unwrap();
+    let snapshots = snapshots(&folder);
+    let newest = take(&snapshots, 8);
+
+    snapshots.read_ahead("g");
+    std::fs::remove_file(folder.path().join(&newest.parts[0].object)).unwrap();
+
+    assert!(snapshots.fetch(&newest).is_err());
 }
 
 #[test]

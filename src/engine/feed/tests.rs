@@ -77,7 +77,7 @@ fn replaying(times: &[Option<i64>], replay_to: u64, threads: usize) -> Arc<Feed>
     let start = vec![Offset(0); times.len()];
     let feed = Feed::new("t", source, intake, &start, crew, Arc::default());
     let replay_to = vec![Offset(replay_to); times.len()];
-    Arc::new(feed.by_time(times.to_vec(), replay_to, None))
+    Arc::new(feed.replaying(replay_to).by_time(times.to_vec(), None))
 }
 
 /// Claims a block; whose it is.
@@ -150,8 +150,7 @@ fn what_is_not_due_yet_keeps_no_other_file_from_being_read() {
     let files = [Some(0); 30];
     let pacing = Pacing::new(1.0, EventTime(0), Clock::manual());
     let feed = Arc::into_inner(feed(&files)).unwrap();
-    let begun = vec![Offset(0); files.len()];
-    let feed = feed.by_time(files.to_vec(), begun, Some(Arc::new(pacing)));
+    let feed = feed.by_time(files.to_vec(), Some(Arc::new(pacing)));
 
     let mut read = [0; 30];
     while let Some((partition, sequence)) = claim(&feed) {

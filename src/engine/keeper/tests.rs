@@ -15,14 +15,15 @@ fn keeper(folder: &TempDir, shared: &Arc<Shared>) -> (Arc<Keeper>, JoinHandle<()
     let spec = KeeperSpec {
         fingerprint: "f".to_owned(),
         life: 7,
+        incarnation: 1,
         parts: 2,
         held: vec![Epoch(u64::MAX)],
         interval: INTERVAL,
         show: Box::new(|_| ()),
-        leader: None,
+        others: Others::None,
     };
     let crash = Arc::new(CrashPoint::new(None));
-    let snapshots = Snapshots::new(Store::at(folder.path()));
+    let snapshots = Arc::new(Snapshots::new(Store::at(folder.path())));
     let world = (shared, &Clock::machine());
     Keeper::start(snapshots, None, spec, &crash, world)
 }
@@ -64,7 +65,7 @@ fn tell(keeper: &Keeper, epoch: Epoch) {
 fn a_part_that_cannot_be_written_costs_one_snapshot_and_no_more() {
     for worker in 0..2 {
         let folder = TempDir::new().unwrap();
-        let in_the_way = format!("{:020}/aggregate-1.{worker}.arrow", 5);
+        let in_the_way = format!("{:020}/aggregate-1.{worker}.{:016x}.arrow", 5, 1);
         std::fs::create_dir_all(folder.path().join(&in_the_way).join("x")).unwrap();
         let shared = Arc::new(Shared::default());
         let (keeper, thread) = keeper(&folder, &shared);

@@ -168,7 +168,7 @@ impl Control {
         self.inner.pass_on();
     }
 
-    /// What lets the run speak to process 0.
+    /// What lets the run speak to process 0, and process 0 to the others.
     #[must_use]
     pub fn teller(&self) -> Teller {
         Teller(Arc::clone(&self.inner))
@@ -181,10 +181,15 @@ impl Control {
     }
 }
 
-/// Says something to process 0.
+/// Says something to process 0, or on process 0 to the others.
 pub struct Teller(Arc<Inner>);
 
 impl Teller {
+    /// On process 0: has the others' sources cut a snapshot, whichever can first.
+    pub fn want_cut(&self) {
+        self.0.tell_all(&Frame::Cut);
+    }
+
     /// Says it. Whether it is heard shows in what becomes of it.
     pub fn tell(&self, bytes: Vec<u8>) {
         self.0.tell_all(&Frame::Word(bytes));
@@ -248,6 +253,7 @@ impl Inner {
                 self.changed.notify_all();
             }
             Frame::Word(bytes) => (self.duty.word)(bytes),
+            Frame::Cut => self.duty.shared.want_cut(),
             Frame::Bye => {
                 self.lock().phase = Phase::Over;
                 self.changed.notify_all();

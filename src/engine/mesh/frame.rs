@@ -37,6 +37,8 @@ pub enum Frame {
     Bye,
     /// To process 0: something that the run has to say.
     Word(Vec<u8>),
+    /// From process 0: a snapshot is wanted, and none of its sources can cut one now.
+    Cut,
 }
 
 /// Whose failure it is and what it says.
@@ -108,6 +110,7 @@ impl Frame {
             Self::Summary(bytes) => (9, bytes.clone()),
             Self::Bye => (10, Vec::new()),
             Self::Word(bytes) => (11, bytes.clone()),
+            Self::Cut => (12, Vec::new()),
         };
         let mut bytes = vec![kind];
         bytes.extend(body);
@@ -132,6 +135,7 @@ impl Frame {
             9 => Self::Summary(body.to_vec()),
             10 => Self::Bye,
             11 => Self::Word(body.to_vec()),
+            12 => Self::Cut,
             _ => return Err(malformed(&format!("a frame of the unknown kind {kind}"))),
         })
     }
@@ -218,6 +222,7 @@ mod tests {
             Just(Frame::Go),
             Just(Frame::Stop),
             Just(Frame::Bye),
+            Just(Frame::Cut),
             bytes().prop_map(Frame::Orders),
             bytes().prop_map(Frame::Summary),
             proptest::collection::vec(any::<u64>(), 0..9).prop_map(Frame::Beat),
@@ -243,7 +248,7 @@ mod tests {
         #[test]
         fn whatever_bytes_come_are_a_frame_or_an_error(
             bytes in proptest::collection::vec(any::<u8>(), 0..300),
-            kind in 0_u8..12,
+            kind in 0_u8..13,
         ) {
             let _ = Frame::read(&mut bytes.as_slice());
             // With a length that is right, so that the inside is reached.

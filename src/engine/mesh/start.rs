@@ -199,7 +199,8 @@ pub fn follow(
                 | Frame::Stop
                 | Frame::Summary(_)
                 | Frame::Bye
-                | Frame::Word(_),
+                | Frame::Word(_)
+                | Frame::Cut,
                 _,
             ) => return Err(strange(0)),
         }

@@ -29,7 +29,7 @@ use super::committer::CrashPoint;
 use super::open::beginning;
 use super::reference;
 use crate::connector::{
-    ConnectorError, Consumer, Fetched, Live, Partition, Reader, Source, reload_interval,
+    ConnectorError, Consumer, Fetched, Live, Partition, Reader, Reads, Source, reload_interval,
 };
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::durability::{Entry, Log, LogError, Store, sealed, unsealed};
@@ -348,7 +348,11 @@ impl Live for Reload {
         Ok(vec![self.read_again().map_err(as_connector)?])
     }
 
-    fn consumer(&self, from: &[(usize, Offset)]) -> Result<Box<dyn Consumer>, ConnectorError> {
+    fn consumer(
+        &self,
+        from: &[(usize, Offset)],
+        _: Reads,
+    ) -> Result<Box<dyn Consumer>, ConnectorError> {
         Ok(Box::new(Readings {
             table: Arc::clone(&self.table),
             position: from.first().map(|&(_, offset)| offset),

@@ -120,7 +120,7 @@ fn text(rows: &RecordBatch) -> String {
 }
 
 fn consumer(reload: &Reload, from: u64) -> Box<dyn Consumer> {
-    reload.consumer(&[(0, Offset(from))]).unwrap()
+    reload.consumer(&[(0, Offset(from))], Reads::On).unwrap()
 }
 
 #[test]

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::connector::fixtures::table;
-use crate::connector::{SharedSource, open_source};
+use crate::connector::{Reads, SharedSource, open_source};
 use crate::plan::Role;
 use crate::types::Clock;
 
@@ -112,7 +112,9 @@ fn a_file_ends_and_the_folder_has_no_records() {
     let folder = folder(&["a.csv"]);
     let source = open(&folder).unwrap();
     let live = source.live();
-    let mut consumer = live.consumer(&[(0, Offset(0)), (1, Offset(0))]).unwrap();
+    let mut consumer = live
+        .consumer(&[(0, Offset(0)), (1, Offset(0))], Reads::ToItsEnd)
+        .unwrap();
 
     let mut fetched = Vec::new();
     while fetched.len() < 3 {

@@ -17,7 +17,7 @@ use rdkafka::topic_partition_list::{Offset as Place, TopicPartitionList};
 
 use crate::connector::fixtures;
 use crate::connector::{
-    ConnectorError, Consumer, Fetched, SharedSource, inspect_source, open_source,
+    ConnectorError, Consumer, Fetched, Reads, SharedSource, inspect_source, open_source,
 };
 use crate::format::{Block, Decoded, METADATA};
 use crate::plan::{Column, Place as FilePlace, Role, Table};
@@ -272,9 +272,13 @@ pub struct Reading {
 
 impl Reading {
     pub fn new(source: &SharedSource, from: &[(usize, u64)]) -> Self {
+        Self::with(Reads::On, source, from)
+    }
+
+    pub fn with(reads: Reads, source: &SharedSource, from: &[(usize, u64)]) -> Self {
         let from: Vec<(usize, Offset)> = from.iter().map(|&(p, o)| (p, Offset(o))).collect();
         Self {
-            consumer: source.live().unwrap().consumer(&from).unwrap(),
+            consumer: source.live().unwrap().consumer(&from, reads).unwrap(),
             clock: Clock::machine(),
         }
     }

@@ -9,7 +9,7 @@ use super::kit::{
     Reading, Record, Topic, blocks, caught_up, decode, metadata_types, open, record, refusal,
     values,
 };
-use crate::connector::Fetched;
+use crate::connector::{Fetched, Reads};
 use crate::types::{Offset, Reason};
 
 fn numbered(count: usize, partition: i32) -> Vec<String> {
@@ -129,18 +129,20 @@ fn the_first_run_begins_where_the_options_say() {
 
 #[test]
 fn the_end_is_said_each_time_it_is_reached() {
-    let Some(topic) = Topic::new("end", 1) else {
-        return;
-    };
-    let mut reading = Reading::new(&topic.open(&[]), &[(0, 0)]);
+    for reads in [Reads::On, Reads::ToItsEnd] {
+        let Some(topic) = Topic::new("end", 1) else {
+            return;
+        };
+        let mut reading = Reading::with(reads, &topic.open(&[]), &[(0, 0)]);
 
-    let all = reading.read_to_end(&[0]);
-    assert_eq!(caught_up(&all, 0), Some(0));
-    write(&topic, 0, &numbered(3, 0));
-    let all = reading.read_to_end(&[0]);
+        let all = reading.read_to_end(&[0]);
+        assert_eq!(caught_up(&all, 0), Some(0));
+        write(&topic, 0, &numbered(3, 0));
+        let all = reading.read_to_end(&[0]);
 
-    assert_eq!(values(&all, 0).len(), 3);
-    assert_eq!(caught_up(&all, 0), Some(3));
+        assert_eq!(values(&all, 0).len(), 3);
+        assert_eq!(caught_up(&all, 0), Some(3));
+    }
 }
 
 #[test]

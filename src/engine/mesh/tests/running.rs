@@ -106,6 +106,16 @@ fn a_wish_to_stop_reaches_everybody() {
 }
 
 #[test]
+fn the_wish_for_a_snapshot_reaches_the_sources_of_all_other_processes() {
+    let running = running(3, CALM);
+
+    running[0].control.teller().want_cut();
+
+    until(|| running[1..].iter().all(|other| other.shared.wants_cut()));
+    assert!(!running[0].shared.wants_cut(), "it knows");
+}
+
+#[test]
 fn a_failure_reaches_everybody_in_the_words_of_who_failed() {
     let running = running(4, CALM);
 
