@@ -18,7 +18,12 @@ fn main() -> ExitCode {
 fn end_on_panic() {
     let say = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        say(panic);
+        if tidemark::types::is_caught() {
+            return;
+        }
+        if !tidemark::engine::say_panic(panic) {
+            say(panic);
+        }
         std::process::exit(101);
     }));
 }

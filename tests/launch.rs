@@ -1,5 +1,7 @@
 //! `scripts/launch` with a program that is none: it says what it was given, and ends as it is told.
 
+mod ssh;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -81,7 +81,10 @@ fn every_wrong_file_is_refused_with_its_exact_text() {
 
 #[test]
 fn plans_are_explained_as_people_read_them() {
-    let explained = |pipeline: &Pipeline| Ok(explain(pipeline, |_| String::new()));
+    let explained = |pipeline: &Pipeline| match check_options(pipeline) {
+        problems if problems.is_empty() => Ok(explain(pipeline, |_| String::new())),
+        problems => Err(problems),
+    };
     compare("explained", |path| {
         let text = planned(path, explained);
         text.unwrap_or_else(|problems| panic!("{}:\n{problems}", path.display()))

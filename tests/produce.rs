@@ -279,3 +279,32 @@ fn the_rows_of_a_table_are_sent_as_objects_or_as_csv() {
     });
     assert_eq!(all, expected.collect::<Vec<_>>());
 }
+
+/// What a topic's reader takes for late is what comes after rows that are much younger.
+#[test]
+fn partitions_of_a_made_up_table_are_sent_row_by_row_in_turns_also_after_a_kill() {
+    let Some(topic) = Topic::new("this test") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let table = "CREATE TABLE made (id BIGINT) WITH (
+        connector = 'generator', rows = '60000', partitions = '4', 'fields.id.kind' = 'sequence');";
+    std::fs::write(folder.path().join("made.sql"), table).unwrap();
+    let from = ["--from", "made.sql", "made", "--as", "csv"];
+    let slow = [&from[..], &["--rate", "10000"]].concat();
+
+    let child = topic.command(folder.path(), &slow).spawn().unwrap();
+    topic.wait_for(0);
+    kill(child);
+    topic.produce(folder.path(), &from);
+
+    let mut all: Vec<u64> = Vec::new();
+    for partition in topic.records() {
+        let numbers = partition.iter().map(|(_, value)| value.parse().unwrap());
+        let numbers: Vec<u64> = numbers.collect();
+        assert!(numbers.is_sorted(), "a row came after a later one");
+        all.extend(numbers);
+    }
+    all.sort_unstable();
+    assert!(all.into_iter().eq(0..60_000), "some are missing or twice");
+}

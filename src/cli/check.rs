@@ -3,7 +3,7 @@
 use super::file::Planned;
 use super::{CheckArgs, FileArgs, WRONG, file, say};
 use crate::connector::{Guarantee, is_watched};
-use crate::engine::{check_world, destinations, foresee, promise, reach_snapshots, state_folder};
+use crate::engine::{Looked, destinations, foresee, look, promise, reach_snapshots, state_folder};
 use crate::plan::{self, Role};
 use crate::sql::SourceText;
 
@@ -18,7 +18,12 @@ pub fn check(
         Ok(planned) => planned,
         Err(code) => return code,
     };
-    let problems = check_world(&planned.pipeline, &planned.base);
+    let Looked {
+        mut problems,
+        away,
+        notes,
+    } = look(&planned.pipeline, &planned.base);
+    problems.extend(away);
     if !problems.is_empty() {
         let path = arguments.file.display().to_string();
         return file::refuse(
@@ -64,6 +69,8 @@ pub fn check(
             "  {name}: reads new files of {path} as they appear; event time does not end\n"
         ));
     }
+    let notes = notes.iter().map(|note| format!("  {note}\n"));
+    say::out(&notes.collect::<String>());
     for table in tables.iter().filter(|table| table.role == Role::Sink) {
         if let Some(promise) = promise(table) {
             say::out(&format!("  {}: {promise}\n", table.name));
@@ -132,12 +139,32 @@ fn forgetting(planned: &Planned) -> String {
         lines += "  hint:  a key without a record for that long leaves the table, and what comes \
                   later begins anew\n";
     }
-    for (place, what) in plan::kept_despite_ttl(pipeline) {
-        lines += &format!("state.ttl does not bound line {}: {what}\n", place.line);
+    let taking_back = plan::taking_back(pipeline);
+    for (place, what) in &taking_back {
+        lines += &format!("state.ttl takes rows back, line {}: {what}\n", place.line);
     }
-    if forgets.is_empty() {
+    if !taking_back.is_empty() {
+        lines += "  hint:  a record is there for that long, and leaves with what was made of it\n";
+    }
+    let within = plan::joined_within(pipeline);
+    for (place, what) in &within {
+        lines += &format!("state.ttl bounds line {}: {what}\n", place.line);
+    }
+    if !within.is_empty() {
+        lines += "  hint:  rows that were joined stay, as the table asks; records further apart are not\n";
+    }
+    for kept in plan::kept_despite_ttl(pipeline) {
+        let plan::Forgets { place, what, .. } = kept;
+        lines += &format!("state.ttl does not bound line {}: {what}\n", place.line);
+        for table in kept.timeless {
+            let table = &pipeline.tables[table].name;
+            lines +=
+                &format!("  hint:  `{table}` has no event time: WATERMARK FOR ts AS ts - ..\n");
+        }
+    }
+    if forgets.is_empty() && taking_back.is_empty() && within.is_empty() {
         lines += "state.ttl applies to nothing in this file\n  \
-                  hint:  it bounds GROUP BY and DISTINCT without a window over the records of a source\n";
+                  hint:  it bounds what holds the records of sources with a WATERMARK FOR\n";
     }
     lines
 }

@@ -3,8 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::{Map, Value, json};
+
 use super::{FileArgs, WRONG, say};
-use crate::engine::{check_options, check_tables};
+use crate::dataflow::outcome::Failure;
+use crate::engine::{check_options, check_tables, error_line, says_objects};
 use crate::plan::Pipeline;
 use crate::sql::{Given, Problem, SourceText};
 
@@ -22,9 +25,7 @@ pub struct Planned {
 pub fn plan(arguments: &FileArgs) -> Result<Planned, u8> {
     let path = arguments.file.display().to_string();
     let text = std::fs::read_to_string(&arguments.file).map_err(|error| {
-        say::err(&format!(
-            "error: could not read `{path}`\n  cause: {error}\n"
-        ));
+        say::failure(&Failure::new(format!("could not read `{path}`")).because(error));
         WRONG
     })?;
     let given = Given {
@@ -70,21 +71,38 @@ fn in_order(mut problems: Vec<Problem>, more: Vec<Problem>) -> Vec<Problem> {
 
 /// Says what is wrong with a file.
 pub fn refuse(problems: &[Problem], source: &SourceText<'_>) -> u8 {
-    let texts: Vec<String> = problems
-        .iter()
-        .map(|problem| problem.render(source))
-        .collect();
-    say::err(&texts.join("\n"));
+    let objects = says_objects();
+    let texts = problems.iter().map(|problem| match objects {
+        true => error_line(fields(problem, source.path)),
+        false => problem.render(source),
+    });
+    let between = if objects { "" } else { "\n" };
+    say::err(&texts.collect::<Vec<_>>().join(between));
     WRONG
+}
+
+/// A problem for programs.
+fn fields(problem: &Problem, path: &str) -> Map<String, Value> {
+    let (line, column) = problem.place.map(|it| (it.line, it.column)).unzip();
+    let all = [
+        ("message", Some(json!(problem.message))),
+        ("hint", problem.hint.as_ref().map(|hint| json!(hint))),
+        ("file", Some(json!(path))),
+        ("line", line.map(|line| json!(line))),
+        ("column", column.map(|column| json!(column))),
+    ];
+    let known = all.into_iter();
+    known
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
 }
 
 fn split(setting: &str) -> Result<(String, String), u8> {
     match setting.split_once('=') {
         Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
         None => {
-            say::err(&format!(
-                "error: `--set {setting}` has no value\n  hint:  --set name=value\n"
-            ));
+            let message = format!("`--set {setting}` has no value");
+            say::failure(&Failure::new(message).hint("--set name=value"));
             Err(WRONG)
         }
     }

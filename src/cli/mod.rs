@@ -29,6 +29,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::dataflow::outcome::Failure;
+use crate::engine::{say_objects, says_objects};
+
 /// It failed while running.
 const FAILED: u8 = 1;
 /// The file or the command line is wrong.
@@ -316,8 +319,16 @@ enum LogFormat {
 
 /// Runs the command line and says how it went.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if wants_objects(&arguments) {
+        say_objects();
+    }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
+        Err(error) if error.use_stderr() && says_objects() => {
+            say::failure(&of_arguments(&error));
+            return ExitCode::from(WRONG);
+        }
         Err(error) => {
             // Help and version come this way too, and they are no mistake.
             let code = if error.use_stderr() { WRONG } else { 0 };
@@ -342,4 +353,24 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::DeadLetters(arguments) => dead_letters::dead_letters(&arguments),
     };
     ExitCode::from(code)
+}
+
+/// Whether standard error is for programs: that is so before the command line is understood.
+fn wants_objects(arguments: &[OsString]) -> bool {
+    let both = arguments.windows(2);
+    let mut both = both.filter(|pair| pair[0] == "--log");
+    both.any(|pair| pair[1] == "json") || arguments.iter().any(|one| one == "--log=json")
+}
+
+/// What is wrong with the command line, without its ornaments.
+fn of_arguments(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let (message, rest) = text.split_once("\n\n").unwrap_or((text, ""));
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let failure = Failure::new(words(message));
+    match words(rest) {
+        rest if rest.is_empty() => failure,
+        rest => failure.hint(rest),
+    }
 }

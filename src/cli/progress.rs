@@ -12,7 +12,7 @@ use tracing::info;
 
 use super::say::grouped;
 use crate::dataflow::outcome::{Shared, SourceProgress};
-use crate::engine::spawn_named;
+use crate::engine::{says_objects, spawn_named};
 use crate::plan::{Pipeline, TableId};
 use crate::types::Clock;
 
@@ -40,7 +40,7 @@ impl Watch {
             .map(|(table, _)| (table, pipeline.tables[table].name.clone()))
             .collect();
         let thread = spawn_named("progress", move || {
-            if std::io::stderr().is_terminal() {
+            if std::io::stderr().is_terminal() && !says_objects() {
                 show_bars(&names, &shared, &ended);
             } else {
                 log_lines(&names, &shared, &ended);

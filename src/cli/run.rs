@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use tracing::warn;
+use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::cluster::Membership;
@@ -20,7 +20,8 @@ use super::{FAILED, LogFormat, RunArgs, WRONG, eyes, file, say, supervise};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::source::{AtEnd, Pace};
 use crate::engine::{
-    Looked, Replay, RunOptions, Summary, check_history, check_processes, look as world, mesh,
+    Looked, Replay, RunOptions, Summary, check_history, check_processes, look as world,
+    look_what_is_kept, mesh, says_objects,
 };
 use crate::metrics::RESTARTS;
 use crate::plan::{Pipeline, Role};
@@ -89,7 +90,7 @@ pub fn run_with(
         Ok(_) if !leads => 0,
         Ok(summary) => {
             if !arguments.quiet {
-                say::err(&summary_text(pipeline, &summary, shared.is_stopping()));
+                say_summary(pipeline, &summary, shared.is_stopping());
             }
             match &arguments.summary {
                 Some(path) => write_summary(path, pipeline, &summary),
@@ -124,14 +125,30 @@ fn can_share(arguments: &RunArgs, pipeline: &Pipeline) -> Result<(), Vec<Problem
 /// to be emptied. A supervisor has looked before: its processes start again while the world may be
 /// away, which is no refusal.
 fn look(arguments: &RunArgs, planned: &Planned, replay: Replay) -> Result<Replay, Vec<Problem>> {
-    if arguments.fresh || arguments.cluster.member {
+    if arguments.cluster.member {
         return Ok(replay);
     }
     let (clock, mut said) = (Clock::machine(), false);
     loop {
-        let Looked { mut problems, away } = world(&planned.pipeline, &planned.base);
-        problems.extend(check_history(&planned.pipeline, &replay, &planned.base));
+        let Looked {
+            mut problems,
+            away,
+            notes,
+        } = if arguments.fresh {
+            look_what_is_kept(&planned.pipeline)
+        } else {
+            world(&planned.pipeline, &planned.base)
+        };
+        if !arguments.fresh {
+            problems.extend(check_history(&planned.pipeline, &replay, &planned.base));
+        }
         if problems.is_empty() && away.is_empty() {
+            for note in notes {
+                warn!(
+                    note,
+                    "could not look how long a source keeps what a restart reads again"
+                );
+            }
             return Ok(replay);
         }
         // Who is started by hand wants to know; a supervisor starts with the machine, perhaps before
@@ -275,8 +292,10 @@ fn confirmed(pipeline: &Pipeline) -> bool {
         .iter()
         .filter(|table| table.role == Role::Sink);
     let names: Vec<&str> = sinks.map(|table| table.name.as_str()).collect();
-    if !std::io::stdin().is_terminal() {
-        say::err("error: --fresh empties tables and nobody is here to ask\n  hint:  add --yes\n");
+    // A question is no line of a log.
+    if !std::io::stdin().is_terminal() || says_objects() {
+        let failure = Failure::new("--fresh empties tables and nobody is here to ask");
+        say::failure(&failure.hint("add --yes"));
         return false;
     }
     say::err(&format!("This empties {}. Go on? [y/N] ", names.join(", ")));
@@ -297,6 +316,27 @@ pub(super) fn stop_on_signals(shared: &Arc<Shared>) {
         shared.stop();
         true
     });
+}
+
+/// The summary for people, or as lines of the log.
+fn say_summary(pipeline: &Pipeline, summary: &Summary, stopped: bool) {
+    if !says_objects() {
+        return say::err(&summary_text(pipeline, summary, stopped));
+    }
+    for counts in counts(pipeline, summary) {
+        info!(
+            into = counts.table,
+            from = counts.source,
+            read = counts.read,
+            accepted = counts.accepted,
+            filtered = counts.filtered,
+            late = counts.late,
+            rejected = counts.rejected,
+            "read"
+        );
+    }
+    let (seconds, commits) = (summary.elapsed.as_secs_f64(), summary.commits);
+    info!(seconds, commits, stopped, "done");
 }
 
 /// One line per INSERT and source: the four counts add up to what was read.
@@ -362,21 +402,22 @@ struct InsertCounts {
     rejected: u64,
 }
 
+fn counts(pipeline: &Pipeline, summary: &Summary) -> impl Iterator<Item = InsertCounts> {
+    let fates = summary.fates.iter();
+    fates.map(|(&(insert, source), fates)| InsertCounts {
+        table: pipeline.tables[pipeline.inserts[insert].table].name.clone(),
+        source: pipeline.tables[source].name.clone(),
+        read: fates.read(),
+        accepted: fates.accepted,
+        filtered: fates.filtered,
+        late: fates.late,
+        rejected: fates.rejected,
+    })
+}
+
 fn write_summary(path: &Path, pipeline: &Pipeline, summary: &Summary) -> u8 {
-    let counts = summary
-        .fates
-        .iter()
-        .map(|(&(insert, source), fates)| InsertCounts {
-            table: pipeline.tables[pipeline.inserts[insert].table].name.clone(),
-            source: pipeline.tables[source].name.clone(),
-            read: fates.read(),
-            accepted: fates.accepted,
-            filtered: fates.filtered,
-            late: fates.late,
-            rejected: fates.rejected,
-        });
     let file = SummaryFile {
-        inserts: counts.collect(),
+        inserts: counts(pipeline, summary).collect(),
         commits: summary.commits,
         seconds: summary.elapsed.as_secs_f64(),
     };
@@ -385,9 +426,8 @@ fn write_summary(path: &Path, pipeline: &Pipeline, summary: &Summary) -> u8 {
         Ok(()) => 0,
         Err(error) => {
             let path = path.display();
-            say::err(&format!(
-                "error: could not write the summary to `{path}`\n  cause: {error}\n"
-            ));
+            let message = format!("could not write the summary to `{path}`");
+            say::failure(&Failure::new(message).because(error));
             FAILED
         }
     }

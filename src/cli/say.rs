@@ -2,8 +2,6 @@
 
 use std::io::Write;
 
-use crate::dataflow::outcome::Failure;
-
 /// To standard output.
 pub fn out(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
@@ -15,16 +13,7 @@ pub fn err(text: &str) {
 }
 
 /// A failure with its causes and what to do.
-pub fn failure(failure: &Failure) {
-    let mut text = format!("error: {}\n", failure.message);
-    for cause in &failure.causes {
-        text.push_str(&format!("  cause: {cause}\n"));
-    }
-    if let Some(hint) = &failure.hint {
-        text.push_str(&format!("  hint:  {hint}\n"));
-    }
-    err(&text);
-}
+pub use crate::engine::say_failure as failure;
 
 /// A number with its thousands apart.
 #[must_use]

@@ -154,6 +154,12 @@ pub fn reject_limit(table: &Table) -> f64 {
     number(text).expect("checked with the other options")
 }
 
+/// Whether a source goes on without what retention has removed: `offset.lost`.
+#[must_use]
+pub fn skips_lost(table: &Table) -> bool {
+    table.option("offset.lost") == Some("skip")
+}
+
 /// `watermark.idle-timeout` of a source.
 #[must_use]
 pub fn idle_timeout(table: &Table) -> Option<Duration> {

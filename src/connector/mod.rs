@@ -35,7 +35,7 @@ mod validate;
 pub use self::postgres::{Postgres, copy_again, read as postgres_answer};
 pub use catalog::{
     CONNECTORS, Connector, GENERAL_OPTIONS, Guarantee, SinkEntry, SourceEntry, connector,
-    idle_timeout, max_ahead, reject_limit, reload_interval,
+    idle_timeout, max_ahead, reject_limit, reload_interval, skips_lost,
 };
 pub use discard::Discard;
 pub use file::{FileSink, FileSource, is_watched, parquet_columns};
@@ -49,7 +49,9 @@ pub use lanes::{Share, lanes};
 pub use letters::{EachLetter, KeptLetter, LetterFilter, read_letters};
 pub use list::list;
 pub use live::{Consumer, Fetched, Live, Reads};
-pub use open::{OpenDestination, inspect_source, open_destinations, open_source};
+pub use open::{
+    Keeps, OpenDestination, inspect_source, keeps, open_destinations, open_source, reads,
+};
 pub use option::{Absent, ConnectorOption, Side, ValueKind};
 pub use refused::{RefusedValues, refused_values};
 pub use sink::{Finding, SinkTable};
@@ -75,6 +77,12 @@ pub trait Source: Send + Sync {
 
     /// A decoder of this source's blocks, for one thread.
     fn decoder(&self) -> Box<dyn Decoder>;
+
+    /// Whether its partitions are hands of one sequence of rows, and an offset is a row's place in
+    /// that: who reads them in the order of their offsets has the rows as they were made.
+    fn is_dealt(&self) -> bool {
+        false
+    }
 
     /// The other way to read it, for a source that goes on; then `open` is not called.
     fn live(&self) -> Option<&dyn Live> {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::{FieldRef, Schema};
 
@@ -43,6 +44,29 @@ pub(super) struct OpenSource {
     /// What `open` would refuse, as far as a glance tells.
     pub(super) inspect: fn(&SourceOrigin<'_>) -> Result<(), ConnectorError>,
     pub(super) open: fn(SourceOrigin<'_>) -> Result<Arc<dyn Source>, ConnectorError>,
+    /// Whether each record can be read again for so long after it was written.
+    pub(super) keeps: fn(&Table, Duration) -> Result<Keeps, ConnectorError>,
+    /// Whether a table, the first, reads what another of the same connector writes.
+    pub(super) reads: fn(&Table, &Table, &Path) -> bool,
+}
+
+/// Whether what was read can be read again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    /// For long enough.
+    Enough,
+    /// Nobody says: why, and what has to be so.
+    Unsaid(String),
+}
+
+/// For a source that forgets nothing that it does not miss when it is read again.
+pub(super) fn keeps_all(_: &Table, _: Duration) -> Result<Keeps, ConnectorError> {
+    Ok(Keeps::Enough)
+}
+
+/// For what nothing is written to.
+pub(super) fn reads_none(_: &Table, _: &Table, _: &Path) -> bool {
+    false
 }
 
 /// How a connector's tables are put together and opened.
@@ -99,6 +123,19 @@ pub fn inspect_source(table: &Table, columns: &[usize], base: &Path) -> Result<(
         base,
         clock: &clock,
     })
+}
+
+/// Whether each record of a source can be read again for `need` after it was written. What is
+/// shorter is refused.
+pub fn keeps(table: &Table, need: Duration) -> Result<Keeps, ConnectorError> {
+    (source_of(table)?.keeps)(table, need)
+}
+
+/// Whether the table `source` reads what is written to the table `sink`: as far as their options tell.
+#[must_use]
+pub fn reads(source: &Table, sink: &Table, base: &Path) -> bool {
+    let same = source.connector == sink.connector;
+    source_of(source).is_ok_and(|entry| same && (entry.reads)(source, sink, base))
 }
 
 /// Opens the destinations of all sink tables of a pipeline: the tables of one database are one

@@ -12,7 +12,6 @@
 
 use std::collections::BTreeMap;
 
-use super::turns::Turns;
 use crate::plan::{Assign, WindowKind};
 use crate::types::Watermark;
 
@@ -61,26 +60,16 @@ impl<'a> Passed<'a> {
         self.after
     }
 
-    /// The turn of each row: that of the watermark after it.
+    /// The watermark after each row, in microseconds.
     #[must_use]
-    pub fn turns(&self, turns: Turns) -> Vec<i64> {
+    pub fn after_each(&self) -> Vec<i64> {
         let mut highest = self.before;
-        let of_each = self.times.iter().map(|&time| {
-            highest = highest.max(Watermark::behind(
-                crate::types::EventTime(time),
-                self.bound_us,
-            ));
-            highest
+        let watermarks = self.times.iter().map(|&time| {
+            let own = Watermark::behind(crate::types::EventTime(time), self.bound_us);
+            highest = highest.max(own);
+            highest.micros()
         });
-        // Neighbours are mostly in one turn, and a comparison is cheaper than a division.
-        let (mut last, mut turn) = (Watermark::START, turns.of(Watermark::START));
-        let of_each = of_each.map(|watermark| {
-            if watermark != last {
-                (last, turn) = (watermark, turns.of(watermark));
-            }
-            turn
-        });
-        of_each.collect()
+        watermarks.collect()
     }
 
     /// The watermark before each row.

@@ -21,9 +21,8 @@ use datafusion_common::Result;
 use super::assign::Passed;
 use super::guard::{Guard, guards};
 use super::lookup::Index;
-use super::roles::{counted, with_positions, with_turns};
+use super::roles::{counted, with_positions, with_watermarks};
 use super::step::{Action, Piece, Turned};
-use super::turns::Turns;
 use super::zones::{Zone, ancestry};
 use crate::format::Positions;
 use crate::plan::{Assign, Node, NodeId, Operator, Pipeline, TableId, WindowKind, read_ttl_us};
@@ -57,8 +56,8 @@ struct Edge {
     step: usize,
     node: NodeId,
     positions: bool,
-    /// By which its rows are forgotten, if something does.
-    turns: Option<Turns>,
+    /// Whether something forgets its rows.
+    watermarks: bool,
 }
 
 /// One INSERT's view of the source.
@@ -140,7 +139,7 @@ impl Chain {
                 step,
                 node,
                 positions: positions.contains(&node),
-                turns: read_ttl_us(pipeline, node).map(Turns::of_ttl),
+                watermarks: read_ttl_us(pipeline, node).is_some(),
             })
             .collect();
         let views = pipeline
@@ -196,8 +195,8 @@ impl Chain {
                         true => located(piece, place)?,
                         false => piece.rows.clone(),
                     };
-                    if let Some(turns) = edge.turns {
-                        rows = with_turns(&rows, turns_of(piece, &passed.turns(turns)));
+                    if edge.watermarks {
+                        rows = with_watermarks(&rows, of_each(piece, &passed.after_each()));
                     }
                     outcome.rows.push((edge.node, rows));
                 }
@@ -255,7 +254,8 @@ pub fn action(pipeline: &Pipeline, node: NodeId, indexes: &Indexes) -> Action {
         | Operator::IntervalJoin { .. }
         | Operator::AsofJoin { .. }
         | Operator::Over { .. }
-        | Operator::Running { .. } => {
+        | Operator::Running { .. }
+        | Operator::Keep { .. } => {
             panic!("node {node} holds state, so it is no step")
         }
     }
@@ -318,7 +318,8 @@ fn view(
         | Operator::IntervalJoin { .. }
         | Operator::AsofJoin { .. }
         | Operator::Over { .. }
-        | Operator::Running { .. } => false,
+        | Operator::Running { .. }
+        | Operator::Keep { .. } => false,
     };
     let single = edges.len() == 1 && !steps.iter().any(multiplies);
     Some(View {
@@ -389,8 +390,8 @@ fn count(fates: &mut Fates, turned: &Turned) {
     }
 }
 
-/// The turn of each row, given those of the rows that arrived.
-fn turns_of(piece: &Piece, arrived: &[i64]) -> Vec<i64> {
+/// What is said of each row, given that of the rows that arrived.
+fn of_each(piece: &Piece, arrived: &[i64]) -> Vec<i64> {
     let rows = 0..piece.rows.num_rows();
     rows.map(|row| arrived[piece.origin_of(row) as usize])
         .collect()

@@ -88,6 +88,7 @@ fn trace(
         | Operator::Latest { input, .. }
         | Operator::Over { input, .. }
         | Operator::Running { input, .. }
+        | Operator::Keep { input, .. }
         | Operator::Lookup { input, .. }
         | Operator::OnTime { input, .. }
         | Operator::Window { input, .. } => follow(input, column),

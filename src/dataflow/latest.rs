@@ -2,21 +2,26 @@
 //!
 //! "Last" is by the column named, then by the row's place in the input, so it is a function of
 //! the rows and not of the order that they came in. A row whose column is NULL is earlier than
-//! any other.
+//! any other. With `state.ttl` a key that has had no record for so long leaves (`forgetting`).
+
+mod forgetting;
+mod rows;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt64Array};
+use arrow::compute::{filter_record_batch, not};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::row::{OwnedRow, RowConverter, SortField};
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
 use std::hash::BuildHasher;
 
+use self::forgetting::Ages;
+use self::rows::Rows;
 use super::aggregate::without_signs;
 use super::group::{Changes, GroupError, Groups, PreGroups};
-use super::roles::with_positions;
+use super::roles::{counts, turns, watermarks, with_counts, with_positions, with_turns};
 use super::state::{StateError, Stateful};
 use crate::plan::Expression;
 use crate::types::Watermark;
@@ -29,21 +34,22 @@ pub struct Latest {
     key_rows: RowConverter,
     order_rows: RowConverter,
     value_rows: RowConverter,
-    held: HashMap<OwnedRow, Entry, FixedState>,
+    held: Rows,
     /// The row that each key touched in this epoch had before it.
     before: BTreeMap<OwnedRow, Option<OwnedRow>>,
-    bytes: usize,
-}
-
-struct Entry {
-    order: OwnedRow,
-    /// The input's columns and its two places.
-    row: OwnedRow,
+    /// When keys had records, if they are forgotten for that.
+    ages: Option<Ages>,
 }
 
 impl Latest {
-    /// Keeps rows of `schema` by the columns `keys`, the last by `by`.
-    pub fn new(schema: SchemaRef, keys: Vec<usize>, by: Expression) -> Result<Self, GroupError> {
+    /// Keeps rows of `schema` by the columns `keys`, the last by `by`; a key that has had no record
+    /// for `ttl_us` is forgotten. Rows then say the watermark after them.
+    pub fn new(
+        schema: SchemaRef,
+        keys: Vec<usize>,
+        by: Expression,
+        ttl_us: Option<i64>,
+    ) -> Result<Self, GroupError> {
         let located = with_positions(&schema);
         let sort = |index: &usize| SortField::new(located.field(*index).data_type().clone());
         let places = [schema.fields().len(), schema.fields().len() + 1];
@@ -54,9 +60,9 @@ impl Latest {
             key_rows: RowConverter::new(keys.iter().map(sort).collect())?,
             order_rows: RowConverter::new(order)?,
             value_rows: RowConverter::new(all.iter().map(sort).collect())?,
-            held: HashMap::with_hasher(FixedState::with_seed(0)),
+            held: Rows::default(),
             before: BTreeMap::new(),
-            bytes: 0,
+            ages: ttl_us.map(Ages::new),
             schema,
             keys,
             by,
@@ -85,46 +91,52 @@ impl Latest {
 }
 
 impl Latest {
-    /// All rows held, each with the hash of its key before it.
-    fn hashed_rows(&self) -> Result<Vec<RecordBatch>, GroupError> {
-        if self.held.is_empty() {
-            return Ok(Vec::new());
-        }
+    /// Rows, each with the hash of its key before it; if they are forgotten, with their turns.
+    fn hashed(&self, rows: &Rows) -> Result<RecordBatch, GroupError> {
         let hasher = FixedState::with_seed(0);
-        let hashes = self.held.keys().map(|key| hasher.hash_one(key.as_ref()));
+        let hashes = rows.by_key.keys().map(|key| hasher.hash_one(key.as_ref()));
         let hashes: ArrayRef = Arc::new(UInt64Array::from_iter_values(hashes));
-        let rows = self.rows_of(self.held.values().map(|entry| &entry.row))?;
+        let entries = rows.by_key.values();
+        let turns = entries.clone().map(|entry| entry.turn);
+        let rows = self.rows_of(entries.clone().map(|entry| &entry.row))?;
         let mut fields = vec![Arc::new(Field::new("__hash", DataType::UInt64, false))];
         fields.extend(rows.schema().fields().iter().map(Arc::clone));
         let mut columns = vec![hashes];
         columns.extend(rows.columns().iter().map(Arc::clone));
         let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
-        Ok(vec![batch])
-    }
-}
-
-impl Stateful for Latest {
-    fn rows(&self) -> usize {
-        self.held.len()
+        match self.ages {
+            Some(_) => Ok(with_turns(&batch, turns.collect())),
+            None => Ok(batch),
+        }
     }
 
-    fn bytes(&self) -> usize {
-        self.bytes
+    /// What waits for its turn, by turn.
+    fn waiting(&self) -> impl Iterator<Item = &Rows> {
+        let ages = self.ages.iter();
+        ages.flat_map(|ages| ages.waiting.values())
     }
 
-    fn save(&self) -> Result<Vec<RecordBatch>, StateError> {
-        self.hashed_rows()
+    /// Takes rows of a source.
+    fn take_records(&mut self, rows: &RecordBatch) -> Result<(), GroupError> {
+        let ages = self.ages.as_ref();
+        let turns = ages.map(|ages| ages.turns.of_each(watermarks(rows)));
+        self.take(rows, turns.as_deref(), true)
     }
 
-    fn restore(&mut self, saved: &RecordBatch) -> Result<(), StateError> {
-        self.merge(saved)?;
-        self.before.clear();
-        Ok(())
+    /// Takes rows of `hashed`, without the hashes.
+    fn take_hashed(&mut self, rows: &RecordBatch, waits: bool) -> Result<(), GroupError> {
+        let turns = self.ages.is_some().then(|| turns(rows));
+        self.take(rows, turns, waits)
     }
-}
 
-impl Groups for Latest {
-    fn update(&mut self, rows: &RecordBatch) -> Result<(), GroupError> {
+    /// Takes rows: into those that are held, or, where `waits`, those whose turn is to come into
+    /// those that wait for it.
+    fn take(
+        &mut self,
+        rows: &RecordBatch,
+        turns: Option<&[i64]>,
+        waits: bool,
+    ) -> Result<(), GroupError> {
         let keys = self.key_rows.convert_columns(&self.key_columns(rows))?;
         let width = self.schema.fields().len();
         let places = width + 2;
@@ -134,44 +146,79 @@ impl Groups for Latest {
         let order = self.order_rows.convert_columns(&order)?;
         let values = self.value_rows.convert_columns(&rows.columns()[..places])?;
         for row in 0..rows.num_rows() {
+            let turn = turns.map_or(0, |turns| turns[row]);
             let key = keys.row(row).owned();
-            let known = self.held.get_mut(&key);
-            if known
-                .as_ref()
-                .is_some_and(|known| known.order.row() >= order.row(row))
-            {
-                continue;
+            let given = (order.row(row), values.row(row));
+            if let Some(ages) = &mut self.ages {
+                if waits && let Some(waiting) = ages.place_of(turn) {
+                    waiting.offer(&key, given, turn);
+                    continue;
+                }
+                ages.oldest = ages.oldest.min(turn);
             }
-            let entry = Entry {
-                order: order.row(row).owned(),
-                row: values.row(row).owned(),
-            };
-            let size = |entry: &Entry| entry.row.as_ref().len() + entry.order.as_ref().len();
-            self.bytes += size(&entry) + key.as_ref().len();
-            let old = match known {
-                None => {
-                    self.held.insert(key.clone(), entry);
-                    None
-                }
-                Some(known) => {
-                    let old = std::mem::replace(known, entry);
-                    self.bytes -= size(&old) + key.as_ref().len();
-                    Some(old.row)
-                }
-            };
-            self.before.entry(key).or_insert(old);
+            if let Some(old) = self.held.offer(&key, given, turn) {
+                self.before.entry(key).or_insert(old);
+            }
         }
         Ok(())
+    }
+}
+
+impl Stateful for Latest {
+    fn rows(&self) -> usize {
+        self.held.by_key.len() + self.ages.as_ref().map_or(0, Ages::rows)
+    }
+
+    fn bytes(&self) -> usize {
+        self.held.bytes + self.waiting().map(|rows| rows.bytes).sum::<usize>()
+    }
+
+    /// Where keys are forgotten, a row that waits for its turn counts for nothing yet.
+    fn save(&self) -> Result<Vec<RecordBatch>, StateError> {
+        let all = [(&self.held, 1)].into_iter();
+        let all = all.chain(self.waiting().map(|rows| (rows, 0)));
+        let all = all.filter(|(rows, _)| !rows.by_key.is_empty());
+        let saved = all.map(|(rows, count)| {
+            let rows = self.hashed(rows)?;
+            let counts = Int64Array::from_value(count, rows.num_rows());
+            match self.ages {
+                Some(_) => Ok(with_counts(&rows, &counts)),
+                None => Ok(rows),
+            }
+        });
+        saved.collect()
+    }
+
+    fn restore(&mut self, saved: &RecordBatch) -> Result<(), StateError> {
+        let rows = saved.project(&(1..saved.num_columns()).collect::<Vec<_>>())?;
+        match (&self.ages, counts(&rows, self.schema.fields().len())) {
+            (Some(_), Some(counts)) => {
+                let shown = counts.values().iter().map(|count| Some(*count != 0));
+                let shown: BooleanArray = shown.collect();
+                self.take_hashed(&filter_record_batch(&rows, &shown)?, false)?;
+                self.take_hashed(&filter_record_batch(&rows, &not(&shown)?)?, true)?;
+            }
+            (Some(_) | None, _) => self.take_hashed(&rows, true)?,
+        }
+        self.before.clear();
+        Ok(())
+    }
+}
+
+impl Groups for Latest {
+    fn update(&mut self, rows: &RecordBatch) -> Result<(), GroupError> {
+        self.take_records(rows)
     }
 
     fn merge(&mut self, states: &RecordBatch) -> Result<(), GroupError> {
         let rows: Vec<usize> = (1..states.num_columns()).collect();
-        Groups::update(self, &states.project(&rows)?)
+        self.take_hashed(&states.project(&rows)?, true)
     }
 
     fn changes(&mut self) -> Result<Vec<Changes>, GroupError> {
         let before = std::mem::take(&mut self.before);
-        let now = before.keys().map(|key| (&self.held[key].row, 1));
+        let now = before.keys().filter_map(|key| self.held.by_key.get(key));
+        let now = now.map(|entry| (&entry.row, 1));
         let old = before.values().flatten().map(|row| (row, -1));
         let all: Vec<_> = old.chain(now).collect();
         let parts = all.chunks(CHUNK).map(|part| {
@@ -187,6 +234,15 @@ impl Groups for Latest {
     fn close(&mut self, _: Watermark) -> Result<Vec<RecordBatch>, GroupError> {
         Ok(Vec::new())
     }
+
+    fn forget(&mut self, reached: Watermark) -> Result<Vec<RecordBatch>, GroupError> {
+        if !self.advance(reached) {
+            return Ok(Vec::new());
+        }
+        let changes = self.changes()?.into_iter();
+        let changes = changes.map(|changes| with_counts(&changes.rows, &changes.counts));
+        Ok(changes.collect())
+    }
 }
 
 /// How many rows make one batch: few enough that their texts stay far below the 2 GiB that an
@@ -195,18 +251,26 @@ const CHUNK: usize = 8192;
 
 impl PreGroups for Latest {
     fn update(&mut self, rows: &RecordBatch) -> Result<(), GroupError> {
-        Groups::update(self, rows)
+        self.take_records(rows)
     }
 
     fn groups(&self) -> usize {
-        self.held.len()
+        self.rows()
     }
 
     fn drain(&mut self) -> Result<Vec<RecordBatch>, GroupError> {
-        let drained = self.hashed_rows()?;
+        let all = [&self.held].into_iter().chain(self.waiting());
+        let all = all.filter(|rows| !rows.by_key.is_empty());
+        let drained = all.map(|rows| self.hashed(rows));
+        let drained = drained.collect::<Result<Vec<_>, _>>()?;
         self.before.clear();
-        self.bytes = 0;
         self.held.clear();
+        if let Some(ages) = &mut self.ages {
+            ages.waiting.clear();
+        }
         Ok(drained)
     }
 }
+
+#[cfg(test)]
+mod tests;

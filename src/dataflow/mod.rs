@@ -14,6 +14,7 @@
 //! | `framed` | what functions say of the ordered rows of a partition |
 //! | `running` | the same of an append stream, whose rows come out once |
 //! | `interval`, `asof` | joins of append streams, whose rows the watermark lets go |
+//! | `keep`, `turns` | records kept for a time and then taken back, and how that time is counted |
 //! | `compute`, `withheld` | the stateless operators behind state, and the rows that fail there |
 //! | `seal`, `publish` | an epoch's changes, consolidated and handed to a destination |
 //! | `state`, `named` | the one door to what operators remember, and how that is called |
@@ -36,6 +37,7 @@ pub mod framed;
 pub mod group;
 mod guard;
 mod interval;
+mod keep;
 pub mod latest;
 pub mod letters;
 pub mod lookup;

@@ -14,6 +14,7 @@ pub fn held_by(pipeline: &Pipeline, id: NodeId) -> Vec<String> {
         Operator::Match { .. } => vec![format!("match {id}")],
         Operator::Running { .. } => vec![format!("running {id}")],
         Operator::Latest { .. } => vec![format!("latest {id}")],
+        Operator::Keep { .. } => vec![format!("keep {id}")],
         Operator::IntervalJoin { .. } => vec![format!("interval join {id}")],
         Operator::AsofJoin { .. } => vec![format!("asof join {id}")],
         Operator::Join { .. } | Operator::Over { .. } => {

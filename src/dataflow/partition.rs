@@ -105,9 +105,13 @@ impl PartitionState {
     /// been given its floor. Without one, rows would come that are not late for windows that have
     /// closed.
     pub fn go_live(&mut self, reached: Watermark) {
-        if self.hidden || self.mark.ended {
+        // One that was found in the replay announces itself; one that a mark had by its number only,
+        // because one with a higher number was found before it, is there from here on.
+        let was_found = matches!(self.held.front(), Some(Arrival::Found(..)));
+        if (self.hidden && was_found) || self.mark.ended {
             return;
         }
+        self.moved |= std::mem::take(&mut self.hidden);
         self.moved |= std::mem::take(&mut self.mark.idle);
         if self.mark.watermark < reached {
             self.raise(Floor {
@@ -117,13 +121,14 @@ impl PartitionState {
         }
     }
 
-    /// These rows went in, and its watermark is there after them.
-    pub fn went_in(&mut self, rows: &ArrivedRows, watermark: Watermark) {
+    /// These rows went in, of so many records, and its watermark is there after them.
+    pub fn went_in(&mut self, rows: &ArrivedRows, records: u64, watermark: Watermark) {
         let (from, offset) = (rows.from, self.mark.offset);
         assert!(
             from >= offset,
             "a partition went back from {offset} to {from}"
         );
+        self.mark.records = self.mark.records.map(|before| before + records);
         self.mark.offset = rows.end;
         self.mark.watermark = watermark;
         self.moved = true;
@@ -171,6 +176,11 @@ impl PartitionState {
         if some_are_gone && self.mark.watermark < stop.watermark {
             self.mark.watermark = stop.watermark;
             self.moved = true;
+        }
+        let missed = stop.records.zip(self.mark.records);
+        let missed = missed.map_or(0, |(then, now)| then.saturating_sub(now));
+        if missed > 0 && !some_are_gone {
+            return Some(format!("so many records are gone: {missed}"));
         }
         let (now, then) = (self.mark.watermark, stop.watermark);
         (now != then).then(|| format!("event time comes to {now}, and came to {then}"))

@@ -5,6 +5,7 @@
 //!      └──reports──────────┴───────────────────────┘
 //! ```
 
+mod kept;
 mod sided;
 
 use std::cell::RefCell;
@@ -27,7 +28,6 @@ use super::credit::Credit;
 use super::framed::Calls;
 use super::group::{Grouped, Groups, Incoming, Local, PreGroups};
 use super::interval::{IntervalJoin, IntervalPlan};
-use super::latest::Latest;
 use super::matching::Matches;
 use super::outcome::{Failure, Shared};
 use super::publish::Publish;
@@ -42,7 +42,7 @@ use super::tide::Tide;
 use super::withheld::Withheld;
 use super::zones::{Zone, zones};
 use crate::connector::Share;
-use crate::plan::{Node, NodeId, Operator, Pipeline, TableId, state_ttl_us};
+use crate::plan::{Interval, Node, NodeId, Operator, Pipeline, TableId, Within, state_ttl_us};
 
 /// How many groups a worker holds back before it sends them to their owners.
 const LOCAL_GROUPS: usize = 1 << 16;
@@ -124,6 +124,7 @@ pub fn positions_needed(pipeline: &Pipeline) -> BTreeSet<NodeId> {
         | Operator::IntervalJoin { .. }
         | Operator::Over { .. }
         | Operator::Running { .. }
+        | Operator::Keep { .. }
         | Operator::Window { .. } => None,
     };
     pipeline.nodes.iter().filter_map(needs).collect()
@@ -291,17 +292,8 @@ impl<'scope> Built<'_, 'scope> {
                 self.spread(id, &format!("match {id}"), input, make(), hashes)
             }
             Operator::Running { .. } => self.running(id, node),
-            Operator::Latest {
-                input: from,
-                keys,
-                by,
-            } => {
-                let input = self.rows_of(*from);
-                let schema = &self.pipeline.nodes[*from].schema;
-                let make =
-                    || Latest::new(Arc::clone(schema), keys.clone(), by.clone()).expect(PLANNED);
-                self.grouped(id, &format!("latest {id}"), input, make(), make)
-            }
+            Operator::Latest { .. } => self.latest(id, node),
+            Operator::Keep { input, ttl_us } => self.keep(id, *input, *ttl_us),
             Operator::Source { .. } => panic!("a source is always at the source"),
             Operator::Union { .. }
             | Operator::Filter { .. }
@@ -427,16 +419,22 @@ impl<'scope> Built<'_, 'scope> {
             right,
             keys,
             kind,
-            interval,
+            within,
             residual,
         } = &node.operator
         else {
             panic!("only asked of interval joins")
         };
         let schemas = [left, right].map(|&side| &self.pipeline.nodes[side].schema);
+        let (interval, by_watermarks) = match within {
+            Within::Times(interval) => (*interval, false),
+            // No record is still to come that was read before event time got here.
+            Within::Ttl(ttl_us) => (Interval::within(*ttl_us), true),
+        };
         let plan = IntervalPlan {
             kind: *kind,
-            interval: *interval,
+            interval,
+            by_watermarks,
             residual: residual.clone(),
             both: both(schemas.into_iter()),
             output: Arc::clone(&node.schema),

@@ -1,6 +1,6 @@
 //! Columns that batches carry besides those of their node: the count of each row in a changing
-//! stream, each row's place in the input where something depends on order, and its turn where
-//! something is forgotten.
+//! stream, each row's place in the input where something depends on order, and how far event time
+//! was where something is forgotten.
 //!
 //! They stand behind the node's own columns and are found by their names, never by how many
 //! columns there are: one edge may serve a reader that needs them and one that does not.
@@ -13,6 +13,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
 const COUNT: &str = "__count";
 const PARTITION: &str = "__partition";
 const OFFSET: &str = "__offset";
+const WATERMARK: &str = "__watermark";
 const TURN: &str = "__turn";
 
 /// A schema with the two columns that say where a row stands in the input.
@@ -33,6 +34,21 @@ pub fn positions(rows: &RecordBatch) -> [&ArrayRef; 2] {
     })
 }
 
+/// The rows with the watermark of their partition after each, in microseconds, behind everything
+/// else.
+#[must_use]
+pub fn with_watermarks(rows: &RecordBatch, watermarks: Vec<i64>) -> RecordBatch {
+    with_last(rows, WATERMARK, Arc::new(Int64Array::from(watermarks)))
+}
+
+/// The watermark of their partition after each row.
+#[must_use]
+pub fn watermarks(rows: &RecordBatch) -> &[i64] {
+    let watermarks = rows.column_by_name(WATERMARK);
+    let watermarks = watermarks.expect("what forgets is given watermarks");
+    watermarks.as_primitive::<Int64Type>().values()
+}
+
 /// The rows with the turn of each (see `turns`), behind everything else.
 #[must_use]
 pub fn with_turns(rows: &RecordBatch, turns: Vec<i64>) -> RecordBatch {
@@ -43,7 +59,7 @@ pub fn with_turns(rows: &RecordBatch, turns: Vec<i64>) -> RecordBatch {
 #[must_use]
 pub fn turns(rows: &RecordBatch) -> &[i64] {
     let turns = rows.column_by_name(TURN);
-    let turns = turns.expect("what forgets is given turns");
+    let turns = turns.expect("whoever gives groups away says their turns");
     turns.as_primitive::<Int64Type>().values()
 }
 

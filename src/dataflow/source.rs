@@ -463,7 +463,7 @@ impl<I: Inbox> SourceTask<I> {
         }
     }
 
-    /// A replay brings back the watermarks of the first run: they are a function of the rows.
+    /// A replay reads the records of the first run, and so brings back its watermarks.
     fn check_watermarks(&mut self) {
         let stop = self.schedule.stop().expect("stands at it");
         for (&index, state) in &mut self.partitions {
@@ -472,7 +472,8 @@ impl<I: Inbox> SourceTask<I> {
                 let failure = Failure::new(format!("cannot read `{}` again", self.spec.name));
                 let cause = format!("partition {index} is not what it was: {cause}");
                 self.shared.fail(failure.because(cause).hint(
-                    "retention, compaction or a topic made anew may be why; `--fresh` starts over",
+                    "retention, compaction (keep it off with `min.compaction.lag.ms`) or a topic made anew may \
+                     be why; `--fresh` starts over",
                 ));
             }
         }
@@ -544,12 +545,13 @@ impl<I: Inbox> SourceTask<I> {
             spans: &arrived.spans,
         };
         let outcome = self.spec.chain.run(&arrived.rows, &passed, place)?;
-        state.went_in(arrived, passed.after());
+        let rejected = arrived.rejects.len() as u64;
+        let records = arrived.rows.num_rows() as u64 + rejected + others;
+        state.went_in(arrived, records, passed.after());
 
         for (node, rows) in outcome.rows {
             outlet.rows(node, rows);
         }
-        let rejected = arrived.rejects.len() as u64;
         for &(insert, fates) in &outcome.fates {
             let not_for_it = Fates {
                 rejected,
@@ -561,7 +563,6 @@ impl<I: Inbox> SourceTask<I> {
                 *self.fates.entry(insert).or_default() += fates;
             }
         }
-        let records = arrived.rows.num_rows() as u64 + rejected + others;
         match &arrived.positions {
             Positions::Records(of) => self.written.block(of.written(arrived.from, arrived.end)),
             Positions::Bytes { .. } | Positions::Rows { .. } => {

@@ -21,6 +21,10 @@ impl Turns {
     /// them it is looked for such keys more often, and each is moved as often meanwhile.
     pub const KEPT: i64 = 8;
 
+    /// A record is taken back when so many shorter turns have passed after its own: with each turn all
+    /// its records leave at once, and everything that was made of them is corrected in one epoch.
+    pub const RECORDS_KEPT: i64 = 256;
+
     /// The turns by which keys are kept for `ttl_us` at least, and an eighth of it more at most.
     #[must_use]
     pub fn of_ttl(ttl_us: i64) -> Self {
@@ -29,10 +33,36 @@ impl Turns {
         }
     }
 
+    /// The turns by which records are kept for `ttl_us` at least, and a 256th of it more at most.
+    #[must_use]
+    pub fn of_records(ttl_us: i64) -> Self {
+        Self {
+            length_us: (ttl_us / Self::RECORDS_KEPT).max(1),
+        }
+    }
+
     /// The turn that a watermark is in.
     #[must_use]
     pub fn of(self, watermark: Watermark) -> i64 {
-        watermark.micros().div_euclid(self.length_us)
+        self.of_micros(watermark.micros())
+    }
+
+    fn of_micros(self, watermark: i64) -> i64 {
+        watermark.div_euclid(self.length_us)
+    }
+
+    /// The turn of each record, given the watermark of its partition after it.
+    #[must_use]
+    pub fn of_each(self, watermarks: &[i64]) -> Vec<i64> {
+        // Neighbours mostly have one watermark, and a comparison is cheaper than a division.
+        let (mut last, mut turn) = (0, 0);
+        let of_each = watermarks.iter().map(|&watermark| {
+            if watermark != last {
+                (last, turn) = (watermark, self.of_micros(watermark));
+            }
+            turn
+        });
+        of_each.collect()
     }
 }
 

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Epoch, Mark, PartitionMark, Side, SourceMark, Watermark};
+use crate::types::{Epoch, Mark, Offset, PartitionMark, Side, SourceMark, Watermark};
 
 /// What to do before going live.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,18 +124,34 @@ pub fn first_positions(source: &str, marks: &[Mark]) -> Option<SourceMark> {
     });
     let is_known = marks.iter().any(|mark| mark.sources.contains_key(source));
     let mut first: BTreeMap<String, PartitionMark> = first.collect();
-    if first.values().any(|mark| mark.file.is_some()) {
-        let numbers = first.keys().filter_map(|name| name.parse::<usize>().ok());
-        // Files that are found at once are announced each by its own worker, in any order.
-        for number in 0..numbers.max().unwrap_or(0) {
-            let name = number.to_string();
-            first.entry(name).or_insert_with(PartitionMark::nothing);
-        }
-    }
+    let missing = missing(&first);
+    first.extend(missing);
     is_known.then_some(SourceMark {
         partitions: first,
         watermark: Watermark::START,
     })
+}
+
+/// The numbers below the highest that no mark has. Partitions that are found at once are announced
+/// each by its own worker, in any order, and a mark may be of an epoch between two of them.
+fn missing(known: &BTreeMap<String, PartitionMark>) -> Vec<(String, PartitionMark)> {
+    let numbers = known.keys().filter_map(|name| name.parse::<usize>().ok());
+    let numbers = 0..numbers.max().unwrap_or(0);
+    let names = numbers.map(|number| number.to_string());
+    let names = names.filter(|name| !known.contains_key(name));
+    let from = known.values().find_map(|mark| match mark.side {
+        Some(Side::From(from)) => Some(from),
+        Some(Side::Before(_)) | None => None,
+    });
+    let is_folder = known.values().any(|mark| mark.file.is_some());
+    let unread = || match from {
+        // Its file is found again, and taken under a number of its own.
+        _ if is_folder => PartitionMark::nothing(),
+        Some(from) => PartitionMark::following(Offset(0), from),
+        // Nothing of it is in any table yet.
+        None => PartitionMark::beginning(Offset(0)),
+    };
+    names.map(|name| (name, unread())).collect()
 }
 
 /// Whether a run that has none of the files of `source` may begin where it stood at `done`: they
@@ -286,7 +302,7 @@ fn met(side: Option<Side>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{EventTime, Offset};
+    use crate::types::{EventTime, TakenFile};
 
     fn beginning(sources: BTreeMap<String, SourceMark>) -> Beginning {
         Beginning {
@@ -387,6 +403,48 @@ mod tests {
             growing: BTreeSet::from(["clicks".to_owned()]),
         };
         assert!(resume("f", &now, Epoch(0), &[later]).is_ok());
+    }
+
+    /// Whoever read on from there would else read 3 from its beginning and count it twice.
+    #[test]
+    fn a_partition_found_out_of_turn_goes_on_where_it_was_and_those_before_it_begin() {
+        let mut found = mark(3, 40);
+        let at = |offset| PartitionMark {
+            first: Offset(0),
+            ..PartitionMark::beginning(Offset(offset))
+        };
+        let partitions = [("0", at(40)), ("3", at(120))].map(|(name, at)| (name.to_owned(), at));
+        let topic = found.sources.get_mut("clicks").unwrap();
+        topic.partitions = BTreeMap::from(partitions);
+
+        let first = first_positions("clicks", std::slice::from_ref(&found)).unwrap();
+
+        let names: Vec<&str> = first.partitions.keys().map(String::as_str).collect();
+        assert_eq!(names, ["0", "1", "2", "3"]);
+        assert_eq!(first.partitions["1"], PartitionMark::beginning(Offset(0)));
+        let now = Beginning {
+            sources: BTreeMap::from([("clicks".to_owned(), first)]),
+            growing: BTreeSet::from(["clicks".to_owned()]),
+        };
+        assert!(resume("f", &now, Epoch(0), &[found]).is_ok());
+    }
+
+    #[test]
+    fn files_found_out_of_turn_leave_numbers_that_no_file_has() {
+        let mut found = mark(3, 40);
+        let file = PartitionMark {
+            file: Some(TakenFile {
+                name: "b.csv".to_owned(),
+                identity: "1 byte".to_owned(),
+            }),
+            ..PartitionMark::beginning(Offset(0))
+        };
+        let folder = found.sources.get_mut("clicks").unwrap();
+        folder.partitions = BTreeMap::from([("1".to_owned(), file)]);
+
+        let first = first_positions("clicks", &[found]).unwrap();
+
+        assert_eq!(first.partitions["0"], PartitionMark::nothing());
     }
 
     /// A file, read or not, and the first partition of the topic that follows it at `from`.

@@ -9,7 +9,9 @@ use std::thread::Builder;
 use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
 
+use super::circles::check_circles;
 use super::intake::Intake;
+use super::keeps::look_what_is_kept;
 use crate::connector::{
     ConnectorError, Guarantee, connector, inspect_source, is_watched, lanes, open_destinations,
     validate,
@@ -33,6 +35,7 @@ pub fn check_options(pipeline: &Pipeline) -> Vec<Problem> {
     }
     problems.extend(check_aggregates(pipeline));
     problems.extend(check_ttl(pipeline));
+    problems.extend(check_circles(pipeline, Path::new("")));
     problems.extend(
         pipeline
             .nodes
@@ -129,7 +132,8 @@ fn check_expressions(pipeline: &Pipeline, node: &Node) -> Option<Problem> {
         | Operator::OnTime { .. }
         | Operator::Source { .. }
         | Operator::Union { .. }
-        | Operator::Unnest { .. } => return None,
+        | Operator::Unnest { .. }
+        | Operator::Keep { .. } => return None,
     };
     let input = node.operator.inputs()[0];
     let rows = RecordBatch::new_empty(Arc::clone(&pipeline.nodes[input].schema));
@@ -228,17 +232,11 @@ pub struct Looked {
     pub problems: Vec<Problem>,
     /// What nobody answers for now.
     pub away: Vec<Problem>,
+    /// What could not be found out, and what has to be so.
+    pub notes: Vec<String>,
 }
 
 /// What the outside world would refuse, and what of it is away: looks, and changes nothing.
-#[must_use]
-pub fn check_world(pipeline: &Pipeline, base: &Path) -> Vec<Problem> {
-    let Looked { mut problems, away } = look(pipeline, base);
-    problems.extend(away);
-    problems
-}
-
-/// As `check_world`, apart.
 #[must_use]
 pub fn look(pipeline: &Pipeline, base: &Path) -> Looked {
     // They are different servers: a start need not wait for the ones and then for the others.
@@ -254,6 +252,10 @@ pub fn look(pipeline: &Pipeline, base: &Path) -> Looked {
         });
         looked
     });
+    // What is not there has been said already.
+    if looked.problems.is_empty() && looked.away.is_empty() {
+        looked = look_what_is_kept(pipeline);
+    }
     looked.problems.dedup();
     looked.away.dedup();
     looked
@@ -280,7 +282,8 @@ fn look_at_sources(pipeline: &Pipeline, base: &Path) -> Looked {
             | Operator::IntervalJoin { .. }
             | Operator::AsofJoin { .. }
             | Operator::Over { .. }
-            | Operator::Running { .. } => continue,
+            | Operator::Running { .. }
+            | Operator::Keep { .. } => continue,
         };
         let table = &pipeline.tables[table];
         let intake = Intake::new(table, &columns);
@@ -319,9 +322,10 @@ impl Looked {
     fn append(&mut self, other: Self) {
         self.problems.extend(other.problems);
         self.away.extend(other.away);
+        self.notes.extend(other.notes);
     }
 
-    fn add(&mut self, place: Place, error: ConnectorError) {
+    pub(super) fn add(&mut self, place: Place, error: ConnectorError) {
         let found = match &error {
             ConnectorError::Away { .. } | ConnectorError::Transient(_) => &mut self.away,
             ConnectorError::Permanent { .. }

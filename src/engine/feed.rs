@@ -16,6 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use timely::scheduling::activate::SyncActivator;
 
+use super::committer::failed;
 use super::crew::Crew;
 use super::intake::Intake;
 use super::pacing::{Due, Pacing, due};
@@ -325,7 +326,7 @@ impl Reading for Feed {
             let (sequence, block) = match cut {
                 Err(error) => {
                     let message = format!("could not read `{}`", self.name);
-                    self.shared.fail(Failure::new(message).because(&error));
+                    self.shared.fail(failed(&message, error));
                     self.close();
                     return self.wake_all();
                 }

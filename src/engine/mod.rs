@@ -16,10 +16,12 @@
 //! | `meter` | what people may see of all this while it runs |
 //! | `status`, `waits`, `measure`, `rest` | the same as a status, in sentences, as metrics, and from marks |
 //! | `mesh` | several processes that run as one |
-//! | `check` | what would go wrong, found before anything is written |
+//! | `said` | what ends a run, on standard error |
+//! | `check`, `circles`, `keeps` | what would go wrong, found before anything is written |
 
 mod both;
 mod check;
+mod circles;
 mod committer;
 mod crew;
 mod destinations;
@@ -27,6 +29,7 @@ mod feed;
 mod history;
 mod intake;
 mod keeper;
+mod keeps;
 mod live_feed;
 mod measure;
 pub mod mesh;
@@ -38,6 +41,7 @@ mod reference;
 mod reload;
 mod rest;
 mod run;
+mod said;
 mod start;
 mod status;
 mod threads;
@@ -45,12 +49,14 @@ mod waits;
 mod worker;
 
 pub use check::{
-    Looked, check_options, check_processes, check_tables, check_world, destinations, look, promise,
+    Looked, check_options, check_processes, check_tables, destinations, look, promise,
 };
 pub use history::{Replay, Replayed, check_history, replayed};
+pub use keeps::look_what_is_kept;
 pub use measure::measure;
 pub use rest::at_rest;
 pub use run::{Ends, RunOptions, Summary, run, run_as};
+pub use said::{error_line, say_failure, say_objects, say_panic, says_objects};
 pub use start::{foresee, reach_snapshots, state_folder};
 pub use status::{
     DestinationStatus, FateStatus, OperatorStatus, PartitionStatus, SinkStatus, SourceStatus,

@@ -496,7 +496,8 @@ fn comes_on_close(pipeline: &Pipeline, insert: &Insert) -> bool {
             | Operator::Join { .. }
             | Operator::IntervalJoin { .. }
             | Operator::Over { .. }
-            | Operator::Latest { .. } => false,
+            | Operator::Latest { .. }
+            | Operator::Keep { .. } => false,
         })
 }
 

@@ -13,7 +13,7 @@ use super::feed::Reading;
 use super::keeper::{Keeper, Word};
 use super::mesh::Steps;
 use super::meter::Meter;
-use crate::connector::{idle_timeout, reject_limit};
+use crate::connector::{idle_timeout, reject_limit, skips_lost};
 use crate::dataflow::arrival::Inbox;
 use crate::dataflow::chain::{Chain, Indexes};
 use crate::dataflow::outcome::Shared;
@@ -246,7 +246,7 @@ impl WorkerPlan {
                 },
                 idle_after: idle_timeout(table).filter(|_| source.has_event_time),
                 reject_limit: reject_limit(table),
-                skips_lost: table.option("offset.lost") == Some("skip"),
+                skips_lost: skips_lost(table),
                 goes_on: source.goes_on,
                 expected: self.expected(source, worker),
                 history: source.history,

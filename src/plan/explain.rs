@@ -18,10 +18,10 @@ use arrow::datatypes::FieldRef;
 
 use super::over_text::{held_by_frames, over};
 use super::{
-    AfterMatch, AggregateCall, AggregateWindow, Assign, Emit, Expression, Interval, JoinKind,
-    JoinType, Matching, NodeId, Operator, Pipeline, RELOAD, Role, Table, WindowKind,
+    AfterMatch, AggregateCall, AggregateWindow, Assign, Emit, Expression, JoinKind, JoinType,
+    Matching, NodeId, Operator, Pipeline, RELOAD, Role, Table, WindowKind, state_ttl_us,
 };
-use super::{asof, ttl};
+use super::{asof, interval, ttl};
 
 /// Where the remarks of the tree start.
 const REMARKS_AT: usize = 72;
@@ -80,7 +80,11 @@ pub fn canonical(pipeline: &Pipeline) -> String {
     }
     for (id, node) in pipeline.nodes.iter().enumerate() {
         let fields: Vec<String> = node.schema.fields().iter().map(canonical_field).collect();
-        let line = describe(pipeline, id);
+        let mut line = describe(pipeline, id);
+        if matches!(node.operator, Operator::Latest { .. }) && state_ttl_us(pipeline, id).is_some()
+        {
+            line += ", forgetting";
+        }
         out += &format!("{id} {} {line} {:?} -> ", node.changing, node.operator);
         out += &fields.join(", ");
         out.push('\n');
@@ -212,8 +216,9 @@ pub(super) fn describe(pipeline: &Pipeline, id: NodeId) -> String {
             format!("latest by {} per {}", by.text, names.join(", "))
         }
         Operator::OnTime { time, .. } => format!("on time by {}", input_name(*time)),
+        Operator::Keep { ttl_us, .. } => format!("keep for {}", duration(*ttl_us)),
         Operator::Join { .. } => join(pipeline, &node.operator),
-        Operator::IntervalJoin { .. } => interval_join(pipeline, &node.operator),
+        Operator::IntervalJoin { .. } => interval::text(pipeline, &node.operator),
         Operator::AsofJoin { .. } => asof::text(pipeline, &node.operator),
         Operator::Over {
             partition,
@@ -355,7 +360,7 @@ fn join(pipeline: &Pipeline, operator: &Operator) -> String {
     }
 }
 
-fn join_type(kind: JoinType) -> &'static str {
+pub(super) fn join_type(kind: JoinType) -> &'static str {
     match kind {
         JoinType::Inner => "inner",
         JoinType::Left => "left",
@@ -366,51 +371,12 @@ fn join_type(kind: JoinType) -> &'static str {
     }
 }
 
-fn interval_join(pipeline: &Pipeline, operator: &Operator) -> String {
-    let Operator::IntervalJoin {
-        left,
-        right,
-        keys,
-        kind,
-        interval,
-        residual,
-    } = operator
-    else {
-        panic!("only asked of interval joins")
-    };
-    let name = |node: &NodeId, at: usize| pipeline.nodes[*node].schema.field(at).name().clone();
-    let of_keys = keys.iter();
-    let mut on: Vec<String> = of_keys
-        .map(|(l, r)| format!("{} = {}", name(left, *l), name(right, *r)))
-        .collect();
-    let [l, r] = interval.times;
-    if !keys.contains(&(l, r)) {
-        let (lower, upper) = (offset(interval.lower_us), offset(interval.upper_us));
-        let (l, r) = (name(left, l), name(right, r));
-        on.push(format!("{l} between {r}{lower} and {r}{upper}"));
-    }
-    on.extend(residual.iter().map(|residual| residual.text.clone()));
-    let kind = join_type(*kind);
-    format!("interval join ({kind}) on {}", on.join(" and "))
-}
-
 /// What is added to a time.
-fn offset(us: i64) -> String {
+pub(super) fn offset(us: i64) -> String {
     match us {
         0 => String::new(),
         us if us < 0 => format!(" - {}", duration(us.saturating_neg())),
         us => format!(" + {}", duration(us)),
-    }
-}
-
-/// Until when both sides of an interval join are held.
-fn held(interval: &Interval) -> String {
-    let [left, right] = interval
-        .held_us()
-        .map(|us| format!("their time{}", offset(us)));
-    match left == right {
-        true => format!("holds rows until {left}"),
-        false => format!("holds left rows until {left}, right rows until {right}"),
     }
 }
 
@@ -457,13 +423,13 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
             }
         }
         Operator::Latest { .. } => {
-            let held = ["exchanged by key", "holds one row per key, never freed"];
-            remarks.extend(held.map(str::to_owned));
+            remarks.push("exchanged by key".to_owned());
+            remarks.push(ttl::held_per_key(pipeline, id));
         }
         Operator::OnTime { .. } => remarks.push("late rows are turned away here".to_owned()),
-        Operator::IntervalJoin { interval, .. } => {
+        Operator::IntervalJoin { within, .. } => {
             remarks.push("exchanged by key".to_owned());
-            remarks.push(held(interval));
+            remarks.push(interval::held(within));
         }
         Operator::AsofJoin { keys, asof, .. } => {
             remarks.push(exchanged(keys.is_empty()).to_owned());
@@ -471,12 +437,13 @@ fn remarks(pipeline: &Pipeline, id: NodeId) -> String {
         }
         Operator::Join { keys, .. } => {
             remarks.push(exchanged(keys.is_empty()).to_owned());
-            remarks.push("holds the rows of both sides, never freed".to_owned());
+            remarks.push(ttl::held_rows(pipeline, id, "the rows of both sides"));
         }
         Operator::Over { partition, .. } => {
             remarks.push(exchanged(partition.is_empty()).to_owned());
-            remarks.push("holds all rows, never freed".to_owned());
+            remarks.push(ttl::held_rows(pipeline, id, "all rows"));
         }
+        Operator::Keep { .. } => remarks.push("then takes rows back (state.ttl)".to_owned()),
         Operator::Running {
             partition, calls, ..
         } => remarks.extend([

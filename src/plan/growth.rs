@@ -1,12 +1,14 @@
 //! What a pipeline holds for every record that it ever read: memory that grows with the input.
 
 use super::explain::describe;
+use super::ttl::is_freed_below;
 use super::{AggregateFunction, NodeId, Operator, Pipeline, Place, Role};
 
 /// The operators that hold every row of an input for ever: where they stand, and what they do.
 #[must_use]
 pub fn growing(pipeline: &Pipeline) -> Vec<(Place, String)> {
     let nodes = pipeline.nodes.iter().enumerate();
+    let nodes = nodes.filter(|(id, _)| !is_freed_below(pipeline, *id));
     let growing = nodes.filter(|(_, node)| match &node.operator {
         Operator::Join { left, right, .. } => {
             !is_one_per_key(pipeline, *left) || !is_one_per_key(pipeline, *right)
@@ -34,7 +36,8 @@ pub fn growing(pipeline: &Pipeline) -> Vec<(Place, String)> {
         | Operator::IntervalJoin { .. }
         | Operator::Running { .. }
         | Operator::AsofJoin { .. }
-        | Operator::Match { .. } => false,
+        | Operator::Match { .. }
+        | Operator::Keep { .. } => false,
     });
     growing
         .map(|(id, node)| (node.place, describe(pipeline, id)))
@@ -81,7 +84,10 @@ fn versions(pipeline: &Pipeline, id: NodeId) -> Option<String> {
     }
     let is_passed = matches!(
         operator,
-        Operator::Filter { .. } | Operator::Project { .. } | Operator::OnTime { .. }
+        Operator::Filter { .. }
+            | Operator::Project { .. }
+            | Operator::OnTime { .. }
+            | Operator::Keep { .. }
     );
     is_passed.then(|| versions(pipeline, operator.inputs()[0]))?
 }
@@ -107,7 +113,8 @@ fn is_one_per_key(pipeline: &Pipeline, id: NodeId) -> bool {
         | Operator::IntervalJoin { .. }
         | Operator::Running { .. }
         | Operator::AsofJoin { .. }
-        | Operator::Match { .. } => false,
+        | Operator::Match { .. }
+        | Operator::Keep { .. } => false,
     }
 }
 

@@ -17,6 +17,8 @@ mod explain;
 mod expression;
 mod frame;
 mod growth;
+mod interval;
+mod keep;
 mod matching;
 mod operator;
 mod over_text;
@@ -29,13 +31,17 @@ pub use explain::{canonical, explain};
 pub use expression::Expression;
 pub use frame::{Frame, FrameBound, FrameUnits, OverFunction, RowOfFrame};
 pub use growth::{growing, looking_back, versions_joined};
+pub use interval::{Interval, Within};
+pub use keep::keep_records;
 pub use matching::{AfterMatch, Matching, Navigated, Navigation, Pattern, RowsFrom, Variable};
 pub use operator::{
-    AggregateCall, AggregateFunction, AggregateWindow, Assign, Emit, Interval, JoinKind, JoinType,
-    Node, NodeId, Operator, OverCall, SortKey, WindowKind,
+    AggregateCall, AggregateFunction, AggregateWindow, Assign, Emit, JoinKind, JoinType, Node,
+    NodeId, Operator, OverCall, SortKey, WindowKind,
 };
 pub use pipeline::{Insert, Pipeline, Settings};
 pub use table::{
     Check, Column, Computed, OptionValue, Place, RELOAD, Role, Table, TableId, WatermarkFor,
 };
-pub use ttl::{Forgets, forgetting, kept_despite_ttl, read_ttl_us, state_ttl_us};
+pub use ttl::{
+    Forgets, forgetting, joined_within, kept_despite_ttl, read_ttl_us, state_ttl_us, taking_back,
+};

@@ -7,6 +7,7 @@ use datafusion_expr::AggregateUDF;
 
 use super::asof::Asof;
 use super::frame::OverFunction;
+use super::interval::Within;
 use super::matching::Matching;
 use super::{Expression, Place, TableId};
 
@@ -155,9 +156,9 @@ pub enum Operator {
         /// A further condition over the left's columns and then the right's.
         residual: Option<Expression>,
     },
-    /// Joins two append streams whose times bound each other, so that the watermark says when a
-    /// row can match no more: it is let go then, and comes out alone if its kind of join shows
-    /// it and it never matched. Always an append stream. Output: as that of `Join`.
+    /// Joins two append streams whose times, or `state.ttl`, bound each other, so that the watermark
+    /// says when a row can match no more: it is let go then, and comes out alone if its kind of join
+    /// shows it and it never matched. Always an append stream. Output: as that of `Join`.
     IntervalJoin {
         /// An append stream.
         left: NodeId,
@@ -167,8 +168,8 @@ pub enum Operator {
         keys: Vec<(usize, usize)>,
         /// Which rows come out.
         kind: JoinType,
-        /// How the times bound each other.
-        interval: Interval,
+        /// What bounds them.
+        within: Within,
         /// A further condition over the left's columns and then the right's.
         residual: Option<Expression>,
     },
@@ -219,6 +220,14 @@ pub enum Operator {
         /// How far before the watermark a row may still come, in microseconds.
         behind_us: i64,
     },
+    /// Keeps each record for a time, as event time counts, and then takes it back: a changing
+    /// stream. Output: the input's columns.
+    Keep {
+        /// Records: an append stream that nothing before it holds.
+        input: NodeId,
+        /// For how long, in microseconds: `state.ttl`.
+        ttl_us: i64,
+    },
 }
 
 impl Operator {
@@ -235,7 +244,8 @@ impl Operator {
             | Self::Aggregate { input, .. }
             | Self::Match { input, .. }
             | Self::OnTime { input, .. }
-            | Self::Latest { input, .. } => vec![*input],
+            | Self::Latest { input, .. }
+            | Self::Keep { input, .. } => vec![*input],
             Self::Over { input, .. } | Self::Running { input, .. } => vec![*input],
             Self::Union { inputs } => inputs.clone(),
             Self::Join { left, right, .. }
@@ -243,6 +253,58 @@ impl Operator {
             | Self::AsofJoin { left, right, .. } => {
                 vec![*left, *right]
             }
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn inputs_mut(&mut self) -> Vec<&mut NodeId> {
+        match self {
+            Self::Source { .. } => Vec::new(),
+            Self::Filter { input, .. }
+            | Self::Project { input, .. }
+            | Self::Unnest { input, .. }
+            | Self::Lookup { input, .. }
+            | Self::Window { input, .. }
+            | Self::Aggregate { input, .. }
+            | Self::Match { input, .. }
+            | Self::OnTime { input, .. }
+            | Self::Latest { input, .. }
+            | Self::Over { input, .. }
+            | Self::Running { input, .. }
+            | Self::Keep { input, .. } => vec![input],
+            Self::Union { inputs } => inputs.iter_mut().collect(),
+            Self::Join { left, right, .. }
+            | Self::IntervalJoin { left, right, .. }
+            | Self::AsofJoin { left, right, .. } => vec![left, right],
+        }
+    }
+
+    /// Whether it also retracts, given that of the nodes it reads.
+    pub fn is_changing(&self, changes: impl Fn(NodeId) -> bool) -> bool {
+        match self {
+            Self::Aggregate { emit, .. } => *emit == Emit::Changes,
+            Self::Latest { .. } | Self::Over { .. } | Self::Keep { .. } => true,
+            Self::Source { counted, .. } => *counted,
+            Self::Match { .. }
+            | Self::Running { .. }
+            | Self::IntervalJoin { .. }
+            | Self::AsofJoin { .. } => false,
+            Self::Join {
+                left, right, kind, ..
+            } => {
+                let may_be_alone = match kind {
+                    JoinType::Inner | JoinType::Semi => false,
+                    JoinType::Left | JoinType::Right | JoinType::Full | JoinType::Anti => true,
+                };
+                changes(*left) || changes(*right) || may_be_alone
+            }
+            Self::Filter { .. }
+            | Self::Project { .. }
+            | Self::Union { .. }
+            | Self::Unnest { .. }
+            | Self::Lookup { .. }
+            | Self::OnTime { .. }
+            | Self::Window { .. } => self.inputs().into_iter().any(changes),
         }
     }
 
@@ -257,7 +319,8 @@ impl Operator {
             | Self::IntervalJoin { .. }
             | Self::AsofJoin { .. }
             | Self::Over { .. }
-            | Self::Running { .. } => true,
+            | Self::Running { .. }
+            | Self::Keep { .. } => true,
             Self::Source { .. }
             | Self::Filter { .. }
             | Self::Project { .. }
@@ -267,45 +330,6 @@ impl Operator {
             | Self::OnTime { .. }
             | Self::Window { .. } => false,
         }
-    }
-}
-
-/// How the times of two sides bound each other: rows match only if the left's time less the
-/// right's lies from `lower_us` to `upper_us`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Interval {
-    /// The left's time and the right's, by position, never NULL.
-    pub times: [usize; 2],
-    /// The least difference, in microseconds.
-    pub lower_us: i64,
-    /// The greatest.
-    pub upper_us: i64,
-    /// By side: how far before the watermark a row may still come, in microseconds. The allowed
-    /// lateness is in it.
-    pub behind_us: [i64; 2],
-}
-
-impl Interval {
-    /// By side: for how long a row is held after its time, as the watermark counts. No row of the
-    /// other side that is still to come matches one that the watermark left further behind.
-    ///
-    /// A left row matches right rows up to its time less `lower_us`, and the right rows to come
-    /// are at or after the watermark less `behind_us`; a right row matches left rows up to its
-    /// time and `upper_us`.
-    #[must_use]
-    pub fn held_us(&self) -> [i64; 2] {
-        [
-            self.behind_us[1].saturating_sub(self.lower_us),
-            self.behind_us[0].saturating_add(self.upper_us),
-        ]
-    }
-
-    /// By side: how far before the watermark a row may come out with that side's time. It came
-    /// late itself, or was held.
-    #[must_use]
-    pub fn lag_us(&self) -> [i64; 2] {
-        let held = self.held_us();
-        [0, 1].map(|side| self.behind_us[side].max(held[side]))
     }
 }
 

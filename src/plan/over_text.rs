@@ -39,14 +39,29 @@ pub fn over(
     out
 }
 
+/// Whether a frame begins where the partition does: what it comes to is a total that goes on.
+fn is_total(frame: &Frame) -> bool {
+    frame.start == FrameBound::Unbounded
+}
+
+/// Whether a frame begins some rows before: those stay, however long no row comes.
+fn counts(frame: &Frame) -> bool {
+    match frame.start {
+        FrameBound::Unbounded => false,
+        FrameBound::At(distance) => distance < 0 && !frame.counts_values(),
+    }
+}
+
+/// Whether functions over an append stream hold something of every partition for ever.
+pub fn holds_partitions(calls: &[OverCall]) -> bool {
+    let mut frames = calls.iter().map(|call| call.function.frame());
+    frames.any(|frame| is_total(&frame) || counts(&frame))
+}
+
 /// What functions over an append stream hold.
 pub fn held_by_frames(calls: &[OverCall]) -> String {
     let frames = || calls.iter().map(|call| call.function.frame());
-    let has_total = frames().any(|frame| frame.start == FrameBound::Unbounded);
-    let counts = |frame: &Frame| match frame.start {
-        FrameBound::Unbounded => false,
-        FrameBound::At(distance) => distance < 0 && !frame.counts_values(),
-    };
+    let has_total = frames().any(|frame| is_total(&frame));
     let reach = frames().filter(|frame| frame.counts_values());
     let reach = reach.filter_map(|frame| match frame.start {
         FrameBound::Unbounded => None,

@@ -1,9 +1,10 @@
 //! `state.ttl`: which operators forget, which hold what they hold in spite of it.
 
 use super::explain::{describe, duration};
-use super::{Emit, NodeId, Operator, Pipeline, Place, TableId};
+use super::over_text::holds_partitions;
+use super::{Emit, JoinType, NodeId, Operator, Pipeline, Place, Settings, TableId, Within};
 
-/// An operator that forgets.
+/// An operator that forgets, or does not.
 #[derive(Clone, Debug)]
 pub struct Forgets {
     /// Where it stands.
@@ -14,13 +15,19 @@ pub struct Forgets {
     pub timeless: Vec<TableId>,
 }
 
-/// How long, in microseconds, an operator keeps a key that has no record, if it may forget it:
-/// one that keeps something for each key of a source's own records. Rows behind state have no place
+/// How long `state.ttl` is, in microseconds, where it is set.
+pub(super) fn ttl_us(settings: &Settings) -> Option<i64> {
+    let ttl = settings.state_ttl?;
+    Some(i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// How long, in microseconds, an operator keeps a key that has no record, or a record, if it may
+/// forget it: one that keeps something for a source's own records. Rows behind state have no place
 /// in event time that does not hang on epochs; and those that are taken back leave with what they
 /// are made of.
 #[must_use]
 pub fn state_ttl_us(pipeline: &Pipeline, id: NodeId) -> Option<i64> {
-    let ttl = pipeline.settings.state_ttl?;
+    let ttl_us = ttl_us(&pipeline.settings)?;
     let forgets = match &pipeline.nodes[id].operator {
         Operator::Aggregate {
             input,
@@ -32,6 +39,11 @@ pub fn state_ttl_us(pipeline: &Pipeline, id: NodeId) -> Option<i64> {
             let runs = window.is_none() && *emit == Emit::Changes && !keys.is_empty();
             runs && is_of_records(pipeline, *input)
         }
+        Operator::Latest { input, .. } => {
+            is_of_records(pipeline, *input) && is_timed(pipeline, *input)
+        }
+        Operator::Keep { .. } => true,
+        Operator::IntervalJoin { within, .. } => matches!(within, Within::Ttl(_)),
         Operator::Source { .. }
         | Operator::Filter { .. }
         | Operator::Project { .. }
@@ -41,14 +53,12 @@ pub fn state_ttl_us(pipeline: &Pipeline, id: NodeId) -> Option<i64> {
         | Operator::Window { .. }
         | Operator::OnTime { .. }
         | Operator::Match { .. }
-        | Operator::Latest { .. }
         | Operator::Join { .. }
-        | Operator::IntervalJoin { .. }
         | Operator::AsofJoin { .. }
         | Operator::Over { .. }
         | Operator::Running { .. } => false,
     };
-    forgets.then(|| i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX))
+    forgets.then_some(ttl_us)
 }
 
 /// The same for those who read a node's rows: whether these must say when they came.
@@ -59,42 +69,85 @@ pub fn read_ttl_us(pipeline: &Pipeline, node: NodeId) -> Option<i64> {
     readers.find_map(|(reader, _)| state_ttl_us(pipeline, reader))
 }
 
-/// The operators that forget.
+/// The operators that forget keys.
 #[must_use]
 pub fn forgetting(pipeline: &Pipeline) -> Vec<Forgets> {
     let nodes = 0..pipeline.nodes.len();
-    let forgetting = nodes.filter(|id| state_ttl_us(pipeline, *id).is_some());
-    forgetting
-        .map(|id| {
-            let mut timeless = Vec::new();
-            sources(pipeline, id, &mut timeless);
-            timeless.retain(|table| pipeline.tables[*table].watermark.is_none());
-            Forgets {
-                place: pipeline.nodes[id].place,
-                what: describe(pipeline, id),
-                timeless,
-            }
-        })
+    let forgetting = nodes.filter(|id| {
+        let operator = &pipeline.nodes[*id].operator;
+        let of_keys = matches!(
+            operator,
+            Operator::Aggregate { .. } | Operator::Latest { .. }
+        );
+        of_keys && state_ttl_us(pipeline, *id).is_some()
+    });
+    forgetting.map(|id| of_node(pipeline, id)).collect()
+}
+
+fn of_node(pipeline: &Pipeline, id: NodeId) -> Forgets {
+    let mut timeless = Vec::new();
+    sources(pipeline, id, &mut timeless);
+    timeless.retain(|table| pipeline.tables[*table].watermark.is_none());
+    Forgets {
+        place: pipeline.nodes[id].place,
+        what: describe(pipeline, id),
+        timeless,
+    }
+}
+
+/// The operators that read records which are taken back: where they stand, and what they do.
+#[must_use]
+pub fn taking_back(pipeline: &Pipeline) -> Vec<(Place, String)> {
+    let nodes = pipeline.nodes.iter().enumerate();
+    let taking_back = nodes.filter(|(_, node)| {
+        let mut inputs = node.operator.inputs().into_iter();
+        inputs.any(|input| matches!(pipeline.nodes[input].operator, Operator::Keep { .. }))
+    });
+    taking_back
+        .map(|(id, node)| (node.place, describe(pipeline, id)))
+        .collect()
+}
+
+/// The joins of records that came within `state.ttl` of each other, whose rows stay: where they
+/// stand, and what they do.
+#[must_use]
+pub fn joined_within(pipeline: &Pipeline) -> Vec<(Place, String)> {
+    let nodes = pipeline.nodes.iter().enumerate();
+    let within = nodes.filter(|(_, node)| {
+        let Operator::IntervalJoin { within, .. } = &node.operator else {
+            return false;
+        };
+        matches!(within, Within::Ttl(_))
+    });
+    within
+        .map(|(id, node)| (node.place, describe(pipeline, id)))
         .collect()
 }
 
 /// The operators that hold more and more in spite of `state.ttl`: where they stand, and what they
 /// do.
 #[must_use]
-pub fn kept_despite_ttl(pipeline: &Pipeline) -> Vec<(Place, String)> {
+pub fn kept_despite_ttl(pipeline: &Pipeline) -> Vec<Forgets> {
     let nodes = 0..pipeline.nodes.len();
     let kept = nodes.filter(|id| !is_bounded(pipeline, *id));
-    kept.map(|id| (pipeline.nodes[id].place, describe(pipeline, id)))
-        .collect()
+    kept.map(|id| of_node(pipeline, id)).collect()
 }
 
 /// Whether rows come from sources without anything in between that holds state.
-fn is_of_records(pipeline: &Pipeline, id: NodeId) -> bool {
+pub(super) fn is_of_records(pipeline: &Pipeline, id: NodeId) -> bool {
     let node = &pipeline.nodes[id];
     let inputs = node.operator.inputs();
     !node.operator.is_stateful()
         && !node.changing
         && inputs.iter().all(|input| is_of_records(pipeline, *input))
+}
+
+/// Whether all sources that a node reads have event time.
+pub(super) fn is_timed(pipeline: &Pipeline, id: NodeId) -> bool {
+    let mut read = Vec::new();
+    sources(pipeline, id, &mut read);
+    read.iter()
+        .all(|table| pipeline.tables[*table].watermark.is_some())
 }
 
 /// Whether what an operator holds does not grow with the input: it lets rows go by time, forgets
@@ -106,7 +159,13 @@ fn is_bounded(pipeline: &Pipeline, id: NodeId) -> bool {
             frees || state_ttl_us(pipeline, id).is_some() || is_bounded_below(pipeline, id)
         }
         Operator::Join { .. } | Operator::Over { .. } => is_bounded_below(pipeline, id),
-        Operator::Latest { .. } => false,
+        Operator::Latest { .. } => state_ttl_us(pipeline, id).is_some(),
+        // Something of every key stays, and nothing says when it would be over.
+        Operator::AsofJoin { keys, .. } => keys.is_empty(),
+        Operator::Match { matching, .. } => matching.looks_back() == 0 || matching.partition == 0,
+        Operator::Running {
+            partition, calls, ..
+        } => partition.is_empty() || !holds_partitions(calls),
         Operator::Source { .. }
         | Operator::Filter { .. }
         | Operator::Project { .. }
@@ -116,9 +175,7 @@ fn is_bounded(pipeline: &Pipeline, id: NodeId) -> bool {
         | Operator::Window { .. }
         | Operator::OnTime { .. }
         | Operator::IntervalJoin { .. }
-        | Operator::AsofJoin { .. }
-        | Operator::Match { .. }
-        | Operator::Running { .. } => true,
+        | Operator::Keep { .. } => true,
     }
 }
 
@@ -138,12 +195,24 @@ fn leaves(pipeline: &Pipeline, id: NodeId) -> bool {
         | Operator::Unnest { input, .. }
         | Operator::Lookup { input, .. } => leaves(pipeline, *input),
         Operator::Union { inputs } => inputs.iter().all(|input| leaves(pipeline, *input)),
-        Operator::Join { .. } | Operator::Over { .. } => is_bounded(pipeline, id),
+        // A pair leaves with either of its rows.
+        Operator::Join {
+            left, right, kind, ..
+        } => {
+            let [left, right] = [left, right].map(|side| leaves(pipeline, *side));
+            match kind {
+                JoinType::Inner | JoinType::Semi => left || right,
+                JoinType::Left | JoinType::Anti => left,
+                JoinType::Right => right,
+                JoinType::Full => left && right,
+            }
+        }
+        Operator::Over { .. } | Operator::Latest { .. } => is_bounded(pipeline, id),
+        Operator::Keep { .. } => true,
         // A table that is read again takes back what is gone.
         Operator::Source { counted, .. } => *counted,
         Operator::Window { .. }
         | Operator::OnTime { .. }
-        | Operator::Latest { .. }
         | Operator::IntervalJoin { .. }
         | Operator::AsofJoin { .. }
         | Operator::Match { .. }
@@ -169,9 +238,31 @@ pub(super) fn held(pipeline: &Pipeline, id: NodeId, what: &str) -> String {
             "holds {what} until they have had no record for {} (state.ttl)",
             duration(ttl)
         ),
-        None if pipeline.settings.state_ttl.is_some() && is_bounded_below(pipeline, id) => {
-            format!("holds {what} while they have rows")
-        }
+        None if is_freed_below(pipeline, id) => format!("holds {what} while they have rows"),
         None => format!("holds all {what}, never freed"),
     }
+}
+
+/// Until when `upsert.by` holds its rows.
+pub(super) fn held_per_key(pipeline: &Pipeline, id: NodeId) -> String {
+    match state_ttl_us(pipeline, id) {
+        Some(ttl) => format!(
+            "holds one row per key until it has had no record for {} (state.ttl)",
+            duration(ttl)
+        ),
+        None => "holds one row per key, never freed".to_owned(),
+    }
+}
+
+/// Until when an operator holds the rows that it reads.
+pub(super) fn held_rows(pipeline: &Pipeline, id: NodeId, what: &str) -> String {
+    match is_freed_below(pipeline, id) {
+        true => format!("holds {what} until they are taken back"),
+        false => format!("holds {what}, never freed"),
+    }
+}
+
+/// Whether what an operator holds leaves with the rows below it, because of `state.ttl`.
+pub(super) fn is_freed_below(pipeline: &Pipeline, id: NodeId) -> bool {
+    pipeline.settings.state_ttl.is_some() && is_bounded_below(pipeline, id)
 }

@@ -9,7 +9,7 @@ use arrow::datatypes::{FieldRef, Schema};
 use datafusion_physical_expr::ScalarFunctionExpr;
 use datafusion_physical_expr::expressions::{CastExpr, Column};
 
-use crate::plan::{Expression, JoinType, Node, NodeId, Operator, Place};
+use crate::plan::{Expression, Node, NodeId, Operator, Place};
 
 use super::assign::is_lossless;
 use super::functions::casts::is_lossless_text;
@@ -96,35 +96,7 @@ impl Graph {
             facts.event_time.len(),
             "facts of every column"
         );
-        let changing = match &operator {
-            Operator::Aggregate { emit, .. } => *emit == crate::plan::Emit::Changes,
-            Operator::Latest { .. } | Operator::Over { .. } => true,
-            Operator::Source { counted, .. } => *counted,
-            Operator::Match { .. }
-            | Operator::Running { .. }
-            | Operator::IntervalJoin { .. }
-            | Operator::AsofJoin { .. } => false,
-            Operator::Join {
-                left, right, kind, ..
-            } => {
-                let inputs_change = self.nodes[*left].changing || self.nodes[*right].changing;
-                let may_be_alone = match kind {
-                    JoinType::Inner | JoinType::Semi => false,
-                    JoinType::Left | JoinType::Right | JoinType::Full | JoinType::Anti => true,
-                };
-                inputs_change || may_be_alone
-            }
-            Operator::Filter { .. }
-            | Operator::Project { .. }
-            | Operator::Union { .. }
-            | Operator::Unnest { .. }
-            | Operator::Lookup { .. }
-            | Operator::OnTime { .. }
-            | Operator::Window { .. } => operator
-                .inputs()
-                .iter()
-                .any(|input| self.nodes[*input].changing),
-        };
+        let changing = operator.is_changing(|input| self.nodes[input].changing);
         self.nodes.push(Node {
             operator,
             schema: Arc::new(Schema::new(fields)),

@@ -150,6 +150,7 @@ fn plan_here(file: &SourceText, given: &Given) -> Result<Pipeline, Refused> {
         inserts,
         fingerprint: String::new(),
     };
+    crate::plan::keep_records(&mut pipeline);
     pipeline.fingerprint = fingerprint(&pipeline);
     Ok(pipeline)
 }

@@ -52,6 +52,9 @@ pub struct PartitionMark {
     pub offset: Offset,
     /// The watermark after the last record read.
     pub watermark: Watermark,
+    /// How many records were read up to here; older marks do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<u64>,
     /// Whether the input is known to end here.
     pub ended: bool,
     /// The watermark after the last record, where the watermark is the end.
@@ -133,6 +136,7 @@ impl PartitionMark {
         Self {
             offset,
             watermark: Watermark::START,
+            records: Some(0),
             ended: false,
             before_end: None,
             idle: false,

@@ -5,6 +5,7 @@
 //! time are three types and never mix (`Epoch`, `EventTime`, `Watermark`).
 
 mod batch;
+mod caught;
 mod clock;
 pub mod interval;
 mod mark;
@@ -14,6 +15,7 @@ mod reject;
 mod time;
 
 pub use batch::batch;
+pub use caught::{caught, is_caught};
 pub use clock::Clock;
 pub use mark::{Fates, Floor, Mark, PartitionMark, Side, SourceMark, TakenFile};
 pub use nearest::nearest;

@@ -18,6 +18,7 @@ mod beside;
 mod data;
 mod relation;
 mod reloaded;
+mod using;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use super::data::NAMES;
+use super::using::using;
 use crate::oracle::random::Random;
 
 /// A query.
@@ -167,6 +168,11 @@ impl Relation {
         } else {
             Self::input(random, depth)
         };
+        if random.chance(25)
+            && let Some(using) = using(random, &left, &right)
+        {
+            return using;
+        }
         let Some(mut condition) = equal(random, &left, &right) else {
             return left;
         };

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::connector::ConnectorError;
+use crate::connector::open::resolve;
+use crate::plan::Table;
 
 /// A file of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +68,39 @@ pub(super) fn list(pattern: &str, base: &Path) -> Result<Vec<Found>, ConnectorEr
     let mut found: Vec<Found> = paths.into_iter().map(named).collect::<Result<_, _>>()?;
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
+}
+
+/// Whether `source` finds the file that `sink` writes, now or once it is there.
+pub(super) fn reads(source: &Table, sink: &Table, base: &Path) -> bool {
+    let (Some(pattern), Some(written)) = (source.option("path"), sink.option("path")) else {
+        return false;
+    };
+    // Also where the folder is yet to be made.
+    let whole = |path: PathBuf| path.canonicalize().or_else(|_| std::path::absolute(&path));
+    let (Ok(written), Ok(read)) = (whole(resolve(written, base)), whole(resolve(pattern, base)))
+    else {
+        return false;
+    };
+    if read == written {
+        return true;
+    }
+    if is_hidden(&written) {
+        return false;
+    }
+    if read.is_dir() {
+        return written.parent() == Some(read.as_path());
+    }
+    let folder = folder_of(&read);
+    let rest = read.strip_prefix(&folder).unwrap_or(&read).to_owned();
+    let Ok(folder) = whole(folder) else {
+        return false;
+    };
+    let pattern = glob::Pattern::new(&folder.join(rest).to_string_lossy());
+    let options = glob::MatchOptions {
+        require_literal_separator: true,
+        ..glob::MatchOptions::default()
+    };
+    pattern.is_ok_and(|pattern| pattern.matches_path_with(&written, options))
 }
 
 /// The folder that a pattern looks in first: what stands before its first wildcard.

@@ -26,7 +26,7 @@ pub use self::parquet::parquet_columns;
 pub use self::sink::FileSink;
 use self::watch::Watched;
 use super::catalog::{Connector, Guarantee, SinkEntry, SourceEntry};
-use super::open::{OpenSink, OpenSource, required, resolve};
+use super::open::{OpenSink, OpenSource, keeps_all, required, resolve};
 use super::option::{Absent, ConnectorOption, Side, ValueKind};
 use super::{ConnectorError, Partition, Reader, Source};
 use crate::format::{Block, Decoder, FormatOptions, Wanted, check_header, decoder, format};
@@ -94,6 +94,8 @@ pub(super) const CONNECTOR: Connector = Connector {
                 let source = FileSource::open(path, origin.base, format, origin.wanted)?;
                 Ok(Arc::new(source))
             },
+            keeps: keeps_all,
+            reads: find::reads,
         },
     }),
     sink: Some(SinkEntry {

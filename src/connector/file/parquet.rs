@@ -6,7 +6,8 @@
 //!
 //! A record's position is its number in the file. Of a row group only the columns are read that
 //! somebody wants; row groups before the position are passed over. Whether a file is whole and has the
-//! declared columns is said before a row is read.
+//! declared columns is said before a row is read. The `parquet` crate panics over some damaged pages,
+//! which is an error like those that it gives.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ use crate::connector::{ConnectorError, Partition, Reader, Source};
 use crate::format::{
     Block, Decoder, FormatOptions, InferredColumn, Wanted, declared, decoder, fit,
 };
-use crate::types::Offset;
+use crate::types::{Offset, caught};
 
 /// How many rows become a block.
 const ROWS: usize = 8192;
@@ -40,6 +41,7 @@ pub(super) struct ParquetSource {
 }
 
 /// A file, and what of it is read.
+#[derive(Clone)]
 struct ColumnFile {
     path: PathBuf,
     metadata: ArrowReaderMetadata,
@@ -114,7 +116,9 @@ fn metadata_of(found: &Found) -> Result<ArrowReaderMetadata, ConnectorError> {
         )
     };
     let size = file.metadata().map_err(|error| broken(&error))?.len();
-    let metadata = ArrowReaderMetadata::load(&file, options).map_err(|error| broken(&error))?;
+    let metadata = caught(|| ArrowReaderMetadata::load(&file, options))
+        .map_err(|panic| broken(&panic))?
+        .map_err(|error| broken(&error))?;
     let groups = metadata.metadata().row_groups().iter();
     let outside = |chunk: &ColumnChunkMetaData| {
         let start = chunk.dictionary_page_offset();
@@ -150,16 +154,19 @@ impl Source for ParquetSource {
             ParquetRecordBatchReaderBuilder::new_with_metadata(opened, file.metadata.clone());
         let columns = file.columns.iter().copied();
         let mask = ProjectionMask::roots(builder.parquet_schema(), columns);
-        let rows = builder
+        let builder = builder
             .with_projection(mask)
             .with_row_groups(groups)
             .with_offset(skipped)
-            .with_batch_size(block_size(ROWS))
-            .build()
-            .map_err(|error| broken(&name, &error))?;
+            .with_batch_size(block_size(ROWS));
+        let place = || file.groups(from.0, block_size(ROWS));
+        let rows = caught(|| builder.build())
+            .map_err(|panic| broken(&name, &place(), &panic))?
+            .map_err(|error| broken(&name, &place(), &error))?;
         Ok(Box::new(ParquetReader {
             name,
             rows,
+            file: file.clone(),
             at: from,
         }))
     }
@@ -171,6 +178,18 @@ impl Source for ParquetSource {
 }
 
 impl ColumnFile {
+    /// The row groups that so many rows from this one on are in, for people.
+    fn groups(&self, row: u64, rows: usize) -> String {
+        let count = self.metadata.metadata().row_groups().len();
+        let group = |row| count - self.from(row).0.len();
+        let last = group(row.saturating_add(rows as u64).saturating_sub(1));
+        let last = last.min(count.saturating_sub(1));
+        match group(row).min(last) {
+            first if first == last => format!("row group {first}"),
+            first => format!("row groups {first} to {last}"),
+        }
+    }
+
     /// The row groups from the one with this row on, and how many rows of it come before.
     fn from(&self, row: u64) -> (Vec<usize>, usize) {
         let groups = self.metadata.metadata().row_groups();
@@ -191,22 +210,29 @@ impl ColumnFile {
     }
 }
 
-fn broken(name: &str, error: &dyn std::fmt::Display) -> ConnectorError {
-    ConnectorError::permanent(format!("could not read `{name}` as Parquet: {error}"))
+fn broken(name: &str, groups: &str, error: &dyn std::fmt::Display) -> ConnectorError {
+    ConnectorError::hinted(
+        format!("could not read {groups} of `{name}` as Parquet: {error}"),
+        "the file is damaged: write it anew, or take it out of the folder before the first run",
+    )
 }
 
 struct ParquetReader {
     name: String,
     rows: ParquetRecordBatchReader,
+    file: ColumnFile,
     at: Offset,
 }
 
 impl Reader for ParquetReader {
     fn next(&mut self) -> Result<Option<Block>, ConnectorError> {
-        let Some(rows) = self.rows.next() else {
+        let place = || self.file.groups(self.at.0, block_size(ROWS));
+        let rows =
+            caught(|| self.rows.next()).map_err(|panic| broken(&self.name, &place(), &panic))?;
+        let Some(rows) = rows else {
             return Ok(None);
         };
-        let rows = rows.map_err(|error| broken(&self.name, &error))?;
+        let rows = rows.map_err(|error| broken(&self.name, &place(), &error))?;
         let start = self.at;
         self.at = Offset(start.0 + rows.num_rows() as u64);
         Ok(Some(Block {

@@ -206,6 +206,33 @@ fn a_pattern_that_matches_nothing_is_an_error_with_a_hint() {
     );
 }
 
+#[test]
+fn what_a_pattern_finds_is_known_before_it_is_there() {
+    let folder = folder_with(&["in/a.json"]);
+    let reads = |pattern: &str, written: &str| {
+        let columns = [("n", DataType::Int64)];
+        let table = |role, path| table(role, &columns, &[("connector", "file"), ("path", path)]);
+        let (source, sink) = (table(Role::Source, pattern), table(Role::Sink, written));
+        super::find::reads(&source, &sink, folder.path())
+    };
+
+    for pattern in [
+        "in/b.json",
+        "in",
+        "in/*.json",
+        "./in/?.json",
+        "in/../in/b.json",
+    ] {
+        assert!(reads(pattern, "in/b.json"), "{pattern}");
+    }
+    assert!(reads("later/*.json", "./later/b.json"));
+    assert!(reads("later/**/*.json", "later/deep/b.json"));
+    for pattern in ["in/a.json", "in/*.csv", "*.json", "later", "in/deep"] {
+        assert!(!reads(pattern, "in/b.json"), "{pattern}");
+    }
+    assert!(!reads("in", "in/_b.json"));
+}
+
 fn open(folder: &TempDir, options: &[(&str, &str)]) -> Result<SharedSource, ConnectorError> {
     let columns = [("page", DataType::Utf8), ("views", DataType::Int64)];
     let mut all = vec![("connector", "file")];

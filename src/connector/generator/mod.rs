@@ -20,7 +20,7 @@ use self::field::{EventTimes, Maker};
 use self::given::FieldProblem;
 use super::catalog::{Connector, SourceEntry};
 use super::dealt::{BLOCK_ROWS, Deal, DealtReader, PARTITIONS_MAX};
-use super::open::{OpenSource, SourceOrigin};
+use super::open::{OpenSource, SourceOrigin, keeps_all, reads_none};
 use super::option::{self, ConnectorOption, ValueKind};
 use super::{ConnectorError, Partition, Reader, Source};
 use crate::format::{Block, Decoded, Decoder, RejectedRecord, Wanted};
@@ -156,6 +156,8 @@ pub(super) const CONNECTOR: Connector = Connector {
         open: OpenSource {
             inspect: |origin| Generator::new(origin).map(drop),
             open: |origin| Ok(Arc::new(Generator::new(&origin)?)),
+            keeps: keeps_all,
+            reads: reads_none,
         },
     }),
     sink: None,
@@ -300,6 +302,10 @@ impl Source for Generator {
             block_rows: BLOCK_ROWS,
         };
         Ok(Box::new(DealtReader::new(&deal, from, &self.clock)))
+    }
+
+    fn is_dealt(&self) -> bool {
+        true
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {

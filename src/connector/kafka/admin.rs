@@ -1,8 +1,9 @@
-//! Making topics.
+//! Making topics, and asking how they are kept.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 
@@ -11,6 +12,9 @@ use crate::connector::ConnectorError;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long one may take that is not needed.
+const SHORT: Duration = Duration::from_secs(5);
 
 /// A topic to make.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +48,7 @@ pub(super) fn make_topic(cluster: &Cluster, wish: &Wish<'_>) -> Result<(), Conne
             .set("segment.ms", "600000")
             .set("min.cleanable.dirty.ratio", "0.1");
     }
-    let made = ask(cluster, |admin, options| {
+    let made = ask(cluster, PATIENCE, |admin, options| {
         admin.create_topics([&new], options)
     })?;
     let outcome = made.map_err(|error| failed(error.to_string()))?.pop();
@@ -56,7 +60,7 @@ pub(super) fn make_topic(cluster: &Cluster, wish: &Wish<'_>) -> Result<(), Conne
 
 /// Removes a topic.
 pub(super) fn remove_topic(cluster: &Cluster, topic: &str) -> Result<(), ConnectorError> {
-    let removed = ask(cluster, |admin, options| {
+    let removed = ask(cluster, PATIENCE, |admin, options| {
         admin.delete_topics(&[topic], options)
     })?;
     let failed =
@@ -67,14 +71,37 @@ pub(super) fn remove_topic(cluster: &Cluster, topic: &str) -> Result<(), Connect
     }
 }
 
+/// The settings of a topic, or why they are not told.
+pub(super) fn topic_settings(
+    cluster: &Cluster,
+    topic: &str,
+) -> Result<BTreeMap<String, String>, String> {
+    let which = [ResourceSpecifier::Topic(topic)];
+    let told = ask(cluster, SHORT, |admin, options| {
+        admin.describe_configs(&which, options)
+    });
+    let mut told = told
+        .map_err(|error| error.to_string())?
+        .map_err(|error| error.to_string())?;
+    let Some(settings) = told.pop() else {
+        return Err("there was no answer".to_owned());
+    };
+    let settings = settings.map_err(|code| code.to_string())?.entries;
+    let settings = settings.into_iter();
+    Ok(settings
+        .filter_map(|entry| Some((entry.name, entry.value?)))
+        .collect())
+}
+
 fn ask<T, F: Future<Output = KafkaResult<T>>>(
     cluster: &Cluster,
+    patience: Duration,
     work: impl FnOnce(&AdminClient<DefaultClientContext>, &AdminOptions) -> F,
 ) -> Result<KafkaResult<T>, ConnectorError> {
     let admin: AdminClient<_> = cluster.with(&[]).create().map_err(|e| refused(&e))?;
     let options = AdminOptions::new()
-        .operation_timeout(Some(PATIENCE))
-        .request_timeout(Some(PATIENCE));
+        .operation_timeout(Some(patience))
+        .request_timeout(Some(patience));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .map_err(|error| ConnectorError::permanent(format!("cannot wait for Kafka: {error}")))?;

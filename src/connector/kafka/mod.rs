@@ -14,6 +14,7 @@ mod ask;
 mod batch;
 mod bench;
 mod blocks;
+mod compaction;
 mod consumer;
 mod contact;
 mod embedded;
@@ -163,6 +164,8 @@ pub(super) const CONNECTOR: Connector = Connector {
         open: OpenSource {
             inspect: |origin| KafkaSource::inspect(origin),
             open: |origin| Ok(Arc::new(KafkaSource::open(&origin)?)),
+            keeps: compaction::keeps,
+            reads: settings::reads,
         },
     }),
     sink: Some(SinkEntry {

@@ -1,6 +1,8 @@
 //! What a table's options say about a cluster: the settings of librdkafka, and what they may not
 //! be.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -180,6 +182,17 @@ impl Cluster {
         config.set("group.id", group);
         config
     }
+}
+
+/// Whether two tables are one topic of one cluster: they name a broker in common.
+pub(super) fn reads(source: &Table, sink: &Table, _: &Path) -> bool {
+    let servers = |table: &Table| -> BTreeSet<String> {
+        let servers = table.option("bootstrap.servers").unwrap_or_default();
+        let servers = servers.split(',').map(str::trim);
+        servers.map(str::to_ascii_lowercase).collect()
+    };
+    let topic = source.option("topic");
+    topic.is_some() && topic == sink.option("topic") && !servers(source).is_disjoint(&servers(sink))
 }
 
 /// What is wrong with options that are right by themselves.

@@ -23,7 +23,7 @@ use self::columns::Maker;
 use self::events::{EventTimes, Kind, Rows};
 use super::catalog::{Connector, SourceEntry};
 use super::dealt::{Deal, DealtReader, PARTITIONS_MAX};
-use super::open::{OpenSource, SourceOrigin};
+use super::open::{OpenSource, SourceOrigin, keeps_all, reads_none};
 use super::option::{self, Absent, ConnectorOption, Side, ValueKind};
 use super::{ConnectorError, Partition, Reader, Source};
 use crate::format::{Block, Decoded, Decoder, Wanted};
@@ -90,6 +90,8 @@ pub(super) const CONNECTOR: Connector = Connector {
         open: OpenSource {
             inspect: |origin| Nexmark::new(origin).map(drop),
             open: |origin| Ok(Arc::new(Nexmark::new(&origin)?)),
+            keeps: keeps_all,
+            reads: reads_none,
         },
     }),
     sink: None,
@@ -220,6 +222,10 @@ impl Source for Nexmark {
             block_rows: BLOCK_ROUNDS * kind.per_round(),
         };
         Ok(Box::new(DealtReader::new(&deal, from, &self.clock)))
+    }
+
+    fn is_dealt(&self) -> bool {
+        true
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {

@@ -62,7 +62,7 @@ use self::kind::Kind;
 use super::RefusedValues;
 use super::catalog::{Connector, Guarantee, SinkEntry, SourceEntry};
 use super::lanes;
-use super::open::{OpenSink, OpenSource};
+use super::open::{OpenSink, OpenSource, keeps_all};
 use super::option::{Absent, ConnectorOption, Side, ValueKind};
 
 /// An option of the connection or the table.
@@ -164,6 +164,8 @@ pub(super) const CONNECTOR: Connector = Connector {
         open: OpenSource {
             inspect: table::inspect,
             open: |origin| Ok(Arc::new(table::open(origin)?)),
+            keeps: keeps_all,
+            reads: table::reads,
         },
     }),
     sink: Some(SinkEntry {

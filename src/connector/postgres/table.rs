@@ -8,6 +8,7 @@
 //! read as a stream has to be told apart by a key, and is only where it is read again.
 
 use std::io::{self, BufRead as _};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::Field;
@@ -91,6 +92,21 @@ pub(super) fn open(origin: SourceOrigin<'_>) -> Result<TableSource, ConnectorErr
         format,
         wanted: origin.wanted,
     })
+}
+
+/// Whether two tables are one table of one database, whoever logs in.
+pub(super) fn reads(source: &Table, sink: &Table, _: &Path) -> bool {
+    let target = |table: &Table| {
+        let target = table.option("table").unwrap_or(&table.name);
+        target.strip_prefix("public.").unwrap_or(target).to_owned()
+    };
+    let place = |table: &Table| {
+        let address = address_of(table).ok()?.to_string();
+        let (_, place) = address.split_once('@')?;
+        Some((place.to_owned(), target(table)))
+    };
+    let place_of_source = place(source);
+    place_of_source.is_some() && place_of_source == place(sink)
 }
 
 fn format(table: &Table) -> FormatOptions {

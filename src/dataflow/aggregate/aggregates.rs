@@ -353,7 +353,7 @@ const BATCH_BYTES: usize = 256 << 20;
 
 /// Puts batches together as long as they stay small, with how many of them each came from: an
 /// array of texts holds 2 GiB at most, and small batches cost more than large ones.
-fn together(
+pub fn together(
     schema: &SchemaRef,
     batches: &[RecordBatch],
 ) -> Result<Vec<(usize, RecordBatch)>, AggregateError> {

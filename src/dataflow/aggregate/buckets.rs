@@ -15,7 +15,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 
 use super::plan::Plan;
-use crate::dataflow::roles::turns;
+use crate::dataflow::roles::watermarks;
 use crate::dataflow::state::OpenWindows;
 use crate::plan::{AggregateWindow, Assign, WindowKind};
 use crate::types::{EventTime, Watermark};
@@ -86,9 +86,9 @@ pub(super) fn split(starts: &[i64], ends: &[i64]) -> Vec<Selection> {
 
 /// The buckets of rows.
 pub(super) fn of_rows(plan: &Plan, input: &RecordBatch) -> Vec<Selection> {
-    if plan.turns.is_some() {
-        let turns = turns(input);
-        return split(turns, &vec![0; turns.len()]);
+    if let Some(turns) = plan.turns {
+        let turns = turns.of_each(watermarks(input));
+        return split(&turns, &vec![0; turns.len()]);
     }
     match plan.window {
         None if input.num_rows() == 0 => Vec::new(),

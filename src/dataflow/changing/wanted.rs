@@ -109,6 +109,7 @@ pub fn wanted(operator: &Operator) -> Vec<Wanted> {
         | Operator::Aggregate { .. }
         | Operator::Match { .. }
         | Operator::Running { .. }
-        | Operator::Latest { .. } => Vec::new(),
+        | Operator::Latest { .. }
+        | Operator::Keep { .. } => Vec::new(),
     }
 }

@@ -15,6 +15,7 @@ use arrow::compute::{filter_record_batch, take};
 use arrow::datatypes::{DataType, Field, SchemaRef, TimestampMicrosecondType};
 
 use crate::dataflow::changing::{Codec, CodecError, has_null};
+use crate::dataflow::roles::watermarks;
 use crate::dataflow::sided::{Extra, Held, Same, Saving, Side, Sided, saved_rows};
 use crate::dataflow::state::{StateError, Stateful};
 use crate::plan::{Expression, Interval, JoinType};
@@ -26,6 +27,8 @@ pub struct IntervalPlan {
     pub kind: JoinType,
     /// How the times bound each other.
     pub interval: Interval,
+    /// Whether those are not times of the rows, but how far event time was when they were read.
+    pub by_watermarks: bool,
     /// A further condition over the left's columns and then the right's.
     pub residual: Option<Expression>,
     /// The left's columns and then the right's.
@@ -69,6 +72,15 @@ impl IntervalJoin {
         let held = Held::new(time, row);
         held.matched.set(matched);
         self.sides[side].insert(key, held, |_, _| Same::Beside);
+    }
+
+    /// The times of rows of a side.
+    fn times<'a>(&self, side: usize, rows: &'a RecordBatch) -> &'a [i64] {
+        if self.plan.by_watermarks {
+            return watermarks(rows);
+        }
+        let times = rows.column(self.plan.interval.times[side]);
+        times.as_primitive::<TimestampMicrosecondType>().values()
     }
 
     /// What new rows match of what is there.
@@ -221,8 +233,7 @@ impl Sided for IntervalJoin {
         emit: &mut dyn FnMut(RecordBatch),
     ) -> Result<(), CodecError> {
         let encoded = self.codecs[side].encode(rows)?;
-        let times = rows.column(self.plan.interval.times[side]);
-        let times = times.as_primitive::<TimestampMicrosecondType>().values();
+        let times = self.times(side, rows);
         let mut new = New {
             side,
             columns: &rows.columns()[..self.codecs[side].schema().fields().len()],

@@ -80,6 +80,7 @@ impl Tried {
         let plan = IntervalPlan {
             kind: self.kind,
             interval: self.interval,
+            by_watermarks: false,
             residual: self.residual.then(less),
             output: Arc::new(Schema::new(all[..shown].to_vec())),
             both: Arc::new(Schema::new(all)),

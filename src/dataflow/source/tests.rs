@@ -157,6 +157,7 @@ fn mark(offset: u64, ended: bool) -> PartitionMark {
     PartitionMark {
         watermark,
         ended,
+        records: Some(offset),
         first: Offset(0),
         ..PartitionMark::beginning(Offset(offset))
     }
@@ -960,4 +961,31 @@ fn contact_that_is_lost_in_a_replay_keeps_no_record_back() {
 
     assert_eq!(log[..2], ["1: [0, 1]", "1: [2, 3]"]);
     assert_eq!(log.last().unwrap(), "8 closes: 0@5 end");
+}
+
+/// A record is its offset here: of what the tables hold, 2 and 3 have been compacted away.
+#[test]
+fn a_replay_that_does_not_find_what_was_read_before_is_refused_before_anything_is_published() {
+    let stop = || Stop {
+        epoch: Epoch(7),
+        partitions: vec![Some(mark(6, false))],
+        watermark: Watermark::START,
+    };
+    let arrivals = || vec![(0, rows(0..2)), (0, rows(4..6))];
+
+    let schedule = Schedule::new(Epoch(0), vec![stop()], Epoch(7));
+    let (mut refusing, mut log) = task(AtEnd::Wait, arrivals(), 1, schedule);
+    while refusing.step(true, &mut log) == Progress::Worked {}
+    let failure = refusing.shared.failure().expect("it is refused");
+    assert_eq!(
+        failure.causes,
+        ["partition 0 is not what it was: so many records are gone: 2"]
+    );
+    assert!(!refusing.shared.may_publish());
+
+    let schedule = Schedule::new(Epoch(0), vec![stop()], Epoch(7));
+    let (mut skipping, mut log) = task(AtEnd::Wait, arrivals(), 1, schedule);
+    skipping.spec.skips_lost = true;
+    while skipping.step(true, &mut log) == Progress::Worked {}
+    assert!(skipping.shared.failure().is_none());
 }

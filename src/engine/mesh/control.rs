@@ -12,7 +12,6 @@
 //!   finish   summaries to process 0; then "bye", after which a closed connection is a clean end
 //! ```
 
-use std::io::Write;
 use std::net::Shutdown;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -25,6 +24,7 @@ use super::link::Link;
 use super::pulse::{Pulse, Steps};
 use super::{FAILED, PEER_LOST, panics};
 use crate::dataflow::outcome::{Failure, Shared};
+use crate::engine::said::say_failure;
 use crate::engine::threads::spawn_named;
 use crate::types::Clock;
 
@@ -58,15 +58,7 @@ pub type End = Box<dyn Fn(&Failure, u8) + Send + Sync>;
 
 /// Says why and ends the process. What is not committed will be computed again.
 pub fn end_process(failure: &Failure, code: u8) -> ! {
-    let mut text = format!("error: {}\n", failure.message);
-    for cause in &failure.causes {
-        text.push_str(&format!("  cause: {cause}\n"));
-    }
-    if let Some(hint) = &failure.hint {
-        text.push_str(&format!("  hint:  {hint}\n"));
-    }
-    // Nobody may be reading any more; the code says it too.
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    say_failure(failure);
     std::process::exit(i32::from(code))
 }
 

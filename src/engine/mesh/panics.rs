@@ -4,13 +4,14 @@
 //! neither a message of its own nor a backtrace: it says whom it lost. The control connections
 //! usually know better why, so their word is waited for, briefly.
 
-use std::panic::PanicHookInfo;
 use std::sync::Weak;
 use std::time::Duration;
 
 use super::control::{Inner, end_process};
 use super::frame::Gone;
 use super::{PANICKED, PEER_LOST};
+use crate::engine::said::{panic_text, say_panic};
+use crate::types::is_caught;
 
 /// How long the true reason may take to arrive, once a connection has broken.
 const REASON_WAIT: Duration = Duration::from_millis(500);
@@ -22,7 +23,10 @@ pub fn set_hook(control: Weak<Inner>) {
     drop(std::panic::take_hook());
     let say = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        let text = message(panic);
+        if is_caught() {
+            return;
+        }
+        let text = panic_text(panic);
         let thread = std::thread::current();
         let control = control.upgrade();
         if let Some(peer) = lost_by(thread.name().unwrap_or_default(), &text) {
@@ -40,19 +44,14 @@ pub fn set_hook(control: Weak<Inner>) {
             // What follows from a failure that is known is not worth a backtrace.
             end_process(&failure.0, failure.1);
         }
-        say(panic);
+        if !say_panic(panic) {
+            say(panic);
+        }
         if let Some(control) = control {
             control.tell_panic(&text);
         }
         std::process::exit(i32::from(PANICKED));
     }));
-}
-
-fn message(panic: &PanicHookInfo<'_>) -> String {
-    let payload = panic.payload();
-    let text = payload.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
-    text.unwrap_or("it does not say why").to_owned()
 }
 
 /// The process that timely's thread `name` was connected with, if `message` says that the

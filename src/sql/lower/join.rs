@@ -10,7 +10,7 @@ use arrow::datatypes::FieldRef;
 use datafusion_common::{DFSchema, JoinType as Given, NullEquality};
 use datafusion_expr::{Expr, ExprSchemable, Join, LogicalPlan};
 
-use crate::plan::{Assign, Expression, JoinType, NodeId, Operator, Place};
+use crate::plan::{Assign, Expression, JoinType, NodeId, Operator, Place, Within};
 use crate::sql::graph::{Facts, Key};
 use crate::sql::problem::Problem;
 
@@ -118,7 +118,7 @@ impl Lowering<'_> {
             right: sides.right.node,
             keys: sides.keys.clone(),
             kind,
-            interval,
+            within: Within::Times(interval),
             residual: further.within(),
         };
         let node = self.graph.add(text, operator, fields, facts, self.place);

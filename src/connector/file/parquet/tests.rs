@@ -66,3 +66,50 @@ fn a_file_that_is_torn_anywhere_is_refused() {
         assert!(read(&bytes[..len], 0).is_err(), "{len} bytes");
     }
 }
+
+/// Flips bits of the pages, of the footer and of both: rows or an error, always, and soon.
+#[test]
+fn bytes_that_flipped_are_rows_or_an_error_that_names_the_row_group() {
+    let (done, finished) = std::sync::mpsc::sync_channel(1);
+    let flips = move || {
+        let mut said = std::collections::BTreeSet::new();
+        for (seed, packing) in [Compression::UNCOMPRESSED, Compression::SNAPPY]
+            .iter()
+            .enumerate()
+        {
+            let bytes = file(*packing);
+            let mut random = 0x9e37_79b9_7f4a_7c15_u64 + seed as u64;
+            let mut draw = |below: usize| {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                usize::try_from(random % below as u64).unwrap()
+            };
+            for _ in 0..300 {
+                let mut damaged = bytes.clone();
+                for _ in 0..=draw(3) {
+                    let at = draw(damaged.len());
+                    damaged[at] ^= 1 << draw(8);
+                }
+                match read(&damaged, 0) {
+                    Err(ConnectorError::Permanent { message, .. }) => {
+                        assert!(message.contains("`a.parquet`"), "{message}");
+                        said.extend(message.contains(" row group").then_some(message));
+                    }
+                    Err(other) => panic!("{other:?}"),
+                    Ok(_) => {}
+                }
+            }
+        }
+        done.send(said).unwrap();
+    };
+    std::thread::Builder::new().spawn(flips).unwrap();
+    let said = finished.recv_timeout(std::time::Duration::from_secs(100));
+
+    let said = said.expect("reading ends, and no panic comes through");
+    assert!(said.len() > 10, "{said:?}");
+    // As the crate's panics are worded, which came through before.
+    let panicked =
+        |message: &String| message.contains("out of range") || message.contains("out of bounds");
+    assert!(said.iter().any(panicked), "{said:#?}");
+}

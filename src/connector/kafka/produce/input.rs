@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
 
 use super::{ProduceInput, ProduceJob};
@@ -54,12 +55,20 @@ enum Maker {
 /// Makes messages of the blocks of one part.
 pub(super) enum Messages {
     Files(Box<Transcoder>),
-    Table {
-        decoder: Box<dyn Decoder>,
-        encoder: Encoder,
-        key: Option<usize>,
-        text: String,
-    },
+    Table(Box<TableRows>),
+}
+
+/// Makes messages of the rows of a table, one by one.
+pub(super) struct TableRows {
+    decoder: Box<dyn Decoder>,
+    encoder: Encoder,
+    key: Option<usize>,
+    /// The rows of the last block, where it begins and which is the next.
+    decoded: Decoded,
+    start: Offset,
+    at: usize,
+    text: String,
+    key_text: Option<String>,
 }
 
 impl Opened {
@@ -229,13 +238,61 @@ impl Opened {
                 key.as_deref(),
                 literal.clone(),
             ))),
-            Maker::Table { encoder, key } => Messages::Table {
-                decoder: part.source.decoder(),
-                encoder: encoder.clone(),
-                key: *key,
-                text: String::new(),
-            },
+            Maker::Table { .. } => {
+                Messages::Table(Box::new(self.rows(part).expect("it is of a table")))
+            }
         })
+    }
+
+    /// The rows of a part, where it is of a table.
+    pub fn rows(&self, part: &Part) -> Option<TableRows> {
+        let Maker::Table { encoder, key } = &self.inputs[part.input] else {
+            return None;
+        };
+        Some(TableRows {
+            decoder: part.source.decoder(),
+            encoder: encoder.clone(),
+            key: *key,
+            decoded: Decoded {
+                rows: RecordBatch::new_empty(Arc::new(Schema::empty())),
+                spans: Vec::new(),
+                rejects: Vec::new(),
+            },
+            start: Offset(0),
+            at: 0,
+            text: String::new(),
+            key_text: None,
+        })
+    }
+}
+
+impl TableRows {
+    /// Goes on with the rows of a block.
+    pub fn take(&mut self, block: &Block) {
+        (self.decoded, self.start, self.at) = (self.decoder.decode(block), block.start, 0);
+    }
+
+    /// Where the next row is, if there is one.
+    pub fn place(&self) -> Option<Offset> {
+        let span = self.decoded.spans.get(self.at)?;
+        Some(self.start.plus(span.start))
+    }
+
+    /// What the next row becomes, and the position behind it.
+    pub fn make(&mut self) -> Option<(Message<'_>, Offset)> {
+        let (place, row) = (self.place()?, self.at);
+        let next = place.plus(self.decoded.spans[row].len.max(1));
+        self.at += 1;
+        let rows = &self.decoded.rows;
+        self.text.clear();
+        self.encoder.encode_row(rows, row, &mut self.text);
+        self.key_text = self.key.and_then(|key| value_text(rows.column(key), row));
+        let message = Message {
+            key: self.key_text.as_deref(),
+            value: self.text.as_bytes(),
+            fits: true,
+        };
+        Some((message, next))
     }
 }
 
@@ -250,23 +307,10 @@ impl Messages {
             Self::Files(transcoder) => transcoder.messages(block, |message, end| {
                 each(message, Offset(block.start.0 + end as u64))
             }),
-            Self::Table {
-                decoder,
-                encoder,
-                key,
-                text,
-            } => {
-                let Decoded { rows, spans, .. } = decoder.decode(block);
-                for (row, span) in spans.iter().enumerate() {
-                    text.clear();
-                    encoder.encode_row(&rows, row, text);
-                    let key = key.and_then(|key| value_text(rows.column(key), row));
-                    let message = Message {
-                        key: key.as_deref(),
-                        value: text.as_bytes(),
-                        fits: true,
-                    };
-                    each(message, block.start.plus(span.start).plus(span.len.max(1)))?;
+            Self::Table(rows) => {
+                rows.take(block);
+                while let Some((message, next)) = rows.make() {
+                    each(message, next)?;
                 }
                 Ok(())
             }

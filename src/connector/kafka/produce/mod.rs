@@ -2,7 +2,8 @@
 //! stopped.
 //!
 //! ```text
-//!   input ──▶ parts (a file, a generator's partition) ──▶ one of N producers each, in order
+//!   input ──▶ parts (a file, a generator's partition) ──▶ one of N producers each, in order:
+//!                                                          │  files one by one, partitions in turns
 //!                                                          └─▶ transaction: records + position
 //! ```
 //!
@@ -14,6 +15,7 @@
 mod input;
 mod position;
 mod send;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,6 +26,7 @@ use std::thread;
 use self::input::{Opened, Part};
 use self::position::Positions;
 use self::send::Sender;
+use self::turns::{send_in_turns, takes_turns};
 use super::admin::{Wish, make_topic};
 use super::ask::Asker;
 use super::marks::{self, TOPIC, Until};
@@ -263,7 +266,7 @@ fn count(parts: &[Part], positions: &Positions, progress: &ProduceProgress) {
     progress.distance.store(done, Ordering::Relaxed);
 }
 
-/// Every producer sends its parts, one after the other.
+/// Every producer sends its parts: files one after the other, a made-up table's in turns.
 fn send_all(
     job: &ProduceJob,
     opened: &Opened,
@@ -287,8 +290,12 @@ fn send_all(
                 let rate = job.rate.map(|rate| rate / producers.len() as f64);
                 let name = name(job, index);
                 let mut sender = Sender::new(producer, &job.topic, name, rate, progress);
-                for part in mine {
-                    sender.send_part(part, opened.messages(part)?, positions.of_part(part))?;
+                if takes_turns(&mine) {
+                    send_in_turns(&mut sender, opened, &mine, positions)?;
+                } else {
+                    for part in mine {
+                        sender.send_part(part, opened.messages(part)?, positions.of_part(part))?;
+                    }
                 }
                 sender.finish()
             };

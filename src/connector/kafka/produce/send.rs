@@ -22,7 +22,7 @@ const UNSEEN: u64 = 256;
 /// How often a paced sender waits.
 const WAITS_PER_SECOND: f64 = 20.0;
 
-/// Sends parts, one after the other.
+/// Sends parts, one after the other or in turns.
 pub(super) struct Sender<'a> {
     producer: &'a Transactions,
     topic: &'a str,
@@ -82,37 +82,65 @@ impl<'a> Sender<'a> {
         mut messages: Messages,
         from: Position,
     ) -> Result<(), ConnectorError> {
-        let (mut offset, ended) = (from.offset, from.ended);
-        self.positions.0.insert(part.name.clone(), from);
+        let Position {
+            mut offset, ended, ..
+        } = self.begin_part(part, from);
         if ended {
             return Ok(());
         }
         let mut reader = part.source.open(part.index, offset)?;
         while let Some(block) = reader.next()? {
             messages.each(&block, |message, next| {
-                if !message.fits {
-                    let place = || format!("at byte {offset} of {}", part.name);
-                    self.progress.first_odd.get_or_init(place);
-                }
-                self.send(message)?;
-                self.advance(part, &mut offset, next);
-                let waited = self.keep_pace();
-                if waited || self.records.is_multiple_of(UNSEEN) {
-                    self.commit_when_due()?;
-                }
-                Ok(())
+                self.send_message(part, message, (&mut offset, next))
             })?;
             self.advance(part, &mut offset, block.end);
-            self.producer.serve();
-            self.commit_when_due()?;
+            self.served()?;
         }
+        self.end_part(part)
+    }
+
+    /// A part is at `from`.
+    pub fn begin_part(&mut self, part: &Part, from: Position) -> Position {
+        self.positions.0.insert(part.name.clone(), from.clone());
+        from
+    }
+
+    /// A part has been sent whole.
+    pub fn end_part(&mut self, part: &Part) -> Result<(), ConnectorError> {
         self.begin()?;
         let position = self.positions.0.get_mut(&part.name);
-        position.expect("it was put there above").ended = true;
+        position.expect("it was put there when it began").ended = true;
         Ok(())
     }
 
-    fn advance(&mut self, part: &Part, offset: &mut Offset, next: Offset) {
+    /// Sends one record of a part that is at `offset`, and at `next` behind it.
+    pub fn send_message(
+        &mut self,
+        part: &Part,
+        message: Message<'_>,
+        (offset, next): (&mut Offset, Offset),
+    ) -> Result<(), ConnectorError> {
+        if !message.fits {
+            let place = || format!("at byte {offset} of {}", part.name);
+            self.progress.first_odd.get_or_init(place);
+        }
+        self.send(message)?;
+        self.advance(part, offset, next);
+        let waited = self.keep_pace();
+        if waited || self.records.is_multiple_of(UNSEEN) {
+            self.commit_when_due()?;
+        }
+        Ok(())
+    }
+
+    /// A block has been sent.
+    pub fn served(&mut self) -> Result<(), ConnectorError> {
+        self.producer.serve();
+        self.commit_when_due()
+    }
+
+    /// A part is at `next`.
+    pub fn advance(&mut self, part: &Part, offset: &mut Offset, next: Offset) {
         let distance = next.0.saturating_sub(offset.0);
         self.progress
             .distance

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::kit::{batch, call, integers, plan};
 use crate::dataflow::aggregate::{Aggregates, Aggregation};
-use crate::dataflow::roles::with_turns;
+use crate::dataflow::roles::with_watermarks;
 use crate::dataflow::turns::Turns;
 use crate::plan::AggregateFunction as F;
 use crate::plan::Emit;
@@ -21,9 +21,9 @@ type Record = (&'static str, i64, i64);
 fn rows(given: &[Record]) -> arrow::array::RecordBatch {
     let keys: StringArray = given.iter().map(|(key, ..)| Some(*key)).collect();
     let values: Vec<i64> = given.iter().map(|(_, value, _)| *value).collect();
-    let turns = given.iter().map(|(.., time)| turn(*time));
+    let times = given.iter().map(|(.., time)| *time);
     let rows = batch(vec![("key", Arc::new(keys)), ("value", integers(&values))]);
-    with_turns(&rows, turns.collect())
+    with_watermarks(&rows, times.collect())
 }
 
 /// Ten units each.

@@ -61,3 +61,27 @@ fn records_of_a_partition_that_is_found_in_a_replay_go_in_in_their_order() {
         );
     }
 }
+
+/// The mark is of an epoch in which another worker had announced a partition with a higher number.
+#[test]
+fn a_partition_that_a_mark_has_no_place_for_begins_after_the_replay_where_event_time_is() {
+    let stop = Stop {
+        epoch: Epoch(3),
+        partitions: vec![Some(mark(50, false)), None],
+        watermark: at(49),
+    };
+    let schedule = Schedule::new(Epoch(0), vec![stop], Epoch(3));
+    let arrivals = vec![(1, rows(0..70)), (0, rows(0..50))];
+    let (mut task, mut log) = task(AtEnd::Wait, arrivals, 2, schedule);
+
+    while task.step(true, &mut log) == Progress::Worked {}
+
+    let values = |line: &String| line.contains('[').then(|| line[..5].to_owned());
+    let begin: Vec<String> = log.lines.iter().filter_map(values).collect();
+    assert_eq!(begin, ["1: [0", "4: [0"], "{:?}", log.lines);
+    let known = &task.partitions[&1].mark;
+    assert_eq!(
+        (known.offset, known.floors[0].watermark),
+        (Offset(70), at(49))
+    );
+}
