@@ -15,6 +15,7 @@ mod databases;
 mod demo;
 mod docs;
 mod double_entry;
+mod expressions;
 mod eyes;
 mod forgetting;
 mod fuzz;

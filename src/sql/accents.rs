@@ -4,6 +4,10 @@
 //! |---|---|
 //! | `(s).x`, a field of a STRUCT | `s.x` |
 //! | `CROSS JOIN LATERAL unnest(list)` | `CROSS JOIN UNNEST(list)` |
+//! | `t AT TIME ZONE z` | `timezone(z, t)` |
+//! | `(a, b) = (c, d)` | `a = c AND b = d`, see `rows` |
+//! | `x < ANY(list)` | `NOT (x >= ALL(list))` |
+//! | `-a ^ b` | `(-a) ^ b` |
 //! | `lag(x, 2, d) OVER (..)` | `CASE WHEN lag(1, 2) OVER (..) IS NULL THEN d ELSE lag(x, 2) OVER (..) END` |
 #![allow(
     clippy::wildcard_enum_match_arm,
@@ -14,15 +18,17 @@ use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion_sql::sqlparser::ast::{
-    AccessExpr, CaseWhen, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Query,
-    TableFactor, Value, VisitorMut,
+    AccessExpr, BinaryOperator, CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, Ident, ObjectName, TableFactor, UnaryOperator, Value,
+    VisitMut, VisitorMut,
 };
 
-use super::walk;
+use super::functions::zones::TIMEZONE;
+use super::{rows, walk};
 
-/// Rewrites them in a query.
-pub fn rewrite(query: &mut Query) {
-    let _ = walk::rewrite(query, &mut Accents);
+/// Rewrites them in a query or an expression.
+pub fn rewrite(sql: &mut impl VisitMut) {
+    let _ = walk::rewrite(sql, &mut Accents);
 }
 
 struct Accents;
@@ -38,11 +44,111 @@ impl VisitorMut for Accents {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Some(instead) = field(expr).or_else(|| with_default(expr)) {
+        let instead = field(expr).or_else(|| with_default(expr));
+        let instead = instead.or_else(|| at_time_zone(expr));
+        let instead = instead.or_else(|| power_of_negative(expr));
+        if let Some(instead) = instead
+            .or_else(|| any(expr))
+            .or_else(|| rows::compared(expr))
+        {
             *expr = instead;
         }
         ControlFlow::Continue(())
     }
+}
+
+/// DataFusion knows that a list may hold a NULL where ALL is asked, but not where ANY is. `= ANY`
+/// is a function of ours.
+fn any(expr: &Expr) -> Option<Expr> {
+    let Expr::AnyOp {
+        left,
+        compare_op,
+        right,
+        ..
+    } = expr
+    else {
+        return None;
+    };
+    let opposite = match compare_op {
+        BinaryOperator::NotEq => BinaryOperator::Eq,
+        BinaryOperator::Lt => BinaryOperator::GtEq,
+        BinaryOperator::LtEq => BinaryOperator::Gt,
+        BinaryOperator::Gt => BinaryOperator::LtEq,
+        BinaryOperator::GtEq => BinaryOperator::Lt,
+        _ => return None,
+    };
+    let all = Expr::AllOp {
+        left: left.clone(),
+        compare_op: opposite,
+        right: right.clone(),
+    };
+    Some(Expr::UnaryOp {
+        op: UnaryOperator::Not,
+        expr: Box::new(Expr::Nested(Box::new(all))),
+    })
+}
+
+/// PostgreSQL's minus belongs to the number before it is raised to a power; sqlparser's does not.
+fn power_of_negative(expr: &Expr) -> Option<Expr> {
+    fn negated(expr: &Expr) -> Expr {
+        match expr {
+            Expr::BinaryOp {
+                left,
+                op: op @ BinaryOperator::PGExp,
+                right,
+            } => Expr::BinaryOp {
+                left: Box::new(negated(left)),
+                op: op.clone(),
+                right: right.clone(),
+            },
+            other => Expr::Nested(Box::new(Expr::UnaryOp {
+                op: UnaryOperator::Minus,
+                expr: Box::new(other.clone()),
+            })),
+        }
+    }
+    match expr {
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr,
+        } if matches!(
+            **expr,
+            Expr::BinaryOp {
+                op: BinaryOperator::PGExp,
+                ..
+            }
+        ) =>
+        {
+            Some(negated(expr))
+        }
+        _ => None,
+    }
+}
+
+fn at_time_zone(expr: &Expr) -> Option<Expr> {
+    let Expr::AtTimeZone {
+        timestamp,
+        time_zone,
+    } = expr
+    else {
+        return None;
+    };
+    let arguments = [time_zone, timestamp]
+        .map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument.as_ref().clone())));
+    Some(Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(TIMEZONE)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: arguments.into(),
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    }))
 }
 
 /// `lag` and `lead` with what to say where there is no such row.

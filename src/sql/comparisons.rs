@@ -62,7 +62,8 @@ pub fn check_expression(expression: &Expr, schema: &DFSchema) -> Result<()> {
     Ok(())
 }
 
-fn compares(operator: Operator) -> bool {
+/// Whether an operator compares its sides.
+pub fn compares(operator: Operator) -> bool {
     matches!(
         operator,
         Operator::Eq
@@ -123,7 +124,7 @@ fn is_other(data_type: &DataType) -> bool {
 }
 
 /// The first column of an expression, which knows its place in the file.
-fn first_column(expression: &Expr) -> Option<Column> {
+pub fn first_column(expression: &Expr) -> Option<Column> {
     let mut found = None;
     let looked = expression.apply(|part| {
         Ok(match part {

@@ -1,6 +1,7 @@
 //! PostgreSQL's dialect, a little widened: `STRUCT<..>` types, and clauses that other engines'
 //! users type (`FOR SYSTEM_TIME AS OF`, `MATCH_RECOGNIZE`) parse.
 
+use datafusion_sql::sqlparser::ast::Expr;
 use datafusion_sql::sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use datafusion_sql::sqlparser::keywords::Keyword;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
@@ -64,6 +65,26 @@ impl Dialect for TidemarkDialect {
 
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
         self.0.get_next_precedence(parser)
+    }
+
+    // PostgreSQL ends the right side of IS DISTINCT FROM before AND and OR; sqlparser takes them in.
+    fn parse_infix(
+        &self,
+        parser: &mut Parser,
+        left: &Expr,
+        precedence: u8,
+    ) -> Option<Result<Expr, ParserError>> {
+        const IS: [Keyword; 3] = [Keyword::IS, Keyword::DISTINCT, Keyword::FROM];
+        const IS_NOT: [Keyword; 4] = [Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM];
+        let made = if parser.parse_keywords(&IS) {
+            Expr::IsDistinctFrom
+        } else if parser.parse_keywords(&IS_NOT) {
+            Expr::IsNotDistinctFrom
+        } else {
+            return None;
+        };
+        let right = parser.parse_subexpr(precedence);
+        Some(right.map(|right| made(Box::new(left.clone()), Box::new(right))))
     }
 
     fn prec_value(&self, precedence: Precedence) -> u8 {

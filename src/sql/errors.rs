@@ -111,22 +111,17 @@ fn reworded(text: &str, notes: &[&str]) -> Problem {
         return Problem::of_file(plain(inner));
     }
     if let Some(call) = between(text, "the given name and argument types '", "'.") {
-        let candidates = candidates(text);
-        let hint = match call {
-            _ if call.starts_with("substr(Utf8, Utf8") => {
-                Some("for a pattern, write (regexp_match(x, 'pattern'))[1]".to_owned())
-            }
-            _ if call.starts_with("to_char(") => Some(
-                "to_char is for times; of a number, write CAST(round(x, 2) AS TEXT)".to_owned(),
-            ),
-            _ if candidates.is_empty() => None,
-            _ => Some(format!("there is {}", candidates.join(", "))),
-        };
+        let hint = hint_for(call, &candidates(text));
         return Problem::of_file(format!("there is no {}", sql_types(call))).maybe_hint(hint);
     }
     if let Some((_, why)) = text.split_once("regex parse error:") {
         let why = why.rsplit("error: ").next().unwrap_or(why).trim();
+        let why = why.lines().next().unwrap_or(why);
         return Problem::of_file(format!("this is no regular expression: {why}"));
+    }
+    if let Some(written) = between(text, "Error parsing timestamp from '", "'") {
+        return Problem::of_file(format!("'{written}' is no time"))
+            .hint("write it as '2026-03-01 09:30:00', with its seconds");
     }
     if let Some((condition, kind)) = between(text, "non-boolean predicate '", "\n")
         .or_else(|| {
@@ -148,6 +143,23 @@ fn reworded(text: &str, notes: &[&str]) -> Problem {
         message: plain(text),
         hint: notes.first().map(|note| plain(note)),
         place: None,
+    }
+}
+
+/// What to write for a call that there is no function for.
+fn hint_for(call: &str, candidates: &[String]) -> Option<String> {
+    match call {
+        _ if call.starts_with("substr(Utf8, Utf8") => {
+            Some("for a pattern, write (regexp_match(x, 'pattern'))[1]".to_owned())
+        }
+        _ if call.starts_with("to_char(Interval") || call.starts_with("to_char(Duration") => {
+            Some("take its parts: extract(hour FROM x)".to_owned())
+        }
+        _ if call.starts_with("to_char(") => {
+            Some("to_char is for times; of a number, write CAST(round(x, 2) AS TEXT)".to_owned())
+        }
+        _ if candidates.is_empty() => None,
+        _ => Some(format!("there is {}", candidates.join(", "))),
     }
 }
 

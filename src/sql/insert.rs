@@ -17,6 +17,7 @@ use crate::plan::{Assign, Emit, Expression, NodeId, Operator, Place, Table, Tabl
 use super::assign::assign;
 use super::catalog::Catalog;
 use super::errors::{list, of_datafusion};
+use super::functions::intervals::holds_interval;
 use super::graph::{Facts, Graph, Key};
 use super::lower::{Ask, Finality, Lowering};
 use super::problem::{Problem, did_you_mean};
@@ -367,6 +368,11 @@ fn upsert_by(sink: &Table) -> std::result::Result<Option<usize>, Problem> {
         .iter()
         .map(|column| column.field.name().as_str());
     match names.clone().position(|known| known == name) {
+        Some(at) if holds_interval(sink.columns[at].field.data_type()) => {
+            let message = format!("`{name}` is INTERVAL, which rows are not ordered by");
+            Err(Problem::at(option.place, message)
+                .hint("name a column that says when, or insert extract(epoch FROM ..)"))
+        }
         Some(at) => Ok(Some(at)),
         None => {
             let hint = did_you_mean(&name, &mut names).unwrap_or_else(|| {

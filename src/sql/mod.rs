@@ -13,6 +13,7 @@
 mod accents;
 mod asof;
 mod assign;
+mod by_interval;
 mod catalog;
 mod comparisons;
 mod create_table;
@@ -32,6 +33,7 @@ mod only;
 mod problem;
 mod query;
 mod refusals;
+mod rows;
 mod sets;
 mod settings;
 mod statement;

@@ -18,8 +18,8 @@ use super::functions::casts;
 use super::problem::Problem;
 use super::types::cut_off;
 use super::{
-    accents, comparisons, first_rows, lateral, multisets, named_windows, normalise, subqueries,
-    using,
+    accents, by_interval, comparisons, first_rows, lateral, multisets, named_windows, normalise,
+    subqueries, using,
 };
 
 type Result<T> = std::result::Result<T, DataFusionError>;
@@ -63,6 +63,7 @@ pub fn view(catalog: &Catalog, query: ast::Query, columns: &[ast::Ident]) -> Res
 
 /// An expression over the columns of `schema`, types coerced and constants folded.
 pub fn expression(catalog: &Catalog, mut sql: ast::Expr, schema: &DFSchema) -> Result<Expr> {
+    accents::rewrite(&mut sql);
     cut_off(&mut sql);
     let expression = SqlToRel::new(catalog).sql_to_expr(sql, schema, &mut PlannerContext::new())?;
     coerced(&catalog.config(), expression, schema)
@@ -71,6 +72,7 @@ pub fn expression(catalog: &Catalog, mut sql: ast::Expr, schema: &DFSchema) -> R
 /// A planned expression, types coerced and constants folded.
 pub fn coerced(config: &Arc<ConfigOptions>, expression: Expr, schema: &DFSchema) -> Result<Expr> {
     comparisons::check_expression(&expression, schema)?;
+    by_interval::check_expression(&expression, schema)?;
     let context = SimplifyContext::builder()
         .with_config_options(Arc::clone(config))
         .with_schema(Arc::new(schema.clone()))
@@ -84,6 +86,7 @@ pub fn coerced(config: &Arc<ConfigOptions>, expression: Expr, schema: &DFSchema)
 /// Coerces the types of a plan, and gives its casts PostgreSQL's meaning.
 pub fn analyse(catalog: &Catalog, plan: LogicalPlan) -> Result<LogicalPlan> {
     comparisons::check(&plan)?;
+    by_interval::check(&plan)?;
     let plan = Analyzer::new().execute_and_check(plan, &catalog.config(), |_, _| {})?;
     casts::rewrite(plan)
 }

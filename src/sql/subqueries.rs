@@ -26,6 +26,7 @@ use datafusion_expr::{
 };
 
 use super::catalog::{Catalog, Declared};
+use super::functions::or_null::or_null;
 use super::problem::Problem;
 
 type Result<T> = std::result::Result<T, DataFusionError>;
@@ -300,11 +301,16 @@ impl Asking {
         Ok(Expr::ScalarSubquery(subquery(self.called(&counted)?)))
     }
 
-    /// The first column of a query that is a value, under a name that nothing outside has.
+    /// The first column of a query that is a value, under a name that nothing outside has. It may
+    /// be NULL where the query may have no row, whatever the column is.
     fn called(&mut self, query: &LogicalPlan) -> Result<LogicalPlan> {
         self.named += 1;
-        let column = Column::from(query.schema().qualified_field(0));
-        let column = Expr::Column(column).alias(format!("__value_{}", self.named));
+        let (qualifier, field) = query.schema().qualified_field(0);
+        let mut value = Expr::Column(Column::from((qualifier, field)));
+        if !field.is_nullable() && !is_whole(query) {
+            value = or_null(value);
+        }
+        let column = value.alias(format!("__value_{}", self.named));
         LogicalPlanBuilder::from(query.clone())
             .project(vec![column])?
             .build()
@@ -326,15 +332,17 @@ fn filtered(query: LogicalPlan, condition: Expr) -> Result<LogicalPlan> {
 /// Whether a query that looks at the rows outside has one row, whatever it finds: an aggregate of
 /// everything. As a join it would have none where nothing is found.
 fn is_value(query: &Subquery) -> bool {
-    fn is_whole(plan: &LogicalPlan) -> bool {
-        match plan {
-            LogicalPlan::Projection(projection) => is_whole(&projection.input),
-            LogicalPlan::SubqueryAlias(alias) => is_whole(&alias.input),
-            LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty(),
-            _ => false,
-        }
-    }
     is_whole(&query.subquery) && is_correlated(&query.subquery)
+}
+
+/// Whether a query is an aggregate of everything, which has one row always.
+fn is_whole(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Projection(projection) => is_whole(&projection.input),
+        LogicalPlan::SubqueryAlias(alias) => is_whole(&alias.input),
+        LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty(),
+        _ => false,
+    }
 }
 
 /// Whether a query looks at the rows outside.

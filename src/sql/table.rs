@@ -13,6 +13,7 @@ use crate::plan::{Check, Column, Computed, OptionValue, Place, Role, Table, Wate
 
 use super::catalog::Catalog;
 use super::errors::{list, of_datafusion};
+use super::functions::intervals::holds_interval;
 use super::lower::expression::{Positional, substitute};
 use super::problem::{Problem, did_you_mean};
 use super::statement::{ColumnDefinition, OptionDefinition, TableDefinition};
@@ -81,6 +82,7 @@ pub fn declare(definition: TableDefinition, catalog: &Catalog) -> Result<Table, 
     let watermark = declaring.watermark();
     declaring.not_null(&primary_key, watermark.as_ref());
     let computed = declaring.compile_computed(computed);
+    declaring.no_intervals(&primary_key);
     let checks = declaring.checks();
     let Declaring {
         fields,
@@ -375,6 +377,19 @@ impl Declaring<'_> {
         let event_time = watermark.map(|watermark| watermark.column);
         for at in primary_key.iter().copied().chain(written).chain(event_time) {
             self.fields[at] = self.fields[at].clone().with_nullable(false);
+        }
+    }
+
+    /// Keys are compared by their bytes, and intervals are not (see `by_interval`).
+    fn no_intervals(&mut self, primary_key: &[usize]) {
+        for at in primary_key {
+            if holds_interval(self.fields[*at].data_type()) {
+                let column = &self.definition.columns[*at].name;
+                let message = format!("`{}` is INTERVAL, which is no key", column.value);
+                let problem = Problem::at(place_of(column.span), message);
+                let hint = "declare it BIGINT or NUMERIC, and insert extract(epoch FROM ..)";
+                self.problems.push(problem.hint(hint));
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 mod batch;
 mod caught;
 mod clock;
+pub mod interval;
 mod mark;
 mod nearest;
 mod position;

@@ -5,4 +5,4 @@ CREATE TABLE trips (
   WATERMARK FOR pickup_at AS pickup_at - INTERVAL '10' SECOND
 ) WITH (connector = 'file', path = 'trips.json', format = 'json');
 CREATE TABLE o (v TEXT) WITH (connector = 'stdout');
-INSERT INTO o SELECT to_char(pickup_at, 'YYYY-QQ') FROM trips;
+INSERT INTO o SELECT to_char(pickup_at, 'YYYY-NN') FROM trips;

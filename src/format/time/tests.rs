@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use arrow::datatypes::IntervalMonthDayNano;
+
 use super::*;
 
 #[test]

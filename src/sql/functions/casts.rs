@@ -4,8 +4,9 @@
 //!   zero, halves of floats to the even neighbour.
 //! * Text becomes UUID or JSON only if it is that.
 //! * A quotient of NUMERICs has sixteen digits after the point, rounded.
-//! * A timestamp becomes text with a space between date and time, and a float without a
-//!   needless `.0`.
+//! * A text without a unit becomes an INTERVAL of seconds; intervals are compared by their length.
+//! * A timestamp becomes text with a space between date and time, an interval as in
+//!   `1 day 02:00:00`, and a float without a needless `.0`.
 #![allow(
     clippy::wildcard_enum_match_arm,
     reason = "of DataFusion's expressions and types, those that differ are named"
@@ -16,8 +17,8 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, StringBuilder};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Field, FieldRef, Float32Type, Float64Type, TimeUnit,
-    TimestampMicrosecondType,
+    ArrowPrimitiveType, DataType, Field, FieldRef, Float32Type, Float64Type,
+    IntervalMonthDayNanoType, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
 };
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchema, Result, exec_err};
@@ -28,8 +29,10 @@ use datafusion_expr::{
     ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, binary_expr,
 };
 
-use super::{arithmetic, marked};
+use super::intervals::{self, INTERVAL};
+use super::{arithmetic, lists, marked, regexes};
 use crate::sql::types::EXTENSION;
+use crate::types::interval;
 
 /// Gives every cast of `plan` PostgreSQL's meaning. Its types are coerced already.
 pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -54,17 +57,26 @@ pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
 /// The same of one expression over `schema`.
 pub fn rewrite_expression(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     expr.transform_up(|expr| match expr {
+        expr if let Some(compared) = intervals::compared(&expr, schema) => {
+            Ok(Transformed::yes(compared))
+        }
         Expr::Cast(cast) => Ok(rewrite_cast(cast, schema)),
         Expr::TryCast(cast) => Ok(try_cast(cast, schema)),
         Expr::BinaryExpr(binary) if binary.op == Operator::Divide => divide(binary, schema),
-        Expr::BinaryExpr(_) => {
+        Expr::BinaryExpr(binary) => {
+            let (binary, changed) = regexes::matched(binary);
+            let expr = Expr::BinaryExpr(binary);
             arithmetic::check_constant(&expr, schema)?;
-            Ok(Transformed::no(expr))
+            Ok(Transformed::new_transformed(expr, changed))
         }
         Expr::AggregateFunction(call) => Ok(only_where_filtered(call)),
         Expr::ScalarFunction(mut call) => {
             super::patterns::translate(call.func.name(), &mut call.args)?;
-            Ok(Transformed::no(Expr::ScalarFunction(call)))
+            let changed = lists::translated(&mut call);
+            Ok(Transformed::new_transformed(
+                Expr::ScalarFunction(call),
+                changed,
+            ))
         }
         other => Ok(Transformed::no(other)),
     })
@@ -81,6 +93,14 @@ fn rewrite_cast(mut cast: Cast, schema: &DFSchema) -> Transformed<Expr> {
     if is_fraction(&from) && to.is_integer() && !is_round {
         *cast.expr = ROUND.call(vec![*cast.expr]);
         return Transformed::yes(Expr::Cast(cast));
+    }
+    if to == &INTERVAL {
+        return match intervals::cast(*cast.expr, &from) {
+            Ok(cast) => Transformed::yes(cast),
+            Err(expr) => {
+                Transformed::no(Expr::Cast(Cast::new_from_field(Box::new(expr), cast.field)))
+            }
+        };
     }
     if has_own_text(&from) && to == &DataType::Utf8 {
         return Transformed::yes(TEXT.call(vec![*cast.expr]));
@@ -195,7 +215,12 @@ fn is_fraction(data_type: &DataType) -> bool {
 fn has_own_text(data_type: &DataType) -> bool {
     matches!(
         data_type,
-        DataType::Timestamp(_, _) | DataType::Float32 | DataType::Float64
+        DataType::Timestamp(_, _)
+            | DataType::Time64(_)
+            | DataType::Interval(_)
+            | DataType::Duration(_)
+            | DataType::Float32
+            | DataType::Float64
     )
 }
 
@@ -278,6 +303,19 @@ impl ScalarUDFImpl for Text {
                 let values = array.as_primitive::<TimestampMicrosecondType>();
                 texts(values.iter(), |out, us| timestamp(out, us, zone))
             }
+            DataType::Time64(_) => {
+                let array = arrow::compute::cast(array, &DataType::Time64(TimeUnit::Microsecond))?;
+                let values = array.as_primitive::<Time64MicrosecondType>();
+                texts(values.iter(), time)
+            }
+            DataType::Interval(_) => {
+                let values = array.as_primitive::<IntervalMonthDayNanoType>();
+                texts(values.iter(), interval::write)
+            }
+            DataType::Duration(_) => {
+                let values = intervals::of_differences(array)?;
+                texts(values.iter(), interval::write)
+            }
             DataType::Float32 => texts(array.as_primitive::<Float32Type>().iter(), |out, value| {
                 float(out, &format!("{value}"), &format!("{value:e}"), 6);
             }),
@@ -314,12 +352,25 @@ fn timestamp(out: &mut String, us: i64, zone: &str) {
         return out.push_str("out of range");
     };
     write!(out, "{}", time.format("%Y-%m-%d %H:%M:%S")).expect("strings take text");
+    fraction(out, us);
+    out.push_str(zone);
+}
+
+/// `12:00:00.5`.
+fn time(out: &mut String, us: i64) {
+    let second = us / 1_000_000;
+    let (hour, minute) = (second / 3600, second / 60 % 60);
+    write!(out, "{hour:02}:{minute:02}:{:02}", second % 60).expect("strings take text");
+    fraction(out, us);
+}
+
+/// The digits after the second.
+fn fraction(out: &mut String, us: i64) {
     let fraction = us.rem_euclid(1_000_000);
     if fraction != 0 {
         let digits = format!("{fraction:06}");
         write!(out, ".{}", digits.trim_end_matches('0')).expect("strings take text");
     }
-    out.push_str(zone);
 }
 
 /// The shortest text that reads back the same, with an exponent outside of 1e-4 to 10^digits.
@@ -350,7 +401,7 @@ pub fn is_lossless_text(function: &str, from: &DataType) -> bool {
 }
 
 /// Applies a function of one array; a constant stays one.
-fn unary(
+pub fn unary(
     arguments: &ScalarFunctionArgs,
     function: impl Fn(&ArrayRef) -> Result<ArrayRef>,
 ) -> Result<ColumnarValue> {

@@ -5,11 +5,20 @@ mod aggregates;
 pub mod arithmetic;
 mod bounded;
 pub mod casts;
+pub mod intervals;
 mod json;
 mod json_steps;
+pub mod lists;
 mod marked;
 mod modulo;
+pub mod or_null;
+pub mod parts;
 mod patterns;
+pub mod ranged;
+pub mod regexes;
+mod to_char;
+mod whole;
+pub mod zones;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,6 +29,7 @@ use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, Volatility, Windo
 pub use aggregates::aggregate_names;
 pub use aggregates::{ORDER_DEPENDENT, function_of};
 pub use json::JsonPlanner;
+pub use parts::TimePlanner;
 
 /// Every function by each of its names.
 #[derive(Debug)]
@@ -36,10 +46,22 @@ impl Default for Functions {
             .into_iter()
             .chain(datafusion_functions_nested::all_default_nested_functions())
             .chain(json::all())
-            .chain([Arc::new(ScalarUDF::from(modulo::Modulo::default()))])
+            .chain([
+                Arc::new(ScalarUDF::from(modulo::Modulo::default())),
+                Arc::new(ScalarUDF::from(parts::DateField::default())),
+                Arc::new(ScalarUDF::from(zones::Timezone::default())),
+            ])
+            .filter(|function| !LEFT_OUT.contains(&function.name()))
             // What is not a function of the row (now, random, uuid) is refused by name.
             .filter(|function| function.signature().volatility == Volatility::Immutable)
-            .map(bounded::bounded);
+            .map(|function| {
+                let ours = to_char::ToChar::around(&function);
+                let ours = ours.or_else(|| regexes::Regex::around(&function));
+                let ours = ours.or_else(|| ranged::ranged(&function));
+                let ours = ours.or_else(|| lists::length(&function));
+                let ours = ours.or_else(|| whole::whole(&function));
+                ours.unwrap_or_else(|| bounded::bounded(function))
+            });
         let higher_order = datafusion_functions_nested::all_default_higher_order_functions();
         let window = datafusion_functions_window::all_default_window_functions();
         // The analyser makes `grouping` a reading of the number of a set.
@@ -68,6 +90,10 @@ fn by_name<T>(
     }
     out
 }
+
+/// Functions of DataFusion's that make types which PostgreSQL does not have, such as a timestamp of
+/// another zone than UTC.
+const LEFT_OUT: [&str; 3] = ["arrow_cast", "arrow_try_cast", "to_local_time"];
 
 /// Functions that are not a function of the input, and what to write instead.
 pub const VOLATILE: &[(&[&str], &str)] = &[
@@ -126,6 +152,14 @@ pub const INSTEAD: &[(&[&str], &str)] = &[
     (
         &["make_timestamp", "make_timestamptz"],
         "write CAST('2026-03-01 09:00:00' AS TIMESTAMP)",
+    ),
+    (
+        &["arrow_cast", "arrow_try_cast"],
+        "write CAST(x AS TYPE), or TRY_CAST(x AS TYPE)",
+    ),
+    (
+        &["to_local_time", "convert_timezone", "from_utc_timestamp"],
+        "write at AT TIME ZONE 'Europe/Berlin'",
     ),
     (
         &["if", "iif"],

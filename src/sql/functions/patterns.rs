@@ -1,4 +1,7 @@
-//! PostgreSQL's date patterns (`YYYY-MM-DD`) as chrono's (`%Y-%m-%d`), which DataFusion takes.
+//! PostgreSQL's date patterns (`YYYY-MM-DD`) as chrono's (`%Y-%m-%d`), by which DataFusion reads
+//! dates; `to_char` writes them.
+//!
+//! And the one name of `encode` that means something else there.
 //!
 //! A format that has a `%` is chrono's already. What has no counterpart is a problem: DataFusion
 //! would copy it to the output as it stands.
@@ -9,7 +12,7 @@ use datafusion_expr::Expr;
 use crate::sql::problem::Problem;
 
 /// The functions whose second argument is a format.
-const FUNCTIONS: &[&str] = &["to_char", "to_timestamp", "to_date", "date_format"];
+const FUNCTIONS: &[&str] = &["to_timestamp", "to_date"];
 
 /// PostgreSQL's patterns and chrono's, longer ones before those that they start with.
 const PATTERNS: &[(&str, &str)] = &[
@@ -41,6 +44,13 @@ const PATTERNS: &[(&str, &str)] = &[
 
 /// Translates the format of a call that has one; a format that is not a constant stays.
 pub fn translate(name: &str, arguments: &mut [Expr]) -> Result<()> {
+    if let ("encode", [_, Expr::Literal(ScalarValue::Utf8(Some(format)), _)]) =
+        (name, &mut *arguments)
+        && format.eq_ignore_ascii_case("base64")
+    {
+        // DataFusion's base64 lacks the signs that fill up the last group.
+        *format = "base64pad".to_owned();
+    }
     if !FUNCTIONS.contains(&name) {
         return Ok(());
     }

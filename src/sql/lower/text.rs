@@ -8,6 +8,10 @@ use datafusion_common::{DataFusionError, ScalarValue};
 use datafusion_expr::{BinaryExpr, Case, Expr, Operator};
 
 use crate::sql::functions::arithmetic::DIVIDE;
+use crate::sql::functions::intervals::{self, AS_INTERVAL};
+use crate::sql::functions::lists::EQUALS_ANY;
+use crate::sql::functions::or_null::OR_NULL;
+use crate::sql::functions::zones::TIMEZONE;
 use crate::sql::types::name_of;
 
 /// How an expression reads in SQL.
@@ -90,6 +94,11 @@ fn of_binary(binary: &BinaryExpr) -> String {
     format!("{left} {op} {}", side(right))
 }
 
+fn of_sides(left: &Expr, op: Operator, right: &Expr) -> String {
+    let [left, right] = [left, right].map(|side| Box::new(side.clone()));
+    of_binary(&BinaryExpr::new(left, op, right))
+}
+
 fn of_case(case: &Case) -> String {
     if let Some(values) = coalesced(case) {
         return format!("coalesce({})", values.join(", "));
@@ -137,17 +146,26 @@ fn function(name: &str, arguments: &[Expr]) -> String {
         }
         // Casts that are PostgreSQL's rather than Arrow's.
         ("text", [value]) => format!("CAST({} AS TEXT)", text(value)),
-        ("round_to_integer", [value]) => text(value),
+        ("round_to_integer" | OR_NULL, [value]) => text(value),
         ("as_uuid", [value]) => format!("CAST({} AS UUID)", text(value)),
         ("as_json", [value]) => format!("CAST({} AS JSON)", text(value)),
         ("try_uuid", [value]) => format!("TRY_CAST({} AS UUID)", text(value)),
         ("try_json", [value]) => format!("TRY_CAST({} AS JSON)", text(value)),
-        (DIVIDE, [left, right]) => {
-            let sides = [left, right].map(|side| Box::new(side.clone()));
-            let [left, right] = sides;
-            of_binary(&BinaryExpr::new(left, Operator::Divide, right))
+        (AS_INTERVAL, [value]) => format!("CAST({} AS INTERVAL)", text(value)),
+        (EQUALS_ANY, [list, value]) => format!("{} = ANY({})", bracketed(value), text(list)),
+        (TIMEZONE, [zone, time]) => format!("{} AT TIME ZONE {}", bracketed(time), text(zone)),
+        (DIVIDE, [left, right]) => of_sides(left, Operator::Divide, right),
+        (name, [left, right]) if let Some(op) = intervals::operator(name) => {
+            of_sides(left, op, right)
         }
-        ("array_element", [value, index]) => format!("{}[{}]", bracketed(value), text(index)),
+        ("array_element", [value, index]) => {
+            let index = match index {
+                // A place before the first is none.
+                Expr::Case(case) => case.when_then_expr.first().map_or(index, |(_, then)| then),
+                index => index,
+            };
+            format!("{}[{}]", bracketed(value), text(index))
+        }
         _ => format!("{name}({})", texts(arguments)),
     }
 }

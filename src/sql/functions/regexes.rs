@@ -1,0 +1,225 @@
+//! Regular expressions as PostgreSQL reads them, where Rust's reads them otherwise.
+//!
+//! * A point is any character, a line feed too, unless the flags say `n` (or `m`).
+//! * In the replacement of `regexp_replace`, `\1` to `\9` are groups, `\&` is all that was found,
+//!   `\\` is a backslash, and nothing else means anything: a `$` is a `$`.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "of DataFusion's expressions and operators, those that match patterns are named"
+)]
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, StringArray};
+use arrow::compute::kernels::regexp::regexp_is_match_scalar;
+use arrow::datatypes::{DataType, FieldRef};
+use datafusion_common::{Result, ScalarValue};
+use datafusion_expr::{
+    BinaryExpr, ColumnarValue, Expr, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, binary_expr, lit,
+};
+
+/// What makes a point match a line feed.
+const DOTS: &str = "(?s)";
+
+/// The functions, and where their flags stand.
+const FUNCTIONS: [(&str, usize); 4] = [
+    ("regexp_count", 3),
+    ("regexp_like", 2),
+    ("regexp_match", 2),
+    ("regexp_replace", 3),
+];
+
+/// The place of the replacement, of the function that has one.
+const REPLACEMENT: (&str, usize) = ("regexp_replace", 2);
+
+/// `text ~ pattern`, and its like, with points that match line feeds.
+pub fn matched(mut binary: BinaryExpr) -> (BinaryExpr, bool) {
+    let is_match = matches!(
+        binary.op,
+        Operator::RegexMatch
+            | Operator::RegexIMatch
+            | Operator::RegexNotMatch
+            | Operator::RegexNotIMatch
+    );
+    let instead = match binary.right.as_ref() {
+        _ if !is_match => None,
+        Expr::Literal(ScalarValue::Utf8(Some(pattern)), _) => {
+            let instead = with_dots(pattern);
+            (instead != *pattern).then(|| lit(instead))
+        }
+        Expr::Literal(..) => None,
+        Expr::BinaryExpr(BinaryExpr { left, .. }) if **left == lit(DOTS) => None,
+        other => Some(binary_expr(
+            lit(DOTS),
+            Operator::StringConcat,
+            other.clone(),
+        )),
+    };
+    let changed = instead.is_some();
+    if let Some(pattern) = instead {
+        *binary.right = pattern;
+    }
+    (binary, changed)
+}
+
+/// The pattern with points that match line feeds, if it has any.
+fn with_dots(pattern: &str) -> String {
+    match pattern.contains('.') && !pattern.starts_with(DOTS) {
+        true => format!("{DOTS}{pattern}"),
+        false => pattern.to_owned(),
+    }
+}
+
+/// A function, around DataFusion's.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Regex {
+    function: Arc<ScalarUDF>,
+    /// Where its flags stand.
+    flags: usize,
+}
+
+impl Regex {
+    /// The function, if `function` is one of those that are named here.
+    pub fn around(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
+        let known = FUNCTIONS.iter().find(|(name, _)| *name == function.name());
+        let (_, flags) = known?;
+        Some(Arc::new(ScalarUDF::from(Self {
+            function: Arc::clone(function),
+            flags: *flags,
+        })))
+    }
+
+    /// The arguments as DataFusion should have them.
+    fn translated(&self, arguments: &mut [ColumnarValue], rows: usize) -> Result<()> {
+        let mut by_line = false;
+        if let Some(flags) = arguments.get_mut(self.flags) {
+            by_line = match flags {
+                ColumnarValue::Scalar(value) => {
+                    let flags = value.try_as_str().flatten();
+                    flags.is_some_and(|flags| flags.contains(['n', 'm']))
+                }
+                // Of flags that differ from row to row a pattern cannot know.
+                ColumnarValue::Array(_) => false,
+            };
+            *flags = texts(flags, rows, |flags| flags.replace('n', "m"))?;
+        }
+        if let Some(pattern) = arguments.get_mut(1)
+            && !by_line
+        {
+            *pattern = texts(pattern, rows, with_dots)?;
+        }
+        let (name, place) = REPLACEMENT;
+        if let Some(replacement) = arguments.get_mut(place)
+            && name == self.name()
+        {
+            *replacement = texts(replacement, rows, replacement_of)?;
+        }
+        Ok(())
+    }
+}
+
+/// Each text as `make` makes it.
+fn texts(
+    value: &ColumnarValue,
+    rows: usize,
+    make: impl Fn(&str) -> String,
+) -> Result<ColumnarValue> {
+    if let ColumnarValue::Scalar(value) = value {
+        let text = value.try_as_str().flatten().map(make);
+        return Ok(ColumnarValue::Scalar(ScalarValue::Utf8(text)));
+    }
+    let texts = arrow::compute::cast(&value.to_array(rows)?, &DataType::Utf8)?;
+    let texts = texts.as_string::<i32>().iter();
+    let made: StringArray = texts.map(|text| text.map(&make)).collect();
+    Ok(ColumnarValue::Array(Arc::new(made) as ArrayRef))
+}
+
+/// The replacement as the regex crate has it: `${1}` for `\1`, `$$` for `$`.
+fn replacement_of(written: &str) -> String {
+    let mut out = String::new();
+    let mut characters = written.chars().peekable();
+    while let Some(c) = characters.next() {
+        match (c, characters.peek().copied()) {
+            ('$', _) => out.push_str("$$"),
+            ('\\', Some(group @ '1'..='9')) => {
+                out.extend(["${", group.encode_utf8(&mut [0; 4]), "}"]);
+                characters.next();
+            }
+            ('\\', Some('&')) => {
+                out.push_str("${0}");
+                characters.next();
+            }
+            ('\\', next) => {
+                out.push('\\');
+                if next == Some('\\') {
+                    characters.next();
+                }
+                // DataFusion takes a backslash and digits for a group; a group that there is not
+                // is nothing, and keeps them apart.
+                if characters.peek().is_some_and(char::is_ascii_digit) {
+                    out.push_str("${_}");
+                }
+            }
+            (c, _) => out.push(c),
+        }
+    }
+    out
+}
+
+impl ScalarUDFImpl for Regex {
+    fn name(&self) -> &str {
+        self.function.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.function.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.function.signature()
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        self.function.inner().return_type(arguments)
+    }
+
+    fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
+        if let [_, Some(pattern), ..] = arguments.scalar_arguments
+            && let Some(Some(pattern)) = pattern.try_as_str()
+        {
+            // One that is none is found before it runs.
+            regexp_is_match_scalar(&StringArray::from(vec![""]), pattern, None)?;
+        }
+        self.function.inner().return_field_from_args(arguments)
+    }
+
+    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
+        self.function.inner().coerce_types(arguments)
+    }
+
+    fn invoke_with_args(&self, mut arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        self.translated(&mut arguments.args, arguments.number_rows)?;
+        self.function.inner().invoke_with_args(arguments)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_matches_a_line_feed() {
+        assert_eq!(with_dots("a.b"), "(?s)a.b");
+        assert_eq!(with_dots("(?s)a.b"), "(?s)a.b");
+        assert_eq!(with_dots("^ab$"), "^ab$");
+    }
+
+    #[test]
+    fn a_replacement_has_groups_behind_backslashes_only() {
+        assert_eq!(replacement_of(r"<\1\2>"), "<${1}${2}>");
+        assert_eq!(replacement_of(r"$1 \& \\ \x"), r"$$1 ${0} \ \x");
+        assert_eq!(replacement_of(r"\\1"), r"\${_}1");
+        assert_eq!(replacement_of(r"\12"), "${1}2");
+    }
+}
