@@ -65,7 +65,7 @@ enum Command {
     Demo(DemoArgs),
     /// Write a commented starter pipeline
     Init(InitArgs),
-    /// Print a CREATE TABLE for a CSV or JSON file
+    /// Print a CREATE TABLE for a CSV, JSON or Parquet file
     Infer(InferArgs),
     /// Send files, or rows that are made up, to a Kafka topic; goes on where it stopped
     Produce(Box<ProduceArgs>),
@@ -239,7 +239,7 @@ struct InitArgs {
 
 #[derive(Debug, Args)]
 struct InferArgs {
-    /// A CSV or JSON lines file (.gz and .zst are unpacked); of a folder or a pattern, the first one
+    /// A CSV, JSON lines or Parquet file (.gz and .zst are unpacked); of a folder or a pattern, the first one
     file: PathBuf,
 }
 

@@ -1,7 +1,7 @@
 //! One partition of a source, as the worker that owns it knows it.
 //!
 //! ```text
-//!   active ──caught up for a while──▶ idle ──a record──▶ returning ──W(e-1) is known──▶ active
+//!   active ──caught up for a while──▶ idle ──a record──▶ returning ──a second, W(e-1) is known──▶ active
 //!                                     event time does    its records wait        from here on its
 //!                                     not wait for it                            watermark is W(e-1)
 //! ```
@@ -20,6 +20,10 @@ use std::time::Duration;
 use super::arrival::{Arrival, ArrivedRows, Found};
 use crate::types::{Epoch, Floor, Offset, PartitionMark, Side, Watermark};
 
+/// How long a partition that comes back holds its rows, and event time with them. Where a whole topic was
+/// silent, others come back with it: rows of theirs would be late if it went ahead.
+const SETTLING: Duration = Duration::from_secs(1);
+
 /// What is known of a partition.
 #[derive(Debug)]
 pub(super) struct PartitionState {
@@ -36,6 +40,8 @@ pub(super) struct PartitionState {
     caught_up: Option<Duration>,
     /// Announced in this epoch, its floor not known yet.
     returning: Option<Epoch>,
+    /// When it may have its floor.
+    settled: Duration,
     /// It does not exist yet where the replay is.
     hidden: bool,
 }
@@ -51,6 +57,7 @@ impl PartitionState {
             floors: VecDeque::new(),
             caught_up: None,
             returning: None,
+            settled: Duration::ZERO,
             hidden: false,
         }
     }
@@ -281,6 +288,7 @@ impl PartitionState {
                 self.caught_up = None;
                 if self.mark.idle {
                     self.announce(open);
+                    self.settled = now + SETTLING;
                     self.held.push_back(arrival);
                     return None;
                 }
@@ -295,9 +303,9 @@ impl PartitionState {
         self.returning = Some(open);
     }
 
-    /// The epoch that it announced itself in, while it waits for its floor.
-    pub fn returning(&self) -> Option<Epoch> {
-        self.returning
+    /// The epoch that it announced itself in, once there is nothing else to wait for than its floor.
+    pub fn returning(&self, now: Duration) -> Option<Epoch> {
+        self.returning.filter(|_| now >= self.settled)
     }
 
     /// Event time is at `watermark` as of the epoch before the one that it announced itself in.

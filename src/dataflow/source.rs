@@ -345,8 +345,9 @@ impl<I: Inbox> SourceTask<I> {
 
     /// Partitions that have announced themselves go on where event time is.
     fn give_floors(&mut self) {
+        let now = self.clock.elapsed();
         for (&index, state) in &mut self.partitions {
-            let Some(announced) = state.returning() else {
+            let Some(announced) = state.returning(now) else {
                 continue;
             };
             let before = Epoch(announced.0.saturating_sub(1));

@@ -714,6 +714,38 @@ impl Live {
     }
 }
 
+/// Both were silent, and both have something again at about the same time: which is read first does not
+/// matter.
+#[test]
+fn partitions_that_come_back_together_are_not_late_for_each_other() {
+    let mut live = Live::new(2);
+    live.at(0, [(0, rows(0..50)), (1, rows(0..50))]);
+    live.at(
+        1,
+        [
+            (0, Arrival::CaughtUp(Offset(50))),
+            (1, Arrival::CaughtUp(Offset(50))),
+        ],
+    );
+    live.at(17, []);
+    live.at(18, []);
+    live.heard();
+
+    live.at(20, [(0, rows(50..900))]);
+    live.heard();
+    live.at(20, []);
+    live.heard();
+    live.at(20, [(1, rows(50..60))]);
+    for second in 21..25 {
+        live.at(second, []);
+        live.heard();
+    }
+
+    let floor = live.task.partitions[&1].mark.floors.last().unwrap();
+    assert_eq!(floor.watermark, at(49));
+    assert_eq!(live.watermark(), 59);
+}
+
 /// Another process began earlier, or this one stood still: the clocks differ for as long as they run.
 #[test]
 fn an_epoch_that_another_source_has_closed_is_not_kept_open() {
