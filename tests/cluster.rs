@@ -3,6 +3,8 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -168,6 +170,25 @@ fn a_process_that_stands_still_is_noticed_and_all_start_again() {
     let (status, said) = run.end();
     assert!(status.success(), "{said}");
     assert_whole(folder.path());
+}
+
+/// A supervisor hangs up on all when one process has died: also on one that is only beginning.
+#[test]
+fn a_process_whose_supervisor_hung_up_before_it_spoke_may_be_started_again() {
+    let folder = folder();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    drop(ours);
+
+    let ended = Command::new(env!("CARGO_BIN_EXE_tidemark"))
+        .current_dir(folder.path())
+        .args(["run", "pipeline.sql", "--quiet", "--member"])
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .output()
+        .unwrap();
+
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(75), "{said}");
+    assert!(said.contains("the supervisor is gone"), "{said}");
 }
 
 #[test]

@@ -145,7 +145,9 @@ impl ClusterArgs {
         let mut line = UnixStream::from(input.map_err(alone)?);
         let listener = TcpListener::bind("127.0.0.1:0").map_err(alone)?;
         let address = listener.local_addr().map_err(alone)?;
-        report(&mut line, &Report::Listens(address.to_string())).map_err(alone)?;
+        if report(&mut line, &Report::Listens(address.to_string())).is_err() {
+            supervisor_gone();
+        }
         let (sender, started) = sync_channel(1);
         let (reading, obeys) = (line.try_clone().map_err(alone)?, Arc::clone(shared));
         spawn_named("supervisor", move || obey(reading, &sender, &obeys));
@@ -260,6 +262,12 @@ fn obey(line: UnixStream, started: &SyncSender<Start>, shared: &Shared) {
             Err(error) => tracing::warn!(%error, "the supervisor cannot be understood"),
         }
     }
+    supervisor_gone()
+}
+
+/// Ends the process. Its supervisor died, or hung up because another process did: nothing that
+/// this one does wrong, so it may be started again.
+fn supervisor_gone() -> ! {
     end_process(&Failure::new("the supervisor is gone"), PEER_LOST)
 }
 
