@@ -15,6 +15,7 @@ mod asof;
 mod assign;
 mod by_interval;
 mod catalog;
+mod coercion;
 mod comparisons;
 mod create_table;
 mod dialect;

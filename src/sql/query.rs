@@ -8,12 +8,16 @@ use datafusion_common::{DFSchema, DataFusionError};
 use datafusion_expr::registry::{FunctionRegistry, MemoryFunctionRegistry};
 use datafusion_expr::simplify::SimplifyContext;
 use datafusion_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion_optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 use datafusion_optimizer::simplify_expressions::ExprSimplifier;
-use datafusion_optimizer::{Analyzer, Optimizer, OptimizerConfig, OptimizerContext, OptimizerRule};
+use datafusion_optimizer::{
+    Analyzer, AnalyzerRule, Optimizer, OptimizerConfig, OptimizerContext, OptimizerRule,
+};
 use datafusion_sql::planner::{PlannerContext, SqlToRel};
 use datafusion_sql::sqlparser::ast;
 
 use super::catalog::Catalog;
+use super::coercion::{self, Coercion};
 use super::functions::casts;
 use super::problem::Problem;
 use super::types::cut_off;
@@ -78,7 +82,7 @@ pub fn coerced(config: &Arc<ConfigOptions>, expression: Expr, schema: &DFSchema)
         .with_schema(Arc::new(schema.clone()))
         .build();
     let simplifier = ExprSimplifier::new(context);
-    let expression = simplifier.coerce(expression, schema)?;
+    let expression = coercion::coerce(expression, schema)?;
     let expression = casts::rewrite_expression(expression, schema)?.data;
     simplifier.simplify(expression)
 }
@@ -87,7 +91,10 @@ pub fn coerced(config: &Arc<ConfigOptions>, expression: Expr, schema: &DFSchema)
 pub fn analyse(catalog: &Catalog, plan: LogicalPlan) -> Result<LogicalPlan> {
     comparisons::check(&plan)?;
     by_interval::check(&plan)?;
-    let plan = Analyzer::new().execute_and_check(plan, &catalog.config(), |_, _| {})?;
+    let rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
+        vec![Arc::new(ResolveGroupingFunction::new()), Arc::new(Coercion)];
+    let analyzer = Analyzer::with_rules(rules);
+    let plan = analyzer.execute_and_check(plan, &catalog.config(), |_, _| {})?;
     casts::rewrite(plan)
 }
 

@@ -2,6 +2,7 @@
 //!
 //! * A fraction becomes an integer by rounding, not by cutting off: halves of NUMERIC away from
 //!   zero, halves of floats to the even neighbour.
+//! * Between floats and NUMERICs, and of lists, see `converted`.
 //! * Text becomes UUID or JSON only if it is that.
 //! * A quotient of NUMERICs has sixteen digits after the point, rounded.
 //! * A text without a unit becomes an INTERVAL of seconds; intervals are compared by their length.
@@ -30,7 +31,7 @@ use datafusion_expr::{
 };
 
 use super::intervals::{self, INTERVAL};
-use super::{arithmetic, lists, marked, regexes};
+use super::{arithmetic, converted, lists, marked, regexes};
 use crate::sql::types::EXTENSION;
 use crate::types::interval;
 
@@ -94,6 +95,9 @@ fn rewrite_cast(mut cast: Cast, schema: &DFSchema) -> Transformed<Expr> {
         *cast.expr = ROUND.call(vec![*cast.expr]);
         return Transformed::yes(Expr::Cast(cast));
     }
+    if converted::is_ours(&from, to) {
+        return Transformed::yes(converted::converted(*cast.expr, to, marked::Unfit::Error));
+    }
     if to == &INTERVAL {
         return match intervals::cast(*cast.expr, &from) {
             Ok(cast) => Transformed::yes(cast),
@@ -117,6 +121,12 @@ fn rewrite_cast(mut cast: Cast, schema: &DFSchema) -> Transformed<Expr> {
 }
 
 fn try_cast(cast: TryCast, schema: &DFSchema) -> Transformed<Expr> {
+    let to = cast.field.data_type();
+    if let Ok(from) = cast.expr.get_type(schema)
+        && converted::is_ours(&from, to)
+    {
+        return Transformed::yes(converted::converted(*cast.expr, to, marked::Unfit::Null));
+    }
     match mark_to_check(&cast.expr, &cast.field, schema) {
         Some(mark) => match marked::cast(&mark, *cast.expr, marked::Unfit::Null) {
             Ok(checked) => Transformed::yes(checked),
@@ -205,14 +215,16 @@ fn divide(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     ))))
 }
 
-fn is_fraction(data_type: &DataType) -> bool {
+/// Whether values of a type may have something after the point.
+pub fn is_fraction(data_type: &DataType) -> bool {
     matches!(
         data_type,
         DataType::Decimal128(_, 1..) | DataType::Float32 | DataType::Float64
     )
 }
 
-fn has_own_text(data_type: &DataType) -> bool {
+/// Whether values of a type read otherwise than Arrow writes them.
+pub fn has_own_text(data_type: &DataType) -> bool {
     matches!(
         data_type,
         DataType::Timestamp(_, _)
@@ -245,11 +257,7 @@ impl ScalarUDFImpl for Round {
     }
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        Ok(match &arguments[0] {
-            // Rounding up may add a digit, which the one after the point makes room for.
-            DataType::Decimal128(precision, _) => DataType::Decimal128(*precision, 0),
-            other => other.clone(),
-        })
+        Ok(whole_of(&arguments[0]))
     }
 
     fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
@@ -257,14 +265,25 @@ impl ScalarUDFImpl for Round {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        unary(&arguments, |array| {
-            Ok(match array.data_type() {
-                DataType::Float32 => rounded::<Float32Type>(array, f32::round_ties_even),
-                DataType::Float64 => rounded::<Float64Type>(array, f64::round_ties_even),
-                // Arrow rounds halves away from zero between decimals.
-                _ => arrow::compute::cast(array, arguments.return_field.data_type())?,
-            })
-        })
+        unary(&arguments, to_whole)
+    }
+}
+
+/// Numbers rounded to whole ones, in a type that may still hold a fraction.
+pub fn to_whole(array: &ArrayRef) -> Result<ArrayRef> {
+    Ok(match array.data_type() {
+        DataType::Float32 => rounded::<Float32Type>(array, f32::round_ties_even),
+        DataType::Float64 => rounded::<Float64Type>(array, f64::round_ties_even),
+        // Arrow rounds halves away from zero between decimals.
+        other => arrow::compute::cast(array, &whole_of(other))?,
+    })
+}
+
+fn whole_of(data_type: &DataType) -> DataType {
+    match data_type {
+        // Rounding up may add a digit, which the one after the point makes room for.
+        DataType::Decimal128(precision, _) => DataType::Decimal128(*precision, 0),
+        other => other.clone(),
     }
 }
 
@@ -295,35 +314,40 @@ impl ScalarUDFImpl for Text {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        unary(&arguments, |array| match array.data_type() {
-            DataType::Timestamp(_, zone) => {
-                let micros = DataType::Timestamp(TimeUnit::Microsecond, zone.clone());
-                let zone = if zone.is_some() { "+00" } else { "" };
-                let array = arrow::compute::cast(array, &micros)?;
-                let values = array.as_primitive::<TimestampMicrosecondType>();
-                texts(values.iter(), |out, us| timestamp(out, us, zone))
-            }
-            DataType::Time64(_) => {
-                let array = arrow::compute::cast(array, &DataType::Time64(TimeUnit::Microsecond))?;
-                let values = array.as_primitive::<Time64MicrosecondType>();
-                texts(values.iter(), time)
-            }
-            DataType::Interval(_) => {
-                let values = array.as_primitive::<IntervalMonthDayNanoType>();
-                texts(values.iter(), interval::write)
-            }
-            DataType::Duration(_) => {
-                let values = intervals::of_differences(array)?;
-                texts(values.iter(), interval::write)
-            }
-            DataType::Float32 => texts(array.as_primitive::<Float32Type>().iter(), |out, value| {
-                float(out, &format!("{value}"), &format!("{value:e}"), 6);
-            }),
-            DataType::Float64 => texts(array.as_primitive::<Float64Type>().iter(), |out, value| {
-                float(out, &format!("{value}"), &format!("{value:e}"), 15);
-            }),
-            other => exec_err!("text of {other}"),
-        })
+        unary(&arguments, written)
+    }
+}
+
+/// Values as PostgreSQL writes them.
+pub fn written(array: &ArrayRef) -> Result<ArrayRef> {
+    match array.data_type() {
+        DataType::Timestamp(_, zone) => {
+            let micros = DataType::Timestamp(TimeUnit::Microsecond, zone.clone());
+            let zone = if zone.is_some() { "+00" } else { "" };
+            let array = arrow::compute::cast(array, &micros)?;
+            let values = array.as_primitive::<TimestampMicrosecondType>();
+            texts(values.iter(), |out, us| timestamp(out, us, zone))
+        }
+        DataType::Time64(_) => {
+            let array = arrow::compute::cast(array, &DataType::Time64(TimeUnit::Microsecond))?;
+            let values = array.as_primitive::<Time64MicrosecondType>();
+            texts(values.iter(), time)
+        }
+        DataType::Interval(_) => {
+            let values = array.as_primitive::<IntervalMonthDayNanoType>();
+            texts(values.iter(), interval::write)
+        }
+        DataType::Duration(_) => {
+            let values = intervals::of_differences(array)?;
+            texts(values.iter(), interval::write)
+        }
+        DataType::Float32 => texts(array.as_primitive::<Float32Type>().iter(), |out, value| {
+            float(out, &format!("{value}"), &format!("{value:e}"), 6);
+        }),
+        DataType::Float64 => texts(array.as_primitive::<Float64Type>().iter(), |out, value| {
+            float(out, &format!("{value}"), &format!("{value:e}"), 15);
+        }),
+        other => exec_err!("text of {other}"),
     }
 }
 

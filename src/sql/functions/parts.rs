@@ -1,6 +1,7 @@
 //! `extract(field FROM x)` and `date_part`, with PostgreSQL's fields.
 //!
-//! DataFusion cuts the fraction off seconds and milliseconds, and takes the parts of an interval
+//! DataFusion cuts the fraction off seconds and milliseconds, yields integers, so that
+//! `extract(hour FROM x) / 24` is zero, and takes the parts of an interval
 //! from all of its time; here a second has its fraction, and the difference of two timestamps its
 //! days. What there is no such part of is found when the file is checked, not record by record.
 
@@ -11,7 +12,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int32Array};
+use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Float64Array, Int32Array};
 use arrow::compute::{DatePart as Part, date_part};
 use arrow::datatypes::{
     DataType, Field, FieldRef, Int32Type, IntervalMonthDayNano, IntervalMonthDayNanoType,
@@ -30,10 +31,14 @@ use crate::sql::problem::Problem;
 
 /// The name of the function.
 pub const DATE_PART: &str = "date_part";
+/// The name of what EXTRACT is planned as.
+pub const EXTRACT: &str = "extract";
 
-/// `date_part(field, x)`.
+/// `date_part(field, x)`, or `extract(field FROM x)`.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct DateField {
+    /// Whether it is `extract`, whose fractions are NUMERIC; those of `date_part` are DOUBLE.
+    is_extract: bool,
     aliases: Vec<String>,
     signature: Signature,
 }
@@ -41,6 +46,7 @@ pub struct DateField {
 impl Default for DateField {
     fn default() -> Self {
         Self {
+            is_extract: false,
             aliases: vec!["datepart".to_owned()],
             signature: Signature::user_defined(Volatility::Immutable),
         }
@@ -140,7 +146,7 @@ fn is_length(data_type: &DataType) -> bool {
 
 impl ScalarUDFImpl for DateField {
     fn name(&self) -> &str {
-        DATE_PART
+        if self.is_extract { EXTRACT } else { DATE_PART }
     }
 
     fn aliases(&self) -> &[String] {
@@ -176,17 +182,10 @@ impl ScalarUDFImpl for DateField {
         else {
             return plan_err!("the field of date_part is a text as it stands, such as 'hour'");
         };
-        let data_type = match field(Some(*name), time.data_type())? {
-            Asked::Seconds(_) | Asked::Epoch => DataType::Float64,
-            Asked::Arrows(_)
-            | Asked::Decade
-            | Asked::Century
-            | Asked::Millennium
-            | Asked::Microseconds => DataType::Int32,
-        };
+        let asked = field(Some(*name), time.data_type())?;
         Ok(Arc::new(Field::new(
-            DATE_PART,
-            data_type,
+            self.name(),
+            self.result(asked, time.data_type()),
             time.is_nullable(),
         )))
     }
@@ -197,64 +196,93 @@ impl ScalarUDFImpl for DateField {
         };
         let asked = field(Some(name), &times.data_type())?;
         match times {
-            ColumnarValue::Array(times) => of(asked, times).map(ColumnarValue::Array),
+            ColumnarValue::Array(times) => self.of(asked, times).map(ColumnarValue::Array),
             ColumnarValue::Scalar(time) => {
-                let part = of(asked, &time.to_array()?)?;
+                let part = self.of(asked, &time.to_array()?)?;
                 ScalarValue::try_from_array(&part, 0).map(ColumnarValue::Scalar)
             }
         }
     }
 }
 
+impl DateField {
+    /// What has a fraction is a DOUBLE of `date_part`; all else is a NUMERIC, so that a quotient
+    /// has a fraction.
+    fn result(&self, asked: Asked, of: &DataType) -> DataType {
+        match asked {
+            Asked::Seconds(_) | Asked::Epoch if !self.is_extract => DataType::Float64,
+            Asked::Seconds(_) => DataType::Decimal128(8, scale(asked, of)),
+            // An INTERVAL may be as long as its months can count.
+            Asked::Epoch => DataType::Decimal128(22, scale(asked, of)),
+            Asked::Arrows(_)
+            | Asked::Decade
+            | Asked::Century
+            | Asked::Millennium
+            | Asked::Microseconds => DataType::Decimal128(10, 0),
+        }
+    }
+
+    fn of(&self, asked: Asked, times: &ArrayRef) -> Result<ArrayRef> {
+        let of = times.data_type();
+        let parts = if is_interval(of) {
+            of_intervals(asked, times.as_primitive())
+        } else if is_length(of) {
+            of_intervals(asked, &of_differences(times)?)
+        } else {
+            of_times(asked, times)?
+        };
+        Ok(match self.result(asked, of) {
+            DataType::Float64 => {
+                // One division, so that it is the number that is nearest to the true one.
+                let unit = 10f64.powi(i32::from(scale(asked, of)));
+                let parts: Float64Array = parts.unary(|part| part as f64 / unit);
+                Arc::new(parts)
+            }
+            numeric => Arc::new(parts.with_data_type(numeric)),
+        })
+    }
+}
+
+/// The digits after the point of a field, in which it is counted.
+fn scale(asked: Asked, of: &DataType) -> i8 {
+    match asked {
+        Asked::Seconds(1) => 6,
+        Asked::Seconds(_) => 3,
+        Asked::Epoch if of == &DataType::Date32 => 0,
+        Asked::Epoch => 6,
+        Asked::Arrows(_)
+        | Asked::Decade
+        | Asked::Century
+        | Asked::Millennium
+        | Asked::Microseconds => 0,
+    }
+}
+
 /// The field of each time.
-fn of(asked: Asked, times: &ArrayRef) -> Result<ArrayRef> {
-    if is_interval(times.data_type()) {
-        return Ok(of_intervals(asked, times.as_primitive()));
-    }
-    if is_length(times.data_type()) {
-        return Ok(of_intervals(asked, &of_differences(times)?));
-    }
-    let int = |part| -> Result<Int32Array> {
+fn of_times(asked: Asked, times: &ArrayRef) -> Result<Decimal128Array> {
+    let part = |part| -> Result<Int32Array> {
         Ok(date_part(times, part)?.as_primitive::<Int32Type>().clone())
     };
-    // Arrow knows no second of a date.
-    let is_date = matches!(times.data_type(), DataType::Date32);
-    let in_minute = |per_second: i64| -> Result<Float64Array> {
-        if is_date {
-            return Ok(int(Part::Day)?.unary(|_| 0.0));
-        }
-        let pairs = int(Part::Second)?;
-        let nanos = int(Part::Nanosecond)?;
-        let both = pairs.iter().zip(&nanos);
-        let micros =
-            both.map(|both| Some(i64::from(both.0?) * 1_000_000 + i64::from(both.1?) / 1000));
-        Ok(micros.map(|us| us.map(|us| per(us, per_second))).collect())
-    };
+    let each = |of: Int32Array, each: fn(i32) -> i32| of.unary(|it| i128::from(each(it)));
     Ok(match asked {
-        Asked::Arrows(part) => Arc::new(int(part)?),
+        Asked::Arrows(asked) => each(part(asked)?, |it| it),
         // The year 0 is 1 BC: there is none between the centuries.
-        Asked::Decade => {
-            Arc::new(int(Part::Year)?.unary::<_, Int32Type>(|year| year.div_euclid(10)))
+        Asked::Decade => each(part(Part::Year)?, |year| year.div_euclid(10)),
+        Asked::Century => each(part(Part::Year)?, |year| number(year, 100)),
+        Asked::Millennium => each(part(Part::Year)?, |year| number(year, 1000)),
+        // Arrow knows no second of a date.
+        Asked::Seconds(_) | Asked::Microseconds if times.data_type() == &DataType::Date32 => {
+            each(part(Part::Day)?, |_| 0)
         }
-        Asked::Century => {
-            Arc::new(int(Part::Year)?.unary::<_, Int32Type>(|year| number(year, 100)))
-        }
-        Asked::Millennium => {
-            Arc::new(int(Part::Year)?.unary::<_, Int32Type>(|year| number(year, 1000)))
-        }
-        Asked::Seconds(per_second) => Arc::new(in_minute(per_second)?),
-        Asked::Microseconds => {
-            let micros = in_minute(1_000_000)?;
-            Arc::new(micros.unary::<_, Int32Type>(|us| us as i32))
+        Asked::Seconds(_) | Asked::Microseconds => {
+            let (seconds, nanos) = (part(Part::Second)?, part(Part::Nanosecond)?);
+            let both = seconds.iter().zip(&nanos);
+            let micros =
+                both.map(|both| Some(i128::from(both.0?) * 1_000_000 + i128::from(both.1?) / 1000));
+            micros.collect()
         }
         Asked::Epoch => epoch(times)?,
     })
-}
-
-/// Seconds or milliseconds of so many microseconds. One division, so that it is the number that is
-/// nearest to the true one.
-fn per(us: i64, per_second: i64) -> f64 {
-    us as f64 / (1_000_000 / per_second) as f64
 }
 
 /// The number of the century or the millennium.
@@ -265,58 +293,50 @@ fn number(year: i32, years: i32) -> i32 {
     }
 }
 
-/// Seconds since 1970, or since midnight.
-fn epoch(times: &ArrayRef) -> Result<ArrayRef> {
-    use arrow::datatypes::{Int64Type, TimeUnit::Microsecond, TimestampMicrosecondType};
-    let seconds: Float64Array = if let DataType::Date32 = times.data_type() {
+/// Microseconds since 1970, or since midnight; of a date, seconds.
+fn epoch(times: &ArrayRef) -> Result<Decimal128Array> {
+    use arrow::datatypes::{Int64Type, TimeUnit::Microsecond};
+    Ok(if let DataType::Date32 = times.data_type() {
         let days = arrow::compute::cast(times, &DataType::Int32)?;
         days.as_primitive::<Int32Type>()
-            .unary(|day| f64::from(day) * 86_400.0)
-    } else if let DataType::Time64(_) = times.data_type() {
-        let micros = arrow::compute::cast(times, &DataType::Int64)?;
-        micros.as_primitive::<Int64Type>().unary(|us| per(us, 1))
+            .unary(|day| i128::from(day) * 86_400)
     } else {
-        let micros = arrow::compute::cast(times, &DataType::Timestamp(Microsecond, None))?;
-        let micros = micros.as_primitive::<TimestampMicrosecondType>();
-        micros.unary(|us| per(us, 1))
-    };
-    Ok(Arc::new(seconds))
+        let micros = match times.data_type() {
+            DataType::Time64(_) => Arc::clone(times),
+            _ => arrow::compute::cast(times, &DataType::Timestamp(Microsecond, None))?,
+        };
+        let micros = arrow::compute::cast(&micros, &DataType::Int64)?;
+        micros.as_primitive::<Int64Type>().unary(i128::from)
+    })
 }
 
 /// The field of each interval: months count into years, nothing else into what is larger.
 fn of_intervals(
     asked: Asked,
     intervals: &arrow::array::PrimitiveArray<IntervalMonthDayNanoType>,
-) -> ArrayRef {
-    let int = |field: fn(IntervalMonthDayNano) -> i64| -> ArrayRef {
-        let field = |interval| i32::try_from(field(interval)).ok();
-        Arc::new(intervals.unary_opt::<_, Int32Type>(field))
-    };
-    let float = |field: &dyn Fn(IntervalMonthDayNano) -> f64| -> ArrayRef {
-        let fields: Float64Array = intervals.unary(field);
-        Arc::new(fields)
-    };
+) -> Decimal128Array {
     const HOUR_US: i64 = 3_600_000_000;
+    let each = |field: &dyn Fn(IntervalMonthDayNano) -> i64| -> Decimal128Array {
+        intervals.unary(|interval| i128::from(field(interval)))
+    };
     let micros = |it: IntervalMonthDayNano| it.nanoseconds / 1000;
     match asked {
-        Asked::Arrows(Part::Year) => int(|it| i64::from(it.months / 12)),
-        Asked::Arrows(Part::Quarter) => int(|it| i64::from(it.months % 12 / 3 + 1)),
-        Asked::Arrows(Part::Month) => int(|it| i64::from(it.months % 12)),
-        Asked::Arrows(Part::Day) => int(|it| i64::from(it.days)),
-        Asked::Arrows(Part::Hour) => int(|it| it.nanoseconds / 1000 / HOUR_US),
+        Asked::Arrows(Part::Year) => each(&|it| i64::from(it.months / 12)),
+        Asked::Arrows(Part::Quarter) => each(&|it| i64::from(it.months % 12 / 3 + 1)),
+        Asked::Arrows(Part::Month) => each(&|it| i64::from(it.months % 12)),
+        Asked::Arrows(Part::Day) => each(&|it| i64::from(it.days)),
+        Asked::Arrows(Part::Hour) => each(&|it| micros(it) / HOUR_US),
         // The rest has been refused.
-        Asked::Arrows(_) => int(|it| it.nanoseconds / 1000 % HOUR_US / 60_000_000),
-        Asked::Decade => int(|it| i64::from(it.months / 120)),
-        Asked::Century => int(|it| i64::from(it.months / 1200)),
-        Asked::Millennium => int(|it| i64::from(it.months / 12_000)),
-        Asked::Seconds(per_second) => float(&|it| per(micros(it) % 60_000_000, per_second)),
-        Asked::Microseconds => int(|it| it.nanoseconds / 1000 % 60_000_000),
+        Asked::Arrows(_) => each(&|it| micros(it) % HOUR_US / 60_000_000),
+        Asked::Decade => each(&|it| i64::from(it.months / 120)),
+        Asked::Century => each(&|it| i64::from(it.months / 1200)),
+        Asked::Millennium => each(&|it| i64::from(it.months / 12_000)),
+        Asked::Seconds(_) | Asked::Microseconds => each(&|it| micros(it) % 60_000_000),
         // A year has 365.25 days here, and a month that makes no year has 30.
-        Asked::Epoch => float(&|it| {
+        Asked::Epoch => intervals.unary(|it| {
             let quarters = i64::from(it.months / 12) * 1461 + i64::from(it.months % 12) * 120;
             let seconds = quarters * 21_600 + i64::from(it.days) * 86_400;
-            let us = i128::from(seconds) * 1_000_000 + i128::from(micros(it));
-            us as f64 / 1e6
+            i128::from(seconds) * 1_000_000 + i128::from(micros(it))
         }),
     }
 }
@@ -328,7 +348,10 @@ pub struct TimePlanner;
 
 impl ExprPlanner for TimePlanner {
     fn plan_extract(&self, arguments: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
-        let function = ScalarUDF::from(DateField::default());
+        let function = ScalarUDF::from(DateField {
+            is_extract: true,
+            ..DateField::default()
+        });
         Ok(PlannerResult::Planned(function.call(arguments)))
     }
 

@@ -21,6 +21,7 @@ use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 
 use super::text::text;
 use crate::plan::Expression;
+use crate::sql::functions::converted::AS;
 use crate::sql::problem::Problem;
 
 /// The columns of a node, by position.
@@ -95,7 +96,9 @@ impl Positional {
     fn may_be_null(&self, expr: &Expr) -> bool {
         let nullable = || expr.nullable(&self.schema).unwrap_or(true);
         match expr {
-            Expr::ScalarFunction(call) if STRICT.contains(&call.func.name()) => {
+            Expr::ScalarFunction(call)
+                if STRICT.contains(&call.func.name()) || call.func.name().starts_with(AS) =>
+            {
                 call.args.iter().any(|argument| self.may_be_null(argument))
             }
             Expr::Cast(cast) => self.may_be_null(&cast.expr),
@@ -127,7 +130,10 @@ const STRICT: &[&str] = &[
     "character_length",
     "date_part",
     "date_trunc",
+    "days_earlier",
+    "days_later",
     "divide",
+    "extract",
     "floor",
     "initcap",
     "left",
@@ -148,6 +154,7 @@ const STRICT: &[&str] = &[
     "substr",
     "text",
     "translate",
+    "trunc",
     "upper",
 ];
 

@@ -8,9 +8,12 @@ use datafusion_common::{DataFusionError, ScalarValue};
 use datafusion_expr::{BinaryExpr, Case, Expr, Operator};
 
 use crate::sql::functions::arithmetic::DIVIDE;
+use crate::sql::functions::converted::{AS, TRY_AS};
+use crate::sql::functions::days::{EARLIER, LATER};
 use crate::sql::functions::intervals::{self, AS_INTERVAL};
 use crate::sql::functions::lists::EQUALS_ANY;
 use crate::sql::functions::or_null::OR_NULL;
+use crate::sql::functions::parts::EXTRACT;
 use crate::sql::functions::zones::TIMEZONE;
 use crate::sql::types::name_of;
 
@@ -151,8 +154,19 @@ fn function(name: &str, arguments: &[Expr]) -> String {
         ("as_json", [value]) => format!("CAST({} AS JSON)", text(value)),
         ("try_uuid", [value]) => format!("TRY_CAST({} AS UUID)", text(value)),
         ("try_json", [value]) => format!("TRY_CAST({} AS JSON)", text(value)),
+        (name, [value]) if let Some(to) = name.strip_prefix(AS) => {
+            format!("CAST({} AS {to})", text(value))
+        }
+        (name, [value]) if let Some(to) = name.strip_prefix(TRY_AS) => {
+            format!("TRY_CAST({} AS {to})", text(value))
+        }
+        (LATER, [date, days]) => of_sides(date, Operator::Plus, days),
+        (EARLIER, [date, days]) => of_sides(date, Operator::Minus, days),
         (AS_INTERVAL, [value]) => format!("CAST({} AS INTERVAL)", text(value)),
         (EQUALS_ANY, [list, value]) => format!("{} = ANY({})", bracketed(value), text(list)),
+        (EXTRACT, [Expr::Literal(ScalarValue::Utf8(Some(field)), _), time]) => {
+            format!("extract({field} FROM {})", text(time))
+        }
         (TIMEZONE, [zone, time]) => format!("{} AT TIME ZONE {}", bracketed(time), text(zone)),
         (DIVIDE, [left, right]) => of_sides(left, Operator::Divide, right),
         (name, [left, right]) if let Some(op) = intervals::operator(name) => {
