@@ -8,6 +8,7 @@ mod bounded;
 pub mod casts;
 pub mod converted;
 pub mod days;
+mod folded;
 pub mod intervals;
 mod json;
 mod json_steps;
