@@ -2,6 +2,8 @@
 //!
 //! An expression that fails there rejects its record here.
 
+mod numbers;
+
 use std::fmt::Write as _;
 use std::fs;
 
@@ -418,10 +420,11 @@ fn expressions_come_to_what_postgresql_says() {
     let Some(mut client) = services::postgres("the comparison of expressions") else {
         return;
     };
-    let casts = SAME.iter().enumerate();
+    let all: Vec<&str> = SAME.iter().chain(numbers::SAME).copied().collect();
+    let casts = all.iter().enumerate();
     let casts = casts.map(|(at, expr)| format!("CAST(({expr}) AS TEXT) AS c{at}"));
     let casts = casts.collect::<Vec<_>>().join(",\n  ");
-    let columns = (0..SAME.len()).map(|at| format!("v{at} TEXT"));
+    let columns = (0..all.len()).map(|at| format!("v{at} TEXT"));
     let folder = written(&format!(
         "CREATE TABLE o (id INT, {}) WITH (connector = 'sqlite', path = 'o.db');
          INSERT INTO o SELECT id,\n  {casts} FROM t;",
@@ -451,7 +454,7 @@ fn expressions_come_to_what_postgresql_says() {
     let mut wrong = Vec::new();
     for (ours, theirs) in ours.iter().zip(theirs) {
         let id = text(&ours[0]).unwrap();
-        for (at, expr) in SAME.iter().enumerate() {
+        for (at, expr) in all.iter().enumerate() {
             let (ours, theirs) = (text(&ours[at + 1]), theirs.get(at + 1).map(str::to_owned));
             if ours != theirs {
                 wrong.push(format!("{expr} in row {id}: {ours:?} for {theirs:?}"));
@@ -472,7 +475,8 @@ fn a_record_is_rejected_where_postgresql_fails() {
         return;
     };
     let mut pipeline = String::new();
-    for (at, expr) in FAILS.iter().enumerate() {
+    let fails: Vec<&str> = FAILS.iter().chain(numbers::FAILS).copied().collect();
+    for (at, expr) in fails.iter().enumerate() {
         writeln!(
             pipeline,
             "CREATE TABLE e{at} (v TEXT) WITH (connector = 'sqlite', path = 'e.db');
@@ -487,7 +491,7 @@ fn a_record_is_rejected_where_postgresql_fails() {
     assert_eq!(ended.how, Exit::Code(0), "{}", ended.stderr);
     fill(&mut client);
     let found = tables(&folder.path().join("e.db"));
-    for (at, expr) in FAILS.iter().enumerate() {
+    for (at, expr) in fails.iter().enumerate() {
         let theirs = client.simple_query(&format!("SELECT {expr} FROM t WHERE id = 1"));
         assert!(theirs.is_err(), "PostgreSQL computes {expr}");
         let name = format!("e{at}");

@@ -282,6 +282,14 @@ impl Catalog {
         registry
     }
 
+    /// The scalar functions, each once, by their names.
+    #[cfg(test)]
+    pub fn scalar_functions(&self) -> Vec<Arc<ScalarUDF>> {
+        let named: BTreeMap<_, _> = self.functions.scalar.iter().collect();
+        let own = named.into_iter().filter(|(name, it)| *name == it.name());
+        own.map(|(_, function)| Arc::clone(function)).collect()
+    }
+
     /// Whether some function has this name.
     pub fn has_function(&self, name: &str) -> bool {
         self.functions.scalar.contains_key(name)

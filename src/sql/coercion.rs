@@ -19,12 +19,12 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field};
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRewriter};
-use datafusion_common::{DFSchema, Result};
+use datafusion_common::{DFSchema, ExprSchema, Result, ScalarValue};
 use datafusion_expr::expr::{Case, InList, InSubquery, ScalarFunction};
 use datafusion_expr::expr_rewriter::{NamePreserver, coerce_plan_expr_for_schema};
 use datafusion_expr::expr_schema::cast_subquery;
 use datafusion_expr::utils::merge_schema;
-use datafusion_expr::{Between, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Union};
+use datafusion_expr::{Aggregate, Between, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Union};
 use datafusion_optimizer::AnalyzerRule;
 use datafusion_optimizer::analyzer::type_coercion::TypeCoercionRewriter;
 
@@ -67,6 +67,7 @@ fn node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         }
         other => other,
     };
+    let plan = signed(plan, &schema)?;
     let names = NamePreserver::new(&plan);
     let mut rewriter = Rewriter::over(&schema);
     plan.map_expressions(|expr| {
@@ -77,6 +78,34 @@ fn node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     .map_data(inputs)?
     .map_data(|plan| rewriter.theirs.coerce_plan(plan))?
     .map_data(LogicalPlan::recompute_schema)
+}
+
+/// The numbers of rows as BIGINT, from where they are shown on: DataFusion's have no sign, and so
+/// no difference and no half.
+fn signed(plan: LogicalPlan, schema: &DFSchema) -> Result<LogicalPlan> {
+    let is_number = |field: &Field| {
+        field.data_type() == &DataType::UInt64 && field.name() != Aggregate::INTERNAL_GROUPING_ID
+    };
+    let is_shown = matches!(plan, LogicalPlan::Projection(_));
+    if !is_shown || !schema.fields().iter().any(|field| is_number(field)) {
+        return Ok(plan);
+    }
+    let names = NamePreserver::new(&plan);
+    let plan = plan.map_expressions(|expr| {
+        let name = names.save(&expr);
+        let cast = expr.transform_up(|part| match &part {
+            Expr::Column(column)
+                if schema
+                    .field_from_column(column)
+                    .is_ok_and(|it| is_number(it)) =>
+            {
+                Ok(Transformed::yes(part.cast_to(&DataType::Int64, schema)?))
+            }
+            _ => Ok(Transformed::no(part)),
+        })?;
+        Ok(cast.update_data(|expr| name.restore(expr)))
+    })?;
+    Ok(plan.data)
 }
 
 /// What a join compares, and the columns of a union.
@@ -143,26 +172,7 @@ const EITHER: [&str; 6] = [
 ];
 
 /// Functions whose arguments are compared or calculated with.
-const CALCULATES: [&str; 6] = ["atan2", "log", "mod", "nanvl", "nullif", "power"];
-
-/// Functions of lists and elements of one type.
-const OF_LISTS: [&str; 15] = [
-    "array_append",
-    "array_concat",
-    "array_except",
-    "array_has",
-    "array_has_all",
-    "array_has_any",
-    "array_intersect",
-    "array_position",
-    "array_positions",
-    "array_prepend",
-    "array_remove",
-    "array_remove_all",
-    "array_replace",
-    "array_replace_all",
-    "array_union",
-];
+const CALCULATES: [&str; 5] = ["atan2", "log", "mod", "nanvl", "power"];
 
 struct Rewriter<'a> {
     schema: &'a DFSchema,
@@ -236,7 +246,8 @@ impl<'a> Rewriter<'a> {
         let [Ok(of_left), Ok(of_right)] = types else {
             return Ok(Expr::BinaryExpr(BinaryExpr { left, op, right }));
         };
-        if let Some(minus) = days::sign(op, &of_left, &of_right) {
+        let is_constant = matches!(right.as_ref(), Expr::Literal(..));
+        if let Some(minus) = days::sign(op, &of_left, &of_right).filter(|_| !is_constant) {
             return Ok(days::shifted(*left, *right, minus, &of_left));
         }
         let calculates = op.is_numerical_operators();
@@ -281,32 +292,34 @@ impl<'a> Rewriter<'a> {
         let name = call.func.name();
         if EITHER.contains(&name) {
             call.args = self.each(call.args, united)?;
+        } else if name == "nullif" {
+            return self.null_if(call);
         } else if CALCULATES.contains(&name) {
             call.args = self.each(call.args, together)?;
-        } else if OF_LISTS.contains(&name) {
-            call.args = self.lists(call.args)?;
         } else if let Some(rounding) = rounded::of(&call, self.schema) {
             call.func = rounding;
         }
         Ok(Expr::ScalarFunction(call))
     }
 
-    /// Lists and elements with one type of elements.
-    fn lists(&self, arguments: Vec<Expr>) -> Result<Vec<Expr>> {
-        let types = self.types(&arguments)?;
-        let elements: Vec<DataType> = types.iter().map(|it| element(it).clone()).collect();
-        let Some(to) = united(&elements) else {
-            return Ok(arguments);
+    /// `nullif` of floats as the comparison that it is: the function takes a negative zero for
+    /// another one. A REAL stays one, as in PostgreSQL.
+    fn null_if(&self, call: ScalarFunction) -> Result<Expr> {
+        let types = self.types(&call.args)?;
+        let ([value, _], true) = (
+            call.args.as_slice(),
+            types.iter().any(DataType::is_floating),
+        ) else {
+            return Ok(Expr::ScalarFunction(call));
         };
-        let cast = |(argument, of): (Expr, &DataType)| match of {
-            of if !element(of).is_numeric() => Ok(argument),
-            DataType::List(field) => {
-                let field = field.as_ref().clone().with_data_type(to.clone());
-                argument.cast_to(&DataType::List(Arc::new(field)), self.schema)
-            }
-            _ => argument.cast_to(&to, self.schema),
-        };
-        arguments.into_iter().zip(&types).map(cast).collect()
+        let kept = (types[0] == DataType::Float32).then(|| value.clone());
+        let [value, other] = self.all([value.clone(), call.args[1].clone()], together)?;
+        let kept = kept.unwrap_or_else(|| value.clone());
+        let null = Expr::Literal(ScalarValue::Null, None);
+        let when = vec![(Box::new(value.eq(other)), Box::new(null))];
+        let case = Case::new(None, when, Some(Box::new(kept)));
+        // Its parts are new here, and coerced like any other's.
+        coerce(Expr::Case(case), self.schema)
     }
 
     fn types(&self, sides: &[Expr]) -> Result<Vec<DataType>> {
@@ -343,13 +356,6 @@ impl<'a> Rewriter<'a> {
     }
 }
 
-fn element(of: &DataType) -> &DataType {
-    match of {
-        DataType::List(field) => field.data_type(),
-        other => other,
-    }
-}
-
 /// The type in which numbers of these types are compared and calculated with, where DataFusion
 /// would choose another.
 fn together(types: &[DataType]) -> Option<DataType> {
@@ -370,7 +376,7 @@ fn together(types: &[DataType]) -> Option<DataType> {
 }
 
 /// The type of values of which one is chosen, where DataFusion would choose another.
-fn united(types: &[DataType]) -> Option<DataType> {
+pub fn united(types: &[DataType]) -> Option<DataType> {
     let has = |of: fn(&DataType) -> bool| types.iter().any(of);
     let has_decimal = has(|it| matches!(it, DataType::Decimal128(..) | DataType::Decimal256(..)));
     if !has_decimal {

@@ -2,6 +2,7 @@
 //! node's rows is kept beside it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow::datatypes::{FieldRef, Schema};
@@ -78,15 +79,19 @@ pub struct Graph {
 
 impl Graph {
     /// The node that does this; an equal one is used again. `text` says everything that makes
-    /// two operators the same, their inputs included.
+    /// two operators the same, their inputs included, but for the types of their columns.
     pub fn add(
         &mut self,
-        text: String,
+        mut text: String,
         operator: Operator,
         fields: Vec<FieldRef>,
         facts: Facts,
         place: Place,
     ) -> NodeId {
+        for field in &fields {
+            // A NULL is written like that whatever its type.
+            write!(text, " {}", field.data_type()).expect("strings take text");
+        }
         if let Some(node) = self.by_text.get(&text) {
             return *node;
         }

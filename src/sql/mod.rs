@@ -510,4 +510,6 @@ fn place_of(span: Span) -> Place {
 }
 
 #[cfg(test)]
+mod no_panics;
+#[cfg(test)]
 mod tests;

@@ -20,7 +20,7 @@ use super::catalog::Catalog;
 use super::coercion::{self, Coercion};
 use super::functions::casts;
 use super::problem::Problem;
-use super::types::cut_off;
+use super::types::{cut_off, large_as_double};
 use super::{
     accents, by_interval, comparisons, first_rows, lateral, multisets, named_windows, normalise,
     subqueries, using,
@@ -35,6 +35,7 @@ pub fn plan(catalog: &Catalog, mut query: ast::Query) -> Result<LogicalPlan> {
     accents::rewrite(&mut query);
     using::rewrite(&mut query, catalog)?;
     cut_off(&mut query);
+    large_as_double(&mut query);
     named_windows::write_out(&mut query)?;
     first_rows::rewrite_fetch(&mut query)?;
     let statement = ast::Statement::Query(Box::new(query));
@@ -69,6 +70,7 @@ pub fn view(catalog: &Catalog, query: ast::Query, columns: &[ast::Ident]) -> Res
 pub fn expression(catalog: &Catalog, mut sql: ast::Expr, schema: &DFSchema) -> Result<Expr> {
     accents::rewrite(&mut sql);
     cut_off(&mut sql);
+    large_as_double(&mut sql);
     let expression = SqlToRel::new(catalog).sql_to_expr(sql, schema, &mut PlannerContext::new())?;
     coerced(&catalog.config(), expression, schema)
 }

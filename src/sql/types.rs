@@ -17,8 +17,8 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, IntervalUnit, TimeUnit
 use datafusion_common::Result;
 use datafusion_expr::planner::TypePlanner;
 use datafusion_sql::sqlparser::ast::{
-    ArrayElemTypeDef, CharacterLength, DataType as Sql, ExactNumberInfo, Expr, TimezoneInfo, Value,
-    VisitMut,
+    ArrayElemTypeDef, CastKind, CharacterLength, DataType as Sql, ExactNumberInfo, Expr,
+    TimezoneInfo, Value, VisitMut,
 };
 
 use super::walk;
@@ -229,6 +229,42 @@ pub fn cut_off<T: VisitMut>(sql: &mut T) {
     });
 }
 
+/// Writes a number with an exponent that no NUMERIC has room for, `1e300`, as the DOUBLE that it
+/// is compared and calculated with.
+pub fn large_as_double<T: VisitMut>(sql: &mut T) {
+    let _ = walk::expressions(sql, &mut |expr| {
+        if let Expr::Value(value) = expr
+            && let Value::Number(text, _) = &value.value
+            && !fits_numeric(text)
+        {
+            let text = Value::SingleQuotedString(text.clone()).with_empty_span();
+            *expr = Expr::Cast {
+                kind: CastKind::Cast,
+                expr: Box::new(Expr::Value(text)),
+                data_type: Sql::DoublePrecision,
+                array: false,
+                format: None,
+            };
+        }
+        ControlFlow::Continue(())
+    });
+}
+
+/// Whether a number fits into a NUMERIC, if it has an exponent.
+fn fits_numeric(text: &str) -> bool {
+    const DIGITS: i64 = 38;
+    let Some((digits, exponent)) = text.split_once(['e', 'E']) else {
+        return true;
+    };
+    let Ok(exponent) = exponent.parse::<i64>() else {
+        return false;
+    };
+    let (before, after) = digits.split_once('.').unwrap_or((digits, ""));
+    let length = |digits: &str| i64::try_from(digits.len()).unwrap_or(i64::MAX);
+    let before = length(before.trim_start_matches('0'));
+    before.saturating_add(exponent) <= DIGITS && length(after).saturating_sub(exponent) < DIGITS
+}
+
 /// Our types for DataFusion's CASTs.
 #[derive(Debug)]
 pub struct Types;
@@ -287,5 +323,20 @@ pub fn name_of(data_type: &DataType) -> String {
             format!("STRUCT<{}>", fields.join(", "))
         }
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_beyond_numeric_is_known_by_its_exponent() {
+        assert!(fits_numeric("1e15"));
+        assert!(fits_numeric("1.5E-10"));
+        assert!(fits_numeric("123456789012345678901234567890"));
+        assert!(!fits_numeric("1e300"));
+        assert!(!fits_numeric("1e-300"));
+        assert!(!fits_numeric("1e99999999999999999999"));
     }
 }

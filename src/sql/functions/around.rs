@@ -46,10 +46,15 @@ pub fn listed<A: Around + Copy>(
     function: &Arc<ScalarUDF>,
 ) -> Option<Arc<ScalarUDF>> {
     let (_, around) = list.iter().find(|(name, _)| *name == function.name())?;
-    Some(Arc::new(ScalarUDF::from(Wrapped {
+    Some(wrap(function, *around))
+}
+
+/// The function with `around` around it.
+pub fn wrap(function: &Arc<ScalarUDF>, around: impl Around) -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::from(Wrapped {
         function: Arc::clone(function),
-        around: *around,
-    })))
+        around,
+    }))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

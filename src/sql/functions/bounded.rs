@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::datatypes::{DataType, Int64Type, IntervalMonthDayNanoType, TimeUnit};
 use datafusion_common::{Result, exec_err};
 use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl};
 
@@ -64,6 +64,7 @@ impl Asks {
                 let asked = asked.map(|(length, times)| times.saturating_mul(length as i64));
                 asked.max().unwrap_or(0)
             }
+            Self::Steps if arguments[0].data_type().is_temporal() => steps_in_time(arguments)?,
             Self::Steps => {
                 let (first, second, step) = (number(0)?, number(1)?, number(2)?);
                 let (from, to) = match (&first, &second) {
@@ -86,11 +87,67 @@ impl Asks {
     }
 }
 
+/// The steps from a time to another one, at most.
+fn steps_in_time(arguments: &[ArrayRef]) -> Result<i64> {
+    const DAY_US: i128 = 86_400_000_000;
+    let [from, to, step] = arguments else {
+        return exec_err!("times are counted from one to another by an interval");
+    };
+    let micros = |times: &ArrayRef| -> Result<Int64Array> {
+        let times = cast(times, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
+        let times = cast(&times, &DataType::Int64)?;
+        Ok(times.as_primitive::<Int64Type>().clone())
+    };
+    let (from, to) = (micros(from)?, micros(to)?);
+    let steps = step.as_primitive::<IntervalMonthDayNanoType>();
+    let mut most = 0;
+    for ((from, to), step) in from.iter().zip(&to).zip(steps) {
+        let (Some(from), Some(to), Some(step)) = (from, to, step) else {
+            continue;
+        };
+        let parts = [
+            i128::from(step.months) * 28 * DAY_US,
+            i128::from(step.days) * DAY_US,
+            i128::from(step.nanoseconds) / 1000,
+        ];
+        let is_mixed = parts.iter().any(|part| *part < 0) && parts.iter().any(|part| *part > 0);
+        if is_mixed {
+            return exec_err!("an interval of steps goes either forwards or backwards");
+        }
+        let (distance, length) = (
+            i128::from(to) - i128::from(from),
+            parts.iter().sum::<i128>(),
+        );
+        if distance.signum() == length.signum() || length == 0 {
+            let steps = distance.abs() / length.abs().max(1);
+            most = most.max(i64::try_from(steps).unwrap_or(i64::MAX));
+        }
+    }
+    Ok(most)
+}
+
+/// Less than nothing is nothing: DataFusion would take it for a very large number.
+fn not_negative(count: &ColumnarValue) -> Result<ColumnarValue> {
+    let ColumnarValue::Array(counts) = count else {
+        return Ok(count.clone());
+    };
+    if !counts.data_type().is_integer() {
+        return Ok(count.clone());
+    }
+    let whole = cast(counts, &DataType::Int64)?;
+    let whole = whole.as_primitive::<Int64Type>();
+    if !whole.iter().flatten().any(|count| count < 0) {
+        return Ok(count.clone());
+    }
+    let whole: Int64Array = whole.unary(|count| count.max(0));
+    Ok(ColumnarValue::Array(cast(&whole, counts.data_type())?))
+}
+
 impl Around for Asks {
     fn invoke(
         &self,
         function: &dyn ScalarUDFImpl,
-        arguments: ScalarFunctionArgs,
+        mut arguments: ScalarFunctionArgs,
     ) -> Result<ColumnarValue> {
         let arrays = arguments.args.iter();
         let arrays: Vec<ArrayRef> = arrays
@@ -100,6 +157,9 @@ impl Around for Asks {
         if asked > MOST {
             let name = function.name();
             return exec_err!("{name} is asked for {asked}, and makes {MOST} at most");
+        }
+        if let (Self::Count, [_, count, ..]) = (self, arguments.args.as_mut_slice()) {
+            *count = not_negative(count)?;
         }
         function.invoke_with_args(arguments)
     }

@@ -27,7 +27,8 @@ use datafusion_expr::{
     Volatility,
 };
 
-use super::casts::{self, unary};
+use super::casts;
+use super::folded::unary;
 use super::marked::Unfit;
 use crate::sql::types::name_of;
 
@@ -35,6 +36,8 @@ use crate::sql::types::name_of;
 pub const AS: &str = "as ";
 /// The same of TRY_CAST.
 pub const TRY_AS: &str = "try as ";
+
+const DOUBLE: &str = "DOUBLE PRECISION";
 
 /// Whether a cast is made here.
 pub fn is_ours(from: &DataType, to: &DataType) -> bool {
@@ -201,7 +204,7 @@ fn numeric(value: f64, text: impl Fn(f64) -> String, scale: i32) -> Option<i128>
 }
 
 /// `number` times ten to the power of `by`, halves away from zero.
-fn moved(number: i128, by: i32) -> Option<i128> {
+pub fn moved(number: i128, by: i32) -> Option<i128> {
     match u32::try_from(by) {
         Ok(by) => number.checked_mul(10i128.checked_pow(by)?),
         Err(_) => {
@@ -275,6 +278,16 @@ fn reals(values: &Float64Array, unfit: Unfit) -> Result<ArrayRef> {
         }
     }
     Ok(Arc::new(Float32Array::from(out)))
+}
+
+/// What is cast to DOUBLE, of an expression that is such a cast.
+pub fn widened(expr: &Expr) -> Option<&Expr> {
+    match expr {
+        Expr::ScalarFunction(call) if call.func.name().strip_prefix(AS) == Some(DOUBLE) => {
+            call.args.first()
+        }
+        _ => None,
+    }
 }
 
 fn list(lists: &ListArray, to: &FieldRef, unfit: Unfit) -> Result<ListArray> {

@@ -7,12 +7,14 @@ use arrow::array::{ArrayRef, AsArray, Date32Array};
 use arrow::compute::{cast, try_binary};
 use arrow::datatypes::{DataType, Date32Type, Int64Type};
 use arrow::error::ArrowError;
-use datafusion_common::{Result, ScalarValue, exec_err};
+use datafusion_common::{Result, exec_err};
 use datafusion_expr::expr::Cast;
 use datafusion_expr::{
     ColumnarValue, Expr, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
 };
+
+use super::folded::folded;
 
 /// The names of the functions, which nobody types.
 pub const LATER: &str = "days_later";
@@ -68,16 +70,9 @@ impl ScalarUDFImpl for Shift {
         let [dates, days] = arguments.args.as_slice() else {
             return exec_err!("{} takes a date and a number of days", self.name());
         };
-        let is_scalar = matches!(
-            (dates, days),
-            (ColumnarValue::Scalar(_), ColumnarValue::Scalar(_))
-        );
-        let rows = if is_scalar { 1 } else { arguments.number_rows };
-        let dates = cast(&dates.to_array(rows)?, &DataType::Date32)?;
-        let shifted: ArrayRef = Arc::new(self.of(&dates, &days.to_array(rows)?)?);
-        Ok(match is_scalar {
-            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&shifted, 0)?),
-            false => ColumnarValue::Array(shifted),
+        folded(&arguments, |rows| {
+            let dates = cast(&dates.to_array(rows)?, &DataType::Date32)?;
+            Ok(Arc::new(self.of(&dates, &days.to_array(rows)?)?))
         })
     }
 }

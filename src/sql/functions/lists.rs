@@ -1,7 +1,7 @@
 //! Lists as PostgreSQL reads them, where DataFusion reads them otherwise.
 //!
 //! * `x = ANY(list)` is NULL where `x` is not found and the list holds a NULL.
-//! * `array_length` of an empty list is NULL; its `cardinality` is 0.
+//! * `array_length` of an empty list is NULL; its `cardinality` is 0. Both are an INT.
 //! * A list has no element in a place before the first: `list[-1]` is NULL, not the last one, and
 //!   `list[-1:2]` is the same as `list[1:2]`.
 #![allow(
@@ -11,16 +11,20 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, BooleanArray, ListArray};
-use arrow::datatypes::DataType;
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, ListArray, StringArray, new_empty_array, new_null_array,
+};
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion_common::{Result, ScalarValue};
 use datafusion_expr::expr::{Case, ScalarFunction};
 use datafusion_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion_expr::{
-    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, lit,
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility, lit,
 };
 
 use super::around::{Around, listed};
+use super::folded::unary;
 
 /// The name of `= ANY(list)`, whose first argument is the list.
 pub const EQUALS_ANY: &str = "equals_any";
@@ -67,33 +71,137 @@ fn bounded(place: &mut Expr, instead: Option<i64>) -> bool {
     true
 }
 
-/// `array_length`, if `function` is the one that it is made around.
-pub fn length(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
-    listed(&[("array_length", Length)], function)
+/// The function around one of DataFusion's that counts, if `function` is one.
+pub fn counted(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
+    listed(&COUNTED, function)
 }
 
+/// What is counted is an INT: DataFusion's have no sign, and so no difference and no half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Length;
+enum Counted {
+    AsItIs,
+    /// Nothing is NULL.
+    OrNull,
+}
 
-impl Around for Length {
+const COUNTED: [(&str, Counted); 5] = [
+    ("array_length", Counted::OrNull),
+    ("array_ndims", Counted::AsItIs),
+    ("array_position", Counted::AsItIs),
+    ("array_positions", Counted::AsItIs),
+    ("cardinality", Counted::AsItIs),
+];
+
+/// The INT, or list of them, for numbers without a sign.
+fn signed(of: &DataType) -> DataType {
+    match of {
+        DataType::List(field) => {
+            let field = field.as_ref().clone();
+            DataType::List(Arc::new(field.with_data_type(DataType::Int32)))
+        }
+        _ => DataType::Int32,
+    }
+}
+
+impl Around for Counted {
+    fn return_type(
+        &self,
+        function: &dyn ScalarUDFImpl,
+        arguments: &[DataType],
+    ) -> Result<DataType> {
+        Ok(signed(&function.return_type(arguments)?))
+    }
+
+    fn return_field(
+        &self,
+        function: &dyn ScalarUDFImpl,
+        arguments: ReturnFieldArgs,
+    ) -> Result<FieldRef> {
+        let field = function.return_field_from_args(arguments)?;
+        let to = signed(field.data_type());
+        Ok(Arc::new(field.as_ref().clone().with_data_type(to)))
+    }
+
     fn invoke(
         &self,
         function: &dyn ScalarUDFImpl,
-        arguments: ScalarFunctionArgs,
+        mut arguments: ScalarFunctionArgs,
     ) -> Result<ColumnarValue> {
-        let lengths = function.invoke_with_args(arguments)?;
-        let zero = ScalarValue::new_zero(&lengths.data_type())?;
-        Ok(match lengths {
-            ColumnarValue::Scalar(length) if length == zero => {
-                ColumnarValue::Scalar(ScalarValue::try_new_null(&length.data_type())?)
+        let to = arguments.return_field.data_type().clone();
+        let types = arguments.arg_fields.iter();
+        let types: Vec<DataType> = types.map(|field| field.data_type().clone()).collect();
+        let is_column = |argument: &ColumnarValue| matches!(argument, ColumnarValue::Array(_));
+        if arguments.number_rows == 0 && arguments.args.iter().any(is_column) {
+            // Of no rows and a constant, some yield one.
+            return Ok(ColumnarValue::Array(new_empty_array(&to)));
+        }
+        let theirs = function.return_type(&types)?;
+        let field = arguments.return_field.as_ref().clone();
+        arguments.return_field = Arc::new(field.with_data_type(theirs));
+        let counts = function.invoke_with_args(arguments)?.cast_to(&to, None)?;
+        if *self == Self::AsItIs {
+            return Ok(counts);
+        }
+        let zero = ScalarValue::Int32(Some(0));
+        Ok(match counts {
+            ColumnarValue::Scalar(count) if count == zero => {
+                ColumnarValue::Scalar(ScalarValue::Int32(None))
             }
-            ColumnarValue::Scalar(length) => ColumnarValue::Scalar(length),
-            ColumnarValue::Array(lengths) => {
-                let is_zero = arrow::compute::kernels::cmp::eq(&lengths, &zero.to_scalar()?)?;
-                ColumnarValue::Array(arrow::compute::nullif(&lengths, &is_zero)?)
+            ColumnarValue::Scalar(count) => ColumnarValue::Scalar(count),
+            ColumnarValue::Array(counts) => {
+                let is_zero = arrow::compute::kernels::cmp::eq(&counts, &zero.to_scalar()?)?;
+                ColumnarValue::Array(arrow::compute::nullif(&counts, &is_zero)?)
             }
         })
     }
+}
+
+/// `array_dims(list)`: `[1:3]`, and `[1:2][1:3]` of a list of lists. PostgreSQL's lists are all as
+/// long there; here the first one stands for all.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Dimensions(Signature);
+
+impl Default for Dimensions {
+    fn default() -> Self {
+        Self(Signature::arrays(1, None, Volatility::Immutable))
+    }
+}
+
+impl ScalarUDFImpl for Dimensions {
+    fn name(&self) -> &str {
+        "array_dims"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.0
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        unary(&arguments, |lists| {
+            let Some(lists) = lists.as_list_opt::<i32>() else {
+                return Ok(new_null_array(&DataType::Utf8, lists.len()));
+            };
+            let texts: StringArray = lists.iter().map(|list| dimensions(&list?)).collect();
+            Ok(Arc::new(texts))
+        })
+    }
+}
+
+fn dimensions(list: &ArrayRef) -> Option<String> {
+    let mut out = match list.len() {
+        0 => return None,
+        length => format!("[1:{length}]"),
+    };
+    if let Some(inner) = list.as_list_opt::<i32>()
+        && inner.is_valid(0)
+    {
+        out += &dimensions(&inner.value(0)).unwrap_or_default();
+    }
+    Some(out)
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -108,6 +216,10 @@ impl ScalarUDFImpl for EqualsAny {
 
     fn signature(&self) -> &Signature {
         self.has.signature()
+    }
+
+    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
+        self.has.inner().coerce_types(arguments)
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {

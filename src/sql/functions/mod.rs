@@ -8,7 +8,9 @@ mod bounded;
 pub mod casts;
 pub mod converted;
 pub mod days;
+mod elements;
 mod folded;
+mod instants;
 pub mod intervals;
 mod json;
 mod json_steps;
@@ -54,6 +56,7 @@ impl Default for Functions {
             .chain([
                 Arc::new(ScalarUDF::from(modulo::Modulo::default())),
                 Arc::new(ScalarUDF::from(parts::DateField::default())),
+                Arc::new(ScalarUDF::from(lists::Dimensions::default())),
                 Arc::new(ScalarUDF::from(zones::Timezone::default())),
             ])
             .filter(|function| !LEFT_OUT.contains(&function.name()))
@@ -61,7 +64,7 @@ impl Default for Functions {
             .filter(|function| function.signature().volatility == Volatility::Immutable)
             .map(|function| {
                 let ours = OURS.iter().find_map(|ours| ours(&function));
-                ours.unwrap_or(function)
+                elements::of_one_type(ours.unwrap_or(function))
             });
         let higher_order = datafusion_functions_nested::all_default_higher_order_functions();
         let window = datafusion_functions_window::all_default_window_functions();
@@ -95,11 +98,12 @@ fn by_name<T>(
 /// What makes a function of DataFusion's ours, if it is one that has to be.
 type Ours = fn(&Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>>;
 
-const OURS: [Ours; 6] = [
+const OURS: [Ours; 7] = [
+    instants::to_timestamp,
     to_char::ToChar::around,
     regexes::regex,
     ranged::ranged,
-    lists::length,
+    lists::counted,
     whole::whole,
     bounded::bounded,
 ];

@@ -7,7 +7,7 @@
 //! would copy it to the output as it stands.
 
 use datafusion_common::{Result, ScalarValue};
-use datafusion_expr::Expr;
+use datafusion_expr::{Expr, Operator, binary_expr, lit};
 
 use crate::sql::problem::Problem;
 
@@ -61,7 +61,20 @@ pub fn translate(name: &str, arguments: &mut [Expr]) -> Result<()> {
             *format = chrono_format(format)?;
         }
     }
+    with_minutes(arguments);
     Ok(())
+}
+
+/// An hour without minutes is no time to chrono, and DataFusion would take the date alone.
+fn with_minutes(arguments: &mut [Expr]) {
+    if let [text, Expr::Literal(ScalarValue::Utf8(Some(format)), _)] = arguments
+        && (format.contains("%H") || format.contains("%I"))
+        && !format.contains("%M")
+    {
+        format.push_str(" %M");
+        let given = std::mem::take(text);
+        *text = binary_expr(given, Operator::StringConcat, lit(" 00"));
+    }
 }
 
 fn chrono_format(format: &str) -> Result<String> {

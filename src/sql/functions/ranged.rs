@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 use datafusion_common::{Result, exec_err};
@@ -106,11 +106,12 @@ impl Around for Beyond {
         function: &dyn ScalarUDFImpl,
         arguments: ScalarFunctionArgs,
     ) -> Result<ColumnarValue> {
-        let (given, rows) = (arguments.args.clone(), arguments.number_rows);
+        let given = arguments.args.clone();
         let result = function.invoke_with_args(arguments)?;
         if let DataType::Float32 | DataType::Float64 = result.data_type() {
-            let rows = match result {
-                ColumnarValue::Array(_) => rows,
+            // Of constants it may be one value, of however many rows.
+            let rows = match &result {
+                ColumnarValue::Array(results) => results.len(),
                 ColumnarValue::Scalar(_) => 1,
             };
             self.check(function.name(), &result.to_array(rows)?, (&given, rows))?;

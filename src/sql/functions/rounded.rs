@@ -19,6 +19,8 @@ use datafusion_expr::{
     ScalarUDFImpl, Signature, Volatility,
 };
 
+use super::folded::folded;
+
 /// The most digits of a NUMERIC.
 const MOST: u8 = 38;
 
@@ -194,20 +196,15 @@ impl ScalarUDFImpl for Rounded {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let constant = |value: &ColumnarValue| matches!(value, ColumnarValue::Scalar(_));
-        let is_scalar = arguments.args.iter().all(constant);
-        let rows = if is_scalar { 1 } else { arguments.number_rows };
-        let arrays = arguments.args.iter();
-        let arrays: Vec<ArrayRef> = arrays
-            .map(|argument| argument.to_array(rows))
-            .collect::<Result<_>>()?;
-        let Some(values) = arrays.first() else {
-            return exec_err!("{} takes a number", self.name);
-        };
-        let rounded = self.apply(values, arrays.get(1))?;
-        Ok(match is_scalar {
-            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&rounded, 0)?),
-            false => ColumnarValue::Array(rounded),
+        folded(&arguments, |rows| {
+            let arrays = arguments.args.iter();
+            let arrays: Vec<ArrayRef> = arrays
+                .map(|argument| argument.to_array(rows))
+                .collect::<Result<_>>()?;
+            let Some(values) = arrays.first() else {
+                return exec_err!("{} takes a number", self.name);
+            };
+            self.apply(values, arrays.get(1))
         })
     }
 }

@@ -10,13 +10,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, FieldRef};
+use arrow::datatypes::{Field, FieldRef, Schema};
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{Column, DFSchema, Result, ScalarValue};
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
-use datafusion_physical_expr::expressions::BinaryExpr as BinaryPhysical;
+use datafusion_physical_expr::expressions::{
+    BinaryExpr as BinaryPhysical, CaseExpr, InListExpr, Literal, NegativeExpr, in_list,
+};
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 
 use super::text::text;
@@ -76,7 +78,7 @@ impl Positional {
             &ExecutionProps::new(),
             &PhysicalPlanningContext::default(),
         )?;
-        let physical = checked(physical)?;
+        let physical = checked(physical, self.schema.as_arrow())?;
         let (_, field) = expr.to_field(&self.schema)?;
         let expression = Expression {
             physical,
@@ -198,16 +200,67 @@ fn refuse_operators(expr: &Expr) -> Result<()> {
 }
 
 /// The same with arithmetic that fails where it would wrap around.
-fn checked(physical: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
-    let checked =
-        physical.transform_up(|physical| match physical.downcast_ref::<BinaryPhysical>() {
-            Some(binary) => {
-                let checked = binary.clone().with_fail_on_overflow(true);
-                Ok(Transformed::yes(Arc::new(checked) as Arc<dyn PhysicalExpr>))
-            }
-            None => Ok(Transformed::no(physical)),
-        })?;
+fn checked(physical: Arc<dyn PhysicalExpr>, over: &Schema) -> Result<Arc<dyn PhysicalExpr>> {
+    let checked = physical.transform_up(|physical| {
+        if let Some(binary) = physical.downcast_ref::<BinaryPhysical>() {
+            let checked = binary.clone().with_fail_on_overflow(true);
+            return Ok(Transformed::yes(Arc::new(checked) as Arc<dyn PhysicalExpr>));
+        }
+        if let Some(found) = with_one_zero(&physical, over)? {
+            return Ok(Transformed::yes(found));
+        }
+        let Some(negative) = physical.downcast_ref::<NegativeExpr>() else {
+            return Ok(Transformed::no(physical));
+        };
+        let of = negative.arg().data_type(over)?;
+        if !of.is_integer() {
+            return Ok(Transformed::no(physical));
+        }
+        // Arrow knows no negation of integers that fails; a difference does.
+        let zero = Arc::new(Literal::new(ScalarValue::new_zero(&of)?));
+        let difference = BinaryPhysical::new(zero, Operator::Minus, Arc::clone(negative.arg()));
+        let difference = difference.with_fail_on_overflow(true);
+        Ok(Transformed::yes(
+            Arc::new(difference) as Arc<dyn PhysicalExpr>
+        ))
+    })?;
     Ok(checked.data)
+}
+
+/// A float that is looked up among constants, with its zero: those look at bits, in which the
+/// negative zero is another one.
+fn with_one_zero(
+    physical: &Arc<dyn PhysicalExpr>,
+    over: &Schema,
+) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+    let positive = |sought: &Arc<dyn PhysicalExpr>| -> Result<Option<Arc<dyn PhysicalExpr>>> {
+        let of = sought.data_type(over)?;
+        let is_done = sought.downcast_ref::<BinaryPhysical>().is_some_and(|sum| {
+            let zero = sum.right().downcast_ref::<Literal>();
+            zero.is_some_and(|zero| ScalarValue::new_zero(&of).is_ok_and(|it| it == *zero.value()))
+        });
+        if !of.is_floating() || is_done {
+            return Ok(None);
+        }
+        let zero = Arc::new(Literal::new(ScalarValue::new_zero(&of)?));
+        let sum = BinaryPhysical::new(Arc::clone(sought), Operator::Plus, zero);
+        Ok(Some(Arc::new(sum)))
+    };
+    if let Some(list) = physical.downcast_ref::<InListExpr>() {
+        let Some(sought) = positive(list.expr())? else {
+            return Ok(None);
+        };
+        return in_list(sought, list.list().to_vec(), &list.negated(), over).map(Some);
+    }
+    if let Some(case) = physical.downcast_ref::<CaseExpr>()
+        && let Some(operand) = case.expr()
+        && let Some(sought) = positive(operand)?
+    {
+        let pairs = case.when_then_expr().to_vec();
+        let case = CaseExpr::try_new(Some(sought), pairs, case.else_expr().cloned())?;
+        return Ok(Some(Arc::new(case)));
+    }
+    Ok(None)
 }
 
 fn name_at(name: &str, position: usize) -> String {

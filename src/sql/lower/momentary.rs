@@ -20,6 +20,7 @@ use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 use super::position;
 use super::text::text;
 use crate::sql::functions::arithmetic::DIVIDE;
+use crate::sql::functions::converted::widened;
 use crate::sql::graph::{Facts, Sign};
 use crate::sql::problem::Problem;
 use crate::sql::types::name_of;
@@ -103,6 +104,9 @@ impl Changing<'_> {
         if self.sign(expr) == Some(Sign::Positive) {
             return false;
         }
+        if let Some(number) = widened(expr) {
+            return self.may_be_zero(number);
+        }
         match expr {
             Expr::Literal(value, _) => is_zero(value),
             Expr::Alias(alias) => self.may_be_zero(&alias.expr),
@@ -145,6 +149,9 @@ impl Changing<'_> {
     }
 
     fn sign(&self, expr: &Expr) -> Option<Sign> {
+        if let Some(number) = widened(expr) {
+            return self.sign(number);
+        }
         match expr {
             Expr::Column(column) => self.facts.signs.get(&position(&column.name)?).copied(),
             Expr::Alias(alias) => self.sign(&alias.expr),
@@ -185,7 +192,7 @@ impl Changing<'_> {
 fn uncast(expr: &Expr) -> &Expr {
     match expr {
         Expr::Cast(cast) => uncast(&cast.expr),
-        other => other,
+        other => widened(other).map_or(other, uncast),
     }
 }
 

@@ -533,6 +533,15 @@ pub(super) fn through(
     first: Option<(usize, u64)>,
 ) -> Option<(usize, u64)> {
     let (at, most) = first?;
-    let at = plain_column(&projection.expr[at], projection.input.schema())?;
+    // The number of a row is shown as BIGINT.
+    let shown = match &projection.expr[at] {
+        Expr::Alias(alias) => alias.expr.as_ref(),
+        other => other,
+    };
+    let shown = match shown {
+        Expr::Cast(cast) if cast.field.data_type() == &DataType::Int64 => cast.expr.as_ref(),
+        other => other,
+    };
+    let at = plain_column(shown, projection.input.schema())?;
     Some((at, most))
 }

@@ -4,6 +4,7 @@
     reason = "what has no form of its own here reads as DataFusion writes it"
 )]
 
+use arrow::array::Array as _;
 use datafusion_common::{DataFusionError, ScalarValue};
 use datafusion_expr::{BinaryExpr, Case, Expr, Operator};
 
@@ -191,6 +192,13 @@ fn literal(value: &ScalarValue) -> String {
     match value {
         ScalarValue::Utf8(Some(text)) | ScalarValue::LargeUtf8(Some(text)) => {
             format!("'{}'", text.replace('\'', "''"))
+        }
+        // Values are told apart by how they read: ['a, b'] is not ['a', 'b'].
+        ScalarValue::List(list) => {
+            let values = list.value(0);
+            let each = (0..values.len()).map(|at| ScalarValue::try_from_array(&values, at));
+            let each: Vec<String> = each.flatten().map(|value| literal(&value)).collect();
+            format!("ARRAY[{}]", each.join(", "))
         }
         ScalarValue::Date32(_) => format!("DATE '{value}'"),
         ScalarValue::Time64Microsecond(_) => format!("TIME '{}'", shown(value)),

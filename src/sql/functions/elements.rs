@@ -1,0 +1,132 @@
+//! Functions of lists and of what may be in them, where one is of floats and the other a NUMERIC:
+//! `0.5 = ANY(list)`. DataFusion finds no type for both; here they are floats, as in PostgreSQL.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion_common::Result;
+use datafusion_expr::simplify::{ExprSimplifyResult, SimplifyContext};
+use datafusion_expr::type_coercion::functions::fields_with_udf;
+use datafusion_expr::{
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
+};
+
+use crate::sql::coercion::united;
+
+const OF_LISTS: [&str; 15] = [
+    "array_append",
+    "array_concat",
+    "array_except",
+    "array_has",
+    "array_has_all",
+    "array_has_any",
+    "array_intersect",
+    "array_position",
+    "array_positions",
+    "array_prepend",
+    "array_remove",
+    "array_remove_all",
+    "array_replace",
+    "array_replace_all",
+    "array_union",
+];
+
+/// The function with its arguments of one type, if it is one of those.
+pub fn of_one_type(function: Arc<ScalarUDF>) -> Arc<ScalarUDF> {
+    match OF_LISTS.contains(&function.name()) {
+        true => Arc::new(ScalarUDF::from(OfOneType {
+            function,
+            signature: Signature::user_defined(Volatility::Immutable),
+        })),
+        false => function,
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct OfOneType {
+    function: Arc<ScalarUDF>,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for OfOneType {
+    fn name(&self) -> &str {
+        self.function.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.function.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
+        let fields = together(arguments).into_iter();
+        let fields = fields.map(|of| Arc::new(Field::new("", of, true)));
+        let fields = fields_with_udf(&fields.collect::<Vec<_>>(), self.function.as_ref())?;
+        Ok(fields
+            .iter()
+            .map(|field| field.data_type().clone())
+            .collect())
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        self.function.inner().return_type(arguments)
+    }
+
+    fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
+        self.function.inner().return_field_from_args(arguments)
+    }
+
+    fn simplify(
+        &self,
+        arguments: Vec<Expr>,
+        context: &SimplifyContext,
+    ) -> Result<ExprSimplifyResult> {
+        self.function.simplify(arguments, context)
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        self.function.inner().invoke_with_args(arguments)
+    }
+}
+
+/// The types, of which those that are of numbers are of the same ones where it matters.
+fn together(arguments: &[DataType]) -> Vec<DataType> {
+    let elements: Vec<DataType> = arguments.iter().map(|of| element(of).clone()).collect();
+    let Some(to) = united(&elements) else {
+        return arguments.to_vec();
+    };
+    let cast = |of: &DataType| match of {
+        of if !element(of).is_numeric() => of.clone(),
+        DataType::List(field) => {
+            let field = field.as_ref().clone().with_data_type(to.clone());
+            DataType::List(Arc::new(field))
+        }
+        _ => to.clone(),
+    };
+    arguments.iter().map(cast).collect()
+}
+
+fn element(of: &DataType) -> &DataType {
+    match of {
+        DataType::List(field) => field.data_type(),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_numeric_in_a_list_of_floats_is_a_float() {
+        let list = DataType::new_list(DataType::Float64, true);
+
+        let types = together(&[list.clone(), DataType::Decimal128(2, 1)]);
+
+        assert_eq!(types, [list, DataType::Float64]);
+    }
+}
