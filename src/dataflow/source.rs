@@ -114,7 +114,7 @@ pub struct SourceTask<I> {
     ready: Ready,
     clock: Clock,
     cuts: Cuts,
-    /// When this had its last turn.
+    /// When it was last looked what has come.
     looked: Duration,
     /// The open epoch holds rows.
     spent: bool,
@@ -268,6 +268,7 @@ impl<I: Inbox> SourceTask<I> {
         self.wake();
         self.give_floors();
         self.follow();
+        self.listen(self.clock.elapsed());
         let Some((partition, arrival)) = self.ready.next().or_else(|| self.inbox.take()) else {
             return Progress::Waiting(self.patience());
         };
@@ -315,7 +316,6 @@ impl<I: Inbox> SourceTask<I> {
 
     fn close_on_time(&mut self, credit: bool, outlet: &mut impl Outlet) {
         let elapsed = self.clock.elapsed();
-        self.listen(elapsed);
         let due = match self.cuts.left(elapsed) {
             Some(left) if self.schedule.stop().is_none() => {
                 // Only closed epochs give credit back: whoever has none does not wait for time.

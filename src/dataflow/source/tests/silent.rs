@@ -105,6 +105,25 @@ fn a_partition_that_says_nothing_for_long_is_not_waited_for() {
     assert_eq!(live.watermark(), 59);
 }
 
+/// What was read before waits for a destination: what has come since is not looked at.
+#[test]
+fn a_source_that_may_take_nothing_in_takes_nobody_for_idle() {
+    let mut live = Live::new(2);
+    live.at(0, [(0, rows(0..5)), (1, rows(0..50))]);
+    live.at(1, [(0, Arrival::CaughtUp(Offset(5))), (1, rows(50..60))]);
+
+    for second in 2..40 {
+        live.clock.wait_until(Duration::from_secs(second));
+        while live.task.step(false, &mut live.log) == Progress::Worked {}
+    }
+    live.heard();
+    assert_eq!(live.watermark(), 4);
+
+    live.at(60, []);
+    live.heard();
+    assert_eq!(live.watermark(), 59);
+}
+
 #[test]
 fn a_partition_that_nobody_answers_for_is_waited_for() {
     let mut live = Live::new(2);
