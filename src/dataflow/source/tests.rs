@@ -59,6 +59,7 @@ fn pipeline() -> Pipeline {
         tables: vec![table("numbers"), table("t")],
         nodes: vec![node],
         inserts: vec![Insert {
+            narrowed: Vec::new(),
             table: 1,
             input: 0,
             place: FilePlace::default(),
