@@ -3,6 +3,7 @@
 
 mod aggregates;
 pub mod arithmetic;
+mod around;
 mod bounded;
 pub mod casts;
 pub mod intervals;
@@ -55,12 +56,8 @@ impl Default for Functions {
             // What is not a function of the row (now, random, uuid) is refused by name.
             .filter(|function| function.signature().volatility == Volatility::Immutable)
             .map(|function| {
-                let ours = to_char::ToChar::around(&function);
-                let ours = ours.or_else(|| regexes::Regex::around(&function));
-                let ours = ours.or_else(|| ranged::ranged(&function));
-                let ours = ours.or_else(|| lists::length(&function));
-                let ours = ours.or_else(|| whole::whole(&function));
-                ours.unwrap_or_else(|| bounded::bounded(function))
+                let ours = OURS.iter().find_map(|ours| ours(&function));
+                ours.unwrap_or(function)
             });
         let higher_order = datafusion_functions_nested::all_default_higher_order_functions();
         let window = datafusion_functions_window::all_default_window_functions();
@@ -90,6 +87,18 @@ fn by_name<T>(
     }
     out
 }
+
+/// What makes a function of DataFusion's ours, if it is one that has to be.
+type Ours = fn(&Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>>;
+
+const OURS: [Ours; 6] = [
+    to_char::ToChar::around,
+    regexes::regex,
+    ranged::ranged,
+    lists::length,
+    whole::whole,
+    bounded::bounded,
+];
 
 /// Functions of DataFusion's that make types which PostgreSQL does not have, such as a timestamp of
 /// another zone than UTC.
