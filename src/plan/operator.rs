@@ -245,14 +245,13 @@ impl Operator {
             | Self::Match { input, .. }
             | Self::OnTime { input, .. }
             | Self::Latest { input, .. }
+            | Self::Over { input, .. }
+            | Self::Running { input, .. }
             | Self::Keep { input, .. } => vec![*input],
-            Self::Over { input, .. } | Self::Running { input, .. } => vec![*input],
             Self::Union { inputs } => inputs.clone(),
             Self::Join { left, right, .. }
             | Self::IntervalJoin { left, right, .. }
-            | Self::AsofJoin { left, right, .. } => {
-                vec![*left, *right]
-            }
+            | Self::AsofJoin { left, right, .. } => vec![*left, *right],
         }
     }
 
@@ -276,6 +275,29 @@ impl Operator {
             Self::Join { left, right, .. }
             | Self::IntervalJoin { left, right, .. }
             | Self::AsofJoin { left, right, .. } => vec![left, right],
+        }
+    }
+
+    /// The table that it reads by itself, and not by way of another node.
+    #[must_use]
+    pub fn table(&self) -> Option<TableId> {
+        match self {
+            Self::Source { table, .. } | Self::Lookup { table, .. } => Some(*table),
+            Self::Filter { .. }
+            | Self::Project { .. }
+            | Self::Union { .. }
+            | Self::Unnest { .. }
+            | Self::Keep { .. }
+            | Self::Window { .. }
+            | Self::Aggregate { .. }
+            | Self::Latest { .. }
+            | Self::Match { .. }
+            | Self::OnTime { .. }
+            | Self::Join { .. }
+            | Self::IntervalJoin { .. }
+            | Self::AsofJoin { .. }
+            | Self::Over { .. }
+            | Self::Running { .. } => None,
         }
     }
 
