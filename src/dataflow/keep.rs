@@ -27,19 +27,17 @@ use super::aggregate::together;
 use super::group::{GroupError, Groups};
 use super::roles::{watermarks, with_counts};
 use super::state::{StateError, Stateful};
-use super::turns::Turns;
+use super::turns::{TurnClock, Turns};
 use crate::types::{Watermark, batch};
 
 /// The records of one worker, by turn.
 pub struct Keep {
     schema: SchemaRef,
-    turns: Turns,
+    clock: TurnClock,
     /// Those that are there.
     kept: BTreeMap<i64, Stack>,
     /// Those of the open epoch, with their turns.
     fresh: Vec<(RecordBatch, Vec<i64>)>,
-    /// The turn that event time is in, once that is known in this run.
-    now: Option<i64>,
 }
 
 /// Up to so many rows and bytes are put together in one batch: an array of texts holds 2 GiB.
@@ -81,10 +79,9 @@ impl Keep {
     pub fn new(schema: SchemaRef, ttl_us: i64) -> Self {
         Self {
             schema,
-            turns: Turns::of_records(ttl_us),
+            clock: TurnClock::new(Turns::of_records(ttl_us)),
             kept: BTreeMap::new(),
             fresh: Vec::new(),
-            now: None,
         }
     }
 
@@ -104,7 +101,7 @@ impl Keep {
 
     /// The epoch is complete: what leaves and what comes in it, with counts.
     fn advance(&mut self) -> Result<Vec<RecordBatch>, GroupError> {
-        let now = self.now.unwrap_or(i64::MIN);
+        let now = self.clock.now().unwrap_or(i64::MIN);
         let first = now.saturating_sub(Turns::RECORDS_KEPT);
         let mut over = Vec::new();
         while let Some(entry) = self.kept.first_entry().filter(|turn| *turn.key() < first) {
@@ -199,7 +196,7 @@ impl Stateful for Keep {
 
 impl Groups for Keep {
     fn update(&mut self, rows: &RecordBatch) -> Result<(), GroupError> {
-        let turns = self.turns.of_each(watermarks(rows));
+        let turns = self.clock.turns().of_each(watermarks(rows));
         let columns: Vec<usize> = (0..self.schema.fields().len()).collect();
         self.fresh.push((rows.project(&columns)?, turns));
         Ok(())
@@ -210,10 +207,8 @@ impl Groups for Keep {
     }
 
     fn forget(&mut self, reached: Watermark) -> Result<Vec<RecordBatch>, GroupError> {
-        if !reached.is_start() {
-            // Where input ends, event time is that of the partition that is furthest (see `report`).
-            self.now = self.now.max(Some(self.turns.of(reached)));
-        }
+        // Where input ends, event time is that of the partition that is furthest (see `report`).
+        self.clock.advance(reached, []);
         self.advance()
     }
 }

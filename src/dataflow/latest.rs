@@ -125,7 +125,7 @@ impl Latest {
     /// Takes rows of a source.
     fn take_records(&mut self, rows: &RecordBatch) -> Result<(), GroupError> {
         let ages = self.ages.as_ref();
-        let turns = ages.map(|ages| ages.turns.of_each(watermarks(rows)));
+        let turns = ages.map(|ages| ages.clock.turns().of_each(watermarks(rows)));
         self.take(rows, turns.as_deref(), true)
     }
 
