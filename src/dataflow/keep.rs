@@ -23,8 +23,8 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use foldhash::fast::FixedState;
 
-use super::aggregate::together;
 use super::group::{GroupError, Groups};
+use super::parts::{Most, together};
 use super::roles::{watermarks, with_counts};
 use super::state::{StateError, Stateful};
 use super::turns::{TurnClock, Turns};
@@ -107,7 +107,7 @@ impl Keep {
         while let Some(entry) = self.kept.first_entry().filter(|turn| *turn.key() < first) {
             over.extend(entry.remove().0);
         }
-        let over = together(&self.schema, &over)?.into_iter();
+        let over = together(&self.schema, &over, Most::FLOWING)?.into_iter();
         let mut changes: Vec<RecordBatch> = over.map(|(_, rows)| counted(&rows, -1)).collect();
         for (mut rows, mut turns) in std::mem::take(&mut self.fresh) {
             if turns.iter().any(|turn| *turn < first) {
