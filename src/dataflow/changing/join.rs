@@ -187,7 +187,9 @@ impl Join {
         out: &mut Changes,
         emit: &mut impl FnMut(RecordBatch),
     ) -> Result<(), CodecError> {
-        let mut matched = vec![Matched::default(); right.len()];
+        // By row of the right side, where a condition tells the partners apart.
+        let each = self.residual.is_some() && self.kind.has_unmatched_right();
+        let mut matched = vec![Matched::default(); if each { right.len() } else { 0 }];
         let others = Others::of(right);
         // Whole rows of the left side, about as many pairs as a batch has rows.
         let most = match self.residual.is_some() || self.kind.has_pairs() {
@@ -209,12 +211,11 @@ impl Join {
             }
         }
         if self.kind.has_unmatched_right() {
-            let all = Matched::of(left.iter().map(|other| (other, Verdict::Holds)));
+            if !each {
+                let all = Matched::of(left.iter().map(|other| (other, Verdict::Holds)));
+                matched = vec![all; right.len()];
+            }
             for (one, matched) in right.iter().zip(matched) {
-                let matched = match self.residual {
-                    None => all,
-                    Some(_) => matched,
-                };
                 out.add(None, Some(one.row), one.alone(matched, Partners::None));
             }
         }
