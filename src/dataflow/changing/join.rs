@@ -152,14 +152,14 @@ impl Join {
     /// decide whether a row of the other side is alone.
     fn must_know_all(&self, side: usize) -> bool {
         match side {
-            0 => self.kind.has_unmatched_right(),
+            0 => self.kind.shows_alone(1),
             _ => self.kind.left_alone().is_some(),
         }
     }
 
     /// Whether a row says all that is asked of its side: that there is one, as there was before.
     fn is_enough(&self, side: usize, entry: Entry<'_>) -> bool {
-        let only_whether = side == 1 && !self.kind.has_pairs() && self.residual.is_none();
+        let only_whether = side == 1 && self.kind.is_left_only() && self.residual.is_none();
         only_whether && entry.old > 0 && entry.now > 0
     }
 
@@ -188,11 +188,11 @@ impl Join {
         emit: &mut impl FnMut(RecordBatch),
     ) -> Result<(), CodecError> {
         // By row of the right side, where a condition tells the partners apart.
-        let each = self.residual.is_some() && self.kind.has_unmatched_right();
+        let each = self.residual.is_some() && self.kind.shows_alone(1);
         let mut matched = vec![Matched::default(); if each { right.len() } else { 0 }];
         let others = Others::of(right);
         // Whole rows of the left side, about as many pairs as a batch has rows.
-        let most = match self.residual.is_some() || self.kind.has_pairs() {
+        let most = match self.residual.is_some() || !self.kind.is_left_only() {
             true => (CHUNK / right.len().max(1)).max(1),
             false => left.len().max(1),
         };
@@ -210,7 +210,7 @@ impl Join {
                 self.emit(out, columns, emit)?;
             }
         }
-        if self.kind.has_unmatched_right() {
+        if self.kind.shows_alone(1) {
             if !each {
                 let all = Matched::of(left.iter().map(|other| (other, Verdict::Holds)));
                 matched = vec![all; right.len()];
@@ -286,7 +286,7 @@ impl Join {
         out: &mut Changes,
     ) {
         let verdict = |l: usize, r: usize| verdicts.map_or(Verdict::Holds, |all| all.of(l, r));
-        if self.kind.has_pairs() {
+        if !self.kind.is_left_only() {
             for (l, one) in left.iter().enumerate() {
                 let mut pair = |r: usize| {
                     let other = others.rows[r];
@@ -470,35 +470,12 @@ impl Changes {
 }
 
 impl JoinType {
-    /// Whether pairs of rows come out.
-    fn has_pairs(self) -> bool {
-        match self {
-            Self::Inner | Self::Left | Self::Right | Self::Full => true,
-            Self::Semi | Self::Anti => false,
-        }
-    }
-
     /// Whether rows of the left side come out by themselves, and when.
     fn left_alone(self) -> Option<Partners> {
         match self {
             Self::Left | Self::Full | Self::Anti => Some(Partners::None),
             Self::Semi => Some(Partners::Some),
             Self::Inner | Self::Right => None,
-        }
-    }
-
-    fn has_unmatched_right(self) -> bool {
-        match self {
-            Self::Right | Self::Full => true,
-            Self::Inner | Self::Left | Self::Semi | Self::Anti => false,
-        }
-    }
-
-    /// Whether the columns of the left side are all that comes out.
-    fn is_left_only(self) -> bool {
-        match self {
-            Self::Semi | Self::Anti => true,
-            Self::Inner | Self::Left | Self::Right | Self::Full => false,
         }
     }
 }
