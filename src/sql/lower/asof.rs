@@ -18,8 +18,7 @@ use crate::sql::asof::AsofJoin;
 use crate::sql::errors::list;
 use crate::sql::problem::Problem;
 
-use super::aggregate::unaliased;
-use super::expression::{conjuncts, is_always_true, plain_column};
+use super::expression::{conjuncts, is_always_true, plain_column, unaliased};
 use super::join::{Further, Sides};
 use super::lookup::only_table;
 use super::text::text;

@@ -23,7 +23,8 @@ use crate::sql::graph::Sign;
 use crate::sql::problem::Problem;
 use crate::sql::types::name_of as type_name;
 
-use super::aggregate::{counts, has_value};
+use super::calls::{sign, takes_each};
+use super::expression::is_constant;
 use super::text::{text, texts};
 use super::{Lowering, Positional, Result, name_of};
 
@@ -57,10 +58,6 @@ fn is_value(call: &WindowFunction) -> bool {
         call.fun.name(),
         "lag" | "lead" | "first_value" | "last_value" | "nth_value"
     )
-}
-
-fn is_constant(expr: &Expr) -> bool {
-    expr.column_refs().is_empty()
 }
 
 impl Lowering<'_> {
@@ -195,9 +192,8 @@ impl Lowering<'_> {
         let data_type =
             result_type(&function, &types).map_err(|message| Problem::at(self.place, message))?;
         let filter = params.filter.as_ref().and_then(|_| read.next());
-        let always = filter.is_none() && frame.has_current_row();
-        let never_null = always && arguments.iter().all(|argument| !argument.nullable);
-        let nullable = !(counts(&function) || never_null && has_value(&function));
+        let each_row = frame.has_current_row() && takes_each(&arguments, filter.as_ref());
+        let nullable = function.may_be_null(each_row);
         let text = call_text(call, false);
         Ok(OverFunction::Aggregate {
             call: Box::new(AggregateCall {
@@ -335,16 +331,7 @@ pub(super) fn sign_of(call: &OverCall) -> Option<Sign> {
         | OverFunction::Ntile(_) => Some(Sign::Positive),
         OverFunction::PercentRank => Some(Sign::NotNegative),
         OverFunction::Before { .. } | OverFunction::Value { .. } => None,
-        OverFunction::Aggregate { call, frame } => {
-            let counts_itself = call.filter.is_none()
-                && call.arguments.iter().all(|argument| !argument.nullable)
-                && frame.has_current_row();
-            match (counts(&call.function), counts_itself) {
-                (true, true) => Some(Sign::Positive),
-                (true, false) => Some(Sign::NotNegative),
-                (false, _) => None,
-            }
-        }
+        OverFunction::Aggregate { call, frame } => sign(call, frame.has_current_row()),
     }
 }
 

@@ -14,6 +14,7 @@
 
 mod aggregate;
 mod asof;
+mod calls;
 pub mod expression;
 mod framed;
 mod grouping;
