@@ -19,14 +19,14 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array, UInt64Array};
 use arrow::compute::{concat_batches, filter_record_batch, take};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{Int64Type, SchemaRef};
 use arrow::error::ArrowError;
 use foldhash::fast::FixedState;
 
 use super::group::{GroupError, Groups};
 use super::parts::{Most, together};
 use super::roles::{watermarks, with_counts};
-use super::state::{StateError, Stateful};
+use super::state::{StateError, Stateful, behind, without_first};
 use super::turns::{TurnClock, Turns};
 use crate::types::{Watermark, batch};
 
@@ -164,24 +164,16 @@ impl Stateful for Keep {
     /// Before the columns of the rows stand a hash, which gives every worker its share, and the turn.
     fn save(&self) -> Result<Vec<RecordBatch>, StateError> {
         assert!(self.fresh.is_empty(), "saved between two epochs");
-        let mut fields = vec![
-            Arc::new(Field::new("__hash", DataType::UInt64, false)),
-            Arc::new(Field::new("__turn", DataType::Int64, false)),
-        ];
-        fields.extend(self.schema.fields().iter().map(Arc::clone));
-        let schema = Arc::new(Schema::new(fields));
         let hasher = FixedState::with_seed(0);
         let mut saved = Vec::new();
         for (&turn, stack) in &self.kept {
             for (at, rows) in stack.0.iter().enumerate() {
                 let count = rows.num_rows();
                 let hashes = (0..count).map(|row| hasher.hash_one((turn, at, row)));
-                let mut columns: Vec<ArrayRef> = vec![
-                    Arc::new(UInt64Array::from_iter_values(hashes)),
-                    Arc::new(Int64Array::from_value(turn, count)),
-                ];
-                columns.extend(rows.columns().iter().map(Arc::clone));
-                saved.push(RecordBatch::try_new(Arc::clone(&schema), columns)?);
+                let hashes = Arc::new(UInt64Array::from_iter_values(hashes));
+                let turns = Arc::new(Int64Array::from_value(turn, count));
+                let columns: [(&str, ArrayRef); 2] = [("__hash", hashes), ("__turn", turns)];
+                saved.push(behind(columns, &self.schema, rows.columns())?);
             }
         }
         Ok(saved)
@@ -189,8 +181,7 @@ impl Stateful for Keep {
 
     fn restore(&mut self, saved: &RecordBatch) -> Result<(), StateError> {
         let turns = saved.column(1).as_primitive::<Int64Type>().values();
-        let rows = saved.project(&(2..saved.num_columns()).collect::<Vec<_>>())?;
-        Ok(self.keep(&rows, turns)?)
+        Ok(self.keep(&without_first(saved, 2)?, turns)?)
     }
 }
 
