@@ -6,6 +6,7 @@ pub mod arithmetic;
 mod around;
 mod bounded;
 pub mod casts;
+mod folded;
 pub mod intervals;
 mod json;
 mod json_steps;

@@ -13,7 +13,7 @@ use datafusion_expr::{
 };
 
 use super::around::{Around, wrap};
-use super::casts::unary;
+use super::folded::unary;
 
 /// The function around DataFusion's, if it is one of the two.
 pub fn whole(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
