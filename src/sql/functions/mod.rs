@@ -105,6 +105,19 @@ const OURS: [Ours; 6] = [
 /// another zone than UTC.
 const LEFT_OUT: [&str; 3] = ["arrow_cast", "arrow_try_cast", "to_local_time"];
 
+/// The functions OVER a partition that say where a row stands in it.
+pub const NUMBERS_OVER: [&str; 6] = [
+    "row_number",
+    "rank",
+    "dense_rank",
+    "percent_rank",
+    "cume_dist",
+    "ntile",
+];
+
+/// Those that say a value of another row of it. All others are aggregates.
+pub const VALUES_OVER: [&str; 5] = ["lag", "lead", "first_value", "last_value", "nth_value"];
+
 /// Functions that are not a function of the input, and what to write instead.
 pub const VOLATILE: &[(&[&str], &str)] = &[
     (

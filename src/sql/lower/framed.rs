@@ -18,7 +18,7 @@ use crate::plan::{
     AggregateCall, AggregateFunction, Expression, Frame, FrameBound, FrameUnits, OverCall,
     OverFunction, RowOfFrame, SortKey,
 };
-use crate::sql::functions::function_of;
+use crate::sql::functions::{NUMBERS_OVER, VALUES_OVER, function_of};
 use crate::sql::graph::Sign;
 use crate::sql::problem::Problem;
 use crate::sql::types::name_of as type_name;
@@ -28,20 +28,10 @@ use super::expression::is_constant;
 use super::text::{text, texts};
 use super::{Lowering, Positional, Result, name_of};
 
-/// The functions OVER a partition that are no aggregates.
-const NUMBERS: [&str; 6] = [
-    "row_number",
-    "rank",
-    "dense_rank",
-    "percent_rank",
-    "cume_dist",
-    "ntile",
-];
-
 /// What a call reads of each row: its arguments, and its filter.
 pub(super) fn read_of(call: &WindowFunction) -> Vec<&Expr> {
     let params = &call.params;
-    if NUMBERS.contains(&call.fun.name()) {
+    if NUMBERS_OVER.contains(&call.fun.name()) {
         return Vec::new();
     }
     let mut reads: Vec<&Expr> = match is_value(call) {
@@ -54,10 +44,7 @@ pub(super) fn read_of(call: &WindowFunction) -> Vec<&Expr> {
 
 /// Whether it reads one row.
 fn is_value(call: &WindowFunction) -> bool {
-    matches!(
-        call.fun.name(),
-        "lag" | "lead" | "first_value" | "last_value" | "nth_value"
-    )
+    VALUES_OVER.contains(&call.fun.name())
 }
 
 impl Lowering<'_> {
@@ -73,7 +60,7 @@ impl Lowering<'_> {
         if params.null_treatment.is_some() || params.distinct {
             return Err(self.cannot("compute DISTINCT or IGNORE NULLS with OVER (..)"));
         }
-        let is_aggregate = !is_value(call) && !NUMBERS.contains(&call.fun.name());
+        let is_aggregate = !is_value(call) && !NUMBERS_OVER.contains(&call.fun.name());
         if params.filter.is_some() && !is_aggregate {
             return Err(self.cannot("compute FILTER of a function that is no aggregate"));
         }
