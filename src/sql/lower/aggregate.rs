@@ -31,13 +31,11 @@ impl Lowering<'_> {
             return self.grouping_sets(aggregate, sets, ask);
         }
         let below = Ask {
-            finality: ask.finality,
-            windows_close: true,
             assign: assign(aggregate),
             window: true,
             time: aggregate.aggr_expr.iter().any(needs_order),
             session: true,
-            first: None,
+            ..Ask::of_rows(ask.finality)
         };
         let rows = self.rows(&aggregate.input, below)?;
         let rows = Rows {

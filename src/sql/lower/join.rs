@@ -10,7 +10,7 @@ use arrow::datatypes::FieldRef;
 use datafusion_common::{DFSchema, JoinType as Given, NullEquality};
 use datafusion_expr::{Expr, ExprSchemable, Join, LogicalPlan};
 
-use crate::plan::{Assign, Expression, JoinType, NodeId, Operator, Place, Within};
+use crate::plan::{Expression, JoinType, NodeId, Operator, Place, Within};
 use crate::sql::graph::{Facts, Key};
 use crate::sql::problem::Problem;
 
@@ -240,15 +240,7 @@ impl Lowering<'_> {
 
     /// Both inputs, with what is compared as columns.
     fn sides(&mut self, join: &Join, is_swapped: bool, ask: Ask) -> Result<Sides> {
-        let below = Ask {
-            assign: Assign::Windows,
-            window: false,
-            time: false,
-            session: false,
-            windows_close: true,
-            first: None,
-            ..ask
-        };
+        let below = Ask::of_rows(ask.finality);
         let (ours, theirs): (Vec<Expr>, Vec<Expr>) = join.on.iter().cloned().unzip();
         let (first, first_keys) = self.side(&join.left, &ours, below)?;
         let (second, second_keys) = self.side(&join.right, &theirs, below)?;

@@ -109,6 +109,21 @@ pub struct Ask {
     pub session: bool,
 }
 
+impl Ask {
+    /// Of what keeps rows by themselves: any row, and no window of theirs.
+    pub fn of_rows(finality: Option<Finality>) -> Self {
+        Self {
+            finality,
+            windows_close: true,
+            first: None,
+            assign: Assign::Windows,
+            window: false,
+            time: false,
+            session: false,
+        }
+    }
+}
+
 /// What lowering knows of the file.
 #[derive(Debug)]
 pub struct Lowering<'a> {
