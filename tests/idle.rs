@@ -26,7 +26,7 @@ CREATE TABLE clicks (
   WATERMARK FOR at AS at
 ) WITH (
   connector = 'kafka', topic = '${TOPIC}', 'bootstrap.servers' = '${KAFKA}', format = 'json',
-  'timestamp.format' = 'unix_ms', 'watermark.idle-timeout' = '1s', 'dead.letter' = 'dead'
+  'timestamp.format' = 'unix_ms', 'watermark.idle-timeout' = '${TIMEOUT}', 'dead.letter' = 'dead'
 );
 CREATE TABLE dead (partition TEXT, \"offset\" BIGINT)
   WITH (connector = 'sqlite', path = 'out.db');
@@ -71,6 +71,14 @@ impl Topic {
             producer,
             sent: Default::default(),
         })
+    }
+
+    /// A pipeline that reads it, and waits so long for a silent partition.
+    fn write_pipeline(&self, folder: &Path, timeout: &str) {
+        let sql = PIPELINE.replace("${TOPIC}", &self.name);
+        let sql = sql.replace("${KAFKA}", &self.servers);
+        let sql = sql.replace("${TIMEOUT}", timeout);
+        std::fs::write(folder.join("pipeline.sql"), sql).unwrap();
     }
 
     /// Returns once they are there.
@@ -146,12 +154,16 @@ fn found(folder: &Path) -> BTreeMap<String, Vec<String>> {
 
 /// Waits until so many windows have closed.
 fn until_closed(run: &Run, folder: &Path, windows: i64) {
+    until(run, folder, "select count(*) from closed", windows);
+}
+
+/// Waits until a query's number is so large.
+fn until(run: &Run, folder: &Path, query: &str, number: i64) {
     loop {
         run.until(" published ");
         let database = Connection::open(folder.join("out.db")).unwrap();
-        let count = "select count(*) from closed";
-        let closed: i64 = database.query_row(count, [], |row| row.get(0)).unwrap();
-        if closed >= windows {
+        let now: i64 = database.query_row(query, [], |row| row.get(0)).unwrap();
+        if now >= number {
             return;
         }
     }
@@ -168,9 +180,7 @@ fn story<'a>(snapshots: &'a str, threads: [&'a str; 3]) {
     let Some(mut topic) = Topic::new(folder.path()) else {
         return;
     };
-    let sql = PIPELINE.replace("${TOPIC}", &topic.name);
-    let sql = sql.replace("${KAFKA}", &topic.servers);
-    std::fs::write(folder.path().join("pipeline.sql"), sql).unwrap();
+    topic.write_pipeline(folder.path(), "1s");
     let options = threads.map(|threads| ["--set", snapshots, "--threads", threads]);
 
     // Event time goes on to 60 without partition 1.
@@ -188,16 +198,53 @@ fn story<'a>(snapshots: &'a str, threads: [&'a str; 3]) {
     until_closed(&run, folder.path(), 7);
     killed(run);
 
+    finish(folder.path(), &options[2]);
+    assert_eq!(found(folder.path()), expected(&topic.sent, (back, 60)));
+}
+
+fn finish(folder: &Path, options: &[&str]) {
     let more = [
         "run",
         "pipeline.sql",
         "--until-caught-up",
         "--close-windows",
     ];
-    let last = [&more[..], &options[2]].concat();
-    let ended = tidemark(folder.path(), &last, &[]);
+    let ended = tidemark(folder, &[&more[..], options].concat(), &[]);
     assert_eq!(ended.how, Exit::Code(0), "{}", ended.stderr);
-    assert_eq!(found(folder.path()), expected(&topic.sent, (back, 60)));
+}
+
+/// The first that comes back would take event time along, and make late what comes to the other.
+#[test]
+fn after_a_pause_of_the_whole_topic_no_partition_is_late_for_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(mut topic) = Topic::new(folder.path()) else {
+        return;
+    };
+    topic.write_pipeline(folder.path(), "5s");
+    topic.send(0, 0..=60);
+    topic.send(1, 0..=58);
+    let run = Run::start(folder.path(), &["--threads", "2"]);
+    // The sixth closes when event time waits for nobody.
+    until_closed(&run, folder.path(), 6);
+
+    topic.send(0, 61..=200);
+    let read = topic.sent[0].len().try_into().unwrap();
+    until(
+        &run,
+        folder.path(),
+        "select n from seen where part = 0",
+        read,
+    );
+    let back = topic.sent[1].len();
+    topic.send(1, 61..=90);
+    until_closed(&run, folder.path(), 9);
+    killed(run);
+
+    topic.send(1, [70, 99, 210]);
+    finish(folder.path(), &["--threads", "1"]);
+    let found = found(folder.path());
+    assert_eq!(found, expected(&topic.sent, (back, 60)));
+    assert_eq!(found["dead"].len(), 1);
 }
 
 #[test]

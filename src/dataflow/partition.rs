@@ -1,10 +1,13 @@
 //! One partition of a source, as the worker that owns it knows it.
 //!
 //! ```text
-//!   active ──caught up for a while──▶ idle ──a record──▶ returning ──a second, W(e-1) is known──▶ active
+//!   active ──caught up for a while──▶ idle ──a record──▶ returning ──W(e-1) is known──▶ active
 //!                                     event time does    its records wait        from here on its
 //!                                     not wait for it                            watermark is W(e-1)
 //! ```
+//!
+//! One that comes back where all were silent wakes the others: they return with it, and event time waits
+//! for each until it has spoken or is idle anew.
 //!
 //! A run that goes live waits for everyone again: a partition that was idle when the last run ended
 //! may have records waiting, and how fast they are read must not decide whether they are late. Who is
@@ -19,10 +22,6 @@ use std::time::Duration;
 
 use super::arrival::{Arrival, ArrivedRows, Found};
 use crate::types::{Epoch, Floor, Offset, PartitionMark, Side, Watermark};
-
-/// How long a partition that comes back holds its rows, and event time with them. Where a whole topic was
-/// silent, others come back with it: rows of theirs would be late if it went ahead.
-const SETTLING: Duration = Duration::from_secs(1);
 
 /// What is known of a partition.
 #[derive(Debug)]
@@ -40,8 +39,8 @@ pub(super) struct PartitionState {
     caught_up: Option<Duration>,
     /// Announced in this epoch, its floor not known yet.
     returning: Option<Epoch>,
-    /// When it may have its floor.
-    settled: Duration,
+    /// It came back since the last epoch closed.
+    came_back: bool,
     /// It does not exist yet where the replay is.
     hidden: bool,
 }
@@ -57,7 +56,7 @@ impl PartitionState {
             floors: VecDeque::new(),
             caught_up: None,
             returning: None,
-            settled: Duration::ZERO,
+            came_back: false,
             hidden: false,
         }
     }
@@ -279,7 +278,7 @@ impl PartitionState {
             }
             Arrival::Found(..) => {
                 if std::mem::take(&mut self.hidden) {
-                    self.announce(open);
+                    self.come_back(open);
                 }
                 return None;
             }
@@ -287,8 +286,7 @@ impl PartitionState {
             Arrival::Rows(_) => {
                 self.caught_up = None;
                 if self.mark.idle {
-                    self.announce(open);
-                    self.settled = now + SETTLING;
+                    self.come_back(open);
                     self.held.push_back(arrival);
                     return None;
                 }
@@ -297,15 +295,34 @@ impl PartitionState {
         Some(arrival)
     }
 
+    fn come_back(&mut self, open: Epoch) {
+        self.came_back = true;
+        self.announce(open);
+    }
+
+    /// Another one came back where all were silent: event time waits for this one again, until it
+    /// has spoken or is idle anew.
+    pub fn wake(&mut self, open: Epoch, now: Duration) {
+        if self.mark.idle && !self.mark.ended {
+            self.caught_up = self.caught_up.map(|_| now);
+            self.announce(open);
+        }
+    }
+
     fn announce(&mut self, open: Epoch) {
         self.mark.idle = false;
         self.moved = true;
         self.returning = Some(open);
     }
 
-    /// The epoch that it announced itself in, once there is nothing else to wait for than its floor.
-    pub fn returning(&self, now: Duration) -> Option<Epoch> {
-        self.returning.filter(|_| now >= self.settled)
+    /// The epoch that it announced itself in, as long as it has no floor.
+    pub fn returning(&self) -> Option<Epoch> {
+        self.returning
+    }
+
+    /// Whether it came back since the last epoch closed.
+    pub fn came_back(&mut self) -> bool {
+        std::mem::take(&mut self.came_back)
     }
 
     /// Event time is at `watermark` as of the epoch before the one that it announced itself in.

@@ -31,6 +31,8 @@ pub struct Report {
     /// There are at least so many partitions. Files that were found together are announced each by its
     /// own worker: event time waits for all of them as soon as one is heard of.
     pub count: usize,
+    /// The partitions that came back in this epoch: they were idle, or are new.
+    pub returned: Vec<usize>,
     /// What became of the records of this epoch, by INSERT.
     pub fates: Vec<(usize, Fates)>,
     /// When the records of this epoch were written, some of them for many: for people.
@@ -67,6 +69,10 @@ struct SourcePositions {
     partitions: Vec<Option<PartitionMark>>,
     /// The highest watermark so far: event time does not go back.
     reached: Watermark,
+    /// Who came back in the epoch that is being completed.
+    returned: Vec<usize>,
+    /// The last epoch in which all were woken.
+    woken: Epoch,
     fates: BTreeMap<usize, Fates>,
 }
 
@@ -87,28 +93,50 @@ impl SourcePositions {
             self.partitions[partition] = Some(mark);
         }
         self.reached = self.reached.max(report.reached);
+        self.returned.extend(report.returned);
         for (insert, fates) in report.fates {
             *self.fates.entry(insert).or_default() += fates;
         }
     }
 
+    /// Where the whole source was silent, those that come back first do not take event time along:
+    /// it waits for all again, until each has spoken or is idle anew. How fast what came to
+    /// the others is read must not decide whether it is late.
+    fn wake(&mut self, epoch: Epoch) {
+        let returned = std::mem::take(&mut self.returned);
+        let mut marks = self.partitions.iter().enumerate();
+        let is_silent = |mark: &Option<PartitionMark>| {
+            let mark = mark.as_ref();
+            mark.is_some_and(|mark| mark.ended || !mark.is_waited_for())
+        };
+        if returned.is_empty()
+            || !marks.all(|(index, mark)| returned.contains(&index) || is_silent(mark))
+        {
+            return;
+        }
+        for mark in self.partitions.iter_mut().flatten() {
+            mark.idle &= mark.ended;
+        }
+        self.woken = epoch;
+    }
+
     /// Event time moves to the minimum over the partitions that it waits for: those that are not
-    /// idle. One that has ended waits for nobody, idle or not: its watermark is the end, or, in a
-    /// folder whose files become more, it is spent.
+    /// idle. One that has ended is not waited for: its watermark is the end, or, in a
+    /// folder whose files become more, it is spent. Event time ends when all have.
     ///
     /// Where all are idle nobody is waited for, and event time goes to where the furthest is. So it
     /// does not matter which of them fell silent first, and a partition that never had a record
     /// does not keep back what the others have completed.
     fn advance(&mut self) {
-        let known = |mark: &Option<PartitionMark>| {
-            mark.as_ref()
-                .map_or(Watermark::START, |mark| mark.watermark)
-        };
-        let is_waited_for =
-            |mark: &&Option<PartitionMark>| mark.as_ref().is_none_or(PartitionMark::is_waited_for);
-        let waited_for = self.partitions.iter().filter(is_waited_for).map(known);
-        let furthest = self.partitions.iter().map(known).max();
-        let reached = waited_for.min().or(furthest).unwrap_or(Watermark::END);
+        let known = self.partitions.iter().map(|mark| match mark {
+            None => (true, Watermark::START),
+            Some(mark) => (mark.is_waited_for(), mark.watermark),
+        });
+        let go_on = known.filter(|&(_, watermark)| watermark != Watermark::END);
+        let waited_for = go_on.clone().filter(|&(is_waited_for, _)| is_waited_for);
+        let slowest = waited_for.map(|(_, watermark)| watermark).min();
+        let furthest = go_on.map(|(_, watermark)| watermark).max();
+        let reached = slowest.or(furthest).unwrap_or(Watermark::END);
         self.reached = self.reached.max(reached);
     }
 }
@@ -121,6 +149,8 @@ impl Positions {
             let mut positions = SourcePositions {
                 partitions: vec![None; count],
                 reached: Watermark::START,
+                returned: Vec::new(),
+                woken: Epoch(0),
                 fates: BTreeMap::new(),
             };
             positions.advance();
@@ -153,7 +183,7 @@ impl Positions {
     pub fn complete(&mut self, epoch: Epoch) -> bool {
         let later = self.pending.split_off(&epoch.next());
         let mut cut = false;
-        for (_, reports) in std::mem::replace(&mut self.pending, later) {
+        for (epoch, reports) in std::mem::replace(&mut self.pending, later) {
             for report in reports {
                 cut |= report.cut;
                 if let Some(known) = self.sources.get_mut(&report.table) {
@@ -161,6 +191,7 @@ impl Positions {
                 }
             }
             for known in self.sources.values_mut() {
+                known.wake(epoch);
                 known.advance();
             }
         }
@@ -192,6 +223,12 @@ impl Positions {
     #[must_use]
     pub fn watermark_of(&self, table: TableId) -> Watermark {
         self.sources[&table].reached
+    }
+
+    /// The last epoch in which all of `table`'s partitions were woken, 0 if they never were.
+    #[must_use]
+    pub fn woken(&self, table: TableId) -> Epoch {
+        self.sources[&table].woken
     }
 
     /// What became of `table`'s records up to the last complete epoch, by INSERT.
@@ -314,6 +351,48 @@ mod tests {
         assert_eq!(hear(5, idle(at(1, 30))).micros(), 50);
     }
 
+    fn back(partition: usize, watermark: i64) -> Report {
+        Report {
+            returned: vec![partition],
+            ..at(partition, watermark)
+        }
+    }
+
+    #[test]
+    fn who_comes_back_where_all_were_silent_wakes_all_and_event_time_waits_for_each() {
+        let mut positions = Positions::new([(0, 3)]);
+        let mut hear = |epoch, report| {
+            positions.hear(Epoch(epoch), report);
+            positions.complete(Epoch(epoch));
+            (positions.watermark().micros(), positions.woken(0).0)
+        };
+        for (epoch, partition) in (1..).zip(0..3) {
+            hear(epoch, idle(at(partition, 50)));
+        }
+
+        assert_eq!(hear(4, back(0, 900)), (50, 4));
+        // One is idle anew, one speaks.
+        assert_eq!(hear(5, idle(at(1, 50))), (50, 4));
+        assert_eq!(hear(6, at(2, 70)), (70, 4));
+        // It is not alone: event time does not wait for others.
+        assert_eq!(hear(7, back(1, 80)), (70, 4));
+        assert_eq!(hear(8, at(2, 800)), (80, 4));
+    }
+
+    #[test]
+    fn who_falls_silent_in_the_epoch_in_which_another_comes_back_is_woken_too() {
+        let mut positions = Positions::new([(0, 2)]);
+        positions.hear(Epoch(1), idle(at(0, 50)));
+        positions.hear(Epoch(1), at(1, 50));
+        positions.hear(Epoch(2), back(0, 900));
+        positions.hear(Epoch(2), idle(at(1, 50)));
+
+        positions.complete(Epoch(2));
+
+        assert_eq!(positions.watermark().micros(), 50);
+        assert!(positions.marks(0).all(|(_, mark)| !mark.idle));
+    }
+
     #[test]
     fn event_time_does_not_wait_for_a_file_that_is_spent_nor_end_with_it() {
         let mut positions = Positions::new([(0, 2)]);
@@ -354,6 +433,22 @@ mod tests {
         assert_eq!(hear(4, at(1, 70)), 50);
         assert_eq!(hear(5, at(2, 50)), 50);
         assert_eq!(hear(6, at(2, 60)), 60);
+    }
+
+    /// The files of a topic's history end, and the topic that follows them falls silent.
+    #[test]
+    fn event_time_does_not_end_with_a_part_of_the_partitions() {
+        let mut positions = Positions::new([(0, 3)]);
+        let mut file = at(0, 0);
+        let mark = &mut file.partitions[0].1;
+        (mark.watermark, mark.ended) = (Watermark::END, true);
+        positions.hear(Epoch(1), file);
+        positions.hear(Epoch(1), idle(at(1, 50)));
+        positions.hear(Epoch(1), idle(at(2, 70)));
+
+        positions.complete(Epoch(1));
+
+        assert_eq!(positions.watermark().micros(), 70);
     }
 
     /// Otherwise windows that are open when `--close-windows` ends event time would be lost.

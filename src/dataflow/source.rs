@@ -117,6 +117,8 @@ pub struct SourceTask<I> {
     spent: bool,
     /// How far event time had come where this run begins, or at the last stop.
     reached: Watermark,
+    /// The last epoch known of in which all partitions were woken.
+    woken: Epoch,
     /// What became of the records since the last epoch closed.
     fates: BTreeMap<usize, Fates>,
     /// When those were written.
@@ -204,6 +206,7 @@ impl<I: Inbox> SourceTask<I> {
         let mut task = Self {
             partitions: start.partitions.into_iter().map(state).collect(),
             reached: start.watermark,
+            woken: Epoch(0),
             tide: start.tide,
             ready: Ready::default(),
             spent: false,
@@ -253,6 +256,7 @@ impl<I: Inbox> SourceTask<I> {
         if !credit && !self.schedule.is_last_of_stretch() {
             return Progress::Waiting(Duration::from_millis(1));
         }
+        self.wake();
         self.give_floors();
         self.follow();
         let Some((partition, arrival)) = self.ready.next().or_else(|| self.inbox.take()) else {
@@ -343,11 +347,23 @@ impl<I: Inbox> SourceTask<I> {
         }
     }
 
+    /// Partitions that are idle come back where all were woken.
+    fn wake(&mut self) {
+        let woken = self.tide.woken(self.spec.table);
+        // In a replay the marks say who is idle.
+        if woken > self.woken && self.schedule.stop().is_none() {
+            self.woken = woken;
+            let now = self.clock.elapsed();
+            for state in self.partitions.values_mut() {
+                state.wake(self.schedule.open(), now);
+            }
+        }
+    }
+
     /// Partitions that have announced themselves go on where event time is.
     fn give_floors(&mut self) {
-        let now = self.clock.elapsed();
         for (&index, state) in &mut self.partitions {
-            let Some(announced) = state.returning(now) else {
+            let Some(announced) = state.returning() else {
                 continue;
             };
             let before = Epoch(announced.0.saturating_sub(1));
@@ -383,13 +399,15 @@ impl<I: Inbox> SourceTask<I> {
 
     /// What is known at the end of the open epoch, and whether a snapshot is cut there.
     fn report(&mut self, cut: bool) -> Report {
-        let reports = self
-            .partitions
-            .iter_mut()
-            .filter_map(|(&index, state)| Some((index, state.report()?)));
+        let states = self.partitions.iter_mut();
+        let returned = states.filter_map(|(&index, state)| state.came_back().then_some(index));
+        let returned = returned.collect();
+        let states = self.partitions.iter_mut();
+        let reports = states.filter_map(|(&index, state)| Some((index, state.report()?)));
         Report {
             table: self.spec.table,
             partitions: reports.collect(),
+            returned,
             reached: self.reached,
             count: self.count,
             fates: std::mem::take(&mut self.fates).into_iter().collect(),

@@ -223,7 +223,7 @@ fn with_columns(piece: &Piece, schema: &SchemaRef, columns: Vec<ArrayRef>) -> Re
 }
 
 /// TRUE stays, FALSE and NULL do not.
-fn truth(values: &ArrayRef) -> Result<BooleanArray> {
+pub fn truth(values: &ArrayRef) -> Result<BooleanArray> {
     let Some(values) = values.as_boolean_opt() else {
         return exec_err!(
             "a condition yields {} instead of a boolean",

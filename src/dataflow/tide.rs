@@ -125,6 +125,12 @@ impl Tide {
         self.0.borrow().positions.watermark_of(table)
     }
 
+    /// The last complete epoch in which all of `table`'s partitions were woken.
+    #[must_use]
+    pub fn woken(&self, table: TableId) -> Epoch {
+        self.0.borrow().positions.woken(table)
+    }
+
     /// The watermark of `table`, once `epoch` is complete. It may be that of a later epoch.
     #[must_use]
     pub fn watermark(&self, table: TableId, epoch: Epoch) -> Option<Watermark> {

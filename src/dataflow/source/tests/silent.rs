@@ -2,36 +2,40 @@
 
 use super::*;
 
-/// Both were silent, and both have something again at about the same time: which is read first does not
-/// matter.
+/// Which of them is read first does not matter.
 #[test]
-fn partitions_that_come_back_together_are_not_late_for_each_other() {
-    let mut live = Live::new(2);
-    live.at(0, [(0, rows(0..50)), (1, rows(0..50))]);
-    live.at(
-        1,
-        [
-            (0, Arrival::CaughtUp(Offset(50))),
-            (1, Arrival::CaughtUp(Offset(50))),
-        ],
-    );
+fn after_a_pause_of_all_partitions_event_time_waits_until_each_has_spoken_or_is_idle_anew() {
+    let mut live = Live::new(3);
+    let caught_up = |offset| Arrival::CaughtUp(Offset(offset));
+    live.at(0, (0..3).map(|partition| (partition, rows(0..50))));
+    live.at(1, (0..3).map(|partition| (partition, caught_up(50))));
+    live.at(16, []);
     live.at(17, []);
-    live.at(18, []);
     live.heard();
+    assert!(live.task.partitions.values().all(|state| state.mark.idle));
 
-    live.at(20, [(0, rows(50..900))]);
+    // The first is read far ahead of what came to the second; nothing ever comes to the third.
+    live.at(18, [(0, rows(50..500))]);
     live.heard();
-    live.at(20, []);
-    live.heard();
-    live.at(20, [(1, rows(50..60))]);
-    for second in 21..25 {
+    for second in 19..22 {
         live.at(second, []);
         live.heard();
     }
+    assert_eq!(live.watermark(), 49);
+    live.at(
+        22,
+        [(1, rows(50..60)), (0, caught_up(500)), (1, caught_up(60))],
+    );
+    live.at(23, []);
+    live.heard();
+    assert_eq!(live.watermark(), 49);
 
-    let floor = live.task.partitions[&1].mark.floors.last().unwrap();
-    assert_eq!(floor.watermark, at(49));
+    live.at(35, []);
+    live.at(36, []);
+    live.heard();
     assert_eq!(live.watermark(), 59);
+    let floors = |partition| live.task.partitions[&partition].mark.floors.len();
+    assert_eq!([0, 1, 2].map(floors), [1, 1, 1]);
 }
 
 /// Another process began earlier, or this one stood still: the clocks differ for as long as they run.
