@@ -40,12 +40,16 @@ pub trait Around: Debug + Eq + Hash + Send + Sync + Any {
     ) -> Result<ColumnarValue>;
 }
 
-/// The function with `around` around it.
-pub fn wrap(function: &Arc<ScalarUDF>, around: impl Around) -> Arc<ScalarUDF> {
-    Arc::new(ScalarUDF::from(Wrapped {
+/// The function with what the list has for its name around it, if it has something.
+pub fn listed<A: Around + Copy>(
+    list: &[(&str, A)],
+    function: &Arc<ScalarUDF>,
+) -> Option<Arc<ScalarUDF>> {
+    let (_, around) = list.iter().find(|(name, _)| *name == function.name())?;
+    Some(Arc::new(ScalarUDF::from(Wrapped {
         function: Arc::clone(function),
-        around,
-    }))
+        around: *around,
+    })))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Int64Type};
 use datafusion_common::{Result, exec_err};
 use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl};
 
-use super::around::{Around, wrap};
+use super::around::{Around, listed};
 
 /// What may be asked for: characters of a text, elements of a list. A batch of such texts stays
 /// far below the two gigabytes that Arrow's offsets reach.
@@ -39,8 +39,7 @@ const BOUNDED: [(&str, Asks); 7] = [
 
 /// The function with a bound, if it is one that needs it.
 pub fn bounded(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
-    let (_, asks) = BOUNDED.iter().find(|(name, _)| *name == function.name())?;
-    Some(wrap(function, *asks))
+    listed(&BOUNDED, function)
 }
 
 impl Asks {

@@ -20,7 +20,7 @@ use datafusion_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, lit,
 };
 
-use super::around::{Around, wrap};
+use super::around::{Around, listed};
 
 /// The name of `= ANY(list)`, whose first argument is the list.
 pub const EQUALS_ANY: &str = "equals_any";
@@ -69,10 +69,10 @@ fn bounded(place: &mut Expr, instead: Option<i64>) -> bool {
 
 /// `array_length`, if `function` is the one that it is made around.
 pub fn length(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
-    (function.name() == "array_length").then(|| wrap(function, Length))
+    listed(&[("array_length", Length)], function)
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Length;
 
 impl Around for Length {

@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Float64Type};
 use datafusion_common::{Result, exec_err};
 use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl};
 
-use super::around::{Around, wrap};
+use super::around::{Around, listed};
 
 /// What is out of range besides NaN of what is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,8 +43,7 @@ const RANGED: [(&str, Beyond); 15] = [
 
 /// The function with its range, if it is one that has one.
 pub fn ranged(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
-    let (_, beyond) = RANGED.iter().find(|(name, _)| *name == function.name())?;
-    Some(wrap(function, *beyond))
+    listed(&RANGED, function)
 }
 
 impl Beyond {

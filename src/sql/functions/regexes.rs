@@ -19,11 +19,12 @@ use datafusion_expr::{
     ScalarUDFImpl, binary_expr, lit,
 };
 
-use super::around::{Around, wrap};
+use super::around::{Around, listed};
 
 /// What makes a point match a line feed.
 const DOTS: &str = "(?s)";
 
+/// The functions, and where their arguments stand.
 const FUNCTIONS: [(&str, Regex); 4] = [
     ("regexp_count", Regex::with_flags_at(3)),
     ("regexp_like", Regex::with_flags_at(2)),
@@ -77,10 +78,7 @@ fn with_dots(pattern: &str) -> String {
 
 /// The function with PostgreSQL's reading of its arguments, if it is one of those named here.
 pub fn regex(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
-    let (_, regex) = FUNCTIONS
-        .iter()
-        .find(|(name, _)| *name == function.name())?;
-    Some(wrap(function, *regex))
+    listed(&FUNCTIONS, function)
 }
 
 /// Where the arguments of a function stand; the second is the pattern.

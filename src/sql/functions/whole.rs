@@ -12,17 +12,12 @@ use datafusion_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
 };
 
-use super::around::{Around, wrap};
+use super::around::{Around, listed};
 use super::folded::unary;
 
 /// The function around DataFusion's, if it is one of the two.
 pub fn whole(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
-    let whole = match function.name() {
-        "ceil" => Whole::Above,
-        "floor" => Whole::Below,
-        _ => return None,
-    };
-    Some(wrap(function, whole))
+    listed(&[("ceil", Whole::Above), ("floor", Whole::Below)], function)
 }
 
 /// Which of the whole numbers beside a number.
