@@ -35,6 +35,7 @@ use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, Volatility, Windo
 #[cfg(test)]
 pub use aggregates::aggregate_names;
 pub use aggregates::{ORDER_DEPENDENT, function_of};
+pub use elements::AnyPlanner;
 pub use json::JsonPlanner;
 pub use parts::TimePlanner;
 
@@ -111,6 +112,19 @@ const OURS: [Ours; 7] = [
 /// Functions of DataFusion's that make types which PostgreSQL does not have, such as a timestamp of
 /// another zone than UTC.
 const LEFT_OUT: [&str; 3] = ["arrow_cast", "arrow_try_cast", "to_local_time"];
+
+/// The functions OVER a partition that say where a row stands in it.
+pub const NUMBERS_OVER: [&str; 6] = [
+    "row_number",
+    "rank",
+    "dense_rank",
+    "percent_rank",
+    "cume_dist",
+    "ntile",
+];
+
+/// Those that say a value of another row of it. All others are aggregates.
+pub const VALUES_OVER: [&str; 5] = ["lag", "lead", "first_value", "last_value", "nth_value"];
 
 /// Functions that are not a function of the input, and what to write instead.
 pub const VOLATILE: &[(&[&str], &str)] = &[

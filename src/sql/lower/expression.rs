@@ -237,7 +237,9 @@ fn with_one_zero(
         let of = sought.data_type(over)?;
         let is_done = sought.downcast_ref::<BinaryPhysical>().is_some_and(|sum| {
             let zero = sum.right().downcast_ref::<Literal>();
-            zero.is_some_and(|zero| ScalarValue::new_zero(&of).is_ok_and(|it| it == *zero.value()))
+            let is_sum = *sum.op() == Operator::Plus;
+            zero.filter(|_| is_sum)
+                .is_some_and(|zero| ScalarValue::new_zero(&of).is_ok_and(|it| it == *zero.value()))
         });
         if !of.is_floating() || is_done {
             return Ok(None);
@@ -285,6 +287,19 @@ pub fn reads(expr: &Expr, schema: &DFSchema, wanted: impl Fn(usize) -> bool) -> 
     expr.column_refs()
         .into_iter()
         .any(|column| schema.index_of_column(column).is_ok_and(&wanted))
+}
+
+/// An expression without the names that it is given.
+pub fn unaliased(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Alias(alias) => unaliased(&alias.expr),
+        other => other,
+    }
+}
+
+/// Whether it is the same for all rows: the fraction of a percentile, the separator of `string_agg`.
+pub fn is_constant(expr: &Expr) -> bool {
+    expr.column_refs().is_empty()
 }
 
 /// The position in `schema` of the column that `expr` is nothing but.
