@@ -18,7 +18,7 @@ use datafusion_sql::planner::ContextProvider;
 use crate::plan::{Table, TableId};
 
 use super::asof::AsofPlanner;
-use super::functions::{AnyPlanner, Functions, JsonPlanner, TimePlanner};
+use super::functions::{Functions, JsonPlanner, TimePlanner};
 use super::matching::MatchPlanner;
 use super::problem::{Problem, did_you_mean};
 use super::table::WITH_RECORD;
@@ -130,7 +130,6 @@ impl Catalog {
             expression_planners: vec![
                 Arc::new(JsonPlanner),
                 Arc::new(TimePlanner),
-                Arc::new(AnyPlanner),
                 Arc::new(datafusion_functions::core::planner::CoreFunctionPlanner::default()),
                 Arc::new(datafusion_functions_nested::planner::NestedFunctionPlanner),
                 Arc::new(datafusion_functions_nested::planner::FieldAccessPlanner),

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field};
 use datafusion_common::config::ConfigOptions;
-use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRewriter};
+use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion, TreeNodeRewriter};
 use datafusion_common::{DFSchema, ExprSchema, Result, ScalarValue};
 use datafusion_expr::expr::{Case, InList, InSubquery, ScalarFunction};
 use datafusion_expr::expr_rewriter::{NamePreserver, coerce_plan_expr_for_schema};
@@ -29,7 +29,7 @@ use datafusion_optimizer::AnalyzerRule;
 use datafusion_optimizer::analyzer::type_coercion::TypeCoercionRewriter;
 
 use super::comparisons::compares;
-use super::functions::{days, rounded};
+use super::functions::{days, numerics, rounded};
 
 /// The rule of the analyser: ours and then DataFusion's, node by node from the sources on.
 #[derive(Debug)]
@@ -93,13 +93,20 @@ fn signed(plan: LogicalPlan, schema: &DFSchema) -> Result<LogicalPlan> {
     let names = NamePreserver::new(&plan);
     let plan = plan.map_expressions(|expr| {
         let name = names.save(&expr);
-        let cast = expr.transform_up(|part| match &part {
-            Expr::Column(column)
-                if schema
-                    .field_from_column(column)
-                    .is_ok_and(|it| is_number(it)) =>
-            {
-                Ok(Transformed::yes(part.cast_to(&DataType::Int64, schema)?))
+        let is_shown = |part: &Expr| match part {
+            Expr::Column(column) => schema
+                .field_from_column(column)
+                .is_ok_and(|it| is_number(it)),
+            _ => false,
+        };
+        let cast = expr.transform_down(|part| match &part {
+            // It has a sign already.
+            Expr::Cast(cast) if is_shown(&cast.expr) => {
+                Ok(Transformed::new(part, false, TreeNodeRecursion::Jump))
+            }
+            shown if is_shown(shown) => {
+                let cast = part.cast_to(&DataType::Int64, schema)?;
+                Ok(Transformed::new(cast, true, TreeNodeRecursion::Jump))
             }
             _ => Ok(Transformed::no(part)),
         })?;
@@ -249,6 +256,11 @@ impl<'a> Rewriter<'a> {
         let is_constant = matches!(right.as_ref(), Expr::Literal(..));
         if let Some(minus) = days::sign(op, &of_left, &of_right).filter(|_| !is_constant) {
             return Ok(days::shifted(*left, *right, minus, &of_left));
+        }
+        if let Some([of_left, of_right]) = numerics::sides(op, &of_left, &of_right) {
+            let left = left.cast_to(&of_left, self.schema)?;
+            let right = right.cast_to(&of_right, self.schema)?;
+            return Ok(numerics::of(op, left, right));
         }
         let calculates = op.is_numerical_operators();
         let to = match compares(op) || calculates {

@@ -253,6 +253,7 @@ fn no_function_panics_whatever_it_is_given() {
     let further: Vec<&ArrayRef> = FURTHER.iter().map(|at| &values[*at]).collect();
     let mut found = Vec::new();
     for function in catalog.scalar_functions() {
+        eprintln!("SURVEY {}", function.name());
         let mut ways: Vec<Vec<&ArrayRef>> = all.iter().map(|first| vec![*first]).collect();
         for second in &all {
             ways.extend(all.iter().map(|first| vec![*first, *second]));

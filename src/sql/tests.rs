@@ -117,7 +117,7 @@ fn expressions_mean_what_they_mean_in_postgresql() {
             "2020-12-31 00:00:00",
         ),
         ("to_timestamp(0)", "1970-01-01 00:00:00"),
-        ("extract(epoch from at)", "1700000000.5"),
+        ("extract(epoch from at)", "1700000000.500000"),
         ("ratio", "2.5"),
         ("1e0", "1"),
         ("true", "true"),

@@ -4,7 +4,6 @@
 //!   zero, halves of floats to the even neighbour.
 //! * Between floats and NUMERICs, and of lists, see `converted`.
 //! * Text becomes UUID or JSON only if it is that.
-//! * A quotient of NUMERICs has sixteen digits after the point, rounded.
 //! * A text without a unit becomes an INTERVAL of seconds; intervals are compared by their length.
 //! * A timestamp becomes text with a space between date and time, an interval as in
 //!   `1 day 02:00:00`, and a float without a needless `.0`.
@@ -27,7 +26,7 @@ use datafusion_expr::expr::{AggregateFunction, Case, Cast, TryCast};
 use datafusion_expr::expr_rewriter::NamePreserver;
 use datafusion_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs,
-    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, binary_expr,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
 use super::folded::unary;
@@ -64,7 +63,7 @@ pub fn rewrite_expression(expr: Expr, schema: &DFSchema) -> Result<Transformed<E
         }
         Expr::Cast(cast) => Ok(rewrite_cast(cast, schema)),
         Expr::TryCast(cast) => Ok(try_cast(cast, schema)),
-        Expr::BinaryExpr(binary) if binary.op == Operator::Divide => divide(binary, schema),
+        Expr::BinaryExpr(binary) if binary.op == Operator::Divide => Ok(divide(binary, schema)),
         Expr::BinaryExpr(binary) => {
             let (binary, changed) = regexes::matched(binary);
             let expr = Expr::BinaryExpr(binary);
@@ -186,34 +185,15 @@ pub fn guarded_by<'a>(expr: &'a Expr, filter: &Expr) -> Option<&'a Expr> {
     }
 }
 
-/// The digits after the point of a quotient, as PostgreSQL has them at least.
-const QUOTIENT_SCALE: i8 = 16;
-
-/// Arrow divides NUMERICs to four more digits than the dividend has, and cuts off; PostgreSQL
-/// gives sixteen and rounds.
-fn divide(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+/// A division of floats, which fails of zero. That of NUMERICs has its own function already.
+fn divide(binary: BinaryExpr, schema: &DFSchema) -> Transformed<Expr> {
     let types = (binary.left.get_type(schema), binary.right.get_type(schema));
-    if let (Ok(DataType::Float64 | DataType::Float32), Ok(right)) = &types
-        && types.0.as_ref().is_ok_and(|left| left == right)
-    {
-        let quotient = arithmetic::divide(*binary.left, *binary.right);
-        return Ok(Transformed::yes(quotient));
+    match types {
+        (Ok(left @ (DataType::Float64 | DataType::Float32)), Ok(right)) if left == right => {
+            Transformed::yes(arithmetic::divide(*binary.left, *binary.right))
+        }
+        _ => Transformed::no(Expr::BinaryExpr(binary)),
     }
-    let (Ok(DataType::Decimal128(_, scale)), Ok(DataType::Decimal128(_, _))) = types else {
-        return Ok(Transformed::no(Expr::BinaryExpr(binary)));
-    };
-    // One digit more than wanted, which the cast around it rounds away.
-    let dividend = DataType::Decimal128(38, scale.max(QUOTIENT_SCALE - 3));
-    if matches!(binary.left.as_ref(), Expr::Cast(cast) if cast.field.data_type() == &dividend) {
-        return Ok(Transformed::no(Expr::BinaryExpr(binary)));
-    }
-    let wanted = DataType::Decimal128(38, (scale + 3).max(QUOTIENT_SCALE));
-    let left = Expr::Cast(Cast::new(binary.left, dividend));
-    let quotient = binary_expr(left, Operator::Divide, *binary.right);
-    Ok(Transformed::yes(Expr::Cast(Cast::new(
-        Box::new(quotient),
-        wanted,
-    ))))
 }
 
 /// Whether values of a type may have something after the point.

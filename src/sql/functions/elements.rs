@@ -1,18 +1,16 @@
 //! Functions of lists and of what may be in them, where one is of floats and the other a NUMERIC:
-//! `0.5 = ANY(list)`. DataFusion finds no type for both; here they are floats, as in PostgreSQL.
+//! `array_position(list, 0.5)`. DataFusion finds no type for both; here they are floats, as in PostgreSQL.
 
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion_common::Result;
-use datafusion_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion_expr::type_coercion::functions::fields_with_udf;
 use datafusion_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
 };
-use datafusion_sql::sqlparser::ast::BinaryOperator;
 
 use crate::sql::coercion::united;
 
@@ -42,20 +40,6 @@ pub fn of_one_type(function: Arc<ScalarUDF>) -> Arc<ScalarUDF> {
             signature: Signature::user_defined(Volatility::Immutable),
         })),
         false => function,
-    }
-}
-
-/// Plans `x = ANY(list)`: DataFusion would take its own function.
-#[derive(Debug)]
-pub struct AnyPlanner;
-
-impl ExprPlanner for AnyPlanner {
-    fn plan_any(&self, raw: RawBinaryExpr) -> Result<PlannerResult<RawBinaryExpr>> {
-        if raw.op != BinaryOperator::Eq {
-            return Ok(PlannerResult::Original(raw));
-        }
-        let has = of_one_type(datafusion_functions_nested::array_has::array_has_udf());
-        Ok(PlannerResult::Planned(has.call(vec![raw.right, raw.left])))
     }
 }
 

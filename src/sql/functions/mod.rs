@@ -17,6 +17,7 @@ mod json_steps;
 pub mod lists;
 mod marked;
 mod modulo;
+pub mod numerics;
 pub mod or_null;
 pub mod parts;
 mod patterns;
@@ -35,7 +36,6 @@ use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, Volatility, Windo
 #[cfg(test)]
 pub use aggregates::aggregate_names;
 pub use aggregates::{ORDER_DEPENDENT, function_of};
-pub use elements::AnyPlanner;
 pub use json::JsonPlanner;
 pub use parts::TimePlanner;
 

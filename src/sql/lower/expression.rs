@@ -143,6 +143,7 @@ const STRICT: &[&str] = &[
     "lpad",
     "ltrim",
     "md5",
+    "multiply",
     "octet_length",
     "repeat",
     "replace",
@@ -313,7 +314,17 @@ pub fn plain_column(expr: &Expr, schema: &DFSchema) -> Option<usize> {
 
 /// The text that makes two expressions over the same columns the same.
 pub fn identity(expr: &Expr) -> String {
-    expr.clone().unalias_nested().data.to_string()
+    let expr = expr.clone().unalias_nested().data;
+    let mut out = expr.to_string();
+    // DataFusion writes the elements of a list without quotes: ['a, b'] like ['a', 'b'].
+    let looked = expr.apply(|part| {
+        if let Expr::Literal(list @ ScalarValue::List(_), _) = part {
+            out += &format!(" {} {}", list.data_type(), text(part));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    looked.expect("nothing fails on the way");
+    out
 }
 
 /// Whether a condition is so as it stands.

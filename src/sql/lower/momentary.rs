@@ -21,6 +21,7 @@ use super::position;
 use super::text::text;
 use crate::sql::functions::arithmetic::DIVIDE;
 use crate::sql::functions::converted::widened;
+use crate::sql::functions::numerics::MULTIPLY;
 use crate::sql::graph::{Facts, Sign};
 use crate::sql::problem::Problem;
 use crate::sql::types::name_of;
@@ -181,6 +182,11 @@ impl Changing<'_> {
                 match call.func.name() {
                     "greatest" => signs.flatten().max(),
                     "abs" => Some(Sign::NotNegative),
+                    // What is small may be rounded to zero.
+                    MULTIPLY => {
+                        let signs: Option<Vec<Sign>> = signs.collect();
+                        signs.map(|_| Sign::NotNegative)
+                    }
                     _ => None,
                 }
             }

@@ -13,6 +13,7 @@ use crate::sql::functions::converted::{AS, TRY_AS};
 use crate::sql::functions::days::{EARLIER, LATER};
 use crate::sql::functions::intervals::{self, AS_INTERVAL};
 use crate::sql::functions::lists::EQUALS_ANY;
+use crate::sql::functions::numerics::MULTIPLY;
 use crate::sql::functions::or_null::OR_NULL;
 use crate::sql::functions::parts::EXTRACT;
 use crate::sql::functions::zones::TIMEZONE;
@@ -170,6 +171,7 @@ fn function(name: &str, arguments: &[Expr]) -> String {
         }
         (TIMEZONE, [zone, time]) => format!("{} AT TIME ZONE {}", bracketed(time), text(zone)),
         (DIVIDE, [left, right]) => of_sides(left, Operator::Divide, right),
+        (MULTIPLY, [left, right]) => of_sides(left, Operator::Multiply, right),
         (name, [left, right]) if let Some(op) = intervals::operator(name) => {
             of_sides(left, op, right)
         }
