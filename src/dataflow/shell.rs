@@ -179,6 +179,8 @@ pub fn source<'scope, I: Inbox + 'static>(
     let info = builder.operator_info();
     let activator = scope.activator_for(Rc::clone(&info.address));
     waker(scope.worker().sync_activator_for(info.address.to_vec()));
+    let follows = scope.activator_for(Rc::clone(&info.address));
+    task.wake_with(move || follows.activate());
     let (peers, me) = (scope.peers(), scope.index());
     let nodes = edges.clone();
     builder.build(move |capabilities| {
