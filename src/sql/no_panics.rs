@@ -9,8 +9,9 @@ use arrow::array::{
     Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, RecordBatch,
     StringArray, Time64MicrosecondArray, TimestampMicrosecondArray, UInt32Array,
 };
+use arrow::buffer::OffsetBuffer;
 use arrow::compute::take;
-use arrow::datatypes::{Field, Int32Type, IntervalMonthDayNano, Schema};
+use arrow::datatypes::{DataType, Field, Int32Type, IntervalMonthDayNano, Schema};
 use datafusion_common::{Column, DFSchema, ScalarValue};
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
@@ -22,45 +23,19 @@ use super::query;
 
 /// Values of each type, with a NULL among them.
 fn values() -> Vec<ArrayRef> {
+    let mut all = numbers();
+    all.extend(texts());
+    all.extend(times());
+    all.extend(lists());
+    all
+}
+
+fn numbers() -> Vec<ArrayRef> {
     const LARGE: i128 = 10i128.pow(37);
-    let texts = [
-        "",
-        "a",
-        "é%",
-        "(",
-        "hour",
-        "2026-03-01",
-        "YYYY",
-        "-7",
-        "{1}",
-        "[1]",
-    ];
-    let list = |items: &[i32]| Some(items.iter().map(|item| Some(*item)).collect::<Vec<_>>());
-    let lists = [
-        None,
-        list(&[]),
-        Some(vec![None]),
-        list(&[1, i32::MIN]),
-        list(&[3, 3, 0]),
-    ];
-    let interval = |months, days, nanos| Some(IntervalMonthDayNano::new(months, days, nanos));
-    let numerics = [None, Some(0), Some(-5), Some(LARGE), Some(-LARGE)];
-    let numerics = Decimal128Array::from(numerics.to_vec());
-    let moments = [
-        None,
-        Some(0),
-        Some(-1),
-        Some(i64::MIN),
-        Some(i64::MAX),
-        Some(253_402_300_800_000_000),
-    ];
-    let texts: StringArray = std::iter::once(None).chain(texts.map(Some)).collect();
-    let of_texts = arrow::array::ListArray::new(
-        Arc::new(Field::new("item", arrow::datatypes::DataType::Utf8, true)),
-        arrow::buffer::OffsetBuffer::from_lengths([0, 1, 2, 0]),
-        Arc::new(StringArray::from(vec![None, Some("a"), Some("")])),
-        Some(vec![true, true, true, false].into()),
-    );
+    let numerics = Decimal128Array::from(vec![None, Some(0), Some(-5), Some(LARGE), Some(-LARGE)]);
+    let infinite = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY].map(Some);
+    let doubles = [None, Some(0.0), Some(-1.5), Some(1e300)];
+    let reals = [None, Some(0.0), Some(-1.5), Some(f32::MAX), Some(f32::NAN)];
     vec![
         Arc::new(Int16Array::from(vec![
             None,
@@ -78,29 +53,37 @@ fn values() -> Vec<ArrayRef> {
         ])),
         Arc::new(Int64Array::from(vec![
             None,
-            Some(0),
+            Some(2),
             Some(-1),
             Some(i64::MIN),
             Some(i64::MAX),
-            Some(2),
         ])),
         Arc::new(numerics.with_precision_and_scale(38, 1).unwrap()),
-        Arc::new(Float32Array::from(vec![
-            None,
-            Some(0.0),
-            Some(-1.5),
-            Some(f32::MAX),
-            Some(f32::NAN),
-        ])),
-        Arc::new(Float64Array::from(vec![
-            None,
-            Some(0.0),
-            Some(-1.5),
-            Some(1e300),
-            Some(f64::NAN),
-            Some(f64::INFINITY),
-            Some(f64::NEG_INFINITY),
-        ])),
+        Arc::new(Float32Array::from(reals.to_vec())),
+        Arc::new(
+            doubles
+                .into_iter()
+                .chain(infinite)
+                .collect::<Float64Array>(),
+        ),
+    ]
+}
+
+fn texts() -> Vec<ArrayRef> {
+    let texts = [
+        "",
+        "a",
+        "é%",
+        "(",
+        "hour",
+        "2026-03-01",
+        "YYYY",
+        "-7",
+        "{1}",
+        "[1]",
+    ];
+    let texts: StringArray = std::iter::once(None).chain(texts.map(Some)).collect();
+    vec![
         Arc::new(BooleanArray::from(vec![None, Some(true), Some(false)])),
         Arc::new(texts),
         Arc::new(BinaryArray::from(vec![
@@ -108,31 +91,68 @@ fn values() -> Vec<ArrayRef> {
             Some(&b""[..]),
             Some(b"\xff\x00"),
         ])),
-        Arc::new(Date32Array::from(vec![
-            None,
-            Some(0),
-            Some(-1),
-            Some(i32::MIN),
-            Some(i32::MAX),
-            Some(2_932_896),
-        ])),
+    ]
+}
+
+fn times() -> Vec<ArrayRef> {
+    const YEAR_10000_US: i64 = 253_402_300_800_000_000;
+    let moments = [
+        None,
+        Some(0),
+        Some(-1),
+        Some(i64::MIN),
+        Some(i64::MAX),
+        Some(YEAR_10000_US),
+    ];
+    let moments = TimestampMicrosecondArray::from(moments.to_vec());
+    let days = [
+        None,
+        Some(0),
+        Some(-1),
+        Some(i32::MIN),
+        Some(i32::MAX),
+        Some(2_932_896),
+    ];
+    let interval = |months, days, nanos| Some(IntervalMonthDayNano::new(months, days, nanos));
+    let intervals = [
+        None,
+        interval(0, 0, 0),
+        interval(1, 2, 3),
+        interval(-1, -2, -3),
+        interval(i32::MAX, i32::MAX, i64::MAX),
+        interval(i32::MIN, i32::MIN, i64::MIN),
+    ];
+    vec![
+        Arc::new(Date32Array::from(days.to_vec())),
         Arc::new(Time64MicrosecondArray::from(vec![
             None,
             Some(0),
             Some(86_399_999_999),
         ])),
-        Arc::new(TimestampMicrosecondArray::from(moments.to_vec())),
-        Arc::new(TimestampMicrosecondArray::from(moments.to_vec()).with_timezone("UTC")),
-        Arc::new(IntervalMonthDayNanoArray::from(vec![
-            None,
-            interval(0, 0, 0),
-            interval(1, 2, 3),
-            interval(-1, -2, -3),
-            interval(i32::MAX, i32::MAX, i64::MAX),
-            interval(i32::MIN, i32::MIN, i64::MIN),
-        ])),
-        Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(lists)),
-        Arc::new(of_texts),
+        Arc::new(moments.clone()),
+        Arc::new(moments.with_timezone("UTC")),
+        Arc::new(IntervalMonthDayNanoArray::from(intervals.to_vec())),
+    ]
+}
+
+fn lists() -> Vec<ArrayRef> {
+    let list = |items: &[i32]| Some(items.iter().map(|item| Some(*item)).collect::<Vec<_>>());
+    let numbers = [
+        None,
+        list(&[]),
+        Some(vec![None]),
+        list(&[1, i32::MIN]),
+        list(&[3, 3, 0]),
+    ];
+    let texts = ListArray::new(
+        Arc::new(Field::new("item", DataType::Utf8, true)),
+        OffsetBuffer::from_lengths([0, 1, 2, 0]),
+        Arc::new(StringArray::from(vec![None, Some("a"), Some("")])),
+        Some(vec![true, true, true, false].into()),
+    );
+    vec![
+        Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(numbers)),
+        Arc::new(texts),
     ]
 }
 

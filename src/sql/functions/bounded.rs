@@ -149,9 +149,15 @@ impl Around for Asks {
         function: &dyn ScalarUDFImpl,
         mut arguments: ScalarFunctionArgs,
     ) -> Result<ColumnarValue> {
+        // Constants are computed of no rows too.
+        let is_constant = |argument: &ColumnarValue| matches!(argument, ColumnarValue::Scalar(_));
+        let rows = match arguments.args.iter().all(is_constant) {
+            true => 1,
+            false => arguments.number_rows,
+        };
         let arrays = arguments.args.iter();
         let arrays: Vec<ArrayRef> = arrays
-            .map(|argument| argument.to_array(arguments.number_rows))
+            .map(|argument| argument.to_array(rows))
             .collect::<Result<_>>()?;
         let asked = self.asked(&arrays)?;
         if asked > MOST {

@@ -1,5 +1,9 @@
 //! `date + 3`: a date and a number of days. Arrow counts the days in nanoseconds, and yields NULL
 //! where these end, three centuries on; here a date that cannot be is an error.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "of pairs of types, those of a date and a number are named"
+)]
 
 use std::sync::{Arc, LazyLock};
 

@@ -1,5 +1,6 @@
 //! Functions of lists and of what may be in them, where one is of floats and the other a NUMERIC:
 //! `array_position(list, 0.5)`. DataFusion finds no type for both; here they are floats, as in PostgreSQL.
+#![allow(clippy::wildcard_enum_match_arm, reason = "of types, lists are named")]
 
 use std::sync::Arc;
 

@@ -1,5 +1,9 @@
 //! `to_timestamp` of numbers, as in PostgreSQL: to the nearest microsecond, and an error of what is no
 //! time. DataFusion counts nanoseconds, cuts off, and makes the year 1677 of what is before it.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "of types, those of numbers are named"
+)]
 
 use std::sync::Arc;
 

@@ -3,6 +3,10 @@
 //! The type of a NUMERIC that is rounded to a number of digits that is written out has as many
 //! digits. It is decided once, when types are coerced: DataFusion decides when it plans, and once
 //! more when the digits have become a constant, and the second type may be another.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "of DataFusion's expressions and types, those that are rounded are named"
+)]
 
 use std::any::Any;
 use std::sync::Arc;
