@@ -119,9 +119,11 @@ fn reworded(text: &str, notes: &[&str]) -> Problem {
         let why = why.lines().next().unwrap_or(why);
         return Problem::of_file(format!("this is no regular expression: {why}"));
     }
-    if let Some(written) = between(text, "Error parsing timestamp from '", "'") {
-        return Problem::of_file(format!("'{written}' is no time"))
-            .hint("write it as '2026-03-01 09:30:00', with its seconds");
+    if let Some((written, kind)) = text.rsplit_once(" is not ")
+        && let Some((_, example)) = WRITTEN.iter().find(|(name, _)| *name == kind)
+    {
+        return Problem::of_file(plain(&format!("{written} is not {kind}")))
+            .hint(format!("write it as {example}"));
     }
     if let Some((condition, kind)) = between(text, "non-boolean predicate '", "\n")
         .or_else(|| {
@@ -145,6 +147,16 @@ fn reworded(text: &str, notes: &[&str]) -> Problem {
         place: None,
     }
 }
+
+/// How values are written, of types that not every text is one of.
+const WRITTEN: [(&str, &str); 6] = [
+    ("DATE", "'2026-03-01'"),
+    ("TIME", "'09:30:00'"),
+    ("TIMESTAMP", "'2026-03-01 09:30:00'"),
+    ("TIMESTAMPTZ", "'2026-03-01 09:30:00+01'"),
+    ("BYTEA", "'\\x00ff', in hexadecimal"),
+    ("INTERVAL", "'1 day 02:00:00'"),
+];
 
 /// What to write for a call that there is no function for.
 fn hint_for(call: &str, candidates: &[String]) -> Option<String> {

@@ -30,7 +30,8 @@ use datafusion_expr::{
 };
 
 use super::intervals::{self, INTERVAL};
-use super::{arithmetic, lists, marked, regexes};
+use super::marked::Unfit;
+use super::{arithmetic, identifiers, lists, marked, regexes, texts};
 use crate::sql::types::EXTENSION;
 use crate::types::interval;
 
@@ -57,6 +58,7 @@ pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
 /// The same of one expression over `schema`.
 pub fn rewrite_expression(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     expr.transform_up(|expr| match expr {
+        expr if identifiers::any(&expr, schema) => Ok(Transformed::yes(identifiers::read(expr))),
         expr if let Some(compared) = intervals::compared(&expr, schema) => {
             Ok(Transformed::yes(compared))
         }
@@ -105,8 +107,16 @@ fn rewrite_cast(mut cast: Cast, schema: &DFSchema) -> Transformed<Expr> {
     if has_own_text(&from) && to == &DataType::Utf8 {
         return Transformed::yes(TEXT.call(vec![*cast.expr]));
     }
+    if from == DataType::Utf8 && mark_of(&cast.field).is_none() {
+        return match texts::cast_text(*cast.expr, &cast.field, Unfit::Error) {
+            Ok(cast) => Transformed::yes(cast),
+            Err(expr) => {
+                Transformed::no(Expr::Cast(Cast::new_from_field(Box::new(expr), cast.field)))
+            }
+        };
+    }
     match mark_to_check(&cast.expr, &cast.field, schema) {
-        Some(mark) => match marked::cast(&mark, *cast.expr, marked::Unfit::Error) {
+        Some(mark) => match marked::cast(&mark, *cast.expr, Unfit::Error) {
             Ok(checked) => Transformed::yes(checked),
             Err(expr) => {
                 Transformed::no(Expr::Cast(Cast::new_from_field(Box::new(expr), cast.field)))
@@ -117,8 +127,19 @@ fn rewrite_cast(mut cast: Cast, schema: &DFSchema) -> Transformed<Expr> {
 }
 
 fn try_cast(cast: TryCast, schema: &DFSchema) -> Transformed<Expr> {
+    if cast.expr.get_type(schema).is_ok_and(|it| it == DataType::Utf8)
+        && mark_of(&cast.field).is_none()
+    {
+        return match texts::cast_text(*cast.expr, &cast.field, Unfit::Null) {
+            Ok(cast) => Transformed::yes(cast),
+            Err(expr) => Transformed::no(Expr::TryCast(TryCast::new_from_field(
+                Box::new(expr),
+                cast.field,
+            ))),
+        };
+    }
     match mark_to_check(&cast.expr, &cast.field, schema) {
-        Some(mark) => match marked::cast(&mark, *cast.expr, marked::Unfit::Null) {
+        Some(mark) => match marked::cast(&mark, *cast.expr, Unfit::Null) {
             Ok(checked) => Transformed::yes(checked),
             Err(expr) => Transformed::no(Expr::TryCast(TryCast::new_from_field(
                 Box::new(expr),
@@ -129,9 +150,13 @@ fn try_cast(cast: TryCast, schema: &DFSchema) -> Transformed<Expr> {
     }
 }
 
+fn mark_of(field: &FieldRef) -> Option<&String> {
+    field.metadata().get(EXTENSION)
+}
+
 /// The mark of UUID or JSON that text gets by a cast, if it does not have it already.
 fn mark_to_check(expr: &Expr, to: &FieldRef, schema: &DFSchema) -> Option<String> {
-    let wanted = to.metadata().get(EXTENSION)?;
+    let wanted = mark_of(to)?;
     let (_, from) = expr.to_field(schema).ok()?;
     let has = from.metadata().get(EXTENSION) == Some(wanted);
     (from.data_type().is_string() && !has).then(|| wanted.clone())

@@ -256,7 +256,8 @@ impl ScalarUDFImpl for AsInterval {
     }
 }
 
-fn of_text(text: &str) -> Result<IntervalMonthDayNano> {
+/// The interval that a text stands for.
+pub fn of_text(text: &str) -> Result<IntervalMonthDayNano> {
     let last = text
         .split_ascii_whitespace()
         .next_back()

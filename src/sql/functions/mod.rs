@@ -1,21 +1,32 @@
 //! The functions that queries can call: DataFusion's scalar functions, ours where PostgreSQL's
 //! meaning differs, and our aggregates.
 
+mod age;
 mod aggregates;
 pub mod arithmetic;
+mod binned;
 mod bounded;
+mod bytes;
+mod captures;
 pub mod casts;
+mod identifiers;
 pub mod intervals;
 mod json;
+mod json_kinds;
 mod json_steps;
 pub mod lists;
+mod literals;
 mod marked;
 mod modulo;
 pub mod or_null;
 pub mod parts;
 mod patterns;
+pub mod precision;
 pub mod ranged;
 pub mod regexes;
+pub mod scaled;
+mod strict;
+pub mod texts;
 mod to_char;
 mod whole;
 pub mod zones;
@@ -23,13 +34,19 @@ pub mod zones;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion_common::{Result, plan_datafusion_err};
+use datafusion_expr::type_coercion::functions::fields_with_udf;
 use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, Volatility, WindowUDF};
 
 #[cfg(test)]
 pub use aggregates::aggregate_names;
 pub use aggregates::{ORDER_DEPENDENT, function_of};
 pub use json::JsonPlanner;
+pub use literals::LiteralPlanner;
 pub use parts::TimePlanner;
+
+use super::types::name_of;
 
 /// Every function by each of its names.
 #[derive(Debug)]
@@ -45,9 +62,15 @@ impl Default for Functions {
         let scalar = datafusion_functions::all_default_functions()
             .into_iter()
             .chain(datafusion_functions_nested::all_default_nested_functions())
+            // Ours go by the names of DataFusion's.
+            .filter(|function| function.name() != "regexp_match")
             .chain(json::all())
+            .chain(json_kinds::all())
+            .chain(captures::all())
             .chain([
+                Arc::new(ScalarUDF::from(age::Age::default())),
                 Arc::new(ScalarUDF::from(modulo::Modulo::default())),
+                Arc::new(ScalarUDF::from(precision::Rounded::default())),
                 Arc::new(ScalarUDF::from(parts::DateField::default())),
                 Arc::new(ScalarUDF::from(zones::Timezone::default())),
             ])
@@ -60,15 +83,22 @@ impl Default for Functions {
                 let ours = ours.or_else(|| ranged::ranged(&function));
                 let ours = ours.or_else(|| lists::length(&function));
                 let ours = ours.or_else(|| whole::whole(&function));
-                ours.unwrap_or_else(|| bounded::bounded(function))
+                let ours = ours.or_else(|| bytes::of_bytes(&function));
+                let ours = ours.or_else(|| binned::binned(&function));
+                strict::strict(ours.unwrap_or_else(|| bounded::bounded(function)))
             });
         let higher_order = datafusion_functions_nested::all_default_higher_order_functions();
         let window = datafusion_functions_window::all_default_window_functions();
         // The analyser makes `grouping` a reading of the number of a set.
         let grouping = datafusion_functions_aggregate::grouping::grouping_udaf();
         let aggregates = aggregates::all().into_iter().chain([grouping]);
+        let mut scalar = by_name(scalar, |f| f.name(), |f| f.aliases());
+        for (name, known) in RENAMED {
+            let function = Arc::clone(&scalar[known]);
+            scalar.insert(name.to_owned(), function);
+        }
         Self {
-            scalar: by_name(scalar, |f| f.name(), |f| f.aliases()),
+            scalar,
             higher_order: by_name(higher_order, |f| f.name(), |f| f.aliases()),
             aggregate: by_name(aggregates, |f| f.name(), |f| f.aliases()),
             window: by_name(window, |f| f.name(), |f| f.aliases()),
@@ -90,6 +120,31 @@ fn by_name<T>(
     }
     out
 }
+
+/// The types that a function takes for arguments of these, by its own signature.
+fn coerced(function: &ScalarUDF, arguments: &[DataType]) -> Result<Vec<DataType>> {
+    let fields = arguments.iter().map(|data_type| {
+        let field = Field::new("argument", data_type.clone(), true);
+        Arc::new(field)
+    });
+    let fields: Vec<FieldRef> = fields.collect();
+    let taken = fields_with_udf(&fields, function).map_err(|_| {
+        let given: Vec<String> = arguments.iter().map(name_of).collect();
+        plan_datafusion_err!("there is no {}({})", function.name(), given.join(", "))
+    })?;
+    Ok(taken.iter().map(|field| field.data_type().clone()).collect())
+}
+
+/// PostgreSQL's names, and what DataFusion calls the function: its own `array_remove` and
+/// `array_replace` go by the first element that they find.
+const RENAMED: [(&str, &str); 6] = [
+    ("array_remove", "array_remove_all"),
+    ("list_remove", "array_remove_all"),
+    ("array_replace", "array_replace_all"),
+    ("list_replace", "array_replace_all"),
+    ("ceiling", "ceil"),
+    ("sign", "signum"),
+];
 
 /// Functions of DataFusion's that make types which PostgreSQL does not have, such as a timestamp of
 /// another zone than UTC.
@@ -144,7 +199,6 @@ pub const INSTEAD: &[(&[&str], &str)] = &[
         ],
         "for a column of that name write it in quotes: \"user\"",
     ),
-    (&["age"], "subtract: a - b"),
     (
         &["date_diff", "datediff", "timestampdiff"],
         "subtract: extract(epoch FROM (a - b)), or for whole days CAST(a AS DATE) - CAST(b AS DATE)",
@@ -153,6 +207,23 @@ pub const INSTEAD: &[(&[&str], &str)] = &[
         &["make_timestamp", "make_timestamptz"],
         "write CAST('2026-03-01 09:00:00' AS TIMESTAMP)",
     ),
+    (
+        &["regexp_matches"],
+        "write regexp_match(x, 'pattern'), a list of what the groups of the first match are",
+    ),
+    (
+        &["regexp_split_to_table"],
+        "write CROSS JOIN UNNEST(regexp_split_to_array(x, 'pattern')) AS u(part)",
+    ),
+    (
+        &["make_interval"],
+        "write n * INTERVAL '1 day'",
+    ),
+    (
+        &["justify_hours", "justify_days", "justify_interval"],
+        "go by the seconds: extract(epoch FROM x)",
+    ),
+    (&["any_value"], "write min(x) or max(x)"),
     (
         &["arrow_cast", "arrow_try_cast"],
         "write CAST(x AS TYPE), or TRY_CAST(x AS TYPE)",
@@ -173,7 +244,6 @@ pub const INSTEAD: &[(&[&str], &str)] = &[
         &["div"],
         "write a / b: of whole numbers it is a whole number",
     ),
-    (&["sign"], "write signum(x)"),
     (
         &["width_bucket"],
         "write CAST(floor((x - low) * buckets / (high - low)) AS INT) + 1",
@@ -188,8 +258,6 @@ pub const INSTEAD: &[(&[&str], &str)] = &[
     ),
     (
         &[
-            "jsonb_array_length",
-            "json_array_length",
             "jsonb_array_elements",
             "json_array_elements",
             "jsonb_array_elements_text",
@@ -202,8 +270,6 @@ pub const INSTEAD: &[(&[&str], &str)] = &[
             "jsonb_each",
             "json_each",
             "jsonb_object_keys",
-            "jsonb_typeof",
-            "json_typeof",
         ],
         "take the values out by name, with ->> and #>>",
     ),

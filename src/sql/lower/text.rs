@@ -11,6 +11,8 @@ use crate::sql::functions::arithmetic::DIVIDE;
 use crate::sql::functions::intervals::{self, AS_INTERVAL};
 use crate::sql::functions::lists::EQUALS_ANY;
 use crate::sql::functions::or_null::OR_NULL;
+use crate::sql::functions::scaled;
+use crate::sql::functions::texts as casts;
 use crate::sql::functions::zones::TIMEZONE;
 use crate::sql::types::name_of;
 
@@ -155,9 +157,13 @@ fn function(name: &str, arguments: &[Expr]) -> String {
         (EQUALS_ANY, [list, value]) => format!("{} = ANY({})", bracketed(value), text(list)),
         (TIMEZONE, [zone, time]) => format!("{} AT TIME ZONE {}", bracketed(time), text(zone)),
         (DIVIDE, [left, right]) => of_sides(left, Operator::Divide, right),
+        (name, [left, right]) if let Some(op) = scaled::operator(name) => {
+            of_sides(left, op, right)
+        }
         (name, [left, right]) if let Some(op) = intervals::operator(name) => {
             of_sides(left, op, right)
         }
+        (name, [value]) if let Some(cast) = casts::written(name, &text(value)) => cast,
         ("array_element", [value, index]) => {
             let index = match index {
                 // A place before the first is none.

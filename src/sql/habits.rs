@@ -1,0 +1,140 @@
+//! What people write in PostgreSQL, in the words that DataFusion knows.
+//!
+//! | written | planned |
+//! |---|---|
+//! | `date(x)` | `CAST(x AS DATE)` |
+//! | `INTERVAL '01:30'` | `CAST('01:30' AS INTERVAL)` |
+//! | `substring(t FROM 'pattern')` | `(regexp_match(t, 'pattern'))[1]` |
+//! | `t LIKE ANY (ARRAY['a%', 'b%'])` | `t LIKE 'a%' OR t LIKE 'b%'` |
+//! | `t ^@ 'a'` | `starts_with(t, 'a')` |
+//! | `FROM t, unnest(list) x` | `FROM t, unnest(list) AS x(x)` |
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "of the syntax of SQL, the forms above are named"
+)]
+
+use datafusion_sql::sqlparser::ast::{
+    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArguments, Interval, TableAlias, TableAliasColumnDef, TableFactor, Value,
+};
+
+use super::accents::call;
+
+/// The expression that is meant, if it is one of these.
+pub fn meant(expr: &Expr) -> Option<Expr> {
+    match expr {
+        Expr::Function(function) => date(function),
+        Expr::Interval(interval) => clock(interval),
+        Expr::Substring {
+            expr,
+            substring_from: Some(pattern),
+            substring_for: None,
+            ..
+        } if is_text(pattern) => {
+            let groups = call("regexp_match", [expr.as_ref().clone(), pattern.as_ref().clone()]);
+            Some(call("array_element", [groups, Expr::value(number(1))]))
+        }
+        Expr::Like { any: true, .. } | Expr::ILike { any: true, .. } => like_any(expr),
+        Expr::BinaryOp {
+            left,
+            op: BinaryOperator::PGStartsWith,
+            right,
+        } => Some(call(
+            "starts_with",
+            [left.as_ref().clone(), right.as_ref().clone()],
+        )),
+        _ => None,
+    }
+}
+
+fn number(value: u32) -> Value {
+    Value::Number(value.to_string(), false)
+}
+
+fn is_text(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value)
+        if matches!(value.value, Value::SingleQuotedString(_) | Value::EscapedStringLiteral(_)))
+}
+
+fn date(function: &Function) -> Option<Expr> {
+    let FunctionArguments::List(list) = &function.args else {
+        return None;
+    };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(time))] = list.args.as_slice() else {
+        return None;
+    };
+    let is_date = function.name.to_string().eq_ignore_ascii_case("date");
+    is_date.then(|| cast(time.clone(), DataType::Date))
+}
+
+/// An interval as a clock shows it, which DataFusion does not read.
+fn clock(interval: &Interval) -> Option<Expr> {
+    let Expr::Value(value) = interval.value.as_ref() else {
+        return None;
+    };
+    let Value::SingleQuotedString(text) = &value.value else {
+        return None;
+    };
+    let to = DataType::Interval {
+        fields: None,
+        precision: None,
+    };
+    let is_plain = interval.leading_field.is_none() && interval.last_field.is_none();
+    (is_plain && text.contains(':')).then(|| cast(interval.value.as_ref().clone(), to))
+}
+
+fn cast(expr: Expr, data_type: DataType) -> Expr {
+    Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(expr),
+        data_type,
+        array: false,
+        format: None,
+    }
+}
+
+/// One LIKE for each pattern that is written out.
+fn like_any(expr: &Expr) -> Option<Expr> {
+    let (Expr::Like { pattern, .. } | Expr::ILike { pattern, .. }) = expr else {
+        return None;
+    };
+    let mut list = pattern.as_ref();
+    while let Expr::Nested(inside) = list {
+        list = inside;
+    }
+    let patterns = match list {
+        Expr::Array(array) => &array.elem,
+        Expr::Tuple(patterns) => patterns,
+        _ => return None,
+    };
+    let each = patterns.iter().map(|one| {
+        let mut like = expr.clone();
+        if let Expr::Like { any, pattern, .. } | Expr::ILike { any, pattern, .. } = &mut like {
+            (*any, **pattern) = (false, one.clone());
+        }
+        like
+    });
+    let any = each.reduce(|left, right| Expr::BinaryOp {
+        left: Box::new(left),
+        op: BinaryOperator::Or,
+        right: Box::new(right),
+    })?;
+    Some(Expr::Nested(Box::new(any)))
+}
+
+/// Gives the only column of an unnested list the name that the list was given.
+pub fn name_elements(factor: &mut TableFactor) {
+    if let TableFactor::UNNEST {
+        alias: Some(TableAlias { name, columns, .. }),
+        array_exprs,
+        ..
+    } = factor
+        && columns.is_empty()
+        && array_exprs.len() == 1
+    {
+        columns.push(TableAliasColumnDef {
+            name: name.clone(),
+            data_type: None,
+        });
+    }
+}
