@@ -47,7 +47,7 @@ const ROWS: &[&str] = &[
     "3;4;4;;false;-1;0.5;0.00;;;2026-10-25 02:30:00;2026-10-25 02:30:00;2026-10-25 00:30:00+00;America/New_York;2024-02-29;23:59:59.999999;-1 day -02:00:00;-26:00:00;{};;3;;1600-01-01",
     "4;;;;;;;;;;;;;;;;;;;;;;",
     "5;1;2;true;false;1000;3;99.99;Grüße;%;1969-12-31 23:59:59.5;1970-01-01 00:00:00;2000-07-04 12:00:00+00;UTC;1900-01-01;12:00:00;1 year 2 mons 3 days 04:05:06.7;5 days;{NULL};;\"x\";{NULL,x};2263-01-01",
-    "6;-2;1;false;false;1e-5;-1;0.01;ab;b;2026-11-01 01:30:00;2026-11-08 01:30:00.25;2026-11-01 05:30:00+00;Asia/Kathmandu;2027-01-03;00:00:00.000001;00:00:00;-00:00:01;{7,8,9};;null;{x,y,x};2026-03-01",
+    "6;-2;1;false;false;1e-5;-1;0.01;ab;b;2026-11-01 01:30:00;2026-11-08 01:30:00.25;2026-11-01 05:30:00+00;Asia/Kathmandu;2027-01-03;00:00:00.000001;00:00:00;-00:00:01;{7,8,9};;true;{x,y,x};2026-03-01",
 ];
 
 /// Expressions that both compute.
@@ -397,11 +397,13 @@ fn written(pipeline: &str) -> tempfile::TempDir {
 /// A list as JSON.
 fn as_json(list: &str, data_type: &str) -> String {
     let items = list.trim_matches(['{', '}']).split(',');
-    let items = items.filter(|item| !item.is_empty()).map(|item| match item {
-        "NULL" => "null".to_owned(),
-        text if data_type == "TEXT[]" => format!("\"{text}\""),
-        number => number.to_owned(),
-    });
+    let items = items
+        .filter(|item| !item.is_empty())
+        .map(|item| match item {
+            "NULL" => "null".to_owned(),
+            text if data_type == "TEXT[]" => format!("\"{text}\""),
+            number => number.to_owned(),
+        });
     format!("[{}]", items.collect::<Vec<_>>().join(","))
 }
 

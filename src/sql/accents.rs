@@ -144,8 +144,7 @@ fn at_time_zone(expr: &Expr) -> Option<Expr> {
 
 /// The call of a function.
 pub fn call<const N: usize>(name: &str, arguments: [Expr; N]) -> Expr {
-    let arguments =
-        arguments.map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)));
+    let arguments = arguments.map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)));
     Expr::Function(Function {
         name: ObjectName::from(vec![Ident::new(name)]),
         uses_odbc_syntax: false,

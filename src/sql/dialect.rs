@@ -40,6 +40,12 @@ impl Dialect for TidemarkDialect {
         true
     }
 
+    // A name of an argument is a name. To look for an expression there, each argument would be parsed
+    // twice, and what is in a call in a call in a call as often as there are.
+    fn supports_named_fn_args_with_expr_name(&self) -> bool {
+        false
+    }
+
     fn identifier_quote_style(&self, identifier: &str) -> Option<char> {
         self.0.identifier_quote_style(identifier)
     }
@@ -109,7 +115,6 @@ impl Dialect for TidemarkDialect {
         supports_factorial_operator,
         supports_bitwise_shift_operators,
         supports_named_fn_args_with_colon_operator,
-        supports_named_fn_args_with_expr_name,
         supports_empty_projections,
         supports_nested_comments,
         supports_string_escape_constant,

@@ -108,7 +108,7 @@ fn reworded(text: &str, notes: &[&str]) -> Problem {
         "failed with: Error during planning: ",
         ". No function",
     ) {
-        return Problem::of_file(plain(inner));
+        return sentence(plain(inner), notes);
     }
     if let Some(call) = between(text, "the given name and argument types '", "'.") {
         let hint = hint_for(call, &candidates(text));
@@ -118,12 +118,6 @@ fn reworded(text: &str, notes: &[&str]) -> Problem {
         let why = why.rsplit("error: ").next().unwrap_or(why).trim();
         let why = why.lines().next().unwrap_or(why);
         return Problem::of_file(format!("this is no regular expression: {why}"));
-    }
-    if let Some((written, kind)) = text.rsplit_once(" is not ")
-        && let Some((_, example)) = WRITTEN.iter().find(|(name, _)| *name == kind)
-    {
-        return Problem::of_file(plain(&format!("{written} is not {kind}")))
-            .hint(format!("write it as {example}"));
     }
     if let Some((condition, kind)) = between(text, "non-boolean predicate '", "\n")
         .or_else(|| {
@@ -141,11 +135,24 @@ fn reworded(text: &str, notes: &[&str]) -> Problem {
     if text.contains("Span(") {
         return Problem::of_file("this expression is not complete, or not SQL");
     }
-    Problem {
-        message: plain(text),
-        hint: notes.first().map(|note| plain(note)),
-        place: None,
-    }
+    sentence(plain(text), notes)
+}
+
+/// A sentence in our words, with what to type instead.
+fn sentence(message: String, notes: &[&str]) -> Problem {
+    let of_value = message.rsplit_once(" is not ").and_then(|(_, kind)| {
+        let (_, example) = WRITTEN.iter().find(|(name, _)| *name == kind)?;
+        Some(format!("write it as {example}"))
+    });
+    let of_intervals = || {
+        let name = message.strip_suffix(" takes numbers, not INTERVAL")?;
+        Some(format!(
+            "go by the seconds: {name}(extract(epoch FROM x)) * INTERVAL '1 second'"
+        ))
+    };
+    let hint = of_value.or_else(of_intervals);
+    let hint = hint.or_else(|| notes.first().map(|note| plain(note)));
+    Problem::of_file(message).maybe_hint(hint)
 }
 
 /// How values are written, of types that not every text is one of.

@@ -6,6 +6,7 @@
 //! | `INTERVAL '01:30'` | `CAST('01:30' AS INTERVAL)` |
 //! | `substring(t FROM 'pattern')` | `(regexp_match(t, 'pattern'))[1]` |
 //! | `t LIKE ANY (ARRAY['a%', 'b%'])` | `t LIKE 'a%' OR t LIKE 'b%'` |
+//! | `x = ANY('{1,2}')`, `x <> ALL('{1,2}')` | `x IN ('1', '2')`, `x NOT IN ('1', '2')` |
 //! | `t ^@ 'a'` | `starts_with(t, 'a')` |
 //! | `FROM t, unnest(list) x` | `FROM t, unnest(list) AS x(x)` |
 #![allow(
@@ -19,6 +20,7 @@ use datafusion_sql::sqlparser::ast::{
 };
 
 use super::accents::call;
+use super::functions::texts::items;
 
 /// The expression that is meant, if it is one of these.
 pub fn meant(expr: &Expr) -> Option<Expr> {
@@ -31,9 +33,23 @@ pub fn meant(expr: &Expr) -> Option<Expr> {
             substring_for: None,
             ..
         } if is_text(pattern) => {
-            let groups = call("regexp_match", [expr.as_ref().clone(), pattern.as_ref().clone()]);
+            let groups = call(
+                "regexp_match",
+                [expr.as_ref().clone(), pattern.as_ref().clone()],
+            );
             Some(call("array_element", [groups, Expr::value(number(1))]))
         }
+        Expr::AnyOp {
+            left,
+            compare_op: BinaryOperator::Eq,
+            right,
+            ..
+        } => of_list(left, right, false),
+        Expr::AllOp {
+            left,
+            compare_op: BinaryOperator::NotEq,
+            right,
+        } => of_list(left, right, true),
         Expr::Like { any: true, .. } | Expr::ILike { any: true, .. } => like_any(expr),
         Expr::BinaryOp {
             left,
@@ -91,6 +107,35 @@ fn cast(expr: Expr, data_type: DataType) -> Expr {
         array: false,
         format: None,
     }
+}
+
+/// A comparison with the elements of a list that is written out.
+fn of_list(left: &Expr, list: &Expr, negated: bool) -> Option<Expr> {
+    let mut list = list;
+    while let Expr::Nested(inside) = list {
+        list = inside;
+    }
+    let Expr::Value(value) = list else {
+        return None;
+    };
+    let Value::SingleQuotedString(text) = &value.value else {
+        return None;
+    };
+    let item = |item: Option<String>| {
+        Expr::value(match item {
+            Some(text) => Value::SingleQuotedString(text),
+            None => Value::Null,
+        })
+    };
+    let list: Vec<Expr> = items(text, false)?.into_iter().map(item).collect();
+    if list.is_empty() {
+        return Some(Expr::value(Value::Boolean(negated)));
+    }
+    Some(Expr::Nested(Box::new(Expr::InList {
+        expr: Box::new(left.clone()),
+        list,
+        negated,
+    })))
 }
 
 /// One LIKE for each pattern that is written out.

@@ -91,6 +91,7 @@ const SYNTAX: &[&str] = &[
     "unnest_outer",
     "map",
     "make_map",
+    "date",
     "descriptor",
     "grouping",
 ];

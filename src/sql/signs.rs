@@ -60,8 +60,12 @@ mod tests {
         let dialect = TidemarkDialect::default();
         let tokens = |sql: &str| -> Vec<Token> {
             let tokens = Tokenizer::new(&dialect, sql).tokenize_with_location();
-            let tokens = rewrite(tokens.unwrap()).into_iter().map(|token| token.token);
-            tokens.filter(|token| !matches!(token, Token::Whitespace(_))).collect()
+            let tokens = rewrite(tokens.unwrap())
+                .into_iter()
+                .map(|token| token.token);
+            tokens
+                .filter(|token| !matches!(token, Token::Whitespace(_)))
+                .collect()
         };
 
         for sign in ["<", ">", "<=", ">=", "<>", "->", "->>", "="] {

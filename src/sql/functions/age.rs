@@ -8,9 +8,7 @@ use arrow::datatypes::{
 };
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime};
 use datafusion_common::{Result, ScalarValue, exec_datafusion_err, exec_err, plan_err};
-use datafusion_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
 
 use super::intervals::INTERVAL;
 

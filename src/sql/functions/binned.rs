@@ -89,8 +89,10 @@ impl ScalarUDFImpl for Binned {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let [ColumnarValue::Scalar(ScalarValue::IntervalMonthDayNano(stride)), rest @ ..] =
-            arguments.args.as_slice()
+        let [
+            ColumnarValue::Scalar(ScalarValue::IntervalMonthDayNano(stride)),
+            rest @ ..,
+        ] = arguments.args.as_slice()
         else {
             return exec_err!("the interval of date_bin is a constant");
         };
@@ -117,11 +119,7 @@ impl ScalarUDFImpl for Binned {
 }
 
 impl Binned {
-    fn by_months(
-        &self,
-        mut arguments: ScalarFunctionArgs,
-        is_time: bool,
-    ) -> Result<ColumnarValue> {
+    fn by_months(&self, mut arguments: ScalarFunctionArgs, is_time: bool) -> Result<ColumnarValue> {
         let nanos = DataType::Timestamp(TimeUnit::Nanosecond, None);
         if let Some(origin) = arguments.args.get_mut(2)
             && is_time

@@ -108,7 +108,10 @@ impl ScalarUDFImpl for OfBytes {
         let mut each = arguments.args.iter();
         let constant = each.all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { arguments.number_rows };
-        let arrays = arguments.args.iter().map(|argument| argument.to_array(rows));
+        let arrays = arguments
+            .args
+            .iter()
+            .map(|argument| argument.to_array(rows));
         let arrays: Vec<ArrayRef> = arrays.collect::<Result<_>>()?;
         let cut = cut(&arrays)?;
         Ok(match constant {

@@ -58,8 +58,11 @@ impl Captures {
         }
         let by_line = flags.contains(['n', 'm']);
         let mut set = String::new();
-        for (known, flag) in [(flags.contains('i'), 'i'), (by_line, 'm'), (flags.contains('x'), 'x')]
-        {
+        for (known, flag) in [
+            (flags.contains('i'), 'i'),
+            (by_line, 'm'),
+            (flags.contains('x'), 'x'),
+        ] {
             if known {
                 set.push(flag);
             }
@@ -121,7 +124,10 @@ impl ScalarUDFImpl for Captures {
         let mut each = arguments.args.iter();
         let constant = each.all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { arguments.number_rows };
-        let arrays = arguments.args.iter().map(|argument| argument.to_array(rows));
+        let arrays = arguments
+            .args
+            .iter()
+            .map(|argument| argument.to_array(rows));
         let arrays: Vec<ArrayRef> = arrays.collect::<Result<_>>()?;
         let arrays: Vec<&StringArray> = arrays.iter().map(|it| it.as_string()).collect();
         let found = self.find(&arrays, rows)?;
@@ -169,7 +175,8 @@ fn groups(regex: &Regex, text: &str, out: &mut ListBuilder<StringBuilder>) {
     // The first of them is all that was found.
     let skipped = usize::from(found.len() > 1);
     for group in found.iter().skip(skipped) {
-        out.values().append_option(group.map(|group| group.as_str()));
+        out.values()
+            .append_option(group.map(|group| group.as_str()));
     }
     out.append(true);
 }

@@ -127,7 +127,10 @@ fn rewrite_cast(mut cast: Cast, schema: &DFSchema) -> Transformed<Expr> {
 }
 
 fn try_cast(cast: TryCast, schema: &DFSchema) -> Transformed<Expr> {
-    if cast.expr.get_type(schema).is_ok_and(|it| it == DataType::Utf8)
+    if cast
+        .expr
+        .get_type(schema)
+        .is_ok_and(|it| it == DataType::Utf8)
         && mark_of(&cast.field).is_none()
     {
         return match texts::cast_text(*cast.expr, &cast.field, Unfit::Null) {

@@ -6,7 +6,8 @@
 //! | `at + '1 day'`, `time - '1 hour'`, `i + '1 hour'` of times and intervals | INTERVAL |
 //! | `at - '2026-03-01'`, `number * '5'` | the type of the other side |
 //! | `price * '1.5'` of a NUMERIC | a NUMERIC of the digits that are written |
-//! | `is_open = 'true'` | BOOLEAN |
+//! | `is_open = 'true'`, `tags = '{a,b}'` | the type of the other side |
+//! | `substring(bytes FROM 2 FOR 3)` | see `bytes` |
 //! | `INTERVAL '1 hour' * n`, `(a - b) / 2` | see `scaled` |
 #![allow(
     clippy::wildcard_enum_match_arm,
@@ -21,7 +22,7 @@ use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 use datafusion_sql::sqlparser::ast::BinaryOperator;
 
 use super::intervals::INTERVAL;
-use super::scaled;
+use super::{bytes, scaled, strict};
 
 /// Plans them.
 #[derive(Debug)]
@@ -48,6 +49,17 @@ impl ExprPlanner for LiteralPlanner {
         }
         Ok(PlannerResult::Original(raw))
     }
+
+    fn plan_substring(&self, arguments: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
+        Ok(PlannerResult::Planned(substring(arguments)))
+    }
+}
+
+/// `substring`, of text and of BYTEA.
+fn substring(arguments: Vec<Expr>) -> Expr {
+    let theirs = datafusion_functions::unicode::substr();
+    let function = bytes::of_bytes(&theirs).unwrap_or(theirs);
+    strict::strict(function).call(arguments)
 }
 
 /// An interval by a number.
@@ -90,10 +102,9 @@ fn typed(text: &Expr, op: &BinaryOperator, other: &DataType) -> Option<Expr> {
     match (op, other) {
         (Op::Plus, DataType::Timestamp(_, _) | DataType::Time64(_)) => cast(INTERVAL),
         (Op::Plus | Op::Minus, DataType::Interval(_) | DataType::Duration(_)) => cast(INTERVAL),
-        (
-            Op::Minus,
-            DataType::Timestamp(_, _) | DataType::Time64(_) | DataType::Date32,
-        ) => cast(other.clone()),
+        (Op::Minus, DataType::Timestamp(_, _) | DataType::Time64(_) | DataType::Date32) => {
+            cast(other.clone())
+        }
         (
             Op::Plus | Op::Minus | Op::Multiply | Op::Divide | Op::Modulo,
             DataType::Decimal128(_, _),
@@ -103,7 +114,7 @@ fn typed(text: &Expr, op: &BinaryOperator, other: &DataType) -> Option<Expr> {
         {
             cast(other.clone())
         }
-        (_, DataType::Boolean) if compares => cast(DataType::Boolean),
+        (_, DataType::Boolean | DataType::List(_)) if compares => cast(other.clone()),
         _ => None,
     }
 }

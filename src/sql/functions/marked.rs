@@ -85,7 +85,10 @@ impl ScalarUDFImpl for Marked {
         let texts = arrow::compute::cast(&texts, &DataType::Utf8)?;
         let mut out = StringBuilder::new();
         for text in texts.as_string::<i32>() {
-            match (text.map(|text| (text, read(self.extension, text))), self.unfit) {
+            match (
+                text.map(|text| (text, read(self.extension, text))),
+                self.unfit,
+            ) {
                 (None, _) | (Some((_, None)), Unfit::Null) => out.append_null(),
                 (Some((_, Some(value))), _) => out.append_value(value),
                 (Some((text, None)), Unfit::Error) => return self.refuse(text),

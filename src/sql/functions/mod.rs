@@ -132,7 +132,10 @@ fn coerced(function: &ScalarUDF, arguments: &[DataType]) -> Result<Vec<DataType>
         let given: Vec<String> = arguments.iter().map(name_of).collect();
         plan_datafusion_err!("there is no {}({})", function.name(), given.join(", "))
     })?;
-    Ok(taken.iter().map(|field| field.data_type().clone()).collect())
+    Ok(taken
+        .iter()
+        .map(|field| field.data_type().clone())
+        .collect())
 }
 
 /// PostgreSQL's names, and what DataFusion calls the function: its own `array_remove` and
@@ -215,10 +218,7 @@ pub const INSTEAD: &[(&[&str], &str)] = &[
         &["regexp_split_to_table"],
         "write CROSS JOIN UNNEST(regexp_split_to_array(x, 'pattern')) AS u(part)",
     ),
-    (
-        &["make_interval"],
-        "write n * INTERVAL '1 day'",
-    ),
+    (&["make_interval"], "write n * INTERVAL '1 day'"),
     (
         &["justify_hours", "justify_days", "justify_interval"],
         "go by the seconds: extract(epoch FROM x)",
@@ -266,11 +266,7 @@ pub const INSTEAD: &[(&[&str], &str)] = &[
          or CROSS JOIN UNNEST(..)",
     ),
     (
-        &[
-            "jsonb_each",
-            "json_each",
-            "jsonb_object_keys",
-        ],
+        &["jsonb_each", "json_each", "jsonb_object_keys"],
         "take the values out by name, with ->> and #>>",
     ),
     (

@@ -16,9 +16,7 @@ use arrow::datatypes::{
     TimestampMicrosecondType,
 };
 use datafusion_common::{Result, ScalarValue, exec_datafusion_err, exec_err, plan_err};
-use datafusion_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
 use datafusion_sql::sqlparser::ast::{
     DataType as Sql, Expr, TypedString, Value, ValueWithSpan, VisitMut,
 };
@@ -107,8 +105,10 @@ impl ScalarUDFImpl for Rounded {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let [_, ColumnarValue::Scalar(ScalarValue::Int64(Some(digits @ 0..=6)))] =
-            arguments.args.as_slice()
+        let [
+            _,
+            ColumnarValue::Scalar(ScalarValue::Int64(Some(digits @ 0..=6))),
+        ] = arguments.args.as_slice()
         else {
             return exec_err!("{ROUND} keeps 0 to 6 digits");
         };
@@ -123,7 +123,9 @@ fn rounded(times: &ArrayRef, unit: i64) -> Result<ArrayRef> {
         DataType::Timestamp(_, zone) => {
             let times = times.as_primitive::<TimestampMicrosecondType>();
             let rounded: PrimitiveArray<TimestampMicrosecondType> = times.try_unary(|us| {
-                let since = us.checked_sub(YEAR_2000_US).and_then(|us| nearest(us, unit));
+                let since = us
+                    .checked_sub(YEAR_2000_US)
+                    .and_then(|us| nearest(us, unit));
                 since
                     .and_then(|us| us.checked_add(YEAR_2000_US))
                     .ok_or_else(beyond)

@@ -235,7 +235,10 @@ mod tests {
 
     #[test]
     fn words_begin_and_end_as_postgresql_says() {
-        assert_eq!(pattern_of(r"\mab\M|\yc\Y", false), r"\b{start}ab\b{end}|\bc\B");
+        assert_eq!(
+            pattern_of(r"\mab\M|\yc\Y", false),
+            r"\b{start}ab\b{end}|\bc\B"
+        );
         assert_eq!(pattern_of(r"\\m\d", false), r"\\m\d");
     }
 

@@ -11,9 +11,7 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
 use arrow::compute::cast;
-use arrow::datatypes::{
-    DataType, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType,
-};
+use arrow::datatypes::{DataType, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType};
 use datafusion_common::{Result, ScalarValue, exec_datafusion_err, exec_err};
 use datafusion_expr::{
     ColumnarValue, Expr, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
@@ -38,13 +36,10 @@ fn of(name: &'static str, divides: bool) -> ScalarUDF {
 
 /// `left op right`, if one of them is an interval and the other a number.
 pub fn scaled(left: &Expr, op: Operator, right: &Expr, types: [&DataType; 2]) -> Option<Expr> {
-    let number = |number: &Expr| {
-        Expr::Cast(Cast::new(Box::new(number.clone()), DataType::Float64))
-    };
+    let number = |number: &Expr| Expr::Cast(Cast::new(Box::new(number.clone()), DataType::Float64));
     let is_number = |data_type: &DataType| data_type.is_numeric();
-    let is_length = |data_type: &DataType| {
-        matches!(data_type, DataType::Interval(_) | DataType::Duration(_))
-    };
+    let is_length =
+        |data_type: &DataType| matches!(data_type, DataType::Interval(_) | DataType::Duration(_));
     let [of_left, of_right] = types;
     match op {
         Operator::Multiply if is_length(of_left) && is_number(of_right) => {
@@ -142,9 +137,8 @@ impl Scaled {
         let micros = (interval.nanoseconds / 1000) as f64;
         let micros = (by(micros) + seconds * 1e6).round_ties_even();
         let made = whole(months).zip(whole(days)).zip(nanos(micros));
-        let made = made.map(|((months, days), nanos)| {
-            IntervalMonthDayNano::new(months, days, nanos)
-        });
+        let made =
+            made.map(|((months, days), nanos)| IntervalMonthDayNano::new(months, days, nanos));
         made.ok_or_else(|| exec_datafusion_err!("interval out of range"))
     }
 }
@@ -162,7 +156,8 @@ fn whole(value: f64) -> Option<i32> {
 fn nanos(micros: f64) -> Option<i64> {
     // 2^53 microseconds are some three hundred years, which is all that nanoseconds hold.
     let fits = micros.abs() < i64::MAX as f64 / 1000.0;
-    fits.then_some(micros as i64).and_then(|us| us.checked_mul(1000))
+    fits.then_some(micros as i64)
+        .and_then(|us| us.checked_mul(1000))
 }
 
 #[cfg(test)]

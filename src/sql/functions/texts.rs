@@ -15,9 +15,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BinaryBuilder, ListArray, PrimitiveArray, StringArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::compute::kernels::cast_utils::{
-    Parser, string_to_datetime, string_to_time_nanoseconds,
-};
+use arrow::compute::kernels::cast_utils::{Parser, string_to_datetime, string_to_time_nanoseconds};
 use arrow::compute::{CastOptions, cast, cast_with_options, concat};
 use arrow::datatypes::{
     DataType, Date32Type, Field, FieldRef, IntervalMonthDayNanoType, Time64MicrosecondType,
@@ -95,9 +93,7 @@ impl ScalarUDFImpl for CastText {
     fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
         let nullable = arguments.arg_fields[0].is_nullable() || self.unfit == Unfit::Null;
         let field = Field::new(&self.name, self.to.data_type().clone(), nullable);
-        Ok(Arc::new(
-            field.with_metadata(self.to.metadata().clone()),
-        ))
+        Ok(Arc::new(field.with_metadata(self.to.metadata().clone())))
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -120,7 +116,9 @@ fn read(texts: &StringArray, to: &Field, unfit: Unfit) -> Result<ArrayRef> {
     }
     match data_type {
         DataType::Date32 => each.values(date, |read: PrimitiveArray<Date32Type>| read),
-        DataType::Time64(_) => each.values(time, |read: PrimitiveArray<Time64MicrosecondType>| read),
+        DataType::Time64(_) => {
+            each.values(time, |read: PrimitiveArray<Time64MicrosecondType>| read)
+        }
         DataType::Timestamp(_, zone) => each.values(
             timestamp,
             |read: PrimitiveArray<TimestampMicrosecondType>| read.with_timezone_opt(zone.clone()),
@@ -209,7 +207,9 @@ fn time(text: &str) -> Option<i64> {
     // Arrow takes a bare number for microseconds.
     let otherwise = || {
         let nanos = string_to_time_nanoseconds(text).ok();
-        nanos.filter(|_| text.contains(':')).map(|nanos| nanos / 1000)
+        nanos
+            .filter(|_| text.contains(':'))
+            .map(|nanos| nanos / 1000)
     };
     moment::time_of_day(text).or_else(otherwise)
 }
@@ -293,7 +293,7 @@ fn apart(texts: &StringArray, to: &Field) -> Result<ArrayRef> {
 }
 
 /// The elements of a list as it is written, `{a,"b,c",NULL}`; those of a list of lists are lists.
-fn items(text: &str, nested: bool) -> Option<Vec<Option<String>>> {
+pub fn items(text: &str, nested: bool) -> Option<Vec<Option<String>>> {
     let inside = text.trim().strip_prefix('{')?.strip_suffix('}')?;
     let mut out = Vec::new();
     if inside.trim().is_empty() {
@@ -372,7 +372,10 @@ mod tests {
         assert_eq!(items("{}"), texts(&[]));
         assert_eq!(items("{a,b}"), texts(&["a", "b"]));
         assert_eq!(items(" { a b , c } "), texts(&["a b", "c"]));
-        assert_eq!(items(r#"{"a,b", "\"", "", \,}"#), texts(&["a,b", "\"", "", ","]));
+        assert_eq!(
+            items(r#"{"a,b", "\"", "", \,}"#),
+            texts(&["a,b", "\"", "", ","])
+        );
         assert_eq!(
             items(r#"{NULL,"null"}"#),
             Some(vec![None, Some("null".to_owned())])
