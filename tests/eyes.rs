@@ -348,16 +348,18 @@ all_time in clicks.db: N rows committed, visible after N s (pN N s)
 ";
 
 const AT_REST: &str = "\
-clicks: no process runs it; this is what its destinations hold; epoch N
+clicks: no process with --metrics-port was found; this is what its destinations hold; epoch N
 
 source event time to read partitions
 clicks N-N-N N:N:N unknown N
 
 per_minute in clicks.db
-  holds everything up to epoch N; the next run goes on from there
+  holds everything up to epoch N, by start N of the pipeline; the next one goes on from there
 
 all_time in clicks.db
-  holds everything up to epoch N; the next run goes on from there
+  holds everything up to epoch N, by start N of the pipeline; the next one goes on from there
+
+a run that was started without --metrics-port cannot be asked: if the epochs above grow, one is there
 ";
 
 #[test]

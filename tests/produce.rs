@@ -182,6 +182,29 @@ fn a_producer_that_is_killed_goes_on_where_it_stopped_and_doubles_nothing() {
     );
 }
 
+/// Whoever sends other files, or other producers the same ones, forgets nothing that was sent.
+#[test]
+fn what_was_sent_is_known_whatever_is_sent_in_between() {
+    let Some(topic) = Topic::new("this test") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    write_files(folder.path(), 4, 10);
+    let sent = || topic.records().iter().map(Vec::len).sum::<usize>();
+
+    for (files, producers, total) in [
+        (&["1.csv", "2.csv", "3.csv"][..], "2", 30),
+        (&["3.csv"], "1", 30),
+        (&["0.csv", "1.csv", "2.csv", "3.csv"], "2", 40),
+        (&["1.csv"], "2", 40),
+        (&["0.csv", "1.csv", "2.csv", "3.csv"], "3", 40),
+    ] {
+        let options = ["--producers", producers];
+        topic.produce(folder.path(), &[&options[..], files].concat());
+        assert_eq!(sent(), total, "{files:?} by {producers}");
+    }
+}
+
 #[test]
 fn the_metrics_count_what_is_committed_while_it_is_sent() {
     let Some(topic) = Topic::new("this test") else {

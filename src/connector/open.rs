@@ -322,22 +322,33 @@ pub(super) fn sink_table(table: &Table, target: &str) -> SinkTable {
     }
 }
 
-/// The file that a `path` names, spelled the same however the pipeline spells it.
+/// The file that a `path` names, spelled the same however the pipeline spells it and whatever links
+/// lead there; short, where it lies below the current folder.
 pub(super) fn resolve(path: &str, base: &Path) -> PathBuf {
     let whole = base.join(path);
-    match (whole.parent().map(Path::canonicalize), whole.file_name()) {
-        (Some(Ok(folder)), Some(name)) => folder.join(name),
-        _ => whole,
-    }
+    let found = whole.canonicalize().or_else(|error| {
+        let name = whole.file_name().ok_or(error)?;
+        Ok::<_, std::io::Error>(folder_of(&whole).canonicalize()?.join(name))
+    });
+    let Ok(found) = found else {
+        return whole;
+    };
+    let here = Path::new(".").canonicalize();
+    let below = here.ok().and_then(|here| found.strip_prefix(here).ok());
+    below.map(Path::to_path_buf).unwrap_or(found)
 }
 
 /// The folder of `path`, if it is not there.
 pub(super) fn missing_folder(path: &Path) -> Option<String> {
-    let folder = match path.parent() {
+    let folder = folder_of(path);
+    (!folder.is_dir()).then(|| folder.display().to_string())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
-    };
-    (!folder.is_dir()).then(|| folder.display().to_string())
+    }
 }
 
 #[cfg(test)]
@@ -373,6 +384,24 @@ mod tests {
         let groups: Vec<&[usize]> = opened.iter().map(|open| open.tables.as_slice()).collect();
         assert_eq!(groups, [&[0, 2][..], &[1], &[3], &[4]]);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    /// The base of a pipeline is the current folder, which has no name.
+    #[test]
+    fn one_file_has_one_name_however_it_is_spelled_and_linked() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let link = folder.path().join("link.db");
+        std::os::unix::fs::symlink(folder.path().join("out.db"), &link).unwrap();
+        std::fs::write(folder.path().join("out.db"), "").unwrap();
+        let here = Path::new("");
+
+        for spelled in ["out.db", "./out.db", "src/../out.db"] {
+            assert_eq!(resolve(spelled, here), Path::new("out.db"), "{spelled}");
+        }
+        assert_eq!(
+            resolve(&link.display().to_string(), here),
+            resolve("out.db", folder.path())
+        );
     }
 
     #[test]

@@ -211,15 +211,16 @@ impl<G: Groups> Grouped<G> {
 
     fn left_over(&mut self) -> Option<Failure> {
         let left = self.groups.borrow().left_over();
-        left.unwrap_or_else(|error| {
+        let left = left.unwrap_or_else(|error| {
             self.fail(&*error);
             None
-        })
+        });
+        left.map(|failure| self.shared.cannot_compute_row(&self.name, failure))
     }
 
     fn fail(&mut self, error: &(dyn std::error::Error + 'static)) {
-        let failure = Failure::new(format!("cannot compute {}", self.name));
-        self.shared.fail(failure.because_of(error));
+        let failure = self.shared.cannot_compute(&self.name, error);
+        self.shared.fail(failure);
         self.stash.clear();
     }
 }
@@ -305,7 +306,7 @@ impl<G: PreGroups> Local<G> {
     }
 
     fn fail(&self, error: &GroupError) {
-        let failure = Failure::new(format!("cannot compute {}", self.name));
-        self.shared.fail(failure.because_of(&**error));
+        self.shared
+            .fail(self.shared.cannot_compute(&self.name, &**error));
     }
 }

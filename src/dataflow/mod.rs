@@ -18,6 +18,7 @@
 //! | `compute`, `withheld` | the stateless operators behind state, and the rows that fail there |
 //! | `seal`, `publish` | an epoch's changes, consolidated and handed to a destination |
 //! | `state`, `named` | the one door to what operators remember, and how that is called |
+//! | `faults` | what is said of a query that cannot be computed |
 //! | `outcome` | what the threads of a run share: counts, the first failure, the wish to stop |
 //! | `board`, `written` | what people may see of a run, and how old its records are |
 //! | `shell`, `render` | the timely operators, and the dataflow they make |
@@ -31,6 +32,7 @@ pub mod chain;
 pub mod changing;
 pub mod compute;
 pub mod credit;
+mod faults;
 #[cfg(test)]
 mod fixtures;
 pub mod framed;

@@ -121,22 +121,22 @@ impl SourcePositions {
     }
 
     /// Event time moves to the minimum over the partitions that it waits for: those that are not
-    /// idle. One that has ended waits for nobody, idle or not: its watermark is the end, or, in a
-    /// folder whose files become more, it is spent.
+    /// idle. One that has ended is not waited for: its watermark is the end, or, in a
+    /// folder whose files become more, it is spent. Event time ends when all have.
     ///
     /// Where all are idle nobody is waited for, and event time goes to where the furthest is. So it
     /// does not matter which of them fell silent first, and a partition that never had a record
     /// does not keep back what the others have completed.
     fn advance(&mut self) {
-        let known = |mark: &Option<PartitionMark>| {
-            mark.as_ref()
-                .map_or(Watermark::START, |mark| mark.watermark)
-        };
-        let is_waited_for =
-            |mark: &&Option<PartitionMark>| mark.as_ref().is_none_or(PartitionMark::is_waited_for);
-        let waited_for = self.partitions.iter().filter(is_waited_for).map(known);
-        let furthest = self.partitions.iter().map(known).max();
-        let reached = waited_for.min().or(furthest).unwrap_or(Watermark::END);
+        let known = self.partitions.iter().map(|mark| match mark {
+            None => (true, Watermark::START),
+            Some(mark) => (mark.is_waited_for(), mark.watermark),
+        });
+        let go_on = known.filter(|&(_, watermark)| watermark != Watermark::END);
+        let waited_for = go_on.clone().filter(|&(is_waited_for, _)| is_waited_for);
+        let slowest = waited_for.map(|(_, watermark)| watermark).min();
+        let furthest = go_on.map(|(_, watermark)| watermark).max();
+        let reached = slowest.or(furthest).unwrap_or(Watermark::END);
         self.reached = self.reached.max(reached);
     }
 }
@@ -433,6 +433,22 @@ mod tests {
         assert_eq!(hear(4, at(1, 70)), 50);
         assert_eq!(hear(5, at(2, 50)), 50);
         assert_eq!(hear(6, at(2, 60)), 60);
+    }
+
+    /// The files of a topic's history end, and the topic that follows them falls silent.
+    #[test]
+    fn event_time_does_not_end_with_a_part_of_the_partitions() {
+        let mut positions = Positions::new([(0, 3)]);
+        let mut file = at(0, 0);
+        let mark = &mut file.partitions[0].1;
+        (mark.watermark, mark.ended) = (Watermark::END, true);
+        positions.hear(Epoch(1), file);
+        positions.hear(Epoch(1), idle(at(1, 50)));
+        positions.hear(Epoch(1), idle(at(2, 70)));
+
+        positions.complete(Epoch(1));
+
+        assert_eq!(positions.watermark().micros(), 70);
     }
 
     /// Otherwise windows that are open when `--close-windows` ends event time would be lost.

@@ -179,6 +179,8 @@ pub fn source<'scope, I: Inbox + 'static>(
     let info = builder.operator_info();
     let activator = scope.activator_for(Rc::clone(&info.address));
     waker(scope.worker().sync_activator_for(info.address.to_vec()));
+    let follows = scope.activator_for(Rc::clone(&info.address));
+    task.wake_with(move || follows.activate());
     let (peers, me) = (scope.peers(), scope.index());
     let nodes = edges.clone();
     builder.build(move |capabilities| {
@@ -278,11 +280,7 @@ pub fn compute<'scope>(
                             };
                             output.give(&capability, &mut Packets::from(vec![packet]));
                         }
-                        Err(cause) => {
-                            shared.fail(
-                                Failure::new(format!("cannot compute {name}")).because(cause),
-                            );
-                        }
+                        Err(failure) => shared.fail(shared.cannot_compute_row(&name, failure)),
                     }
                 }
                 if core.left_over().is_some() {
@@ -437,8 +435,7 @@ pub fn spread<'scope>(input: Edge<'scope>, core: Spread, shared: Arc<Shared>) ->
                         Ok(packets) if packets.is_empty() => {}
                         Ok(packets) => output.give(&capability, &mut Packets::from(packets)),
                         Err(error) => {
-                            let failure = Failure::new(format!("cannot compute {}", core.name()));
-                            shared.fail(failure.because_of(&*error));
+                            shared.fail(shared.cannot_compute(core.name(), &*error));
                         }
                     }
                 }

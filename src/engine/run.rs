@@ -418,8 +418,12 @@ impl Team {
             (&decision, &fates),
             world,
         );
+        shared.names_operators(pipeline);
         let process = (self.crew.process, self.crew.processes);
-        shared.board.write(|facts| facts.process = process);
+        shared.board.write(|facts| {
+            facts.process = process;
+            facts.threads = self.crew.threads;
+        });
         let mut threads = readers(&feeds, self.crew.threads);
         let (lines, committers) = committers(sinks, &decision.marks, crash, keeper, world);
         threads.extend(committers);

@@ -25,7 +25,7 @@ use arrow::error::ArrowError;
 
 use super::column::{Column, JSON, UUID, has_extension, is_record, names_of};
 use super::encode::{json_text, write_object};
-use super::infer::InferredColumn;
+use super::infer::{InferredColumn, Remark};
 use super::options::{FormatError, FormatOptions, TimestampFormat};
 use super::{Block, Decoded, Decoder, RejectedRecord, Wanted};
 use crate::types::{Reason, Reject, Span, batch};
@@ -75,6 +75,12 @@ fn place_of(
         });
     };
     let there = file.field(place).data_type();
+    if let Some(what) = unreadable(there) {
+        return Err(Unfitting {
+            difference: format!("`{name}` is {what} there, which cannot be read"),
+            hint: "leave the column out, or have it written as text of JSON".to_owned(),
+        });
+    }
     let how = how(there, field, options.timestamps).ok_or_else(|| {
         let (there, declared) = (sql_type(there), declared_type(field));
         Unfitting {
@@ -217,6 +223,11 @@ fn plain(data_type: &DataType) -> DataType {
     }
 }
 
+/// What a type is called that becomes nothing that a column can be declared as.
+fn unreadable(data_type: &DataType) -> Option<String> {
+    matches!(data_type, DataType::Map(..)).then(|| "a map".to_owned())
+}
+
 /// The type as `CREATE TABLE` has it; what has no type of its own there is JSON.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is shown as JSON")]
 fn sql_type(data_type: &DataType) -> String {
@@ -260,6 +271,7 @@ pub fn declared(file: &Schema) -> Vec<InferredColumn> {
         name: field.name().clone(),
         sql_type: sql_type(field.data_type()),
         nullable: field.is_nullable(),
+        remark: unreadable(field.data_type()).map(Remark::Unreadable),
     };
     file.fields().iter().map(column).collect()
 }

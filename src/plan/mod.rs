@@ -20,6 +20,7 @@ mod growth;
 mod interval;
 mod keep;
 mod matching;
+mod narrowed;
 mod operator;
 mod over_text;
 mod pipeline;
@@ -34,6 +35,7 @@ pub use growth::{growing, looking_back, versions_joined};
 pub use interval::{Interval, Within};
 pub use keep::keep_records;
 pub use matching::{AfterMatch, Matching, Navigated, Navigation, Pattern, RowsFrom, Variable};
+pub use narrowed::{Loss, Narrowed, loss, narrowed_above_state};
 pub use operator::{
     AggregateCall, AggregateFunction, AggregateWindow, Assign, Emit, JoinKind, JoinType, Node,
     NodeId, Operator, OverCall, SortKey, WindowKind,

@@ -144,13 +144,19 @@ fn sentence(message: String, notes: &[&str]) -> Problem {
         let (_, example) = WRITTEN.iter().find(|(name, _)| *name == kind)?;
         Some(format!("write it as {example}"))
     });
-    let of_intervals = || {
-        let name = message.strip_suffix(" takes numbers, not INTERVAL")?;
-        Some(format!(
-            "go by the seconds: {name}(extract(epoch FROM x)) * INTERVAL '1 second'"
-        ))
+    let no_numbers = || {
+        let (name, given) = message.split_once(" takes numbers, not ")?;
+        match given {
+            "TEXT" => Some(format!(
+                "if it holds numbers, write {name}(CAST(.. AS NUMERIC))"
+            )),
+            "INTERVAL" => Some(format!(
+                "go by the seconds: {name}(extract(epoch FROM x)) * INTERVAL '1 second'"
+            )),
+            _ => None,
+        }
     };
-    let hint = of_value.or_else(of_intervals);
+    let hint = of_value.or_else(no_numbers);
     let hint = hint.or_else(|| notes.first().map(|note| plain(note)));
     Problem::of_file(message).maybe_hint(hint)
 }

@@ -26,6 +26,7 @@ mod grouped_windows;
 mod habits;
 mod insert;
 mod lateral;
+mod locate;
 mod lower;
 mod matching;
 mod multisets;
@@ -53,7 +54,7 @@ use std::hash::Hasher as _;
 use datafusion_sql::sqlparser::ast::{Ident, Query};
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use crate::plan::{Insert, Pipeline, Place, Role, Table, TableId};
+use crate::plan::{Insert, Narrowed, Pipeline, Place, Role, Table, TableId};
 
 use catalog::{Catalog, FOLLOWS};
 use graph::Graph;
@@ -366,6 +367,7 @@ fn lower(
         i64::try_from(settings.settings.allowed_lateness.as_micros()).unwrap_or(i64::MAX);
     let mut by_sink: BTreeMap<TableId, Vec<(usize, Place)>> = BTreeMap::new();
     let mut views: BTreeMap<TableId, BTreeSet<String>> = BTreeMap::new();
+    let mut narrowed: BTreeMap<TableId, Vec<Narrowed>> = BTreeMap::new();
     let mut order = Vec::new();
     for insert in prepared {
         let mut mentions = declared.mentions.clone();
@@ -380,6 +382,9 @@ fn lower(
                     problems.push(second_insert(&tables[insert.table], insert.place));
                 }
                 nodes.push((node, insert.place));
+                let here = insert.narrowed.iter().cloned();
+                let here = here.map(|narrowed| Narrowed { node, ..narrowed });
+                narrowed.entry(insert.table).or_default().extend(here);
                 let views = views.entry(insert.table).or_default();
                 views.extend(declared.catalog.views_of(insert.mentions.keys()));
             }
@@ -395,6 +400,7 @@ fn lower(
             table,
             input,
             place,
+            narrowed: narrowed.remove(&table).unwrap_or_default(),
             views: views
                 .remove(&table)
                 .unwrap_or_default()

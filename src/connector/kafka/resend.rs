@@ -47,6 +47,8 @@ pub struct ResendJob<'a> {
     pub counted_too: bool,
     /// Not more than so many.
     pub limit: Option<u64>,
+    /// Only counts what would be sent: nothing is sent or made, and nobody who sends is disturbed.
+    pub dry: bool,
 }
 
 /// What came of it.
@@ -74,14 +76,21 @@ pub fn resend(
     let Some(partitions) = asker.count_partitions()? else {
         return Err(asker.no_topic());
     };
-    marks::make(&cluster)?;
     let name = format!(
         "resend/{}/{}/{}/",
         job.pipeline, job.letters.name, job.source.name
     );
     // Who was here before cannot commit any more; only then is what it committed all there is.
-    let producer = Transactions::open(&cluster, &name, &[("compression.type", "lz4")])?;
-    let marks = marks::read(&cluster, &name, Until::End)?;
+    let open = || {
+        marks::make(&cluster)?;
+        Transactions::open(&cluster, &name, &[("compression.type", "lz4")])
+    };
+    let producer = (!job.dry).then(open).transpose()?;
+    let until = match job.dry {
+        true => Until::Settled,
+        false => Until::End,
+    };
+    let marks = marks::read(&cluster, &name, until)?;
     let sent = Sent::of(&marks, &name).map_err(|key| {
         ConnectorError::permanent(format!("cannot read the mark `{key}` in `{TOPIC}`"))
     })?;
@@ -89,7 +98,7 @@ pub fn resend(
         job,
         topic,
         partitions,
-        producer: &producer,
+        producer: producer.as_ref(),
         name: &name,
         sent,
         now: BTreeSet::new(),
@@ -142,7 +151,8 @@ struct Resender<'a> {
     job: &'a ResendJob<'a>,
     topic: &'a str,
     partitions: usize,
-    producer: &'a Transactions,
+    /// None where nothing is sent.
+    producer: Option<&'a Transactions>,
     /// The transactional id, and what the keys of its marks begin with.
     name: &'a str,
     sent: Sent,
@@ -199,8 +209,11 @@ impl Resender<'_> {
     }
 
     fn send(&mut self, partition: usize, value: &[u8]) -> Result<(), ConnectorError> {
+        let Some(producer) = self.producer else {
+            return Ok(());
+        };
         if self.open == 0 {
-            self.producer.begin().map_err(|failed| stopped(&failed))?;
+            producer.begin().map_err(|failed| stopped(&failed))?;
         }
         self.open += 1;
         let record = Outgoing {
@@ -209,15 +222,14 @@ impl Resender<'_> {
             partition: i32::try_from(partition).ok(),
             ..Outgoing::default()
         };
-        self.producer
-            .send(record)
-            .map_err(|failed| stopped(&failed))
+        producer.send(record).map_err(|failed| stopped(&failed))
     }
 
     fn commit(&mut self) -> Result<(), ConnectorError> {
-        if std::mem::take(&mut self.open) == 0 {
+        let Some(producer) = self.producer.filter(|_| self.open > 0) else {
             return Ok(());
-        }
+        };
+        self.open = 0;
         for (page, text) in self.sent.changes() {
             let key = format!("{}{page}", self.name);
             let mark = Outgoing {
@@ -227,11 +239,9 @@ impl Resender<'_> {
                 partition: Some(0),
                 ..Outgoing::default()
             };
-            self.producer
-                .send(mark)
-                .map_err(|failed| stopped(&failed))?;
+            producer.send(mark).map_err(|failed| stopped(&failed))?;
         }
-        self.producer.commit().map_err(|failed| stopped(&failed))
+        producer.commit().map_err(|failed| stopped(&failed))
     }
 }
 

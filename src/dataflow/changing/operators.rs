@@ -341,5 +341,5 @@ fn epochs<'scope>(
 }
 
 fn fail(shared: &Shared, name: &str, error: &(dyn std::error::Error + 'static)) {
-    shared.fail(Failure::new(format!("cannot compute {name}")).because_of(error));
+    shared.fail(shared.cannot_compute(name, error));
 }

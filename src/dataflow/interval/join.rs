@@ -13,11 +13,13 @@ use arrow::array::{
 };
 use arrow::compute::{filter_record_batch, take};
 use arrow::datatypes::{DataType, Field, SchemaRef, TimestampMicrosecondType};
+use datafusion_common::exec_datafusion_err;
 
 use crate::dataflow::changing::{Codec, CodecError, has_null};
 use crate::dataflow::roles::watermarks;
 use crate::dataflow::sided::{Extra, Held, Same, Saving, Side, Sided, saved_rows};
 use crate::dataflow::state::{StateError, Stateful};
+use crate::dataflow::step::{Evaluated, evaluate_rows, truth};
 use crate::plan::{Expression, Interval, JoinType};
 use crate::types::{Watermark, batch};
 
@@ -144,7 +146,7 @@ impl IntervalJoin {
         }
         let mut holds = None;
         if let (Some(residual), Some(rows)) = (&self.plan.residual, &rows) {
-            holds = Some(truth(residual.evaluate(rows)?.as_boolean()));
+            holds = Some(holding(residual, rows)?);
         }
         let mut firsts = Vec::new();
         for (at, &(row, held)) in pairs.iter().enumerate() {
@@ -359,12 +361,14 @@ fn shows_alone(kind: JoinType, side: usize) -> bool {
     }
 }
 
-/// TRUE stays, FALSE and NULL do not.
-fn truth(values: &BooleanArray) -> BooleanArray {
-    values
-        .iter()
-        .map(|value| Some(value == Some(true)))
-        .collect()
+/// For which pairs the further condition holds. Each is judged alone; rows are final here, so one that
+/// fails ends the run.
+fn holding(residual: &Expression, pairs: &RecordBatch) -> Result<BooleanArray, CodecError> {
+    let Evaluated { values, failed } = evaluate_rows(pairs, std::slice::from_ref(residual))?;
+    match failed.first() {
+        Some((_, why)) => Err(exec_datafusion_err!("{why}").into()),
+        None => Ok(truth(&values[0])?),
+    }
 }
 
 /// Some rows of columns.

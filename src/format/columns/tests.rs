@@ -321,6 +321,28 @@ fn what_does_not_fit_names_the_column_and_both_types_and_what_nobody_wants_may_b
 }
 
 #[test]
+fn a_map_is_left_out_of_what_a_file_says_and_refused_as_what_it_is() {
+    let text = |name: &str| Arc::new(Field::new(name, DataType::Utf8, true));
+    let entry = DataType::Struct(vec![text("keys"), text("values")].into());
+    let map = DataType::Map(Arc::new(Field::new("entries", entry, false)), false);
+    let file = Schema::new(vec![
+        Field::new("id", DataType::Int64, false),
+        Field::new("m", map, true),
+    ]);
+
+    let json = Field::new("m", DataType::Utf8, true);
+    let wanted = wanted(vec![json]);
+    let refused = fit(&file, &options(FormatKind::Parquet), &wanted).unwrap_err();
+    let said = crate::format::told("a.parquet", declared(&file)).to_string();
+
+    assert_eq!(
+        refused.difference,
+        "`m` is a map there, which cannot be read"
+    );
+    assert!(said.contains("  id BIGINT NOT NULL\n  -- m "), "{said}");
+}
+
+#[test]
 fn a_float_that_becomes_infinite_is_no_value() {
     let values = vec![1.5, 1e300, f64::INFINITY];
     let rows = batch_of(vec![("x", Arc::new(Float64Array::from(values)))]);

@@ -8,10 +8,15 @@ use crate::format::{object, time};
 pub(super) enum Guess {
     Boolean,
     Integer,
-    Decimal { whole: usize, places: usize },
+    Decimal {
+        whole: usize,
+        places: usize,
+    },
     Float,
     Date,
     Timestamp,
+    /// A time that says in which zone it is.
+    Zoned,
     Uuid,
     Json,
     Text,
@@ -64,7 +69,10 @@ impl Guess {
         if time::date(word).is_some() {
             Self::Date
         } else if time::timestamp(word).is_some() {
-            Self::Timestamp
+            match says_its_zone(word) {
+                true => Self::Zoned,
+                false => Self::Timestamp,
+            }
         } else if word.len() == 36 && hex == 32 && hyphens {
             Self::Uuid
         } else {
@@ -126,6 +134,8 @@ impl Guess {
             (Self::Float, Self::Integer | Self::Decimal { .. })
             | (Self::Integer | Self::Decimal { .. }, Self::Float) => Self::Float,
             (Self::Date, Self::Timestamp) | (Self::Timestamp, Self::Date) => Self::Timestamp,
+            (Self::Date | Self::Timestamp, Self::Zoned)
+            | (Self::Zoned, Self::Date | Self::Timestamp) => Self::Zoned,
             (_, _) => Self::Text,
         }
     }
@@ -141,9 +151,18 @@ impl Guess {
             Self::Float => "DOUBLE PRECISION".to_owned(),
             Self::Date => "DATE".to_owned(),
             Self::Timestamp => "TIMESTAMP".to_owned(),
+            Self::Zoned => "TIMESTAMPTZ".to_owned(),
             Self::Uuid => "UUID".to_owned(),
             Self::Json => "JSON".to_owned(),
             Self::Text => "TEXT".to_owned(),
         }
     }
+}
+
+/// Whether a time ends with `Z` or with how far it is from UTC.
+fn says_its_zone(word: &str) -> bool {
+    let Some((_, time)) = word.split_once(['T', 't', ' ']) else {
+        return false;
+    };
+    time.ends_with(['Z', 'z']) || time.contains(['+', '-'])
 }

@@ -88,8 +88,11 @@ pub(super) fn read(
             None => None,
         };
         at = append_value(source, value, target)?;
-        if bytes.get(at) == Some(&b'}') {
-            break;
+        match bytes.get(at) {
+            Some(b'}') => break,
+            // What an object begins with, it does not go on with.
+            Some(b'{') => return None,
+            Some(_) | None => {}
         }
     }
     let end = at + 1;

@@ -67,8 +67,11 @@ fn json_line() -> impl Strategy<Value = String> {
     names.extend(["other".to_owned(), "bi\\u0067".to_owned()]);
     let members = prop::collection::vec((prop::sample::select(names), json_value()), 0..6);
     let space = prop::sample::select(vec!["", "", "", " ", "\t"]);
-    (members, space, prop::bool::weighted(0.9), "[ }{,\r]{0,1}").prop_map(
-        |(members, space, has_big, end)| {
+    // A line that is torn goes on with the next one.
+    let comma = prop::sample::select(vec![",", ",", ",", ",", ",", "{", "}", ""]);
+    let has_big = prop::bool::weighted(0.9);
+    (members, space, comma, has_big, "[ }{,\r]{0,1}").prop_map(
+        |(members, space, comma, has_big, end)| {
             let mut members: Vec<String> = members
                 .into_iter()
                 .map(|(name, value)| format!("\"{name}\"{space}:{space}{value}"))
@@ -76,7 +79,10 @@ fn json_line() -> impl Strategy<Value = String> {
             if has_big {
                 members.insert(0, format!("\"big\":{space}7"));
             }
-            format!("{{{}}}{end}", members.join(&format!("{space},{space}")))
+            format!(
+                "{{{}}}{end}",
+                members.join(&format!("{space}{comma}{space}"))
+            )
         },
     )
 }

@@ -288,8 +288,8 @@ fn send_all(
             }
             let work = move || -> Result<(), ConnectorError> {
                 let rate = job.rate.map(|rate| rate / producers.len() as f64);
-                let name = name(job, index);
-                let mut sender = Sender::new(producer, &job.topic, name, rate, progress);
+                let known = (name(job, index), positions);
+                let mut sender = Sender::new(producer, &job.topic, known, rate, progress);
                 if takes_turns(&mine) {
                     send_in_turns(&mut sender, opened, &mine, positions)?;
                 } else {

@@ -28,7 +28,8 @@ pub(super) struct Sender<'a> {
     topic: &'a str,
     /// The key of its mark.
     name: String,
-    /// Where its parts are; goes into the mark.
+    /// Where its parts are, and whatever else was known of the job when it began: goes into the mark,
+    /// which takes the place of one that may know other parts.
     positions: Positions,
     pace: Option<Pace>,
     clock: Clock,
@@ -51,7 +52,7 @@ impl<'a> Sender<'a> {
     pub fn new(
         producer: &'a Transactions,
         topic: &'a str,
-        name: String,
+        (name, known): (String, &Positions),
         rate: Option<f64>,
         progress: &'a ProduceProgress,
     ) -> Self {
@@ -66,7 +67,7 @@ impl<'a> Sender<'a> {
             producer,
             topic,
             name,
-            positions: Positions::default(),
+            positions: known.clone(),
             pace,
             clock,
             progress,
