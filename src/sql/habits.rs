@@ -3,6 +3,7 @@
 //! | written | planned |
 //! |---|---|
 //! | `date(x)` | `CAST(x AS DATE)` |
+//! | `date_trunc('day', at, zone)` | `date_trunc('day', at AT TIME ZONE zone) AT TIME ZONE zone` |
 //! | `INTERVAL '01:30'` | `CAST('01:30' AS INTERVAL)` |
 //! | `substring(t FROM 'pattern')` | `(regexp_match(t, 'pattern'))[1]` |
 //! | `t LIKE ANY (ARRAY['a%', 'b%'])` | `t LIKE 'a%' OR t LIKE 'b%'` |
@@ -21,11 +22,12 @@ use datafusion_sql::sqlparser::ast::{
 
 use super::accents::call;
 use super::functions::texts::items;
+use super::functions::zones::TIMEZONE;
 
 /// The expression that is meant, if it is one of these.
 pub fn meant(expr: &Expr) -> Option<Expr> {
     match expr {
-        Expr::Function(function) => date(function),
+        Expr::Function(function) => date(function).or_else(|| truncated(function)),
         Expr::Interval(interval) => clock(interval),
         Expr::Substring {
             expr,
@@ -81,6 +83,23 @@ fn date(function: &Function) -> Option<Expr> {
     };
     let is_date = function.name.to_string().eq_ignore_ascii_case("date");
     is_date.then(|| cast(time.clone(), DataType::Date))
+}
+
+/// `date_trunc` where people live.
+fn truncated(function: &Function) -> Option<Expr> {
+    let FunctionArguments::List(list) = &function.args else {
+        return None;
+    };
+    let mut arguments = list.args.iter().map(|argument| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)) => Some(argument.clone()),
+        _ => None,
+    });
+    let is_it = function.name.to_string().eq_ignore_ascii_case("date_trunc");
+    let three = is_it && arguments.len() == 3;
+    let mut next = || arguments.next().flatten();
+    let (unit, time, zone) = three.then(|| Some((next()?, next()?, next()?)))??;
+    let local = call(TIMEZONE, [zone.clone(), time]);
+    Some(call(TIMEZONE, [zone, call("date_trunc", [unit, local])]))
 }
 
 /// An interval as a clock shows it, which DataFusion does not read.

@@ -7,6 +7,7 @@
 //! | `at - '2026-03-01'`, `number * '5'` | the type of the other side |
 //! | `price * '1.5'` of a NUMERIC | a NUMERIC of the digits that are written |
 //! | `is_open = 'true'`, `tags = '{a,b}'` | the type of the other side |
+//! | `day + time`, `at + time` | a TIMESTAMP |
 //! | `substring(bytes FROM 2 FOR 3)` | see `bytes` |
 //! | `INTERVAL '1 hour' * n`, `(a - b) / 2` | see `scaled` |
 #![allow(
@@ -14,11 +15,11 @@
     reason = "of operators and types, those that a text can stand beside are named"
 )]
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, TimeUnit};
 use datafusion_common::{DFSchema, Result, ScalarValue};
 use datafusion_expr::expr::Cast;
 use datafusion_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
+use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator, binary_expr};
 use datafusion_sql::sqlparser::ast::BinaryOperator;
 
 use super::intervals::INTERVAL;
@@ -37,6 +38,9 @@ impl ExprPlanner for LiteralPlanner {
         if let Some(scaled) = with_number(&raw, schema) {
             return Ok(PlannerResult::Planned(scaled));
         }
+        if let Some(sum) = with_time(&raw, schema) {
+            return Ok(PlannerResult::Planned(sum));
+        }
         let (text, other) = match (is_text(&raw.left), is_text(&raw.right)) {
             (true, false) => (&mut raw.left, &raw.right),
             (false, true) => (&mut raw.right, &raw.left),
@@ -53,6 +57,29 @@ impl ExprPlanner for LiteralPlanner {
     fn plan_substring(&self, arguments: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
         Ok(PlannerResult::Planned(substring(arguments)))
     }
+}
+
+/// A date or a timestamp, and a time of day.
+fn with_time(raw: &RawBinaryExpr, schema: &DFSchema) -> Option<Expr> {
+    let BinaryOperator::Plus = raw.op else {
+        return None;
+    };
+    // What is long is long on its left.
+    let of_right = raw.right.get_type(schema).ok()?;
+    let (day, of_day, time) = match of_right {
+        DataType::Time64(_) => (&raw.left, raw.left.get_type(schema).ok()?, &raw.right),
+        DataType::Date32 | DataType::Timestamp(..) => (&raw.right, of_right, &raw.left),
+        _ => return None,
+    };
+    let is_time = matches!(time.get_type(schema).ok()?, DataType::Time64(_));
+    let to = match of_day {
+        DataType::Date32 => DataType::Timestamp(TimeUnit::Microsecond, None),
+        DataType::Timestamp(..) => of_day,
+        _ => return None,
+    };
+    let day = Expr::Cast(Cast::new(Box::new(day.clone()), to));
+    let time = Expr::Cast(Cast::new(Box::new(time.clone()), INTERVAL));
+    is_time.then(|| binary_expr(day, Operator::Plus, time))
 }
 
 /// `substring`, of text and of BYTEA.

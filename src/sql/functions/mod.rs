@@ -28,6 +28,7 @@ pub mod scaled;
 mod strict;
 pub mod texts;
 mod to_char;
+mod truncated;
 mod whole;
 pub mod zones;
 
@@ -85,6 +86,7 @@ impl Default for Functions {
                 let ours = ours.or_else(|| whole::whole(&function));
                 let ours = ours.or_else(|| bytes::of_bytes(&function));
                 let ours = ours.or_else(|| binned::binned(&function));
+                let ours = ours.or_else(|| truncated::truncated(&function));
                 strict::strict(ours.unwrap_or_else(|| bounded::bounded(function)))
             });
         let higher_order = datafusion_functions_nested::all_default_higher_order_functions();

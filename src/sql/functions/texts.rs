@@ -16,7 +16,7 @@ use arrow::array::{
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::kernels::cast_utils::{Parser, string_to_datetime, string_to_time_nanoseconds};
-use arrow::compute::{CastOptions, cast, cast_with_options, concat};
+use arrow::compute::{CastOptions, cast_with_options, concat};
 use arrow::datatypes::{
     DataType, Date32Type, Field, FieldRef, IntervalMonthDayNanoType, Time64MicrosecondType,
     TimestampMicrosecondType,
@@ -36,6 +36,12 @@ use crate::sql::types::{EXTENSION, name_of};
 use crate::types::moment;
 
 const DAY_US: i64 = 86_400_000_000;
+
+/// What does not fit is an error.
+const STRICT: CastOptions = CastOptions {
+    safe: false,
+    format_options: FormatOptions::new(),
+};
 
 /// The cast of text to `to`, if it is one of those that are read here.
 pub fn cast_text(value: Expr, to: &FieldRef, unfit: Unfit) -> Result<Expr, Expr> {
@@ -139,7 +145,7 @@ fn read(texts: &StringArray, to: &Field, unfit: Unfit) -> Result<ArrayRef> {
         other => {
             let options = CastOptions {
                 safe: unfit == Unfit::Null,
-                format_options: FormatOptions::default(),
+                ..STRICT
             };
             Ok(cast_with_options(texts, other, &options)?)
         }
@@ -182,7 +188,7 @@ impl Each<'_> {
         match values.data_type() == self.data_type {
             true => Ok(Arc::new(values)),
             // A time in another unit.
-            false => Ok(cast(&values, self.data_type)?),
+            false => Ok(cast_with_options(&values, self.data_type, &STRICT)?),
         }
     }
 }
