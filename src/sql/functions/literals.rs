@@ -23,7 +23,7 @@ use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator, binary_expr};
 use datafusion_sql::sqlparser::ast::BinaryOperator;
 
 use super::intervals::INTERVAL;
-use super::{bytes, scaled, strict};
+use super::{bytes, scaled};
 
 /// Plans them.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ fn with_time(raw: &RawBinaryExpr, schema: &DFSchema) -> Option<Expr> {
 fn substring(arguments: Vec<Expr>) -> Expr {
     let theirs = datafusion_functions::unicode::substr();
     let function = bytes::of_bytes(&theirs).unwrap_or(theirs);
-    strict::strict(function).call(arguments)
+    function.call(arguments)
 }
 
 /// An interval by a number.

@@ -25,7 +25,6 @@ pub mod precision;
 pub mod ranged;
 pub mod regexes;
 pub mod scaled;
-mod strict;
 pub mod texts;
 mod to_char;
 mod truncated;
@@ -87,7 +86,7 @@ impl Default for Functions {
                 let ours = ours.or_else(|| bytes::of_bytes(&function));
                 let ours = ours.or_else(|| binned::binned(&function));
                 let ours = ours.or_else(|| truncated::truncated(&function));
-                strict::strict(ours.unwrap_or_else(|| bounded::bounded(function)))
+                ours.unwrap_or_else(|| bounded::bounded(function))
             });
         let higher_order = datafusion_functions_nested::all_default_higher_order_functions();
         let window = datafusion_functions_window::all_default_window_functions();

@@ -57,7 +57,7 @@ pub fn cast_text(value: Expr, to: &FieldRef, unfit: Unfit) -> Result<Expr, Expr>
         return Err(value);
     }
     let verb = match unfit {
-        Unfit::Error => "cast",
+        Unfit::Error => CAST,
         Unfit::Null => "try_cast",
     };
     let function = ScalarUDF::from(CastText {
@@ -67,6 +67,14 @@ pub fn cast_text(value: Expr, to: &FieldRef, unfit: Unfit) -> Result<Expr, Expr>
         signature: Signature::any(1, Volatility::Immutable),
     });
     Ok(function.call(vec![value]))
+}
+
+/// The verb of a cast that fails.
+const CAST: &str = "cast";
+
+/// Whether a function is such a cast that fails where another is NULL.
+pub fn fails(name: &str) -> bool {
+    name.split_once(' ').is_some_and(|(verb, _)| verb == CAST)
 }
 
 /// How a call of such a cast reads, by the function's name.

@@ -21,6 +21,7 @@ use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 
 use super::text::text;
 use crate::plan::Expression;
+use crate::sql::functions::texts;
 use crate::sql::problem::Problem;
 
 /// The columns of a node, by position.
@@ -95,7 +96,7 @@ impl Positional {
     fn may_be_null(&self, expr: &Expr) -> bool {
         let nullable = || expr.nullable(&self.schema).unwrap_or(true);
         match expr {
-            Expr::ScalarFunction(call) if STRICT.contains(&call.func.name()) => {
+            Expr::ScalarFunction(call) if is_strict(call.func.name()) => {
                 call.args.iter().any(|argument| self.may_be_null(argument))
             }
             Expr::Cast(cast) => self.may_be_null(&cast.expr),
@@ -117,36 +118,55 @@ impl Positional {
     }
 }
 
+/// Whether a function yields NULL only of NULL.
+fn is_strict(name: &str) -> bool {
+    STRICT.contains(&name) || texts::fails(name)
+}
+
 /// Functions that yield NULL only of NULL.
 const STRICT: &[&str] = &[
     "abs",
+    "age",
     "as_json",
     "as_uuid",
     "btrim",
     "ceil",
     "character_length",
+    "date_bin",
     "date_part",
     "date_trunc",
     "divide",
+    "encode",
     "floor",
     "initcap",
+    "interval_divided",
+    "interval_times",
     "left",
     "lower",
     "lpad",
     "ltrim",
+    "make_date",
     "md5",
     "octet_length",
+    "regexp_replace",
+    "regexp_split_to_array",
     "repeat",
     "replace",
     "reverse",
     "right",
     "round",
+    "round_to_digits",
     "round_to_integer",
     "rpad",
     "rtrim",
+    "sha256",
+    "split_part",
     "starts_with",
     "substr",
     "text",
+    "to_date",
+    "to_hex",
+    "to_timestamp",
     "translate",
     "upper",
 ];
