@@ -9,6 +9,7 @@
 )]
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, ListBuilder, StringArray, StringBuilder};
@@ -151,10 +152,10 @@ impl Captures {
                 continue;
             }
             let (text, key) = (given(0), (given(1), given(2)));
-            if !regexes.contains_key(&key) {
-                regexes.insert(key, self.regex(key.0, key.1)?);
-            }
-            let regex = &regexes[&key];
+            let regex = match regexes.entry(key) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(free) => free.insert(self.regex(key.0, key.1)?),
+            };
             match self.finds {
                 Finds::Groups => groups(regex, text, &mut lists),
                 Finds::All => texts.append_option(regex.find(text).map(|found| found.as_str())),

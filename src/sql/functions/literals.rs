@@ -7,6 +7,7 @@
 //! | `at - '2026-03-01'`, `number * '5'` | the type of the other side |
 //! | `price * '1.5'` of a NUMERIC | a NUMERIC of the digits that are written |
 //! | `is_open = 'true'`, `tags = '{a,b}'` | the type of the other side |
+//! | `at < day`, `at - day` | the day is a TIMESTAMP |
 //! | `day + time`, `at + time` | a TIMESTAMP |
 //! | `substring(bytes FROM 2 FOR 3)` | see `bytes` |
 //! | `INTERVAL '1 hour' * n`, `(a - b) / 2` | see `scaled` |
@@ -22,6 +23,7 @@ use datafusion_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator, binary_expr};
 use datafusion_sql::sqlparser::ast::BinaryOperator;
 
+use super::either::moment;
 use super::intervals::INTERVAL;
 use super::{bytes, scaled};
 
@@ -41,6 +43,9 @@ impl ExprPlanner for LiteralPlanner {
         if let Some(sum) = with_time(&raw, schema) {
             return Ok(PlannerResult::Planned(sum));
         }
+        if as_timestamps(&mut raw, schema) {
+            return Ok(PlannerResult::Original(raw));
+        }
         let (text, other) = match (is_text(&raw.left), is_text(&raw.right)) {
             (true, false) => (&mut raw.left, &raw.right),
             (false, true) => (&mut raw.right, &raw.left),
@@ -57,6 +62,37 @@ impl ExprPlanner for LiteralPlanner {
     fn plan_substring(&self, arguments: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
         Ok(PlannerResult::Planned(substring(arguments)))
     }
+}
+
+/// Makes a date beside a timestamp one.
+fn as_timestamps(raw: &mut RawBinaryExpr, schema: &DFSchema) -> bool {
+    if !(compares(&raw.op) || raw.op == BinaryOperator::Minus) {
+        return false;
+    }
+    let of = |side: &Expr| side.get_type(schema).unwrap_or(DataType::Null);
+    // The right side of a long difference is short.
+    let of_right = of(&raw.right);
+    if !matches!(of_right, DataType::Date32 | DataType::Timestamp(..)) {
+        return false;
+    }
+    let types = [of_right, of(&raw.left)];
+    let Some(to) = moment(&types) else {
+        return false;
+    };
+    for (side, of) in [&mut raw.right, &mut raw.left].into_iter().zip(types) {
+        if of == DataType::Date32 {
+            *side = Expr::Cast(Cast::new(Box::new(std::mem::take(side)), to.clone()));
+        }
+    }
+    true
+}
+
+fn compares(op: &BinaryOperator) -> bool {
+    use BinaryOperator as Op;
+    matches!(
+        op,
+        Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq
+    )
 }
 
 /// A date or a timestamp, and a time of day.
@@ -122,10 +158,7 @@ fn is_text(expr: &Expr) -> bool {
 fn typed(text: &Expr, op: &BinaryOperator, other: &DataType) -> Option<Expr> {
     use BinaryOperator as Op;
     let cast = |to: DataType| Some(Expr::Cast(Cast::new(Box::new(text.clone()), to)));
-    let compares = matches!(
-        op,
-        Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq
-    );
+    let compares = compares(op);
     match (op, other) {
         (Op::Plus, DataType::Timestamp(_, _) | DataType::Time64(_)) => cast(INTERVAL),
         (Op::Plus | Op::Minus, DataType::Interval(_) | DataType::Duration(_)) => cast(INTERVAL),

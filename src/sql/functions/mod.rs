@@ -9,6 +9,7 @@ mod bounded;
 mod bytes;
 mod captures;
 pub mod casts;
+pub mod either;
 mod identifiers;
 pub mod intervals;
 mod json;
@@ -85,6 +86,7 @@ impl Default for Functions {
                 let ours = ours.or_else(|| whole::whole(&function));
                 let ours = ours.or_else(|| bytes::of_bytes(&function));
                 let ours = ours.or_else(|| binned::binned(&function));
+                let ours = ours.or_else(|| either::either(&function));
                 let ours = ours.or_else(|| truncated::truncated(&function));
                 ours.unwrap_or_else(|| bounded::bounded(function))
             });
