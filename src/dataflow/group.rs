@@ -288,14 +288,7 @@ impl<G: PreGroups> Local<G> {
             for partial in partials {
                 let hashes = partial.column(0).as_primitive::<UInt64Type>();
                 for (target, batch) in by_target(hashes, &partial, self.peers)? {
-                    emit(
-                        &capability,
-                        Packet::Rows {
-                            target,
-                            lane: 0,
-                            batch,
-                        },
-                    );
+                    emit(&capability, Packet::rows(target, batch));
                 }
             }
             Ok(())

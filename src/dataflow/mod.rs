@@ -8,7 +8,7 @@
 //! | `schedule`, `pace`, `credit` | epochs closed, bytes on their way bounded |
 //! | `letters`, `rejects` | the rows of a dead-letter table; when rejects are too many |
 //! | `report`, `tide` | how an epoch's watermark becomes exact, and what sources see of it |
-//! | `packet`, `roles` | what flows along an edge, and the columns it carries besides a node's own |
+//! | `packet`, `roles`, `parts` | what flows along an edge, the columns it carries besides a node's own, and how large it is |
 //! | `group`, `aggregate`, `latest`, `spread` | what keeps a row per group, and how rows come to it |
 //! | `changing` | joins, and functions over partitions, on differential's arrangements |
 //! | `framed` | what functions say of the ordered rows of a partition |
@@ -49,6 +49,7 @@ pub mod outcome;
 pub mod pace;
 pub mod packet;
 mod partition;
+mod parts;
 pub mod publish;
 mod ready;
 mod rejects;

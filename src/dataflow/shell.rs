@@ -105,11 +105,7 @@ impl Ports {
 impl Outlet for Ports {
     fn rows(&mut self, node: NodeId, rows: RecordBatch) {
         self.spend(&rows);
-        let packet = Packet::Rows {
-            target: self.me,
-            lane: 0,
-            batch: rows,
-        };
+        let packet = Packet::rows(self.me, rows);
         self.rows
             .get_mut(&node)
             .expect("one port per edge")
@@ -273,11 +269,7 @@ pub fn compute<'scope>(
                     match core.run(&batch) {
                         Ok(batch) if batch.num_rows() == 0 => {}
                         Ok(batch) => {
-                            let packet = Packet::Rows {
-                                target,
-                                lane: 0,
-                                batch,
-                            };
+                            let packet = Packet::rows(target, batch);
                             output.give(&capability, &mut Packets::from(vec![packet]));
                         }
                         Err(failure) => shared.fail(shared.cannot_compute_row(&name, failure)),
@@ -471,11 +463,7 @@ pub fn grouped<'scope, G: Groups + 'static>(
             });
             let mut output = output.activate();
             let mut emit = |capability: &Capability<u64>, batch: RecordBatch| {
-                let packet = Packet::Rows {
-                    target: me,
-                    lane: 0,
-                    batch,
-                };
+                let packet = Packet::rows(me, batch);
                 output.give(capability, &mut Packets::from(vec![packet]));
             };
             core.advance(frontier(frontiers), &mut emit);

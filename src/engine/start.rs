@@ -12,10 +12,10 @@ use tracing::{debug, info, warn};
 use super::committer::{CrashPoint, failed};
 use super::history::Replay;
 use super::open::{OpenedSource, Sink, beginnings, ends, open_sinks, open_sources, there};
+use super::options::{Ends, RunOptions};
 use super::patience::patiently;
 use super::reference;
 use super::reload::Logs;
-use super::run::{Ends, RunOptions};
 use crate::connector::{Guarantee, OpenDestination};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::durability::{

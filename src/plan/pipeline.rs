@@ -32,6 +32,12 @@ impl Pipeline {
             }
         })
     }
+
+    /// What a column of a node is called.
+    #[must_use]
+    pub fn column_name(&self, node: NodeId, at: usize) -> &str {
+        self.nodes[node].schema.field(at).name()
+    }
 }
 
 /// One `INSERT INTO`.

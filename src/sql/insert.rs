@@ -12,7 +12,7 @@ use datafusion_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion_physical_expr::expressions::Column as PhysicalColumn;
 use datafusion_sql::sqlparser::ast::{self, Ident, Query, SelectItem, SetExpr, Spanned};
 
-use crate::plan::{Assign, Emit, Expression, Narrowed, NodeId, Operator, Place, Table, TableId};
+use crate::plan::{Emit, Expression, Narrowed, NodeId, Operator, Place, Table, TableId};
 
 use super::assign::{assign, narrowed};
 use super::catalog::Catalog;
@@ -339,13 +339,8 @@ pub fn lower(
         sink: &sink.name,
     };
     let ask = Ask {
-        finality,
         windows_close: false,
-        assign: Assign::Windows,
-        window: false,
-        time: false,
-        session: false,
-        first: None,
+        ..Ask::of_rows(finality)
     };
     let rows = lowering.rows(&prepared.plan, ask)?;
     let key_text = lowering.graph.facts(rows.node).key_text.clone();

@@ -310,11 +310,7 @@ fn epochs<'scope>(
                     .expect("what was taken is held")
                     .delayed(&epoch);
                 let mut emit = |batch: RecordBatch| {
-                    let packet = Packet::Rows {
-                        target: me,
-                        lane: 0,
-                        batch,
-                    };
+                    let packet = Packet::rows(me, batch);
                     output.give(&capability, &mut Packets::from(vec![packet]));
                 };
                 if let Err(error) = core.apply(epoch, &mut emit) {

@@ -161,11 +161,7 @@ pub fn joined<'scope, J: Sided + 'static>(
             }
             let mut output = output.activate();
             let mut emit = |capability: &Capability<u64>, batch: RecordBatch| {
-                let packet = Packet::Rows {
-                    target: me,
-                    lane: 0,
-                    batch,
-                };
+                let packet = Packet::rows(me, batch);
                 output.give(capability, &mut Packets::from(vec![packet]));
             };
             core.advance(frontier(frontiers), &mut emit);

@@ -6,11 +6,12 @@ use arrow::array::{
     StructArray, Time32MillisecondArray, Time64NanosecondArray, TimestampNanosecondArray,
     TimestampSecondArray, UInt64Array,
 };
-use arrow::datatypes::{Fields, Int64Type};
+use arrow::datatypes::{Fields, Int64Type, Schema};
 use proptest::prelude::*;
 
 use super::*;
-use crate::format::options::{CsvOptions, FormatKind};
+use crate::format::column::JSON;
+use crate::format::options::{CsvOptions, FormatKind, TimestampFormat};
 use crate::format::{EXTENSION, Encoder, RECORD};
 use crate::types::Offset;
 

@@ -7,9 +7,10 @@ use arrow::datatypes::{
     DataType, IntervalMonthDayNano, IntervalMonthDayNanoType, TimeUnit, TimestampMicrosecondType,
 };
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime};
-use datafusion_common::{Result, ScalarValue, exec_datafusion_err, exec_err, plan_err};
+use datafusion_common::{Result, exec_datafusion_err, exec_err, plan_err};
 use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
 
+use super::folded::folded;
 use super::intervals::INTERVAL;
 
 /// `age(a, b)`.
@@ -52,22 +53,19 @@ impl ScalarUDFImpl for Age {
         let [later, earlier] = arguments.args.as_slice() else {
             return exec_err!("age takes two times");
         };
-        let mut each = arguments.args.iter();
-        let constant = each.all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
-        let rows = if constant { 1 } else { arguments.number_rows };
-        let (later, earlier) = (later.to_array(rows)?, earlier.to_array(rows)?);
-        let times = |array: &dyn Array| array.as_primitive::<TimestampMicrosecondType>().clone();
-        let (later, earlier) = (times(&later), times(&earlier));
-        let ages = later.iter().zip(&earlier).map(|pair| match pair {
-            (Some(later), Some(earlier)) => age(later, earlier)
-                .map(Some)
-                .ok_or_else(|| exec_datafusion_err!("time out of range")),
-            (None, _) | (_, None) => Ok(None),
-        });
-        let ages: PrimitiveArray<IntervalMonthDayNanoType> = ages.collect::<Result<_>>()?;
-        Ok(match constant {
-            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&ages, 0)?),
-            false => ColumnarValue::Array(Arc::new(ages)),
+        folded(&arguments, |rows| {
+            let (later, earlier) = (later.to_array(rows)?, earlier.to_array(rows)?);
+            let times =
+                |array: &dyn Array| array.as_primitive::<TimestampMicrosecondType>().clone();
+            let (later, earlier) = (times(&later), times(&earlier));
+            let ages = later.iter().zip(&earlier).map(|pair| match pair {
+                (Some(later), Some(earlier)) => age(later, earlier)
+                    .map(Some)
+                    .ok_or_else(|| exec_datafusion_err!("time out of range")),
+                (None, _) | (_, None) => Ok(None),
+            });
+            let ages: PrimitiveArray<IntervalMonthDayNanoType> = ages.collect::<Result<_>>()?;
+            Ok(Arc::new(ages))
         })
     }
 }

@@ -18,6 +18,7 @@ use datafusion_expr::{
 };
 
 use super::coerced;
+use super::folded::folded;
 use super::intervals::INTERVAL;
 
 const DAY_US: i64 = 86_400_000_000;
@@ -103,14 +104,10 @@ impl ScalarUDFImpl for Binned {
         match stride {
             Some(stride) if stride.months == 0 && is_time => {
                 let width = width(*stride)?;
-                let constant = rest.iter().all(|it| matches!(it, ColumnarValue::Scalar(_)));
-                let rows = if constant { 1 } else { arguments.number_rows };
-                let times = rest.iter().map(|it| it.to_array(rows));
-                let times: Vec<ArrayRef> = times.collect::<Result<_>>()?;
-                let bins = bins(width, &times)?;
-                Ok(match constant {
-                    true => ColumnarValue::Scalar(ScalarValue::try_from_array(&bins, 0)?),
-                    false => ColumnarValue::Array(Arc::new(bins)),
+                folded(&arguments, |rows| {
+                    let times = rest.iter().map(|it| it.to_array(rows));
+                    let times: Vec<ArrayRef> = times.collect::<Result<_>>()?;
+                    Ok(Arc::new(bins(width, &times)?))
                 })
             }
             _ => self.by_months(arguments, is_time),

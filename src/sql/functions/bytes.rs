@@ -9,14 +9,14 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int32Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
-use datafusion_common::{Result, ScalarValue, exec_err, plan_err};
+use datafusion_common::{Result, exec_err, plan_err};
 use datafusion_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
 };
 
-use super::casts::unary;
 use super::coerced;
+use super::folded::{folded, unary};
 
 /// The function around DataFusion's, if it is one of the three.
 pub fn of_bytes(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
@@ -105,18 +105,13 @@ impl ScalarUDFImpl for OfBytes {
                 Ok(Arc::new(lengths.collect::<Int32Array>()) as ArrayRef)
             });
         }
-        let mut each = arguments.args.iter();
-        let constant = each.all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
-        let rows = if constant { 1 } else { arguments.number_rows };
-        let arrays = arguments
-            .args
-            .iter()
-            .map(|argument| argument.to_array(rows));
-        let arrays: Vec<ArrayRef> = arrays.collect::<Result<_>>()?;
-        let cut = cut(&arrays)?;
-        Ok(match constant {
-            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&cut, 0)?),
-            false => ColumnarValue::Array(Arc::new(cut)),
+        folded(&arguments, |rows| {
+            let arrays = arguments
+                .args
+                .iter()
+                .map(|argument| argument.to_array(rows));
+            let arrays: Vec<ArrayRef> = arrays.collect::<Result<_>>()?;
+            Ok(Arc::new(cut(&arrays)?))
         })
     }
 }

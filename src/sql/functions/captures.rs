@@ -14,13 +14,14 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, ListBuilder, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion_common::{Result, ScalarValue, exec_datafusion_err, exec_err};
+use datafusion_common::{Result, exec_datafusion_err, exec_err};
 use datafusion_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     TypeSignature, Volatility,
 };
 use regex::Regex;
 
+use super::folded::folded;
 use super::regexes::pattern_of;
 
 /// The functions.
@@ -122,19 +123,14 @@ impl ScalarUDFImpl for Captures {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let mut each = arguments.args.iter();
-        let constant = each.all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
-        let rows = if constant { 1 } else { arguments.number_rows };
-        let arrays = arguments
-            .args
-            .iter()
-            .map(|argument| argument.to_array(rows));
-        let arrays: Vec<ArrayRef> = arrays.collect::<Result<_>>()?;
-        let arrays: Vec<&StringArray> = arrays.iter().map(|it| it.as_string()).collect();
-        let found = self.find(&arrays, rows)?;
-        Ok(match constant {
-            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&found, 0)?),
-            false => ColumnarValue::Array(found),
+        folded(&arguments, |rows| {
+            let arrays = arguments
+                .args
+                .iter()
+                .map(|argument| argument.to_array(rows));
+            let arrays: Vec<ArrayRef> = arrays.collect::<Result<_>>()?;
+            let arrays: Vec<&StringArray> = arrays.iter().map(|it| it.as_string()).collect();
+            self.find(&arrays, rows)
         })
     }
 }

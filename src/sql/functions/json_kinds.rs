@@ -10,7 +10,7 @@ use datafusion_expr::{
 };
 use serde::de::IgnoredAny;
 
-use super::casts::unary;
+use super::folded::unary;
 
 /// The functions.
 pub fn all() -> [Arc<ScalarUDF>; 2] {

@@ -21,7 +21,7 @@ use datafusion_sql::sqlparser::ast::{
     DataType as Sql, Expr, TypedString, Value, ValueWithSpan, VisitMut,
 };
 
-use super::casts::unary;
+use super::folded::unary;
 use crate::sql::accents::call;
 use crate::sql::walk;
 

@@ -12,12 +12,13 @@ use std::sync::{Arc, LazyLock};
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType};
-use datafusion_common::{Result, ScalarValue, exec_datafusion_err, exec_err};
+use datafusion_common::{Result, exec_datafusion_err, exec_err};
 use datafusion_expr::{
     ColumnarValue, Expr, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility, expr::Cast,
 };
 
+use super::folded::folded;
 use super::intervals::{INTERVAL, of_differences};
 
 const MONTH_DAYS: f64 = 30.0;
@@ -88,20 +89,16 @@ impl ScalarUDFImpl for Scaled {
         let [intervals, numbers] = arguments.args.as_slice() else {
             return exec_err!("{} takes an interval and a number", self.name);
         };
-        let mut each = arguments.args.iter();
-        let constant = each.all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
-        let rows = if constant { 1 } else { arguments.number_rows };
-        let intervals = as_intervals(&intervals.to_array(rows)?)?;
-        let numbers = cast(&numbers.to_array(rows)?, &DataType::Float64)?;
-        let pairs = intervals.iter().zip(numbers.as_primitive::<Float64Type>());
-        let scaled = pairs.map(|pair| match pair {
-            (Some(interval), Some(number)) => self.one(interval, number).map(Some),
-            _ => Ok(None),
-        });
-        let scaled: PrimitiveArray<IntervalMonthDayNanoType> = scaled.collect::<Result<_>>()?;
-        Ok(match constant {
-            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&scaled, 0)?),
-            false => ColumnarValue::Array(Arc::new(scaled)),
+        folded(&arguments, |rows| {
+            let intervals = as_intervals(&intervals.to_array(rows)?)?;
+            let numbers = cast(&numbers.to_array(rows)?, &DataType::Float64)?;
+            let pairs = intervals.iter().zip(numbers.as_primitive::<Float64Type>());
+            let scaled = pairs.map(|pair| match pair {
+                (Some(interval), Some(number)) => self.one(interval, number).map(Some),
+                _ => Ok(None),
+            });
+            let scaled: PrimitiveArray<IntervalMonthDayNanoType> = scaled.collect::<Result<_>>()?;
+            Ok(Arc::new(scaled))
         })
     }
 }

@@ -29,7 +29,7 @@ use datafusion_expr::{
     Volatility,
 };
 
-use super::casts::unary;
+use super::folded::unary;
 use super::intervals;
 use super::marked::{self, Unfit};
 use crate::sql::types::{EXTENSION, name_of};

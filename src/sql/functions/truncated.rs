@@ -17,6 +17,7 @@ use datafusion_expr::{
 };
 
 use super::coerced;
+use super::folded::folded;
 use crate::sql::problem::Problem;
 
 const DAY_US: i64 = 86_400_000_000;
@@ -155,14 +156,7 @@ impl ScalarUDFImpl for Truncated {
             })?;
             Ok(Arc::new(begin.with_timezone_opt(zone)))
         };
-        match times {
-            ColumnarValue::Array(times) => begin(times).map(ColumnarValue::Array),
-            ColumnarValue::Scalar(time) => {
-                let begin = begin(&time.to_array()?)?;
-                let begin = datafusion_common::ScalarValue::try_from_array(&begin, 0)?;
-                Ok(ColumnarValue::Scalar(begin))
-            }
-        }
+        folded(&arguments, |rows| begin(&times.to_array(rows)?))
     }
 }
 
