@@ -48,7 +48,11 @@ pub fn assign(
             to.name(),
             name_of(source)
         );
-        return Err(Problem::at(place, message).hint(format!("write CAST(.. AS {type_name})")));
+        let hint = match is_uuid && !is_text(source) {
+            true => "a UUID is made of text".to_owned(),
+            false => format!("write CAST(.. AS {type_name})"),
+        };
+        return Err(Problem::at(place, message).hint(hint));
     }
     if source == target && marked_alike {
         return Ok(expr);

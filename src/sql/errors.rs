@@ -430,6 +430,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_text_that_is_no_value_is_shown_one() {
+        let problem = reworded("Execution error: '2026-13-01' is not DATE", &[]);
+
+        assert_eq!(problem.message, "'2026-13-01' is not DATE");
+        assert_eq!(problem.hint.as_deref(), Some("write it as '2026-03-01'"));
+    }
+
+    #[test]
     fn literals_read_as_in_sql() {
         for (theirs, ours) in [
             ("coalesce(t.k,Utf8(\"it's\"))", "coalesce(t.k,'it''s')"),

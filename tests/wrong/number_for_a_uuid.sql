@@ -3,3 +3,4 @@ CREATE TABLE t (n INT) WITH (connector = 'file', path = 't.csv', format = 'csv')
 CREATE TABLE o (id UUID) WITH (connector = 'stdout');
 INSERT INTO o SELECT n FROM t;
 INSERT INTO o SELECT n > 1 FROM t;
+INSERT INTO o SELECT CAST(n AS UUID) FROM t;

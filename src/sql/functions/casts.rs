@@ -33,7 +33,8 @@ use super::folded::unary;
 use super::intervals::{self, INTERVAL};
 use super::marked::Unfit;
 use super::{arithmetic, identifiers, lists, marked, regexes, texts};
-use crate::sql::types::EXTENSION;
+use crate::sql::problem::Problem;
+use crate::sql::types::{EXTENSION, UUID, name_of};
 use crate::types::interval;
 
 /// Gives every cast of `plan` PostgreSQL's meaning. Its types are coerced already.
@@ -63,7 +64,10 @@ pub fn rewrite_expression(expr: Expr, schema: &DFSchema) -> Result<Transformed<E
         expr if let Some(compared) = intervals::compared(&expr, schema) => {
             Ok(Transformed::yes(compared))
         }
-        Expr::Cast(cast) => Ok(rewrite_cast(cast, schema)),
+        Expr::Cast(cast) => {
+            refuse_uuid(&cast, schema)?;
+            Ok(rewrite_cast(cast, schema))
+        }
         Expr::TryCast(cast) => Ok(try_cast(cast, schema)),
         Expr::BinaryExpr(binary) if binary.op == Operator::Divide => divide(binary, schema),
         Expr::BinaryExpr(binary) => {
@@ -156,6 +160,21 @@ fn try_cast(cast: TryCast, schema: &DFSchema) -> Transformed<Expr> {
 
 fn mark_of(field: &FieldRef) -> Option<&String> {
     field.metadata().get(EXTENSION)
+}
+
+/// Refuses to make a UUID of a number, a time or a truth value.
+fn refuse_uuid(cast: &Cast, schema: &DFSchema) -> Result<()> {
+    let Ok(from) = cast.expr.get_type(schema) else {
+        return Ok(());
+    };
+    let is_other = from.is_numeric() || from.is_temporal() || from == DataType::Boolean;
+    if is_other && mark_of(&cast.field).is_some_and(|mark| mark == UUID) {
+        let message = format!("{} cannot be cast to UUID", name_of(&from));
+        return Err(Problem::of_file(message)
+            .hint("a UUID is made of text")
+            .into());
+    }
+    Ok(())
 }
 
 /// The mark of UUID or JSON that text gets by a cast, if it does not have it already.

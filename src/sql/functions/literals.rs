@@ -9,7 +9,7 @@
 //! | `is_open = 'true'`, `tags = '{a,b}'` | the type of the other side |
 //! | `at < day`, `at - day` | the day is a TIMESTAMP |
 //! | `day + time`, `at + time` | a TIMESTAMP |
-//! | `substring(bytes FROM 2 FOR 3)` | see `bytes` |
+//! | `substring(bytes FROM 2 FOR 3)` | see `binary` |
 //! | `INTERVAL '1 hour' * n`, `(a - b) / 2` | see `scaled` |
 #![allow(
     clippy::wildcard_enum_match_arm,
@@ -25,7 +25,7 @@ use datafusion_sql::sqlparser::ast::BinaryOperator;
 
 use super::either::moment;
 use super::intervals::INTERVAL;
-use super::{bytes, scaled};
+use super::{binary, scaled};
 
 /// Plans them.
 #[derive(Debug)]
@@ -121,7 +121,7 @@ fn with_time(raw: &RawBinaryExpr, schema: &DFSchema) -> Option<Expr> {
 /// `substring`, of text and of BYTEA.
 fn substring(arguments: Vec<Expr>) -> Expr {
     let theirs = datafusion_functions::unicode::substr();
-    let function = bytes::of_bytes(&theirs).unwrap_or(theirs);
+    let function = binary::of_bytes(&theirs).unwrap_or(theirs);
     function.call(arguments)
 }
 

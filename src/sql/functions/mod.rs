@@ -5,9 +5,9 @@ mod age;
 mod aggregates;
 pub mod arithmetic;
 mod around;
+mod binary;
 mod binned;
 mod bounded;
-mod bytes;
 mod captures;
 pub mod casts;
 pub mod either;
@@ -155,7 +155,7 @@ const OURS: [Ours; 10] = [
     ranged::ranged,
     lists::length,
     whole::whole,
-    bytes::of_bytes,
+    binary::of_bytes,
     binned::binned,
     truncated::truncated,
     either::either,

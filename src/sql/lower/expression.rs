@@ -10,6 +10,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow::array::Array as _;
 use arrow::datatypes::{Field, FieldRef};
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{Column, DFSchema, Result, ScalarValue};
@@ -271,7 +272,17 @@ pub fn plain_column(expr: &Expr, schema: &DFSchema) -> Option<usize> {
 
 /// The text that makes two expressions over the same columns the same.
 pub fn identity(expr: &Expr) -> String {
-    expr.clone().unalias_nested().data.to_string()
+    let expr = expr.clone().unalias_nested().data;
+    let mut identity = expr.to_string();
+    let added = expr.apply(|part| {
+        // DataFusion writes the elements of a list without quotes.
+        if let Expr::Literal(ScalarValue::List(list), _) = part {
+            identity += &format!(" {} {}", text(part), list.data_type());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    added.expect("writing does not fail");
+    identity
 }
 
 /// Whether a condition is so as it stands.
