@@ -8,6 +8,8 @@
 //! | `substring(t FROM 'pattern')` | `(regexp_match(t, 'pattern'))[1]` |
 //! | `t LIKE ANY (ARRAY['a%', 'b%'])` | `t LIKE 'a%' OR t LIKE 'b%'` |
 //! | `x = ANY('{1,2}')`, `x <> ALL('{1,2}')` | `x IN ('1', '2')`, `x NOT IN ('1', '2')` |
+//! | `t LIKE 'a!%' ESCAPE '!'` | `t LIKE 'a\%'` |
+//! | `items[1].sku` | `get_field(items[1], 'sku')` |
 //! | `t ^@ 'a'` | `starts_with(t, 'a')` |
 //! | `FROM t, unnest(list) x` | `FROM t, unnest(list) AS x(x)` |
 #![allow(
@@ -16,13 +18,14 @@
 )]
 
 use datafusion_sql::sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArguments, Interval, TableAlias, TableAliasColumnDef, TableFactor, Value,
 };
 
 use super::accents::call;
 use super::functions::texts::items;
 use super::functions::zones::TIMEZONE;
+use super::normalise;
 
 /// The expression that is meant, if it is one of these.
 pub fn meant(expr: &Expr) -> Option<Expr> {
@@ -52,6 +55,17 @@ pub fn meant(expr: &Expr) -> Option<Expr> {
             compare_op: BinaryOperator::NotEq,
             right,
         } => of_list(left, right, true),
+        Expr::Like {
+            escape_char: Some(escape),
+            any: false,
+            ..
+        }
+        | Expr::ILike {
+            escape_char: Some(escape),
+            any: false,
+            ..
+        } => with_backslash(expr, &escape.value),
+        Expr::CompoundFieldAccess { root, access_chain } => of_element(root, access_chain),
         Expr::Like { any: true, .. } | Expr::ILike { any: true, .. } => like_any(expr),
         Expr::BinaryOp {
             left,
@@ -184,6 +198,77 @@ fn like_any(expr: &Expr) -> Option<Expr> {
         right: Box::new(right),
     })?;
     Some(Expr::Nested(Box::new(any)))
+}
+
+/// LIKE with the escape that DataFusion knows.
+fn with_backslash(expr: &Expr, escape: &Value) -> Option<Expr> {
+    let Value::SingleQuotedString(escape) = escape else {
+        return None;
+    };
+    let mut like = expr.clone();
+    let (Expr::Like {
+        pattern,
+        escape_char,
+        ..
+    }
+    | Expr::ILike {
+        pattern,
+        escape_char,
+        ..
+    }) = &mut like
+    else {
+        return None;
+    };
+    *escape_char = None;
+    let Expr::Value(value) = pattern.as_mut() else {
+        return None;
+    };
+    let Value::SingleQuotedString(written) = &mut value.value else {
+        return None;
+    };
+    let escape = match escape.chars().collect::<Vec<_>>().as_slice() {
+        [] => None,
+        [one] => Some(*one),
+        _ => return None,
+    };
+    let mut characters = written.chars();
+    let mut out = String::new();
+    while let Some(c) = characters.next() {
+        match c {
+            c if Some(c) == escape => out.extend(['\\', characters.next()?]),
+            '\\' => out.push_str(r"\\"),
+            c => out.push(c),
+        }
+    }
+    *written = out;
+    Some(like)
+}
+
+/// A field of a STRUCT in a list.
+fn of_element(root: &Expr, access: &[AccessExpr]) -> Option<Expr> {
+    let is_field = |it: &AccessExpr| matches!(it, AccessExpr::Dot(Expr::Identifier(_)));
+    let is_element = |it: &AccessExpr| matches!(it, AccessExpr::Subscript(_));
+    let is_inside = matches!(root, Expr::Nested(inside)
+        if matches!(inside.as_ref(), Expr::CompoundFieldAccess { .. } | Expr::Function(_)));
+    let begins = is_inside || access.first().is_some_and(is_element);
+    let known = access.iter().all(|it| is_field(it) || is_element(it));
+    if !begins || !known || !access.iter().any(is_field) {
+        return None;
+    }
+    let mut out = root.clone();
+    for one in access {
+        out = match one {
+            AccessExpr::Dot(Expr::Identifier(name)) => {
+                let name = Value::SingleQuotedString(normalise(name));
+                call("get_field", [out, Expr::value(name)])
+            }
+            one => Expr::CompoundFieldAccess {
+                root: Box::new(out),
+                access_chain: vec![one.clone()],
+            },
+        };
+    }
+    Some(out)
 }
 
 /// Gives the only column of an unnested list the name that the list was given.

@@ -142,6 +142,9 @@ pub const SAME: &[&str] = &[
     "s NOT LIKE ANY (ARRAY['a%', '%feed'])",
     "p ILIKE ANY (ARRAY['A%'])",
     "s ^@ 'a'",
+    "s LIKE 'a!$%' ESCAPE '!'",
+    "'50% off' LIKE '50!% %' ESCAPE '!'",
+    "p LIKE 'a\\.b' ESCAPE ''",
     "date_bin('15 minutes', ts, TIMESTAMP '2001-01-01')",
 ];
 

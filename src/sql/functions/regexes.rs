@@ -91,8 +91,22 @@ pub fn pattern_of(pattern: &str, by_line: bool) -> String {
             None => out.push('\\'),
         }
     }
-    out
+    match out.contains("[:") {
+        true => CLASSES
+            .iter()
+            .fold(out, |out, (name, class)| out.replace(name, class)),
+        false => out,
+    }
 }
+
+/// Classes that hold the letters of all scripts; the regex crate's hold those of ASCII.
+const CLASSES: [(&str, &str); 5] = [
+    ("[:alpha:]", r"\p{Alphabetic}"),
+    ("[:alnum:]", r"\p{Alphabetic}\p{Nd}"),
+    ("[:lower:]", r"\p{Lowercase}"),
+    ("[:upper:]", r"\p{Uppercase}"),
+    ("[:space:]", r"\s"),
+];
 
 /// The function with PostgreSQL's reading of its arguments, if it is one of those named here.
 pub fn regex(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
@@ -232,6 +246,7 @@ mod tests {
             r"\b{start}ab\b{end}|\bc\B"
         );
         assert_eq!(pattern_of(r"\\m\d", false), r"\\m\d");
+        assert_eq!(pattern_of("^[[:alpha:]_]$", false), r"^[\p{Alphabetic}_]$");
     }
 
     #[test]
