@@ -78,7 +78,8 @@ pub struct Graph {
 
 impl Graph {
     /// The node that does this; an equal one is used again. `text` says everything that makes
-    /// two operators the same, their inputs included.
+    /// two operators the same, their inputs included, but for the types of their columns: a NULL
+    /// reads alike in all of them.
     pub fn add(
         &mut self,
         text: String,
@@ -87,6 +88,10 @@ impl Graph {
         facts: Facts,
         place: Place,
     ) -> NodeId {
+        let mut text = text;
+        for field in &fields {
+            text += &format!(" {}", field.data_type());
+        }
         if let Some(node) = self.by_text.get(&text) {
             return *node;
         }

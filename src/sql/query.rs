@@ -14,7 +14,7 @@ use datafusion_sql::planner::{PlannerContext, SqlToRel};
 use datafusion_sql::sqlparser::ast;
 
 use super::catalog::Catalog;
-use super::functions::casts;
+use super::functions::{casts, precision};
 use super::problem::Problem;
 use super::types::cut_off;
 use super::{
@@ -31,6 +31,7 @@ pub fn plan(catalog: &Catalog, mut query: ast::Query) -> Result<LogicalPlan> {
     accents::rewrite(&mut query);
     using::rewrite(&mut query, catalog)?;
     cut_off(&mut query);
+    precision::rewrite(&mut query);
     named_windows::write_out(&mut query)?;
     first_rows::rewrite_fetch(&mut query)?;
     let statement = ast::Statement::Query(Box::new(query));
@@ -65,6 +66,7 @@ pub fn view(catalog: &Catalog, query: ast::Query, columns: &[ast::Ident]) -> Res
 pub fn expression(catalog: &Catalog, mut sql: ast::Expr, schema: &DFSchema) -> Result<Expr> {
     accents::rewrite(&mut sql);
     cut_off(&mut sql);
+    precision::rewrite(&mut sql);
     let expression = SqlToRel::new(catalog).sql_to_expr(sql, schema, &mut PlannerContext::new())?;
     coerced(&catalog.config(), expression, schema)
 }

@@ -10,6 +10,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow::array::Array as _;
 use arrow::datatypes::{Field, FieldRef};
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{Column, DFSchema, Result, ScalarValue};
@@ -21,6 +22,7 @@ use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 
 use super::text::text;
 use crate::plan::Expression;
+use crate::sql::functions::texts;
 use crate::sql::problem::Problem;
 
 /// The columns of a node, by position.
@@ -95,7 +97,7 @@ impl Positional {
     fn may_be_null(&self, expr: &Expr) -> bool {
         let nullable = || expr.nullable(&self.schema).unwrap_or(true);
         match expr {
-            Expr::ScalarFunction(call) if STRICT.contains(&call.func.name()) => {
+            Expr::ScalarFunction(call) if is_strict(call.func.name()) => {
                 call.args.iter().any(|argument| self.may_be_null(argument))
             }
             Expr::Cast(cast) => self.may_be_null(&cast.expr),
@@ -117,36 +119,55 @@ impl Positional {
     }
 }
 
+/// Whether a function yields NULL only of NULL.
+fn is_strict(name: &str) -> bool {
+    STRICT.contains(&name) || texts::fails(name)
+}
+
 /// Functions that yield NULL only of NULL.
 const STRICT: &[&str] = &[
     "abs",
+    "age",
     "as_json",
     "as_uuid",
     "btrim",
     "ceil",
     "character_length",
+    "date_bin",
     "date_part",
     "date_trunc",
     "divide",
+    "encode",
     "floor",
     "initcap",
+    "interval_divided",
+    "interval_times",
     "left",
     "lower",
     "lpad",
     "ltrim",
+    "make_date",
     "md5",
     "octet_length",
+    "regexp_replace",
+    "regexp_split_to_array",
     "repeat",
     "replace",
     "reverse",
     "right",
     "round",
+    "round_to_digits",
     "round_to_integer",
     "rpad",
     "rtrim",
+    "sha256",
+    "split_part",
     "starts_with",
     "substr",
     "text",
+    "to_date",
+    "to_hex",
+    "to_timestamp",
     "translate",
     "upper",
 ];
@@ -251,7 +272,17 @@ pub fn plain_column(expr: &Expr, schema: &DFSchema) -> Option<usize> {
 
 /// The text that makes two expressions over the same columns the same.
 pub fn identity(expr: &Expr) -> String {
-    expr.clone().unalias_nested().data.to_string()
+    let expr = expr.clone().unalias_nested().data;
+    let mut identity = expr.to_string();
+    let added = expr.apply(|part| {
+        // DataFusion writes the elements of a list without quotes.
+        if let Expr::Literal(ScalarValue::List(list), _) = part {
+            identity += &format!(" {} {}", text(part), list.data_type());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    added.expect("writing does not fail");
+    identity
 }
 
 /// Whether a condition is so as it stands.
