@@ -8,12 +8,17 @@ use crate::format::{object, time};
 pub(super) enum Guess {
     Boolean,
     Integer,
-    Decimal { whole: usize, places: usize },
+    Decimal {
+        whole: usize,
+        places: usize,
+    },
     Float,
     Date,
     Timestamp,
     Uuid,
     Json,
+    /// A text that is JSON: with others that are not it is text, too.
+    JsonText,
     Text,
 }
 
@@ -40,7 +45,7 @@ impl Guess {
             return Some(number);
         }
         if word.starts_with(['{', '[']) && object::raw(word).is_some() {
-            return Some(Self::Json);
+            return Some(Self::JsonText);
         }
         Some(Self::of_word(word))
     }
@@ -142,7 +147,7 @@ impl Guess {
             Self::Date => "DATE".to_owned(),
             Self::Timestamp => "TIMESTAMP".to_owned(),
             Self::Uuid => "UUID".to_owned(),
-            Self::Json => "JSON".to_owned(),
+            Self::Json | Self::JsonText => "JSON".to_owned(),
             Self::Text => "TEXT".to_owned(),
         }
     }

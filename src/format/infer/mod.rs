@@ -45,10 +45,26 @@ pub struct InferredColumn {
     pub nullable: bool,
 }
 
+/// What need not be guessed, because somebody says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The format.
+    pub kind: Option<FormatKind>,
+    /// Whether the first line of CSV names its columns.
+    pub header: Option<bool>,
+}
+
 /// Guesses the table of the file `path`, which starts with `sample`.
 pub fn infer(path: &str, sample: &[u8]) -> Result<InferredTable, FormatError> {
+    infer_as(path, sample, Asked::default())
+}
+
+/// As `infer`, where some of it is said.
+pub fn infer_as(path: &str, sample: &[u8], asked: Asked) -> Result<InferredTable, FormatError> {
     let name = path.rsplit('/').next().unwrap_or(path);
-    let (stem, kind, is_told) = stem_and_kind(name, sample);
+    let (stem, guessed, is_told) = stem_and_kind(name, sample);
+    let kind = asked.kind.unwrap_or(guessed);
+    let is_told = is_told || asked.kind.is_some();
     let mut options = FormatOptions {
         kind,
         record_bytes_max: 1 << 20,
@@ -57,7 +73,7 @@ pub fn infer(path: &str, sample: &[u8]) -> Result<InferredTable, FormatError> {
     };
     let seen = match kind {
         FormatKind::Json => json_columns(sample),
-        FormatKind::Csv => csv_columns(sample, &mut options)?,
+        FormatKind::Csv => csv_columns(sample, &mut options, asked.header)?,
         FormatKind::Parquet => unreachable!("such a file says itself what its columns are"),
     };
     if kind == FormatKind::Json && starts_with(sample, b'[') {
@@ -189,7 +205,7 @@ impl Column {
 
 /// The whole records of a sample: the last may have been cut off.
 fn records<'a>(sample: &'a [u8], options: &FormatOptions) -> impl Iterator<Item = &'a [u8]> {
-    let framing = options.framing();
+    let (framing, kind) = (options.framing(), options.kind);
     let whole = match last_record_end(sample, framing) {
         0 => sample,
         end => &sample[..end],
@@ -203,7 +219,10 @@ fn records<'a>(sample: &'a [u8], options: &FormatOptions) -> impl Iterator<Item 
         rest = after;
         (!record.is_empty()).then_some(record)
     })
-    .filter(|record| !record.trim_ascii().is_empty())
+    .filter(move |record| match kind {
+        FormatKind::Json | FormatKind::Parquet => !record.trim_ascii().is_empty(),
+        FormatKind::Csv => !matches!(*record, b"\n" | b"\r\n" | b"\r"),
+    })
 }
 
 fn json_columns(sample: &[u8]) -> Seen {
@@ -234,13 +253,17 @@ fn json_columns(sample: &[u8]) -> Seen {
     seen
 }
 
-fn csv_columns(sample: &[u8], options: &mut FormatOptions) -> Result<Seen, FormatError> {
+fn csv_columns(
+    sample: &[u8],
+    options: &mut FormatOptions,
+    header: Option<bool>,
+) -> Result<Seen, FormatError> {
     options.csv.delimiter = delimiter(sample);
     let with_header = read_preamble(sample, options)?;
     let names = with_header.header.unwrap_or_default();
     // A line of names has no numbers and no dates in it.
     let is_header = |name: &String| matches!(Guess::of_text(name), None | Some(Guess::Text));
-    options.csv.header = names.iter().all(is_header);
+    options.csv.header = header.unwrap_or_else(|| names.iter().all(is_header));
     let start = read_preamble(sample, options)?.bytes;
     let mut seen = Seen::default();
     for (at, name) in names.into_iter().enumerate() {

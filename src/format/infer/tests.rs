@@ -102,3 +102,20 @@ fn an_empty_file_has_no_columns() {
         "cannot infer columns: `empty.csv` has no records"
     );
 }
+
+#[test]
+fn texts_of_which_some_are_json_are_text() {
+    let mixed = table("a.csv", "w,v\nx,\"[1,2]\"\n\"[1,2]\",{}\n");
+
+    assert!(
+        mixed.contains("w TEXT NOT NULL,\n  v JSON NOT NULL\n"),
+        "{mixed}"
+    );
+}
+
+#[test]
+fn a_record_of_nothing_but_delimiters_has_no_values() {
+    let text = table("a.tsv", "a\tb\n1\t2\n\t\n");
+
+    assert!(text.contains("a BIGINT,\n  b BIGINT\n"), "{text}");
+}
