@@ -127,11 +127,22 @@ impl KafkaSink {
         Ok((!is_there).then_some(asker))
     }
 
+    /// Whether rows were committed, so that the topics have to be there.
+    fn has_rows(&self) -> Result<bool, ConnectorError> {
+        let record = self.read(Until::Settled)?;
+        Ok(record.is_some_and(|record| record.mark.is_some()))
+    }
+
     fn make_topics(&self) -> Result<(), ConnectorError> {
         for table in &self.tables {
             let Some(asker) = self.topic_of(table)? else {
                 continue;
             };
+            // Looked at before one is made: the next start would take an empty topic for the old one.
+            if self.has_rows()? {
+                let (message, hint) = deleted(&table.topic);
+                return Err(ConnectorError::hinted(message, hint));
+            }
             let Some(partitions) = table.partitions else {
                 return Err(with_partitions(asker.no_topic()));
             };
@@ -295,6 +306,11 @@ impl KafkaSink {
     }
 }
 
+fn deleted(topic: &str) -> (String, &'static str) {
+    let message = format!("topic `{topic}` is gone, but the mark says that its rows are there");
+    (message, "start over with --fresh")
+}
+
 /// Whether the mark is that of this start.
 fn is_of(session: &Session, record: &Option<MarkRecord>) -> bool {
     let incarnation = incarnation_text(session.incarnation);
@@ -421,6 +437,15 @@ impl Destination for KafkaSink {
             let Some(asker) = self.topic_of(table)? else {
                 continue;
             };
+            if self.has_rows()? {
+                let (message, hint) = deleted(&table.topic);
+                findings.push(Finding {
+                    table: index,
+                    message,
+                    hint: Some(hint.to_owned()),
+                });
+                continue;
+            }
             if table.partitions.is_some() {
                 continue;
             }
