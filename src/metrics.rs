@@ -102,7 +102,8 @@ metrics! {
     OFFSET: Gauge "tidemark_partition_offset" ["source", "partition"]:
         "The next position to read, in the source's own unit: records of a topic, bytes of a file";
     LAG: Gauge "tidemark_partition_lag" ["source", "partition"]:
-        "How far the partition's end is away: records, or bytes of a file; only where it is known";
+        "How far the partition's end is away: records, or bytes of a file; only where it is known, \
+         and only from the process that reads the partition";
     PARTITION_WATERMARK: Gauge "tidemark_partition_watermark" in "seconds" ["source", "partition"]:
         "The partition's watermark, in seconds since 1970";
     IDLE: Gauge "tidemark_partition_idle" ["source", "partition"]:

@@ -2,7 +2,7 @@
 //! another start has replaced.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -229,6 +229,68 @@ fn a_run_until_caught_up_ends_where_its_first_start_did_however_often_it_starts_
     let count = "select count(*), count(distinct n) from kept";
     let count = database.query_row(count, [], |row| Ok((row.get(0)?, row.get(1)?)));
     assert_eq!(count.unwrap(), (200_000, 200_000));
+}
+
+/// The lags that a process knows of partitions, and how many records `why` has left to read.
+fn lags(address: SocketAddr) -> (Vec<String>, Option<u64>) {
+    let (_, metrics) = fetch(address, "/metrics");
+    let lines = metrics.lines();
+    let lags = lines.filter(|line| line.starts_with("tidemark_partition_lag{"));
+    let (_, status) = fetch(address, "/api/status");
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let lags = lags.map(str::to_owned).collect();
+    (lags, status["sources"][0]["lag"].as_u64())
+}
+
+/// Records that `produce` sent end with the mark of its transaction, which is no record.
+#[test]
+fn each_partition_has_one_lag_among_the_processes_and_it_comes_to_nothing() {
+    let Some(topic) = Topic::new("this test") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let sql = format!(
+        "SET 'commit.interval' = '20ms';
+         CREATE TABLE read (n BIGINT, at TIMESTAMP METADATA FROM 'timestamp',
+           WATERMARK FOR at AS at - INTERVAL '1' SECOND)
+         WITH (connector = 'kafka', topic = '{}', 'bootstrap.servers' = '{}', format = 'json',
+           'watermark.idle-timeout' = '1s');
+         CREATE TABLE kept (n BIGINT) WITH (connector = 'sqlite', path = 'out.db');
+         INSERT INTO kept SELECT n FROM read;",
+        topic.name, topic.servers
+    );
+    std::fs::write(folder.path().join("pipeline.sql"), sql).unwrap();
+    let numbers: String = (0..3000).map(|n| format!("{n}\n")).collect();
+    std::fs::write(folder.path().join("a.csv"), format!("n\n{numbers}")).unwrap();
+    topic.produce(folder.path(), &["--key", "n", "a.csv"]);
+    let run = Run::start(folder.path(), &["--processes", "2", "--metrics-port", "0"]);
+    let addresses = [(); 2].map(|()| {
+        let line = run.until("the metrics are at http://");
+        let address = line.split_once("http://").unwrap().1.trim();
+        address.parse::<SocketAddr>().unwrap()
+    });
+    run.until("published");
+
+    let mut known = (0..600).map(|_| {
+        // The log goes on while nothing comes of the topic: a pause, and no more.
+        let _ = run.lines.recv_timeout(Duration::from_millis(100));
+        addresses.map(lags)
+    });
+    let is_read = |known: &[(Vec<String>, Option<u64>); 2]| {
+        let lags: Vec<_> = known.iter().flat_map(|(lags, _)| lags).collect();
+        lags.len() == 3
+            && lags.iter().all(|lag| lag.ends_with(" 0"))
+            && known.iter().all(|(_, to_read)| *to_read == Some(0))
+    };
+    assert!(
+        known.any(|known| is_read(&known)),
+        "{:?}",
+        addresses.map(lags)
+    );
+
+    signal("-TERM", run.process.id());
+    let (status, said) = run.end();
+    assert!(status.success(), "{said}");
 }
 
 #[test]

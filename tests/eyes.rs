@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidemark::dataflow::outcome::Shared;
-use tidemark::dataflow::source::AtEnd;
 use tidemark::engine::{RunOptions, run};
 use tidemark::metrics::{Kind, METRICS};
+use tidemark::plan::Pipeline;
 use tidemark::sql::{Given, SourceText, plan};
 use tidemark::web::Server;
 
@@ -45,6 +45,17 @@ fn pipeline(rate: &str, database: &Path) -> String {
         .replace("DATABASE", &database)
 }
 
+/// What a file of that name and text means.
+pub fn planned(name: &str, text: &str) -> Arc<Pipeline> {
+    let given = Given {
+        pipeline_name: name.to_owned(),
+        ..Given::default()
+    };
+    let path = &format!("{name}.sql");
+    let planned = plan(&SourceText { path, text }, &given);
+    Arc::new(planned.unwrap_or_else(|refused| panic!("{:?}", refused.problems)))
+}
+
 /// What stands at a path, and whether all was well.
 pub fn fetch(address: SocketAddr, path: &str) -> (bool, String) {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(10)).unwrap();
@@ -72,30 +83,14 @@ fn values(text: &str) -> BTreeMap<String, f64> {
 fn the_metrics_at_the_end_of_a_run_are_the_counts_of_its_summary() {
     let folder = tempfile::tempdir().unwrap();
     let text = pipeline("1000000", &folder.path().join("clicks.db"));
-    let given = Given {
-        pipeline_name: "clicks".to_owned(),
-        ..Given::default()
-    };
-    let source = SourceText {
-        path: "clicks.sql",
-        text: &text,
-    };
-    let pipeline = Arc::new(plan(&source, &given).unwrap_or_else(|_| panic!("it is right")));
+    let pipeline = planned("clicks", &text);
     let shared = Arc::new(Shared::default());
     let server = Server::start(([127, 0, 0, 1].into(), 0), &pipeline, &shared).unwrap();
     assert!(!fetch(server.address(), "/readyz").0, "nothing runs yet");
     let options = RunOptions {
         threads: Some(2),
         base: folder.path().to_owned(),
-        pace: None,
-        crash_at: None,
-        until_caught_up: false,
-        ends: None,
-        at_end: AtEnd::Close,
-        state: None,
-        several_machines: false,
-        fresh: false,
-        replay: tidemark::engine::Replay::default(),
+        ..RunOptions::default()
     };
 
     let summary = run(&pipeline, &options, &shared).unwrap();
@@ -348,16 +343,18 @@ all_time in clicks.db: N rows committed, visible after N s (pN N s)
 ";
 
 const AT_REST: &str = "\
-clicks: no process runs it; this is what its destinations hold; epoch N
+clicks: no process with --metrics-port was found; this is what its destinations hold; epoch N
 
 source event time to read partitions
 clicks N-N-N N:N:N unknown N
 
 per_minute in clicks.db
-  holds everything up to epoch N; the next run goes on from there
+  holds everything up to epoch N, by start N of the pipeline; the next one goes on from there
 
 all_time in clicks.db
-  holds everything up to epoch N; the next run goes on from there
+  holds everything up to epoch N, by start N of the pipeline; the next one goes on from there
+
+a run that was started without --metrics-port cannot be asked: if the epochs above grow, one is there
 ";
 
 #[test]

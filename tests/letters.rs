@@ -53,9 +53,26 @@ fn letters(folder: &Path, arguments: &[&str]) -> (Exit, String) {
 }
 
 fn sent(folder: &Path, arguments: &[&str]) -> String {
-    let (how, said) = letters(folder, &[arguments, &["--resend"]].concat());
+    let (how, said) = letters(folder, &[arguments, &["--resend", "--yes"]].concat());
     assert_eq!(how, Exit::Code(0), "{said}");
     said
+}
+
+/// What is said and not sent: by a dry run, and where nobody can be asked.
+fn not_sent(folder: &Path, arguments: &[&str], records: &str) {
+    let (dry, would) = letters(folder, &[arguments, &["--resend", "--dry-run"]].concat());
+    let (asked, refused) = letters(folder, &[arguments, &["--resend"]].concat());
+
+    assert_eq!((dry, asked), (Exit::Code(0), Exit::Code(2)));
+    assert!(
+        would.starts_with(&format!("would send {records} to `")),
+        "{would}"
+    );
+    assert!(
+        refused.starts_with(&format!("error: --resend sends {records} to `")),
+        "{refused}"
+    );
+    assert!(refused.contains("nobody is here to ask"), "{refused}");
 }
 
 #[test]
@@ -98,9 +115,11 @@ fn letters_are_listed_and_sent_again_once_from_wherever_they_are_kept() {
         assert!(listed.contains("nonsense"), "{listed}");
 
         let some = [&of[..], &["--reason", "check_failed"]].concat();
+        not_sent(folder.path(), &some, "2 records");
         let first = sent(folder.path(), &[&some[..], &["--limit", "1"]].concat());
-        assert_eq!(first, format!("1 records to `{}`\n", topic.name));
-        assert!(sent(folder.path(), &some).contains("1 records to"));
+        assert_eq!(first, format!("1 record to `{}`\n", topic.name));
+        not_sent(folder.path(), &some, "1 record");
+        assert!(sent(folder.path(), &some).contains("1 record to"));
         let again = sent(folder.path(), &some);
         assert!(again.contains("0 records to"), "{again}");
         assert!(
@@ -108,7 +127,7 @@ fn letters_are_listed_and_sent_again_once_from_wherever_they_are_kept() {
             "{again}"
         );
         let rest = sent(folder.path(), &of);
-        assert!(rest.contains("1 records to"), "{rest}");
+        assert!(rest.contains("1 record to"), "{rest}");
         assert!(rest.contains("1 letters may have been counted"), "{rest}");
         expected.extend(["{\"id\": -1}", "{\"id\": -2}", "nonsense"].map(str::to_owned));
     }
@@ -164,7 +183,7 @@ fn a_time_says_which_records_are_meant() {
 #[test]
 fn letters_of_a_file_are_not_sent_anywhere() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("in.csv"), "id\nx\n").unwrap();
+    std::fs::write(folder.path().join("in.csv"), "id\nx\n7\n").unwrap();
     let sql = "CREATE TABLE events (id BIGINT) WITH (
            connector = 'file', path = 'in.csv', format = 'csv', 'dead.letter' = 'dead');
          CREATE TABLE dead (kind TEXT, payload TEXT) WITH (connector = 'sqlite', path = 'out.db');

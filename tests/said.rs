@@ -1,7 +1,10 @@
 //! `--log json`: whoever reads standard error reads one object per line, whatever goes wrong.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
+use rusqlite::Connection;
 use serde_json::Value;
 
 use crate::support::{Exit, tidemark};
@@ -88,4 +91,56 @@ fn a_run_that_ends_well_or_in_a_failure_says_only_objects() {
     let refused = error(folder, &["p.sql"], 1);
     assert_eq!(refused["message"], "cannot resume `p`");
     assert!(refused["hint"].as_str().unwrap().contains("--fresh"));
+}
+
+const ENDLESS: &str = "
+CREATE TABLE ticks (n BIGINT) WITH (connector = 'generator', rate = '100', rows = '20000');
+CREATE TABLE seen (n BIGINT) WITH (connector = 'sqlite', path = 'out.db');
+INSERT INTO seen SELECT n FROM ticks;
+";
+
+/// A run by itself begins again by itself: 75 is for whoever starts several processes.
+#[test]
+fn a_run_that_is_stopped_while_its_table_is_locked_fails_and_says_what_becomes_of_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("p.sql"), ENDLESS).unwrap();
+    // It is made before anyone runs, so that it can be locked before anyone writes.
+    let lock = Connection::open(folder.path().join("out.db")).unwrap();
+    let mut run = Command::new(env!("CARGO_BIN_EXE_tidemark"))
+        .args(["run", "p.sql", "--log", "json", "--threads", "1"])
+        .current_dir(folder.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(run.stderr.take().unwrap()).lines();
+    let (mut reading, mut error) = (0, Value::Null);
+
+    for line in lines {
+        let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        let said = line["fields"]["message"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        reading += u32::from(said == "reading");
+        if said == "reading" && reading == 1 {
+            lock.busy_timeout(std::time::Duration::from_secs(30))
+                .unwrap();
+            lock.execute_batch("begin exclusive").unwrap();
+        } else if said == "reading" && reading == 60 {
+            // Nobody noticed: the run ends well, and the test does not.
+            lock.execute_batch("rollback").unwrap();
+        } else if said.starts_with("it does not work now") {
+            let pid = run.id().to_string();
+            let sent = Command::new("kill").args(["-INT", &pid]).status();
+            assert!(sent.unwrap().success());
+        } else if line["level"] == "ERROR" {
+            error = line["fields"].clone();
+        }
+    }
+
+    assert_eq!(run.wait().unwrap().code(), Some(1), "{error}");
+    let cause = error["cause"].as_str().unwrap();
+    assert!(cause.contains("another process is writing"), "{error}");
+    let hint = error["hint"].as_str().unwrap();
+    assert!(hint.contains("nothing is lost"), "{error}");
 }

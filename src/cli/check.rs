@@ -4,7 +4,7 @@ use super::file::Planned;
 use super::{CheckArgs, FileArgs, WRONG, file, say};
 use crate::connector::{Guarantee, is_watched};
 use crate::engine::{Looked, destinations, foresee, look, promise, reach_snapshots, state_folder};
-use crate::plan::{self, Role};
+use crate::plan::{self, Loss, Narrowed, Role};
 use crate::sql::SourceText;
 
 /// Says what is wrong with a pipeline, or that nothing is.
@@ -80,10 +80,35 @@ pub fn check(
         say::out(&format!("  snapshots: {}\n", place.display()));
     }
     say::out(&together(&planned));
-    say::out(&growth(&planned));
-    say::out(&versions(&planned));
-    say::out(&forgetting(&planned));
+    for text in [narrowed, growth, versions, forgetting] {
+        say::out(&text(&planned));
+    }
     0
+}
+
+/// Where a value that does not fit ends the run, because there is no record to reject.
+fn narrowed(planned: &Planned) -> String {
+    let narrowed = plan::narrowed_above_state(&planned.pipeline).into_iter();
+    let lines = narrowed.map(|(sink, narrowed)| {
+        let Narrowed {
+            column,
+            from,
+            to,
+            loss,
+            place,
+            ..
+        } = narrowed;
+        let (what, wider) = match loss {
+            Loss::Digits => ("values are rounded", from.as_str()),
+            Loss::Range => ("a value out of range ends the run", "BIGINT"),
+        };
+        format!(
+            "{what}, line {}: `{column}` of `{sink}` is {to}, and the query yields {from}\n  \
+             hint:  declare `{column}` as {wider}, or write CAST(.. AS {to}) where that is meant\n",
+            place.line
+        )
+    });
+    lines.collect()
 }
 
 /// What is held for every record, for ever.

@@ -64,6 +64,12 @@ pub struct DeadLettersArgs {
     /// Send the records to their topic again, each once
     #[arg(long)]
     resend: bool,
+    /// With --resend: say how many would be sent, and send nothing
+    #[arg(long, requires = "resend")]
+    dry_run: bool,
+    /// With --resend: send without asking
+    #[arg(long, requires = "resend")]
+    yes: bool,
     /// With --resend: also records that some INSERT may have counted already. It counts them twice
     #[arg(long, requires = "resend")]
     even_if_counted: bool,
@@ -81,6 +87,7 @@ pub fn dead_letters(arguments: &DeadLettersArgs) -> u8 {
             say::err(&format!("error: {message}\n  hint:  {hint}\n"));
             WRONG
         }
+        Err(Stop::Declined) => WRONG,
         Err(Stop::Failed(error)) => {
             refuse(&error);
             FAILED
@@ -92,6 +99,8 @@ pub fn dead_letters(arguments: &DeadLettersArgs) -> u8 {
 enum Stop {
     /// The command line does not fit the file.
     Wrong(String, String),
+    /// Nobody agreed to what it does.
+    Declined,
     Failed(ConnectorError),
 }
 
@@ -250,14 +259,41 @@ fn send(
         filter,
         counted_too: arguments.even_if_counted,
         limit: arguments.limit,
+        dry: false,
     };
-    let resent = resend(&job, |each| read_letters(letters, &planned.base, each))?;
-    say::out(&said(&resent, source.option("topic").unwrap_or_default()));
+    let topic = source.option("topic").unwrap_or_default();
+    let resend = |dry| {
+        let job = ResendJob { dry, ..job };
+        resend(&job, |each| read_letters(letters, &planned.base, each))
+    };
+    if !arguments.yes || arguments.dry_run {
+        let resent = resend(true)?;
+        let what = records(resent.sent, topic);
+        if arguments.dry_run || resent.sent == 0 {
+            let what = match arguments.dry_run {
+                true => format!("would send {what}"),
+                false => what,
+            };
+            say::out(&said(&resent, &what));
+            return Ok(());
+        }
+        let question = format!("This sends {what} again. Go on? [y/N] ");
+        if !say::agreed(&question, &format!("--resend sends {what} again")) {
+            return Err(Stop::Declined);
+        }
+    }
+    let resent = resend(false)?;
+    say::out(&said(&resent, &records(resent.sent, topic)));
     Ok(())
 }
 
-fn said(resent: &Resent, topic: &str) -> String {
-    let mut text = format!("{} records to `{topic}`\n", say::grouped(resent.sent));
+fn records(count: u64, topic: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} record{plural} to `{topic}`", say::grouped(count))
+}
+
+fn said(resent: &Resent, what: &str) -> String {
+    let mut text = format!("{what}\n");
     let rest = [
         (resent.before, "were sent before"),
         (
@@ -399,7 +435,7 @@ mod tests {
             incomplete: 1,
         };
 
-        let text = said(&resent, "trips");
+        let text = said(&resent, &records(resent.sent, "trips"));
 
         assert!(
             text.starts_with("1,200 records to `trips`\nnot sent: 3 letters were sent before\n")

@@ -20,8 +20,7 @@ use crate::connector::{
     make_topic_of, postgres_answer, produce, sqlite_answer,
 };
 use crate::dataflow::outcome::{Failure, Shared};
-use crate::dataflow::source::AtEnd;
-use crate::engine::{Replay, RunOptions, Summary, spawn_named};
+use crate::engine::{RunOptions, Summary, spawn_named};
 use crate::plan::{Pipeline, Role, Table};
 use crate::sql::{Given, SourceText};
 
@@ -177,18 +176,10 @@ impl Show {
 
     fn read(&self, shared: &Arc<Shared>, ended: SyncSender<End>) -> std::thread::JoinHandle<()> {
         let options = RunOptions {
-            threads: None,
-            base: PathBuf::new(),
-            pace: None,
-            crash_at: None,
-            until_caught_up: false,
-            ends: None,
-            at_end: AtEnd::Close,
             state: Some(self.folder.join("state")),
-            several_machines: false,
             // Every demo starts from nothing.
             fresh: true,
-            replay: Replay::default(),
+            ..RunOptions::default()
         };
         let (pipeline, shared) = (Arc::clone(&self.pipeline), Arc::clone(shared));
         spawn_named("demo", move || {

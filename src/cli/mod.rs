@@ -21,6 +21,7 @@ mod say;
 mod signals;
 mod snapshots;
 mod supervise;
+mod unused;
 mod why;
 
 use std::ffi::OsString;
@@ -158,8 +159,8 @@ struct RunArgs {
 struct ReplayArgs {
     #[command(flatten)]
     run: RunArgs,
-    /// Read a source from files: a file, a folder or a pattern (CSV, JSON lines; .gz and .zst are
-    /// unpacked). Once for each source; the others are read as the pipeline says
+    /// Read a source from files: a file, a folder or a pattern (CSV, JSON lines, Parquet; .gz and .zst
+    /// are unpacked). Once for each source; the others are read as the pipeline says
     #[arg(long = "source", value_name = "TABLE=FILES", required = true)]
     sources: Vec<String>,
     /// An option of the files' format, as in WITH: csv.delimiter=; [default: as the pipeline says, or as

@@ -23,6 +23,25 @@ const LINES: Duration = Duration::from_secs(1);
 /// and while none do.
 const QUIET_LINES: Duration = Duration::from_secs(60);
 
+/// Whose records are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Those of this process, which runs alone: as they are read.
+    Alone,
+    /// Those of all processes: as epochs are complete. How much of its own share this one has read
+    /// says nothing of the others.
+    OneOfSeveral,
+}
+
+impl Who {
+    fn rows(self, progress: &SourceProgress) -> u64 {
+        match self {
+            Self::Alone => progress.records,
+            Self::OneOfSeveral => progress.read_by_all,
+        }
+    }
+}
+
 /// A thread that shows progress until it is ended.
 pub struct Watch {
     end: SyncSender<()>,
@@ -32,7 +51,7 @@ pub struct Watch {
 impl Watch {
     /// Starts showing.
     #[must_use]
-    pub fn start(pipeline: &Pipeline, shared: &Arc<Shared>) -> Self {
+    pub fn start(pipeline: &Pipeline, shared: &Arc<Shared>, who: Who) -> Self {
         let (end, ended) = sync_channel(1);
         let shared = Arc::clone(shared);
         let names: BTreeMap<TableId, String> = pipeline
@@ -41,9 +60,9 @@ impl Watch {
             .collect();
         let thread = spawn_named("progress", move || {
             if std::io::stderr().is_terminal() && !says_objects() {
-                show_bars(&names, &shared, &ended);
+                show_bars(&names, (&shared, who), &ended);
             } else {
-                log_lines(&names, &shared, &ended);
+                log_lines(&names, (&shared, who), &ended);
             }
         });
         Self { end, thread }
@@ -58,7 +77,11 @@ impl Watch {
     }
 }
 
-fn show_bars(names: &BTreeMap<TableId, String>, shared: &Shared, ended: &Receiver<()>) {
+fn show_bars(
+    names: &BTreeMap<TableId, String>,
+    (shared, who): (&Shared, Who),
+    ended: &Receiver<()>,
+) {
     let all = MultiProgress::new();
     let mut bars: BTreeMap<TableId, ProgressBar> = BTreeMap::new();
     while ended.recv_timeout(BARS) == Err(RecvTimeoutError::Timeout) {
@@ -78,7 +101,7 @@ fn show_bars(names: &BTreeMap<TableId, String>, shared: &Shared, ended: &Receive
                 bar.set_style(style(None));
             }
             bar.set_position(progress.distance);
-            bar.set_message(status(&progress));
+            bar.set_message(status(&progress, who));
         }
     }
     for bar in bars.values() {
@@ -122,54 +145,52 @@ fn to_go(progress: &SourceProgress, then: (u64, Duration)) -> Option<(u64, Durat
     Some((percent, Duration::from_secs(left.as_secs())))
 }
 
-fn status(progress: &SourceProgress) -> String {
-    let rows = grouped(progress.records);
+fn status(progress: &SourceProgress, who: Who) -> String {
+    let rows = grouped(who.rows(progress));
     match progress.watermark {
         None => format!("{rows} rows"),
         Some(watermark) => format!("{rows} rows, watermark {watermark}"),
     }
 }
 
-fn log_lines(names: &BTreeMap<TableId, String>, shared: &Shared, ended: &Receiver<()>) {
+fn log_lines(
+    names: &BTreeMap<TableId, String>,
+    (shared, who): (&Shared, Who),
+    ended: &Receiver<()>,
+) {
     let clock = Clock::machine();
     let mut before: BTreeMap<TableId, (u64, Duration)> = BTreeMap::new();
     let mut said: BTreeMap<TableId, Duration> = BTreeMap::new();
     let mut first: BTreeMap<TableId, (u64, Duration)> = BTreeMap::new();
     while ended.recv_timeout(LINES) == Err(RecvTimeoutError::Timeout) {
-        let fates = shared.fates();
         for (table, progress) in shared.progress() {
             let Some(name) = names.get(&table) else {
                 continue;
             };
-            let now = clock.elapsed();
-            let (rows, then) = before
-                .insert(table, (progress.records, now))
-                .unwrap_or_default();
+            let (now, read) = (clock.elapsed(), who.rows(&progress));
+            let (rows, then) = before.insert(table, (read, now)).unwrap_or_default();
             let last = said.get(&table).copied();
-            if rows == progress.records && last.is_some_and(|last| now < last + QUIET_LINES) {
+            if rows == read && last.is_some_and(|last| now < last + QUIET_LINES) {
                 continue;
             }
             said.insert(table, now);
             let passed = u64::try_from((now - then).as_millis())
                 .unwrap_or(u64::MAX)
                 .max(1);
-            let rows_per_second = (progress.records - rows) * 1000 / passed;
-            let of = fates.iter().filter(|((_, source), _)| *source == table);
-            let (late, rejected) = of.fold((0, 0), |(late, rejected), (_, fates)| {
-                (late.max(fates.late), rejected.max(fates.rejected))
-            });
+            // A run that began again counts from its own start.
+            let rows_per_second = read.saturating_sub(rows) * 1000 / passed;
             let watermark = progress.watermark.map(|watermark| watermark.to_string());
             let (begun_at, begun) = *first.entry(table).or_insert((progress.distance, now));
-            let to_go = to_go(&progress, (begun_at, now - begun));
+            let to_go = to_go(&progress, (begun_at, now - begun)).filter(|_| who == Who::Alone);
             let percent = to_go.map(|(percent, _)| percent);
             let left = to_go.map(|(_, left)| crate::engine::length(left));
             info!(
                 source = name,
-                rows = progress.records,
+                rows = read,
                 rows_per_second,
                 watermark,
-                late,
-                rejected,
+                late = progress.late,
+                rejected = progress.rejected,
                 percent,
                 left,
                 "reading"
@@ -181,6 +202,26 @@ fn log_lines(names: &BTreeMap<TableId, String>, shared: &Shared, ended: &Receive
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_of_several_processes_counts_the_records_of_all() {
+        let shared = Shared::default();
+        let fates = |accepted, late| crate::types::Fates {
+            accepted,
+            late,
+            ..crate::types::Fates::default()
+        };
+        shared.read(0, 3, 30);
+
+        shared.heard(0, &BTreeMap::from([(0, fates(9, 0)), (1, fates(5, 4))]));
+        // Another destination is behind.
+        shared.heard(0, &BTreeMap::from([(0, fates(6, 0)), (1, fates(5, 1))]));
+
+        let progress = shared.progress()[&0];
+        assert_eq!(Who::Alone.rows(&progress), 3);
+        assert_eq!(Who::OneOfSeveral.rows(&progress), 9);
+        assert_eq!((progress.late, progress.rejected), (4, 0));
+    }
 
     #[test]
     fn what_is_left_takes_as_long_as_what_was_read_in_this_run() {

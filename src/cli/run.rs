@@ -13,10 +13,10 @@ use tracing_subscriber::EnvFilter;
 use super::cluster::Membership;
 use super::eyes::Eyes;
 use super::file::Planned;
-use super::progress::Watch;
+use super::progress::{Watch, Who};
 use super::signals::on_wishes;
 use super::supervise::{Program, Supervision};
-use super::{FAILED, LogFormat, RunArgs, WRONG, eyes, file, say, supervise};
+use super::{FAILED, LogFormat, RunArgs, WRONG, eyes, file, say, supervise, unused};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::source::{AtEnd, Pace};
 use crate::engine::{
@@ -76,8 +76,12 @@ pub fn run_with(
         };
     let pipeline = &planned.pipeline;
     let process = membership.as_ref().map_or(0, |it| it.member.process);
-    let leads = process == 0;
-    let watch = (!arguments.quiet && leads).then(|| Watch::start(pipeline, &shared));
+    let (leads, is_one_of_several) = (process == 0, membership.is_some());
+    let who = match is_one_of_several {
+        true => Who::OneOfSeveral,
+        false => Who::Alone,
+    };
+    let watch = (!arguments.quiet && leads).then(|| Watch::start(pipeline, &shared, who));
     let run = || match membership {
         None => crate::engine::run(pipeline, &options, &shared),
         Some(membership) => one_of_several(membership, pipeline, options, &shared),
@@ -88,23 +92,30 @@ pub fn run_with(
     }
     match outcome {
         Ok(_) if !leads => 0,
-        Ok(summary) => {
-            if !arguments.quiet {
-                say_summary(pipeline, &summary, shared.is_stopping());
-            }
-            match &arguments.summary {
-                Some(path) => write_summary(path, pipeline, &summary),
-                None => 0,
-            }
-        }
+        Ok(summary) => say_done(arguments, pipeline, &summary, shared.is_stopping()),
         Err(failure) => {
             say::failure(&failure);
-            if failure.again {
-                mesh::PEER_LOST
-            } else {
-                FAILED
+            // Who runs alone begins again by itself, so whatever ends it is final.
+            match failure.again && is_one_of_several {
+                true => mesh::PEER_LOST,
+                false => FAILED,
             }
         }
+    }
+}
+
+/// How it went, and with which exit code that ends.
+fn say_done(arguments: &RunArgs, pipeline: &Pipeline, summary: &Summary, stopped: bool) -> u8 {
+    if !arguments.quiet {
+        say_summary(pipeline, summary, stopped);
+    }
+    let code = match &arguments.summary {
+        Some(path) => write_summary(path, pipeline, summary),
+        None => 0,
+    };
+    match unused::say(pipeline, summary, (stopped, arguments.quiet)) {
+        true => code.max(FAILED),
+        false => code,
     }
 }
 
@@ -292,16 +303,8 @@ fn confirmed(pipeline: &Pipeline) -> bool {
         .iter()
         .filter(|table| table.role == Role::Sink);
     let names: Vec<&str> = sinks.map(|table| table.name.as_str()).collect();
-    // A question is no line of a log.
-    if !std::io::stdin().is_terminal() || says_objects() {
-        let failure = Failure::new("--fresh empties tables and nobody is here to ask");
-        say::failure(&failure.hint("add --yes"));
-        return false;
-    }
-    say::err(&format!("This empties {}. Go on? [y/N] ", names.join(", ")));
-    let mut answer = String::new();
-    let read = std::io::stdin().read_line(&mut answer);
-    read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+    let question = format!("This empties {}. Go on? [y/N] ", names.join(", "));
+    say::agreed(&question, "--fresh empties tables")
 }
 
 /// The first signal stops after the open epoch; a later one ends the process.

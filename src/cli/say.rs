@@ -1,6 +1,9 @@
 //! Text to a person. A closed pipe is no error: whoever reads has seen enough.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
+
+use crate::dataflow::outcome::Failure;
+use crate::engine::says_objects;
 
 /// To standard output.
 pub fn out(text: &str) {
@@ -14,6 +17,20 @@ pub fn err(text: &str) {
 
 /// A failure with its causes and what to do.
 pub use crate::engine::say_failure as failure;
+
+/// Whether whoever is at the terminal agrees; where nobody is, says what it `would` do.
+pub fn agreed(question: &str, would: &str) -> bool {
+    // A question is no line of a log.
+    if !std::io::stdin().is_terminal() || says_objects() {
+        let refused = Failure::new(format!("{would} and nobody is here to ask"));
+        failure(&refused.hint("add --yes"));
+        return false;
+    }
+    err(question);
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}
 
 /// A number with its thousands apart.
 #[must_use]

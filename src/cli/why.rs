@@ -1,6 +1,6 @@
 //! `why`: what a pipeline is doing and what each of its tables waits for.
 //!
-//! A running process is asked; where none runs, the marks in the destinations tell how far it got.
+//! A running process is asked; where none answers, the marks in the destinations tell how far it got.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -138,7 +138,8 @@ fn text(status: &Status) -> String {
         if status.processes > 1 {
             let (process, processes) = (status.process, status.processes);
             out += &format!(
-                "these are the records that process {process} of {processes} has read; each serves its own\n"
+                "these are the records of all {processes} processes, as process {process} has heard of \
+                 them\n"
             );
         }
         if !status.views.is_empty() {
@@ -148,6 +149,10 @@ fn text(status: &Status) -> String {
     for sink in &status.sinks {
         out += &format!("\n{}{}\n", sink.name, amounts(sink, status));
         out += &format!("  {}\n", sink.waits_for);
+    }
+    if status.stage == "resting" {
+        out += "\na run that was started without --metrics-port cannot be asked: if the epochs above \
+                grow, one is there\n";
     }
     out
 }

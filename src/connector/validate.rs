@@ -1,5 +1,7 @@
 //! Checks the `WITH` options of a table against what its connector and its format take.
 
+use std::collections::BTreeSet;
+
 use super::catalog::{CONNECTORS, Connector, GENERAL_OPTIONS, connector};
 use super::option::{Absent, ConnectorOption, Side};
 use super::{lanes, reload};
@@ -334,7 +336,9 @@ impl Check<'_> {
             }
         }
         names.extend(on_side(GENERAL_OPTIONS));
-        names.dedup();
+        // Several formats have some options in common.
+        let mut seen = BTreeSet::new();
+        names.retain(|name| seen.insert(*name));
         names
     }
 

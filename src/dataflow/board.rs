@@ -35,6 +35,8 @@ pub struct Facts {
     pub clock: Option<Clock>,
     /// Which process this is, and of how many.
     pub process: (usize, usize),
+    /// How many workers each has; 0 as long as that is not known.
+    pub threads: usize,
     /// What there is has been opened and taken over.
     pub begun: bool,
     /// What is away and waited for, by name: since when, and why.
@@ -191,6 +193,14 @@ impl Board {
 }
 
 impl Facts {
+    /// Whether this process reads a partition, whose end it therefore knows best.
+    #[must_use]
+    pub fn reads(&self, partition: usize) -> bool {
+        let (process, processes) = self.process;
+        let workers = self.threads * processes;
+        workers == 0 || (partition % workers) / self.threads == process
+    }
+
     /// Takes over how far a worker knows the sources to be.
     pub fn reached(&mut self, tide: &Tide, now: Duration) {
         tide.look(|positions, complete| {
@@ -219,6 +229,14 @@ impl SourceFacts {
                 self.moved = now;
             }
             self.marks.insert(index, mark.clone());
+            // Whoever reads it has seen its end, which may be behind the end of a transaction. Other
+            // processes are not told where that is: it is where the broker says that it ends.
+            let end = self.ends.get(index).copied().flatten();
+            let known = self.caught_up.get(&index);
+            let is_new = mark.idle && known.is_none_or(|known| *known < mark.offset);
+            if let Some(end) = end.filter(|_| is_new) {
+                self.caught_up.insert(index, end.max(mark.offset));
+            }
         }
         for (&insert, &fates) in positions.fates(table) {
             let mut all = self.before.get(&insert).copied().unwrap_or_default();
@@ -273,5 +291,67 @@ impl SourceFacts {
             None => Some(Watermark::START),
             Some(mark) => mark.is_waited_for().then_some(mark.watermark),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataflow::report::Report;
+
+    /// Where one partition is, as whoever reads it says.
+    fn told(offset: u64, idle: bool) -> Positions {
+        let mark = PartitionMark {
+            idle,
+            ..PartitionMark::beginning(Offset(offset))
+        };
+        let mut positions = Positions::new([(0, 1)]);
+        positions.hear(
+            Epoch(1),
+            Report {
+                partitions: vec![(0, mark)],
+                ..Report::default()
+            },
+        );
+        positions.complete(Epoch(1));
+        positions
+    }
+
+    #[test]
+    fn the_end_of_a_transaction_is_no_record_that_another_process_has_yet_to_read() {
+        let mut source = SourceFacts {
+            stride: 1,
+            ends: vec![Some(Offset(7))],
+            ..SourceFacts::default()
+        };
+
+        source.reached(0, &told(6, false), Duration::ZERO);
+        assert_eq!(source.lag(0), Some(1));
+
+        source.reached(0, &told(6, true), Duration::ZERO);
+        assert_eq!(source.lag(0), Some(0));
+
+        // More comes, with an end of its own.
+        source.ends = vec![Some(Offset(10))];
+        assert_eq!(source.lag(0), Some(3));
+        source.reached(0, &told(9, false), Duration::ZERO);
+        assert_eq!(source.lag(0), Some(1));
+        source.reached(0, &told(9, true), Duration::ZERO);
+        assert_eq!(source.lag(0), Some(0));
+    }
+
+    #[test]
+    fn every_partition_is_read_by_one_process() {
+        let facts = |process| Facts {
+            process: (process, 3),
+            threads: 2,
+            ..Facts::default()
+        };
+
+        for partition in 0..20 {
+            let readers = (0..3).filter(|&process| facts(process).reads(partition));
+            assert_eq!(readers.count(), 1, "partition {partition}");
+        }
+        assert!(Facts::default().reads(5), "as long as nothing is known");
     }
 }

@@ -15,7 +15,7 @@ use super::assign::Passed;
 use super::outcome::Failure;
 use super::roles::{counts, with_counts};
 use super::step::{Action, Piece, Turned, plain};
-use super::withheld::{Withheld, row_text};
+use super::withheld::{Withheld, left_over, row_text};
 
 /// A step and the rows that it cannot compute now.
 pub struct Compute {
@@ -44,22 +44,24 @@ impl Compute {
     }
 
     /// What came of a batch.
-    pub fn run(&mut self, batch: &RecordBatch) -> Result<RecordBatch, String> {
+    pub fn run(&mut self, batch: &RecordBatch) -> Result<RecordBatch, Failure> {
+        let rows_fail = |why: String| Failure::new("cannot compute rows").because(why);
         let columns: Vec<usize> = (0..self.width).collect();
-        let rows = batch.project(&columns).map_err(|error| error.to_string())?;
+        let rows = batch.project(&columns);
+        let rows = rows.map_err(|error| rows_fail(error.to_string()))?;
         let mut turned = Vec::new();
         let piece = Piece::whole(rows);
         let out = self
             .action
             .run(&piece, &self.schema, &Passed::nothing(), &mut turned)
-            .map_err(|error| plain(&error))?;
+            .map_err(|error| rows_fail(plain(&error)))?;
         let counts = counts(batch, self.width);
         for one in turned {
             let Turned::Failed { row, message } = one else {
                 continue;
             };
             let (Some(withheld), Some(counts)) = (&self.withheld, counts) else {
-                return Err(message);
+                return Err(left_over(&row_text(&piece.rows, row as usize), &message, 1));
             };
             let row = row as usize;
             let text = row_text(&piece.rows, row);
@@ -74,7 +76,8 @@ impl Compute {
             return Ok(with_counts(&out.rows, counts));
         };
         let origin = UInt32Array::from(origin.to_vec());
-        let counts = take(counts, &origin, None).map_err(|error| error.to_string())?;
+        let counts = take(counts, &origin, None);
+        let counts = counts.map_err(|error| rows_fail(error.to_string()))?;
         Ok(with_counts(&out.rows, counts.as_primitive::<Int64Type>()))
     }
 

@@ -1,10 +1,16 @@
-//! What tests of operators share: a vault in memory.
+//! What tests of operators share: a vault in memory, and the two ends of a dataflow.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use arrow::array::RecordBatch;
+use timely::dataflow::Scope;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::progress::frontier::MutableAntichain;
 
+use super::packet::{Packet, Packets};
+use super::shell::Edge;
 use super::state::{Part, StateError, Vault};
 
 /// Keeps parts in memory.
@@ -45,4 +51,49 @@ impl Memory {
         let batches = saved.iter().flat_map(|part| &part.batches);
         batches.map(RecordBatch::num_rows).sum()
     }
+}
+
+/// A stream of packets, an epoch at a time.
+pub fn feed<'scope>(
+    scope: Scope<'scope, u64>,
+    mut epochs: Vec<(u64, Vec<Packet>)>,
+) -> Edge<'scope> {
+    epochs.reverse();
+    let mut builder = OperatorBuilder::new("feed".to_owned(), scope);
+    let activator = scope.activator_for(builder.operator_info().address);
+    let (mut output, stream) = builder.new_output::<Packets>();
+    builder.build(move |mut capabilities| {
+        let mut capability = capabilities.pop();
+        move |_: &[MutableAntichain<u64>]| {
+            let mut output = output.activate();
+            let Some((epoch, packets)) = epochs.pop() else {
+                capability = None;
+                return;
+            };
+            let capability = capability.as_mut().unwrap();
+            capability.downgrade(&epoch);
+            for packet in packets {
+                output.give(&*capability, &mut Packets::from(vec![packet]));
+            }
+            activator.activate();
+        }
+    });
+    stream
+}
+
+/// Hands over the rows that come out, with their epochs.
+pub fn collect(edge: Edge<'_>, mut take: impl FnMut(u64, &RecordBatch) + 'static) {
+    let mut builder = OperatorBuilder::new("collect".to_owned(), edge.scope());
+    let mut input = builder.new_input(edge, Pipeline);
+    builder.build(move |_| {
+        move |_: &[MutableAntichain<u64>]| {
+            input.for_each(|capability, packets| {
+                for packet in packets.packets.drain(..) {
+                    if let Packet::Rows { batch, .. } = packet {
+                        take(*capability.time(), &batch);
+                    }
+                }
+            });
+        }
+    });
 }

@@ -211,15 +211,16 @@ impl<G: Groups> Grouped<G> {
 
     fn left_over(&mut self) -> Option<Failure> {
         let left = self.groups.borrow().left_over();
-        left.unwrap_or_else(|error| {
+        let left = left.unwrap_or_else(|error| {
             self.fail(&*error);
             None
-        })
+        });
+        left.map(|failure| self.shared.cannot_compute_row(&self.name, failure))
     }
 
     fn fail(&mut self, error: &(dyn std::error::Error + 'static)) {
-        let failure = Failure::new(format!("cannot compute {}", self.name));
-        self.shared.fail(failure.because_of(error));
+        let failure = self.shared.cannot_compute(&self.name, error);
+        self.shared.fail(failure);
         self.stash.clear();
     }
 }
@@ -287,14 +288,7 @@ impl<G: PreGroups> Local<G> {
             for partial in partials {
                 let hashes = partial.column(0).as_primitive::<UInt64Type>();
                 for (target, batch) in by_target(hashes, &partial, self.peers)? {
-                    emit(
-                        &capability,
-                        Packet::Rows {
-                            target,
-                            lane: 0,
-                            batch,
-                        },
-                    );
+                    emit(&capability, Packet::rows(target, batch));
                 }
             }
             Ok(())
@@ -305,7 +299,7 @@ impl<G: PreGroups> Local<G> {
     }
 
     fn fail(&self, error: &GroupError) {
-        let failure = Failure::new(format!("cannot compute {}", self.name));
-        self.shared.fail(failure.because_of(&**error));
+        self.shared
+            .fail(self.shared.cannot_compute(&self.name, &**error));
     }
 }

@@ -19,27 +19,25 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array, UInt64Array};
 use arrow::compute::{concat_batches, filter_record_batch, take};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{Int64Type, SchemaRef};
 use arrow::error::ArrowError;
 use foldhash::fast::FixedState;
 
-use super::aggregate::together;
 use super::group::{GroupError, Groups};
+use super::parts::{Most, together};
 use super::roles::{watermarks, with_counts};
-use super::state::{StateError, Stateful};
-use super::turns::Turns;
+use super::state::{StateError, Stateful, behind, without_first};
+use super::turns::{TurnClock, Turns};
 use crate::types::{Watermark, batch};
 
 /// The records of one worker, by turn.
 pub struct Keep {
     schema: SchemaRef,
-    turns: Turns,
+    clock: TurnClock,
     /// Those that are there.
     kept: BTreeMap<i64, Stack>,
     /// Those of the open epoch, with their turns.
     fresh: Vec<(RecordBatch, Vec<i64>)>,
-    /// The turn that event time is in, once that is known in this run.
-    now: Option<i64>,
 }
 
 /// Up to so many rows and bytes are put together in one batch: an array of texts holds 2 GiB.
@@ -81,10 +79,9 @@ impl Keep {
     pub fn new(schema: SchemaRef, ttl_us: i64) -> Self {
         Self {
             schema,
-            turns: Turns::of_records(ttl_us),
+            clock: TurnClock::new(Turns::of_records(ttl_us)),
             kept: BTreeMap::new(),
             fresh: Vec::new(),
-            now: None,
         }
     }
 
@@ -104,13 +101,13 @@ impl Keep {
 
     /// The epoch is complete: what leaves and what comes in it, with counts.
     fn advance(&mut self) -> Result<Vec<RecordBatch>, GroupError> {
-        let now = self.now.unwrap_or(i64::MIN);
+        let now = self.clock.now().unwrap_or(i64::MIN);
         let first = now.saturating_sub(Turns::RECORDS_KEPT);
         let mut over = Vec::new();
         while let Some(entry) = self.kept.first_entry().filter(|turn| *turn.key() < first) {
             over.extend(entry.remove().0);
         }
-        let over = together(&self.schema, &over)?.into_iter();
+        let over = together(&self.schema, &over, Most::FLOWING)?.into_iter();
         let mut changes: Vec<RecordBatch> = over.map(|(_, rows)| counted(&rows, -1)).collect();
         for (mut rows, mut turns) in std::mem::take(&mut self.fresh) {
             if turns.iter().any(|turn| *turn < first) {
@@ -167,24 +164,16 @@ impl Stateful for Keep {
     /// Before the columns of the rows stand a hash, which gives every worker its share, and the turn.
     fn save(&self) -> Result<Vec<RecordBatch>, StateError> {
         assert!(self.fresh.is_empty(), "saved between two epochs");
-        let mut fields = vec![
-            Arc::new(Field::new("__hash", DataType::UInt64, false)),
-            Arc::new(Field::new("__turn", DataType::Int64, false)),
-        ];
-        fields.extend(self.schema.fields().iter().map(Arc::clone));
-        let schema = Arc::new(Schema::new(fields));
         let hasher = FixedState::with_seed(0);
         let mut saved = Vec::new();
         for (&turn, stack) in &self.kept {
             for (at, rows) in stack.0.iter().enumerate() {
                 let count = rows.num_rows();
                 let hashes = (0..count).map(|row| hasher.hash_one((turn, at, row)));
-                let mut columns: Vec<ArrayRef> = vec![
-                    Arc::new(UInt64Array::from_iter_values(hashes)),
-                    Arc::new(Int64Array::from_value(turn, count)),
-                ];
-                columns.extend(rows.columns().iter().map(Arc::clone));
-                saved.push(RecordBatch::try_new(Arc::clone(&schema), columns)?);
+                let hashes = Arc::new(UInt64Array::from_iter_values(hashes));
+                let turns = Arc::new(Int64Array::from_value(turn, count));
+                let columns: [(&str, ArrayRef); 2] = [("__hash", hashes), ("__turn", turns)];
+                saved.push(behind(columns, &self.schema, rows.columns())?);
             }
         }
         Ok(saved)
@@ -192,14 +181,13 @@ impl Stateful for Keep {
 
     fn restore(&mut self, saved: &RecordBatch) -> Result<(), StateError> {
         let turns = saved.column(1).as_primitive::<Int64Type>().values();
-        let rows = saved.project(&(2..saved.num_columns()).collect::<Vec<_>>())?;
-        Ok(self.keep(&rows, turns)?)
+        Ok(self.keep(&without_first(saved, 2)?, turns)?)
     }
 }
 
 impl Groups for Keep {
     fn update(&mut self, rows: &RecordBatch) -> Result<(), GroupError> {
-        let turns = self.turns.of_each(watermarks(rows));
+        let turns = self.clock.turns().of_each(watermarks(rows));
         let columns: Vec<usize> = (0..self.schema.fields().len()).collect();
         self.fresh.push((rows.project(&columns)?, turns));
         Ok(())
@@ -210,10 +198,8 @@ impl Groups for Keep {
     }
 
     fn forget(&mut self, reached: Watermark) -> Result<Vec<RecordBatch>, GroupError> {
-        if !reached.is_start() {
-            // Where input ends, event time is that of the partition that is furthest (see `report`).
-            self.now = self.now.max(Some(self.turns.of(reached)));
-        }
+        // Where input ends, event time is that of the partition that is furthest (see `report`).
+        self.clock.advance(reached, []);
         self.advance()
     }
 }

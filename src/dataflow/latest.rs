@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt64Array};
 use arrow::compute::{filter_record_batch, not};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use arrow::row::{OwnedRow, RowConverter, SortField};
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
@@ -22,7 +22,7 @@ use self::rows::{Entry, Rows};
 use super::aggregate::without_signs;
 use super::group::{Changes, GroupError, Groups, PreGroups};
 use super::roles::{counts, turns, watermarks, with_counts, with_positions, with_turns};
-use super::state::{StateError, Stateful};
+use super::state::{StateError, Stateful, behind, without_first};
 use crate::plan::Expression;
 use crate::types::Watermark;
 
@@ -102,14 +102,10 @@ impl Latest {
     fn hashed_part(&self, rows: &[(&OwnedRow, &Entry)]) -> Result<RecordBatch, GroupError> {
         let hasher = FixedState::with_seed(0);
         let hashes = rows.iter().map(|(key, _)| hasher.hash_one(key.as_ref()));
-        let hashes: ArrayRef = Arc::new(UInt64Array::from_iter_values(hashes));
+        let hashes = Arc::new(UInt64Array::from_iter_values(hashes));
         let turns = rows.iter().map(|(_, entry)| entry.turn);
         let rows = self.rows_of(rows.iter().map(|(_, entry)| &entry.row))?;
-        let mut fields = vec![Arc::new(Field::new("__hash", DataType::UInt64, false))];
-        fields.extend(rows.schema().fields().iter().map(Arc::clone));
-        let mut columns = vec![hashes];
-        columns.extend(rows.columns().iter().map(Arc::clone));
-        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
+        let batch = behind([("__hash", hashes)], rows.schema_ref(), rows.columns())?;
         match self.ages {
             Some(_) => Ok(with_turns(&batch, turns.collect())),
             None => Ok(batch),
@@ -125,7 +121,7 @@ impl Latest {
     /// Takes rows of a source.
     fn take_records(&mut self, rows: &RecordBatch) -> Result<(), GroupError> {
         let ages = self.ages.as_ref();
-        let turns = ages.map(|ages| ages.turns.of_each(watermarks(rows)));
+        let turns = ages.map(|ages| ages.clock.turns().of_each(watermarks(rows)));
         self.take(rows, turns.as_deref(), true)
     }
 
@@ -197,7 +193,7 @@ impl Stateful for Latest {
     }
 
     fn restore(&mut self, saved: &RecordBatch) -> Result<(), StateError> {
-        let rows = saved.project(&(1..saved.num_columns()).collect::<Vec<_>>())?;
+        let rows = without_first(saved, 1)?;
         match (&self.ages, counts(&rows, self.schema.fields().len())) {
             (Some(_), Some(counts)) => {
                 let shown = counts.values().iter().map(|count| Some(*count != 0));
@@ -218,8 +214,7 @@ impl Groups for Latest {
     }
 
     fn merge(&mut self, states: &RecordBatch) -> Result<(), GroupError> {
-        let rows: Vec<usize> = (1..states.num_columns()).collect();
-        self.take_hashed(&states.project(&rows)?, true)
+        self.take_hashed(&without_first(states, 1)?, true)
     }
 
     fn changes(&mut self) -> Result<Vec<Changes>, GroupError> {

@@ -8,7 +8,7 @@
 //! | `schedule`, `pace`, `credit` | epochs closed, bytes on their way bounded |
 //! | `letters`, `rejects` | the rows of a dead-letter table; when rejects are too many |
 //! | `report`, `tide` | how an epoch's watermark becomes exact, and what sources see of it |
-//! | `packet`, `roles` | what flows along an edge, and the columns it carries besides a node's own |
+//! | `packet`, `roles`, `parts` | what flows along an edge, the columns it carries besides a node's own, and how large it is |
 //! | `group`, `aggregate`, `latest`, `spread` | what keeps a row per group, and how rows come to it |
 //! | `changing` | joins, and functions over partitions, on differential's arrangements |
 //! | `framed` | what functions say of the ordered rows of a partition |
@@ -18,6 +18,7 @@
 //! | `compute`, `withheld` | the stateless operators behind state, and the rows that fail there |
 //! | `seal`, `publish` | an epoch's changes, consolidated and handed to a destination |
 //! | `state`, `named` | the one door to what operators remember, and how that is called |
+//! | `faults` | what is said of a query that cannot be computed |
 //! | `outcome` | what the threads of a run share: counts, the first failure, the wish to stop |
 //! | `board`, `written` | what people may see of a run, and how old its records are |
 //! | `shell`, `render` | the timely operators, and the dataflow they make |
@@ -31,6 +32,7 @@ pub mod chain;
 pub mod changing;
 pub mod compute;
 pub mod credit;
+mod faults;
 #[cfg(test)]
 mod fixtures;
 pub mod framed;
@@ -47,6 +49,7 @@ pub mod outcome;
 pub mod pace;
 pub mod packet;
 mod partition;
+mod parts;
 pub mod publish;
 mod ready;
 mod rejects;

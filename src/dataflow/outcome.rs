@@ -27,6 +27,8 @@ pub struct Shared {
     /// Rows that cannot be computed now.
     left_out: AtomicUsize,
     epochs_published: AtomicU64,
+    /// By operator: whom it computes for.
+    called: Mutex<BTreeMap<String, String>>,
     /// What people may see of the run.
     pub board: Board,
     /// What is counted and measured for people.
@@ -44,6 +46,12 @@ pub struct SourceProgress {
     pub length: Option<u64>,
     /// The last watermark known.
     pub watermark: Option<Watermark>,
+    /// Records that all processes have read in this run, as far as epochs are complete,
+    pub read_by_all: u64,
+    /// those of them that are late for the INSERT that most are late for,
+    pub late: u64,
+    /// and those that are rejected for the INSERT that most are rejected for.
+    pub rejected: u64,
 }
 
 /// Why a run ends before its time.
@@ -170,6 +178,17 @@ impl Shared {
         self.left_out.store(0, Ordering::SeqCst);
     }
 
+    /// An operator computes for this INSERT.
+    pub fn calls(&self, operator: String, of: String) {
+        lock(&self.called).insert(operator, of);
+    }
+
+    /// Whom an operator computes for.
+    #[must_use]
+    pub fn called(&self, operator: &str) -> Option<String> {
+        lock(&self.called).get(operator).cloned()
+    }
+
     /// Asks for a snapshot, at the end of the next epoch.
     pub fn want_cut(&self) {
         self.cut.store(true, Ordering::SeqCst);
@@ -240,6 +259,17 @@ impl Shared {
     /// The watermark of a source at the end of an epoch.
     pub fn reached(&self, table: TableId, watermark: Watermark) {
         lock(&self.progress).entry(table).or_default().watermark = Some(watermark);
+    }
+
+    /// What became of a source's records in this run, over all processes, by INSERT.
+    pub fn heard(&self, table: TableId, fates: &BTreeMap<usize, Fates>) {
+        let most = |count: fn(&Fates) -> u64| fates.values().map(count).max().unwrap_or(0);
+        let mut progress = lock(&self.progress);
+        let source = progress.entry(table).or_default();
+        // Several destinations hear the same, one a little later than the other.
+        source.read_by_all = source.read_by_all.max(most(Fates::read));
+        source.late = source.late.max(most(|fates| fates.late));
+        source.rejected = source.rejected.max(most(|fates| fates.rejected));
     }
 
     /// How far each source is.

@@ -25,10 +25,12 @@ pub(super) struct Cuts {
     pace: Pace,
     state: u64,
     wanted: bool,
+    opened: Duration,
 }
 
 impl Cuts {
-    pub fn new(pace: Pace) -> Self {
+    /// The first epoch was opened `now`.
+    pub fn new(pace: Pace, now: Duration) -> Self {
         let state = match pace {
             Pace::Interval(_) | Pace::Count { .. } => 0,
             Pace::Arrivals { seed } => seed,
@@ -37,6 +39,7 @@ impl Cuts {
             pace,
             state,
             wanted: false,
+            opened: now,
         }
     }
 
@@ -62,26 +65,22 @@ impl Cuts {
         std::mem::take(&mut self.wanted)
     }
 
-    /// How long to wait for the next look at the time, given what has passed.
-    pub fn until_tick(&self, elapsed: Duration) -> Duration {
+    /// How long an epoch is open, where time closes epochs.
+    pub fn interval(&self) -> Option<Duration> {
         match self.pace {
-            Pace::Arrivals { .. } | Pace::Count { .. } => Duration::from_millis(1),
-            Pace::Interval(interval) => {
-                let interval = interval.as_micros().max(1);
-                let rest = interval - elapsed.as_micros() % interval;
-                Duration::from_micros(u64::try_from(rest).unwrap_or(1))
-            }
+            Pace::Interval(interval) => Some(interval),
+            Pace::Arrivals { .. } | Pace::Count { .. } => None,
         }
     }
 
-    /// How many intervals have passed, where time closes epochs.
-    pub fn ticks(&self, elapsed: Duration) -> Option<u64> {
-        match self.pace {
-            Pace::Interval(interval) => {
-                let ticks = elapsed.as_micros() / interval.as_micros().max(1);
-                Some(u64::try_from(ticks).expect("a run ends before 2^64 intervals"))
-            }
-            Pace::Arrivals { .. } | Pace::Count { .. } => None,
-        }
+    /// An epoch was opened.
+    pub fn opened(&mut self, now: Duration) {
+        self.opened = now;
+    }
+
+    /// How long the open epoch stays open yet, where time closes epochs.
+    pub fn left(&self, now: Duration) -> Option<Duration> {
+        let open_for = now.saturating_sub(self.opened);
+        Some(self.interval()?.saturating_sub(open_for))
     }
 }

@@ -46,6 +46,15 @@ pub enum Packet {
 }
 
 impl Packet {
+    /// Rows for a worker whose receiver has no lanes.
+    pub fn rows(target: usize, batch: RecordBatch) -> Self {
+        Self::Rows {
+            target,
+            lane: 0,
+            batch,
+        }
+    }
+
     /// The worker that it is for.
     pub fn target(&self) -> usize {
         match self {

@@ -304,9 +304,14 @@ impl PartitionState {
     /// has spoken or is idle anew.
     pub fn wake(&mut self, open: Epoch, now: Duration) {
         if self.mark.idle && !self.mark.ended {
-            self.caught_up = self.caught_up.map(|_| now);
+            self.listen_anew(now);
             self.announce(open);
         }
+    }
+
+    /// How long it has been silent counts from now.
+    pub fn listen_anew(&mut self, now: Duration) {
+        self.caught_up = self.caught_up.map(|_| now);
     }
 
     fn announce(&mut self, open: Epoch) {

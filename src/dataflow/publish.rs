@@ -206,6 +206,7 @@ impl Publish {
         for &table in self.spec.sources.keys() {
             self.shared
                 .reached(table, self.positions.watermark_of(table));
+            self.shared.heard(table, self.positions.fates(table));
         }
         let mut changes = Vec::new();
         for (position, lane) in self.spec.lanes.iter().enumerate() {

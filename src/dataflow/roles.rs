@@ -28,10 +28,7 @@ pub fn with_positions(schema: &SchemaRef) -> SchemaRef {
 /// Where rows stand in the input: partition and offset.
 #[must_use]
 pub fn positions(rows: &RecordBatch) -> [&ArrayRef; 2] {
-    [PARTITION, OFFSET].map(|name| {
-        rows.column_by_name(name)
-            .expect("what depends on order is given places")
-    })
+    [PARTITION, OFFSET].map(|name| ours(rows, name).expect("what depends on order is given places"))
 }
 
 /// The rows with the watermark of their partition after each, in microseconds, behind everything
@@ -44,7 +41,7 @@ pub fn with_watermarks(rows: &RecordBatch, watermarks: Vec<i64>) -> RecordBatch 
 /// The watermark of their partition after each row.
 #[must_use]
 pub fn watermarks(rows: &RecordBatch) -> &[i64] {
-    let watermarks = rows.column_by_name(WATERMARK);
+    let watermarks = ours(rows, WATERMARK);
     let watermarks = watermarks.expect("what forgets is given watermarks");
     watermarks.as_primitive::<Int64Type>().values()
 }
@@ -58,9 +55,16 @@ pub fn with_turns(rows: &RecordBatch, turns: Vec<i64>) -> RecordBatch {
 /// The turn of each row.
 #[must_use]
 pub fn turns(rows: &RecordBatch) -> &[i64] {
-    let turns = rows.column_by_name(TURN);
+    let turns = ours(rows, TURN);
     let turns = turns.expect("whoever gives groups away says their turns");
     turns.as_primitive::<Int64Type>().values()
+}
+
+/// The column of that name that stands last: one of the node's own may be called the same.
+fn ours<'a>(rows: &'a RecordBatch, name: &str) -> Option<&'a ArrayRef> {
+    let fields = rows.schema_ref().fields();
+    let place = fields.iter().rposition(|field| field.name() == name)?;
+    Some(rows.column(place))
 }
 
 fn with_last(rows: &RecordBatch, name: &str, column: ArrayRef) -> RecordBatch {
@@ -109,5 +113,13 @@ mod tests {
         assert_eq!(counts(&rows, 1), None);
         assert_eq!(counts(&counted, 1), Some(&Int64Array::from(vec![-1])));
         assert_eq!(with_positions(&rows.schema()).fields().len(), 3);
+    }
+
+    #[test]
+    fn a_column_of_the_user_s_may_have_the_name_of_a_role() {
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![7]));
+        let rows = RecordBatch::try_from_iter([(WATERMARK, column)]).unwrap();
+
+        assert_eq!(watermarks(&with_watermarks(&rows, vec![9])), [9]);
     }
 }

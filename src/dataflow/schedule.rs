@@ -1,14 +1,13 @@
-//! Which epoch is open, and when it closes. Pure: time comes in as a count of ticks.
+//! Which epoch is open.
 //!
 //! ```text
 //!   replay to the mark 40        replay to the mark 57        live
-//!   epochs 1 .. 40, the last     epochs 41 .. 57, the last    58 + ticks
+//!   epochs 1 .. 40, the last     epochs 41 .. 57, the last    58 ..
 //!   cut exactly at its offsets   cut exactly at its offsets
 //! ```
 //!
 //! In a replay the epochs need not be the ones of the first run: only the last of each stretch
-//! is, because there a sink begins to publish again. Live epochs are a count of time, so that
-//! workers agree on them without talking.
+//! is, because there a sink begins to publish again.
 //!
 //! A snapshot may be cut at the end of a replayed epoch as well: it is an epoch like any other,
 //! with its positions and watermarks, and a later replay goes on from it to the same stops. Whoever
@@ -78,11 +77,10 @@ impl Schedule {
         self.stops.front()
     }
 
-    /// While live: `ticks` intervals have passed since the start, so this epoch should be open
-    /// now, which is the open one or a later one.
+    /// The first epoch after all of the replay.
     #[must_use]
-    pub fn due(&self, ticks: u64) -> Epoch {
-        Epoch(self.live.0 + ticks).max(self.open)
+    pub fn live(&self) -> Epoch {
+        self.live
     }
 
     /// The epoch after the open one; the open one itself if it is the last of a stretch.
@@ -150,7 +148,7 @@ mod tests {
         let schedule = Schedule::new(Epoch(0), vec![], Epoch(0));
 
         assert_eq!(schedule.open(), Epoch(1));
-        assert_eq!(schedule.due(7), Epoch(8));
+        assert_eq!(schedule.next(), Epoch(2));
     }
 
     #[test]
@@ -167,7 +165,7 @@ mod tests {
         schedule.advance(Epoch(10));
 
         assert_eq!(schedule.stop(), None);
-        assert_eq!(schedule.due(3), Epoch(13));
+        assert_eq!(schedule.live(), Epoch(10));
     }
 
     #[test]
@@ -200,13 +198,5 @@ mod tests {
         schedule.reached();
         schedule.advance(Epoch(6));
         assert_eq!(schedule.past(Epoch(8)), Epoch(6), "time closes live epochs");
-    }
-
-    #[test]
-    fn an_epoch_that_time_has_passed_stays_passed() {
-        let mut schedule = Schedule::new(Epoch(0), vec![], Epoch(0));
-        schedule.advance(Epoch(20));
-
-        assert_eq!(schedule.due(3), Epoch(20));
     }
 }

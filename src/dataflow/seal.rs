@@ -11,12 +11,13 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::compute::{concat_batches, interleave_record_batch};
+use arrow::compute::interleave_record_batch;
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, Rows, SortField};
 use datafusion_common::Result;
 
 use super::aggregate::without_signs;
+use super::parts::{Most, cut, together};
 use super::roles;
 use crate::connector::TableChanges;
 
@@ -65,7 +66,12 @@ impl Lane {
                 counts.iter().all(|&count| count == 1),
                 "an append table is never retracted"
             );
-            let parts = together(&self.schema, &batches, part)?;
+            let most = Most {
+                rows: usize::MAX,
+                bytes: part,
+            };
+            let parts = together(&self.schema, &batches, most)?.into_iter();
+            let parts = parts.map(|(_, rows)| rows).collect();
             return Ok(Ok(in_order(position, parts, Vec::new())));
         }
         let keys = |batch: &RecordBatch| self.key_columns(batch);
@@ -200,52 +206,12 @@ fn pick(
         (batch, row - starts[batch])
     };
     let batches: Vec<&RecordBatch> = batches.iter().collect();
-    let size = |&row: &u32| rows.row(row as usize).as_ref().len();
-    let parts = cut(picked, size, part).into_iter().map(|picked| {
+    let size = |&row: &u32| [rows.row(row as usize).as_ref().len()];
+    let parts = cut(picked, size, [part]).into_iter().map(|picked| {
         let places: Vec<(usize, usize)> = picked.iter().map(place).collect();
         Ok(interleave_record_batch(&batches, &places)?)
     });
     parts.collect()
-}
-
-/// Batches put together as long as they stay small; one that is large stays as it is.
-fn together(schema: &SchemaRef, batches: &[RecordBatch], part: usize) -> Result<Vec<RecordBatch>> {
-    let parts = cut(batches, bytes, part).into_iter().map(|batches| {
-        Ok(match batches {
-            [one] => one.clone(),
-            several => concat_batches(schema, several)?,
-        })
-    });
-    parts.collect()
-}
-
-/// Of how many bytes the rows of a batch are; it may be a slice of arrays that are larger.
-fn bytes(batch: &RecordBatch) -> usize {
-    let columns = batch.columns().iter();
-    let sizes = columns.map(|column| {
-        let data = column.to_data();
-        // An array that does not know is taken for all that it holds on to.
-        data.get_slice_memory_size()
-            .unwrap_or_else(|_| column.get_array_memory_size())
-    });
-    sizes.sum()
-}
-
-/// Cuts a list where what stands before would be larger than `part`; each piece has something.
-fn cut<T>(all: &[T], size: impl Fn(&T) -> usize, part: usize) -> Vec<&[T]> {
-    let (mut pieces, mut first, mut sum) = (Vec::new(), 0, 0);
-    for (at, one) in all.iter().enumerate() {
-        let more = size(one);
-        if at > first && sum + more > part {
-            pieces.push(&all[first..at]);
-            (first, sum) = (at, 0);
-        }
-        sum += more;
-    }
-    if first < all.len() {
-        pieces.push(&all[first..]);
-    }
-    pieces
 }
 
 #[cfg(test)]
@@ -254,6 +220,7 @@ mod tests {
     use arrow::datatypes::{DataType, Field, Schema};
 
     use super::*;
+    use crate::dataflow::parts::bytes;
 
     fn lane(key: Vec<usize>) -> Lane {
         let schema = Schema::new(vec![

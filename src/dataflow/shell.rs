@@ -105,11 +105,7 @@ impl Ports {
 impl Outlet for Ports {
     fn rows(&mut self, node: NodeId, rows: RecordBatch) {
         self.spend(&rows);
-        let packet = Packet::Rows {
-            target: self.me,
-            lane: 0,
-            batch: rows,
-        };
+        let packet = Packet::rows(self.me, rows);
         self.rows
             .get_mut(&node)
             .expect("one port per edge")
@@ -179,6 +175,8 @@ pub fn source<'scope, I: Inbox + 'static>(
     let info = builder.operator_info();
     let activator = scope.activator_for(Rc::clone(&info.address));
     waker(scope.worker().sync_activator_for(info.address.to_vec()));
+    let follows = scope.activator_for(Rc::clone(&info.address));
+    task.wake_with(move || follows.activate());
     let (peers, me) = (scope.peers(), scope.index());
     let nodes = edges.clone();
     builder.build(move |capabilities| {
@@ -271,18 +269,10 @@ pub fn compute<'scope>(
                     match core.run(&batch) {
                         Ok(batch) if batch.num_rows() == 0 => {}
                         Ok(batch) => {
-                            let packet = Packet::Rows {
-                                target,
-                                lane: 0,
-                                batch,
-                            };
+                            let packet = Packet::rows(target, batch);
                             output.give(&capability, &mut Packets::from(vec![packet]));
                         }
-                        Err(cause) => {
-                            shared.fail(
-                                Failure::new(format!("cannot compute {name}")).because(cause),
-                            );
-                        }
+                        Err(failure) => shared.fail(shared.cannot_compute_row(&name, failure)),
                     }
                 }
                 if core.left_over().is_some() {
@@ -437,8 +427,7 @@ pub fn spread<'scope>(input: Edge<'scope>, core: Spread, shared: Arc<Shared>) ->
                         Ok(packets) if packets.is_empty() => {}
                         Ok(packets) => output.give(&capability, &mut Packets::from(packets)),
                         Err(error) => {
-                            let failure = Failure::new(format!("cannot compute {}", core.name()));
-                            shared.fail(failure.because_of(&*error));
+                            shared.fail(shared.cannot_compute(core.name(), &*error));
                         }
                     }
                 }
@@ -474,11 +463,7 @@ pub fn grouped<'scope, G: Groups + 'static>(
             });
             let mut output = output.activate();
             let mut emit = |capability: &Capability<u64>, batch: RecordBatch| {
-                let packet = Packet::Rows {
-                    target: me,
-                    lane: 0,
-                    batch,
-                };
+                let packet = Packet::rows(me, batch);
                 output.give(capability, &mut Packets::from(vec![packet]));
             };
             core.advance(frontier(frontiers), &mut emit);

@@ -11,6 +11,7 @@
 //! waits, its partition parked, until every partition is there.
 
 mod accounts;
+mod idle;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -113,6 +114,8 @@ pub struct SourceTask<I> {
     ready: Ready,
     clock: Clock,
     cuts: Cuts,
+    /// When it was last looked what has come.
+    looked: Duration,
     /// The open epoch holds rows.
     spent: bool,
     /// How far event time had come where this run begins, or at the last stop.
@@ -212,7 +215,8 @@ impl<I: Inbox> SourceTask<I> {
             spent: false,
             fates: BTreeMap::new(),
             written: Written::default(),
-            cuts: Cuts::new(spec.pace),
+            cuts: Cuts::new(spec.pace, clock.elapsed()),
+            looked: clock.elapsed(),
             rejects: Rejects::new(&spec.name, spec.reject_limit, spec.letters.is_some()),
             follows: false,
             count: 0,
@@ -224,6 +228,11 @@ impl<I: Inbox> SourceTask<I> {
         };
         task.begin_stretch();
         task
+    }
+
+    /// Has `wake` called when there is something to do although nothing came.
+    pub fn wake_with(&self, wake: impl Fn() + 'static) {
+        self.tide.wake_with(Box::new(wake));
     }
 
     /// The epoch that rows go to.
@@ -259,8 +268,9 @@ impl<I: Inbox> SourceTask<I> {
         self.wake();
         self.give_floors();
         self.follow();
+        self.listen(self.clock.elapsed());
         let Some((partition, arrival)) = self.ready.next().or_else(|| self.inbox.take()) else {
-            return Progress::Waiting(self.cuts.until_tick(self.clock.elapsed()));
+            return Progress::Waiting(self.patience());
         };
         match self.admit(partition, arrival) {
             None | Some(Arrival::CaughtUp(_) | Arrival::Away | Arrival::Found(..)) => {}
@@ -295,19 +305,28 @@ impl<I: Inbox> SourceTask<I> {
         read && found && !self.spec.goes_on && self.ready.is_empty()
     }
 
+    /// How long to wait at most if nothing comes.
+    fn patience(&self) -> Duration {
+        let left = match self.schedule.stop() {
+            None => self.cuts.left(self.clock.elapsed()),
+            Some(_) => self.cuts.interval(),
+        };
+        left.unwrap_or(Duration::from_millis(1))
+    }
+
     fn close_on_time(&mut self, credit: bool, outlet: &mut impl Outlet) {
         let elapsed = self.clock.elapsed();
-        let due = match self.cuts.ticks(elapsed) {
-            Some(ticks) if self.schedule.stop().is_none() => {
-                // Whoever's time is behind (it began later, or stood still) would hold up the others for
-                // as long as it runs: what one has closed, nobody keeps open.
-                let due = self.schedule.due(ticks).max(self.tide.last_closed().next());
+        let due = match self.cuts.left(elapsed) {
+            Some(left) if self.schedule.stop().is_none() => {
                 // Only closed epochs give credit back: whoever has none does not wait for time.
-                if !credit && self.spent {
-                    due.max(self.schedule.next())
+                let own = if left.is_zero() || (!credit && self.spent) {
+                    self.schedule.next()
                 } else {
-                    due
-                }
+                    self.schedule.open()
+                };
+                // An epoch is complete when all have closed it, and nobody's time holds up the others:
+                // what one has closed, nobody keeps open.
+                own.max(self.tide.last_closed().next())
             }
             // A replay has so many epochs and no more: it spends one when the bytes of the open
             // one or a snapshot ask for it, and not because time passes.
@@ -326,57 +345,14 @@ impl<I: Inbox> SourceTask<I> {
             self.rest(elapsed);
             let cut = self.may_cut() && self.shared.take_cut();
             outlet.close(self.report(cut), Some(due));
-            self.schedule.advance(due);
-            self.spent = false;
+            self.advance(due);
         }
     }
 
-    /// Event time stops waiting for partitions that have had nothing to say for long.
-    fn rest(&mut self, now: Duration) {
-        let Some(timeout) = self
-            .spec
-            .idle_after
-            .filter(|_| self.schedule.stop().is_none())
-        else {
-            return;
-        };
-        for (&index, state) in &mut self.partitions {
-            if self.inbox.is_quiet(index) {
-                state.rest(now, timeout);
-            }
-        }
-    }
-
-    /// Partitions that are idle come back where all were woken.
-    fn wake(&mut self) {
-        let woken = self.tide.woken(self.spec.table);
-        // In a replay the marks say who is idle.
-        if woken > self.woken && self.schedule.stop().is_none() {
-            self.woken = woken;
-            let now = self.clock.elapsed();
-            for state in self.partitions.values_mut() {
-                state.wake(self.schedule.open(), now);
-            }
-        }
-    }
-
-    /// Partitions that have announced themselves go on where event time is.
-    fn give_floors(&mut self) {
-        for (&index, state) in &mut self.partitions {
-            let Some(announced) = state.returning() else {
-                continue;
-            };
-            let before = Epoch(announced.0.saturating_sub(1));
-            if let Some(watermark) = self.tide.watermark(self.spec.table, before) {
-                // Where a run begins the tide has not heard yet how far event time had come.
-                let watermark = watermark.max(self.reached);
-                let partition = self.spec.partition(index);
-                let kept = self.shared.kept_from(&self.spec.name, &partition);
-                state.take_floor(watermark, kept);
-                self.ready.release(index, &mut state.held);
-                self.inbox.resume(index);
-            }
-        }
+    fn advance(&mut self, epoch: Epoch) {
+        self.schedule.advance(epoch);
+        self.cuts.opened(self.clock.elapsed());
+        self.spent = false;
     }
 
     /// Where a topic follows files, it is read when event time is where they end.
@@ -385,7 +361,7 @@ impl<I: Inbox> SourceTask<I> {
             return;
         };
         // Where only arrivals close epochs, a worker without files would wait for ever.
-        let waits = self.cuts.ticks(self.clock.elapsed()).is_some();
+        let waits = self.cuts.interval().is_some();
         if !waits || self.tide.reached(self.spec.table).has_reached(from) {
             self.follows = true;
             self.inbox.follow();
@@ -452,11 +428,10 @@ impl<I: Inbox> SourceTask<I> {
         self.reached = stop.watermark;
         let next = match self.schedule.stop() {
             Some(_) => last.next(),
-            None => self.schedule.due(0).max(last.next()),
+            None => self.schedule.live().max(last.next()),
         };
         outlet.close(self.report(false), Some(next));
-        self.schedule.advance(next);
-        self.spent = false;
+        self.advance(next);
         self.begin_stretch();
         for (&index, state) in &mut self.partitions {
             self.ready.release(index, &mut state.held);

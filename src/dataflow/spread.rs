@@ -53,11 +53,7 @@ impl Spread {
     /// A batch as packets for the owners of its rows.
     pub fn run(&self, rows: &RecordBatch) -> Result<Vec<Packet>, GroupError> {
         let parts = (self.cut)(rows)?.into_iter();
-        let packets = parts.map(|(target, batch)| Packet::Rows {
-            target,
-            lane: 0,
-            batch,
-        });
+        let packets = parts.map(|(target, batch)| Packet::rows(target, batch));
         Ok(packets.collect())
     }
 }

@@ -15,10 +15,11 @@ use std::cell::{Ref, RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::UInt64Type;
+use arrow::datatypes::{Field, FieldRef, Schema, UInt64Type};
+use arrow::error::ArrowError;
 
 use crate::types::{Epoch, EventTime};
 
@@ -220,6 +221,30 @@ impl<S: Stateful> Held<S> {
     pub fn cut(&self, epoch: Epoch) -> Result<(), StateError> {
         self.door.save(&self.name, &*self.state.borrow(), epoch)
     }
+}
+
+/// Rows of `schema` to be saved, behind columns that say more of them; the first of those is the
+/// hash of their keys.
+pub fn behind<const N: usize>(
+    columns: [(&str, ArrayRef); N],
+    schema: &Schema,
+    rows: &[ArrayRef],
+) -> Result<RecordBatch, ArrowError> {
+    let (mut fields, mut all): (Vec<FieldRef>, Vec<ArrayRef>) = columns
+        .into_iter()
+        .map(|(name, column)| {
+            let field = Field::new(name, column.data_type().clone(), false);
+            (Arc::new(field), column)
+        })
+        .unzip();
+    fields.extend(schema.fields().iter().map(Arc::clone));
+    all.extend(rows.iter().map(Arc::clone));
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), all)
+}
+
+/// The rows that were saved behind so many columns.
+pub fn without_first(saved: &RecordBatch, columns: usize) -> Result<RecordBatch, ArrowError> {
+    saved.project(&(columns..saved.num_columns()).collect::<Vec<_>>())
 }
 
 /// The worker that owns a key: a function of its hash alone.

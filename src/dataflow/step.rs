@@ -164,13 +164,14 @@ impl Action {
         match self {
             Self::Pass => with_columns(piece, schema, piece.rows.columns().to_vec()),
             Self::Filter(predicate) => {
-                let (piece, values) = evaluate(piece, std::slice::from_ref(predicate), turned)?;
+                let asked = std::slice::from_ref(predicate);
+                let (piece, values) = evaluate(piece, asked, None, turned)?;
                 let kept = piece.keep(&truth(&values[0])?)?;
                 let columns = kept.rows.columns().to_vec();
                 with_columns(&kept, schema, columns)
             }
             Self::Project(columns) => {
-                let (piece, values) = evaluate(piece, columns, turned)?;
+                let (piece, values) = evaluate(piece, columns, Some(schema), turned)?;
                 with_columns(&piece, schema, values)
             }
             Self::Unnest(column) => unnest(piece, *column, schema),
@@ -180,7 +181,7 @@ impl Action {
                 kind,
                 residual,
             } => {
-                let (piece, keys) = evaluate(piece, keys, turned)?;
+                let (piece, keys) = evaluate(piece, keys, None, turned)?;
                 let found = index.find(&keys)?;
                 let Some(residual) = residual else {
                     return look_up(&piece, index, &found, *kind, schema);
@@ -194,7 +195,8 @@ impl Action {
                 assign: how,
                 lateness_us,
             } => {
-                let (piece, time) = evaluate(piece, std::slice::from_ref(time), turned)?;
+                let asked = std::slice::from_ref(time);
+                let (piece, time) = evaluate(piece, asked, None, turned)?;
                 let (piece, time) = without_null_times(&piece, &time[0], turned)?;
                 let times = time.as_primitive::<TimestampMicrosecondType>().values();
                 let origin = piece.origin.as_deref();
@@ -236,13 +238,19 @@ pub fn truth(values: &ArrayRef) -> Result<BooleanArray> {
     })
 }
 
-/// Evaluates over all rows; the rows it fails on are turned away.
+/// Evaluates over all rows; the rows it fails on are turned away. `output` says what the results
+/// are called.
 fn evaluate<'a>(
     piece: &'a Piece,
     expressions: &[Expression],
+    output: Option<&SchemaRef>,
     turned: &mut Vec<Turned>,
 ) -> Result<(Cow<'a, Piece>, Vec<ArrayRef>)> {
-    let Evaluated { values, failed } = evaluate_rows(&piece.rows, expressions)?;
+    let reads = |at: usize| match output.map(|output| output.field(at).name()) {
+        Some(name) => named(&expressions[at].text, name),
+        None => cut(&expressions[at].text),
+    };
+    let Evaluated { values, failed } = evaluate_named(&piece.rows, expressions, &reads)?;
     if failed.is_empty() {
         return Ok((Cow::Borrowed(piece), values));
     }
@@ -263,8 +271,32 @@ fn evaluate<'a>(
 pub struct Evaluated {
     /// One array per expression, over the rows that none of them failed on.
     pub values: Vec<ArrayRef>,
-    /// The rows that one of them failed on, and why.
+    /// The rows that one of them failed on, and which, and why.
     pub failed: Vec<(usize, String)>,
+}
+
+/// What an expression failed with.
+#[must_use]
+pub fn failing(text: &str, error: &DataFusionError) -> String {
+    format!("`{}`: {}", cut(text), plain(error))
+}
+
+/// How a column reads as it is computed.
+fn named(text: &str, name: &str) -> String {
+    let is_said = text == name || name.starts_with("__");
+    match is_said {
+        true => cut(text),
+        false => format!("{} AS {name}", cut(text)),
+    }
+}
+
+/// Not more of an expression than is read at a glance.
+fn cut(text: &str) -> String {
+    const MOST: usize = 160;
+    match text.char_indices().nth(MOST) {
+        Some((at, _)) => format!("{} ..", &text[..at]),
+        None => text.to_owned(),
+    }
 }
 
 /// Evaluates expressions over rows. Where that fails the rows are halved until those that fail
@@ -272,8 +304,18 @@ pub struct Evaluated {
 /// `n <> 0 AND 1 / n > 0` may fail over many rows and over none of them alone: what counts is
 /// each row alone, so that the outcome does not depend on how rows were put into batches.
 pub fn evaluate_rows(rows: &RecordBatch, expressions: &[Expression]) -> Result<Evaluated> {
+    evaluate_named(rows, expressions, &|at| cut(&expressions[at].text))
+}
+
+fn evaluate_named(
+    rows: &RecordBatch,
+    expressions: &[Expression],
+    reads: &dyn Fn(usize) -> String,
+) -> Result<Evaluated> {
     let (mut parts, mut failed) = (Vec::new(), Vec::new());
     evaluate_parts(rows, expressions, 0, &mut parts, &mut failed);
+    let told = |(row, at, why): (usize, usize, String)| (row, format!("`{}`: {why}", reads(at)));
+    let failed: Vec<(usize, String)> = failed.into_iter().map(told).collect();
     if let [_] = parts[..] {
         // Mostly: nothing failed, and nothing is to be put together.
         let values = parts.pop().expect("there is one");
@@ -290,11 +332,14 @@ pub fn evaluate_rows(rows: &RecordBatch, expressions: &[Expression]) -> Result<E
     Ok(Evaluated { values, failed })
 }
 
-fn evaluate_all(rows: &RecordBatch, expressions: &[Expression]) -> Result<Vec<ArrayRef>> {
-    expressions
-        .iter()
-        .map(|expression| expression.evaluate(rows))
-        .collect()
+/// All of them, or which failed first.
+fn evaluate_all(
+    rows: &RecordBatch,
+    expressions: &[Expression],
+) -> std::result::Result<Vec<ArrayRef>, (usize, DataFusionError)> {
+    let values = expressions.iter().enumerate();
+    let values = values.map(|(at, it)| it.evaluate(rows).map_err(|error| (at, error)));
+    values.collect()
 }
 
 fn evaluate_parts(
@@ -302,12 +347,12 @@ fn evaluate_parts(
     expressions: &[Expression],
     first: usize,
     parts: &mut Vec<Vec<ArrayRef>>,
-    failed: &mut Vec<(usize, String)>,
+    failed: &mut Vec<(usize, usize, String)>,
 ) {
     match (evaluate_all(rows, expressions), rows.num_rows()) {
         (Ok(values), _) => parts.push(values),
         (Err(_), 0) => {}
-        (Err(error), 1) => failed.push((first, plain(&error))),
+        (Err((at, error)), 1) => failed.push((first, at, plain(&error))),
         (Err(_), count) => {
             let half = count / 2;
             evaluate_parts(&rows.slice(0, half), expressions, first, parts, failed);
@@ -372,6 +417,9 @@ fn in_sql(text: &str) -> String {
             if let Some(before) = text.strip_suffix(&ending) {
                 return format!("{before}type {ours}");
             }
+        }
+        if let Some(before) = text.strip_suffix(&format!("out of range {theirs}")) {
+            return format!("{before}out of range for {ours}");
         }
     }
     text.to_owned()

@@ -24,6 +24,8 @@ struct Known {
     /// The last epoch that a source closed, as far as was heard.
     closed: Epoch,
     at_cut: Option<AtCut>,
+    /// Wake the sources.
+    wake: Vec<Box<dyn Fn()>>,
 }
 
 /// Takes where everything stands at the end of an epoch.
@@ -48,6 +50,7 @@ impl Tide {
             cut: Epoch(0),
             closed: done,
             at_cut: None,
+            wake: Vec::new(),
         })))
     }
 
@@ -58,10 +61,19 @@ impl Tide {
         self
     }
 
+    /// Has `wake` called when an epoch was closed that no source had closed before: the others
+    /// do not keep it open.
+    pub fn wake_with(&self, wake: Box<dyn Fn()>) {
+        self.0.borrow_mut().wake.push(wake);
+    }
+
     /// A source's word for an epoch.
     pub fn hear(&self, epoch: Epoch, report: Report) {
         let mut known = self.0.borrow_mut();
-        known.closed = known.closed.max(epoch);
+        if epoch > known.closed {
+            known.closed = epoch;
+            known.wake.iter().for_each(|wake| wake());
+        }
         if report.cut {
             known.cut = known.cut.max(epoch);
         }

@@ -66,10 +66,73 @@ impl Turns {
     }
 }
 
+/// How far event time is, in turns.
+#[derive(Clone, Copy, Debug)]
+pub struct TurnClock {
+    turns: Turns,
+    /// The turn that event time is in, once that is known in this run.
+    now: Option<i64>,
+}
+
+impl TurnClock {
+    /// Nothing is known of event time yet.
+    #[must_use]
+    pub fn new(turns: Turns) -> Self {
+        Self { turns, now: None }
+    }
+
+    /// The turns that it counts.
+    #[must_use]
+    pub fn turns(&self) -> Turns {
+        self.turns
+    }
+
+    /// The turn that event time is in, once that is known in this run.
+    #[must_use]
+    pub fn now(&self) -> Option<i64> {
+        self.now
+    }
+
+    /// Whether event time has not got to a turn, so that its rows wait.
+    #[must_use]
+    pub fn is_to_come(&self, turn: i64) -> bool {
+        self.now.is_none_or(|now| turn > now)
+    }
+
+    /// Event time has got to `reached`: the turns that begin for that, of those that rows wait for
+    /// (ascending), and last the one that event time is in now. None, if it was there before.
+    pub fn advance(
+        &mut self,
+        reached: Watermark,
+        waiting: impl IntoIterator<Item = i64>,
+    ) -> Vec<i64> {
+        let turn = self.turns.of(reached);
+        if reached.is_start() || !self.is_to_come(turn) {
+            return Vec::new();
+        }
+        self.now = Some(turn);
+        let due = waiting.into_iter().take_while(|waits| *waits < turn);
+        due.chain([turn]).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::types::EventTime;
+
+    #[test]
+    fn turns_that_rows_wait_for_begin_in_their_order_and_once() {
+        let mut clock = TurnClock::new(Turns::of_ttl(80));
+        let at = |time| Watermark::behind(EventTime(time), 0);
+
+        assert!(clock.advance(Watermark::START, [1, 2]).is_empty());
+        assert!(clock.is_to_come(0));
+        assert_eq!(clock.advance(at(39), [1, 3, 4]), [1, 3]);
+        assert!(clock.advance(at(30), [4]).is_empty());
+        assert!(!clock.is_to_come(3) && clock.is_to_come(4));
+        assert_eq!(clock.advance(at(50), [4]), [4, 5]);
+    }
 
     #[test]
     fn turns_are_aligned_before_1970_too() {

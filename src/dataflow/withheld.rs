@@ -19,6 +19,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use timely::dataflow::operators::Capability;
 use tracing::warn;
 
+use super::faults::hint;
 use super::outcome::{Failure, Shared};
 use crate::types::Epoch;
 
@@ -52,7 +53,10 @@ impl Withheld {
         if self.rows.is_empty() && count > 0 {
             warn!(
                 operator = self.operator,
-                row, message, "a row is left out while it cannot be computed"
+                query = self.shared.called(&self.operator),
+                row,
+                message,
+                "a row is left out while it cannot be computed"
             );
         }
         let before = self.rows.len();
@@ -71,7 +75,8 @@ impl Withheld {
         // One that only went came before the snapshot that this run began with.
         let mut there = self.rows.iter().filter(|(_, entry)| entry.count > 0);
         let (row, Entry { message, .. }) = there.next()?;
-        Some(left_over(row, message, 1 + there.count()))
+        let failure = left_over(row, message, 1 + there.count());
+        Some(self.shared.cannot_compute_row(&self.operator, failure))
     }
 }
 
@@ -85,7 +90,7 @@ pub fn left_over(row: &str, message: &str, rows: usize) -> Failure {
     };
     Failure::new(format!("cannot compute the row {row}{others}"))
         .because(message)
-        .hint("make the expression yield a value there: NULLIF, TRY_CAST, CASE, or a wider type")
+        .hint(hint(message))
 }
 
 /// How row `row` of `rows` reads: `k = a, count(*) = 3`.

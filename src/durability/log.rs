@@ -17,10 +17,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::RecordBatch;
 use arrow::ipc::reader::StreamReader;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::snapshot::{checksum, encode};
-use super::store::{Store, StoreError};
+use super::store::{Store, StoreError, object_name};
 
 /// How many bytes of an object are its checksum, in hexadecimal.
 const CHECKSUM: usize = 32;
@@ -270,17 +269,9 @@ impl Log {
     }
 }
 
-/// A folder of its own for every name, readable where the name is.
+/// A folder of its own for every name.
 fn folder(name: &str) -> String {
-    let plain = |c: char| {
-        if c.is_ascii_alphanumeric() || c == '_' {
-            c
-        } else {
-            '-'
-        }
-    };
-    let readable: String = name.chars().map(plain).collect();
-    format!("log-{readable}-{:08x}", xxh3_64(name.as_bytes()) >> 32)
+    format!("log-{}", object_name(name))
 }
 
 /// Rows as bytes, with their checksum before them.

@@ -15,4 +15,4 @@ mod store;
 pub use log::{Entry, Log, LogError, sealed, unsealed};
 pub use resume::{Beginning, Refusal, Resume, first_positions, is_past_files, resume};
 pub use snapshot::{Facts, Manifest, PartFile, PartOf, Snapshots, Unusable};
-pub use store::{Store, StoreError, check_place, is_bucket};
+pub use store::{Store, StoreError, check_place, is_bucket, object_name};

@@ -23,7 +23,7 @@ use arrow::ipc::writer::StreamWriter;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::store::{Store, StoreError};
+use super::store::{Store, StoreError, object_name};
 use crate::types::{Epoch, Fates, Mark, SourceMark};
 
 /// The version of the format. A newer one is not read.
@@ -463,7 +463,7 @@ impl Snapshots {
 
 impl PartOf<'_> {
     fn object(&self) -> String {
-        let operator = self.operator.replace(' ', "-");
+        let operator = object_name(self.operator);
         let (worker, incarnation) = (self.worker, self.incarnation);
         format!(
             "{}/{operator}.{worker}.{incarnation:016x}.arrow",

@@ -25,6 +25,7 @@ use object_store::{
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// How `--state` names a bucket.
 const BUCKET: &str = "s3://";
@@ -42,6 +43,9 @@ const UNDER_WAY: usize = 4;
 /// Of so many folders around the place the names are kept in any case: an earlier start may have made
 /// `.tidemark` and the pipeline's folder in it, and ended before it could.
 const KEPT_ABOVE: usize = 2;
+
+/// So many characters of a text are shown in the name of an object.
+const PLAIN: usize = 60;
 
 /// How many bytes one request asks a bucket for.
 const ASKED: u64 = 256 << 20;
@@ -78,6 +82,25 @@ pub fn is_bucket(place: &Path) -> bool {
     place
         .to_str()
         .is_some_and(|place| place.starts_with(BUCKET))
+}
+
+/// A name for an object or a folder of objects: the same in a folder and in a bucket whatever the text is,
+/// short enough for a file, and not that of another text.
+#[must_use]
+pub fn object_name(text: &str) -> String {
+    let dashed = text.replace(' ', "-");
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if dashed.len() <= PLAIN && dashed.chars().all(is_plain) {
+        return dashed;
+    }
+    let plain = dashed.chars().map(|c| if is_plain(c) { c } else { '-' });
+    let plain: String = plain.take(PLAIN).collect();
+    format!("{plain}-{:016x}", xxh3_64(text.as_bytes()))
+}
+
+/// An object by its name, or by what a listing calls it.
+fn key(object: &str) -> Key {
+    Key::parse(object).unwrap_or_else(|_| Key::from(object))
 }
 
 /// What is wrong with the name of a place.
@@ -141,7 +164,7 @@ impl Store {
 
     /// Writes an object, which is there for good: a machine that loses its power keeps it.
     pub fn put(&self, object: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
-        let key = Key::from(object);
+        let key = key(object);
         let Opened { objects, runtime } = self.open()?;
         let written = runtime.block_on(async {
             if self.is_in_bucket() && bytes.len() > PIECE {
@@ -156,7 +179,7 @@ impl Store {
     /// Writes an object that is not there yet, and says whether it was not. It is there for good:
     /// of two that write it one does, and a machine that loses its power keeps it.
     pub fn create(&self, object: &str, bytes: Vec<u8>) -> Result<bool, StoreError> {
-        let key = Key::from(object);
+        let key = key(object);
         let Opened { objects, runtime } = self.open()?;
         let only_new = PutMode::Create.into();
         let put = objects.put_opts(&key, PutPayload::from(bytes), only_new);
@@ -188,7 +211,7 @@ impl Store {
 
     /// Reads an object.
     pub fn get(&self, object: &str) -> Result<Vec<u8>, StoreError> {
-        let key = Key::from(object);
+        let key = key(object);
         let Opened { objects, runtime } = self.open()?;
         let bytes = runtime.block_on(async {
             if self.is_in_bucket() {
@@ -221,7 +244,7 @@ impl Store {
 
     /// Deletes an object; one that is not there is none the less deleted.
     pub fn delete(&self, object: &str) -> Result<(), StoreError> {
-        let key = Key::from(object);
+        let key = key(object);
         let Opened { objects, runtime } = self.open()?;
         match runtime.block_on(objects.delete(&key)) {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
@@ -344,6 +367,42 @@ mod tests {
     use object_store::memory::InMemory;
 
     use super::*;
+
+    #[test]
+    fn any_text_names_an_object_that_is_kept_listed_and_deleted() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let store = Store::at(folder.path());
+        let long = "a".repeat(300);
+        let texts = ["top by k, price * qty", "größe", "a/b", "a-b", "50%", &long];
+        for text in texts {
+            let object = format!("1/{}", object_name(text));
+            store.put(&object, vec![7]).unwrap();
+            assert_eq!(store.get(&object).unwrap(), [7]);
+        }
+
+        let listed = store.list().unwrap();
+        assert_eq!(listed.len(), texts.len());
+        for (object, _) in listed {
+            store.delete(&object).unwrap();
+        }
+        assert_eq!(store.list().unwrap(), []);
+    }
+
+    /// An earlier version gave its parts such names.
+    #[test]
+    fn what_a_listing_names_is_deleted() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let store = Store::at(folder.path());
+        let Opened { objects, runtime } = store.open().unwrap();
+        let object = Key::from("1/größe*");
+        let put = objects.put(&object, PutPayload::from_static(b"x"));
+        runtime.block_on(put).unwrap();
+
+        let (listed, _) = store.list().unwrap().pop().unwrap();
+        store.delete(&listed).unwrap();
+
+        assert_eq!(store.list().unwrap(), []);
+    }
 
     #[test]
     fn what_is_written_in_pieces_is_one_object_and_read_in_ranges_is_the_same() {

@@ -264,28 +264,15 @@ pub fn look(pipeline: &Pipeline, base: &Path) -> Looked {
 fn look_at_sources(pipeline: &Pipeline, base: &Path) -> Looked {
     let mut looked = Looked::default();
     for node in &pipeline.nodes {
-        let (table, columns) = match &node.operator {
-            Operator::Source { table, columns, .. } => (*table, columns.clone()),
-            Operator::Lookup { table, .. } => {
-                (*table, (0..pipeline.tables[*table].columns.len()).collect())
-            }
-            Operator::Filter { .. }
-            | Operator::Project { .. }
-            | Operator::Union { .. }
-            | Operator::Unnest { .. }
-            | Operator::Window { .. }
-            | Operator::Aggregate { .. }
-            | Operator::Latest { .. }
-            | Operator::Match { .. }
-            | Operator::OnTime { .. }
-            | Operator::Join { .. }
-            | Operator::IntervalJoin { .. }
-            | Operator::AsofJoin { .. }
-            | Operator::Over { .. }
-            | Operator::Running { .. }
-            | Operator::Keep { .. } => continue,
+        let Some(table) = node.operator.table() else {
+            continue;
         };
         let table = &pipeline.tables[table];
+        let columns = if let Operator::Source { columns, .. } = &node.operator {
+            columns.clone()
+        } else {
+            (0..table.columns.len()).collect()
+        };
         let intake = Intake::new(table, &columns);
         if let Err(error) = inspect_source(table, &intake.decoded, base) {
             looked.add(table.place, error);

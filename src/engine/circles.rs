@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::connector::{connector, reads};
-use crate::plan::{NodeId, Operator, Pipeline, Table, TableId};
+use crate::plan::{Operator, Pipeline, Table, TableId};
 use crate::sql::Problem;
 
 /// The sinks that are read by the pipeline that writes them, where that cannot be meant.
@@ -20,7 +20,8 @@ use crate::sql::Problem;
 pub fn check_circles(pipeline: &Pipeline, base: &Path) -> Vec<Problem> {
     let feeds = feeds(pipeline);
     let mut links = Vec::new();
-    for (read, _) in sources_and_lookups(pipeline) {
+    let nodes = pipeline.nodes.iter();
+    for read in nodes.filter_map(|node| node.operator.table()) {
         for &Feed { into, .. } in &feeds {
             if reads(&pipeline.tables[read], &pipeline.tables[into], base) {
                 links.push((into, read));
@@ -84,32 +85,6 @@ struct Feed {
     filtered: bool,
 }
 
-fn sources_and_lookups(pipeline: &Pipeline) -> impl Iterator<Item = (TableId, NodeId)> + '_ {
-    let nodes = pipeline.nodes.iter().enumerate();
-    nodes.filter_map(|(id, node)| Some((read_by(&node.operator)?, id)))
-}
-
-fn read_by(operator: &Operator) -> Option<TableId> {
-    match operator {
-        Operator::Source { table, .. } | Operator::Lookup { table, .. } => Some(*table),
-        Operator::Filter { .. }
-        | Operator::Project { .. }
-        | Operator::Union { .. }
-        | Operator::Unnest { .. }
-        | Operator::Keep { .. }
-        | Operator::Window { .. }
-        | Operator::Aggregate { .. }
-        | Operator::Latest { .. }
-        | Operator::Match { .. }
-        | Operator::OnTime { .. }
-        | Operator::Join { .. }
-        | Operator::IntervalJoin { .. }
-        | Operator::AsofJoin { .. }
-        | Operator::Over { .. }
-        | Operator::Running { .. } => None,
-    }
-}
-
 /// What every INSERT reads, and whose dead letters go where.
 fn feeds(pipeline: &Pipeline) -> Vec<Feed> {
     let mut feeds = Vec::new();
@@ -121,7 +96,7 @@ fn feeds(pipeline: &Pipeline) -> Vec<Feed> {
                 continue;
             }
             let operator = &pipeline.nodes[node].operator;
-            if let Some(from) = read_by(operator) {
+            if let Some(from) = operator.table() {
                 let into = insert.table;
                 feeds.push(Feed {
                     from,

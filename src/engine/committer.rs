@@ -101,7 +101,11 @@ pub fn commit(commits: Commits, (shared, clock): (&Arc<Shared>, &Clock), crash: 
                 last = job.mark.epoch;
             }
             Err(error) => {
-                shared.fail(failed(&format!("could not write to `{name}`"), error));
+                let failure = failed(&format!("could not write to `{name}`"), error);
+                shared.fail(match failure.again && shared.is_stopping() {
+                    true => stopped_without(failure),
+                    false => failure,
+                });
                 break;
             }
         }
@@ -113,11 +117,27 @@ pub fn commit(commits: Commits, (shared, clock): (&Arc<Shared>, &Clock), crash: 
     receipt.wake();
 }
 
+/// A run was asked to stop while a destination was away, and has waited a little for it.
+fn stopped_without(failure: Failure) -> Failure {
+    let hint = "the run was asked to stop and waited 5 s more; nothing is lost: the next one reads \
+                again what is not committed";
+    Failure {
+        hint: Some(hint.to_owned()),
+        ..failure
+    }
+}
+
 /// A connector's error as the end of a run.
 #[must_use]
 pub fn failed(message: &str, error: ConnectorError) -> Failure {
     let failure = Failure::new(message);
+    // A connector's own sentence may be the same, where it calls the thing as we do.
+    let twice = format!("{message}: ");
     match error {
+        ConnectorError::Transient(text) => {
+            let cause = text.strip_prefix(&twice).unwrap_or(&text);
+            failure.because(cause).again()
+        }
         ConnectorError::Permanent {
             message,
             hint: Some(hint),
@@ -130,7 +150,6 @@ pub fn failed(message: &str, error: ConnectorError) -> Failure {
             .hint("its machine crashed, or a backup was restored; start the pipeline again")
             .again(),
         ConnectorError::Away { message, hint } => failure.because(message).hint(hint).again(),
-        ConnectorError::Transient(_) => failure.because(error).again(),
         ConnectorError::Permanent { .. } => failure.because(error),
     }
 }

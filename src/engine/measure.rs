@@ -75,7 +75,8 @@ fn sources(pipeline: &Pipeline, facts: &Facts, clock: &Clock, metrics: &Metrics)
             let partition = source.name(index);
             let labels = [name.as_str(), &partition];
             metrics.set(&metrics::OFFSET, &labels, number(source.offset(index).0));
-            if let Some(lag) = source.lag(index) {
+            // Whoever adds up processes counts each partition once, and it is 0 when all is read.
+            if let Some(lag) = source.lag(index).filter(|_| facts.reads(index)) {
                 metrics.set(&metrics::LAG, &labels, number(lag));
             }
             let Some(mark) = source.marks.get(&index) else {

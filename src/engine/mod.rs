@@ -2,7 +2,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `run` | one run, start to end |
+//! | `run`, `options` | one run, start to end, and how it is to be |
 //! | `open`, `start` | what a run is made of, opened; where it begins, decided |
 //! | `crew` | who works: processes and their threads |
 //! | `feed`, `live_feed`, `intake` | reading threads: partitions to decoded, checked arrivals |
@@ -11,7 +11,6 @@
 //! | `destinations`, `committer` | the threads that write an epoch's rows and mark |
 //! | `patience` | waiting for what is away |
 //! | `keeper` | the thread that keeps snapshots |
-//! | `patience` | waiting for what is away |
 //! | `reference`, `reload` | tables that are looked up; those that are read again and again |
 //! | `meter` | what people may see of all this while it runs |
 //! | `status`, `waits`, `measure`, `rest` | the same as a status, in sentences, as metrics, and from marks |
@@ -35,6 +34,7 @@ mod measure;
 pub mod mesh;
 mod meter;
 mod open;
+mod options;
 mod pacing;
 mod patience;
 mod reference;
@@ -55,8 +55,9 @@ pub use history::{Replay, Replayed, check_history, replayed};
 pub use intake::admission;
 pub use keeps::look_what_is_kept;
 pub use measure::measure;
+pub use options::{Ends, RunOptions};
 pub use rest::at_rest;
-pub use run::{Ends, RunOptions, Summary, run, run_as};
+pub use run::{Summary, run, run_as};
 pub use said::{error_line, say_failure, say_objects, say_panic, says_objects};
 pub use start::{foresee, reach_snapshots, state_folder};
 pub use status::{

@@ -33,12 +33,17 @@ pub fn patiently<T>(
             if let (Some(since), Ok(_)) = (away, &outcome) {
                 let after = now.saturating_sub(since);
                 shared.board.is_back(what);
-                info!(what, ?after, "it is back; nothing is lost");
+                info!(what, ?after, "it works again; nothing is lost");
             }
             return outcome;
         };
         if away.is_none() {
-            warn!(what, cause = %error, "it is away: waiting for it");
+            if matches!(error, ConnectorError::Away { .. }) {
+                warn!(what, cause = %error, "it is away: waiting for it");
+            } else {
+                // It may well be there: a disk is full, somebody holds a lock.
+                warn!(what, cause = %error, "it does not work now: trying again until it does");
+            }
         }
         let since = *away.get_or_insert(now);
         shared

@@ -1,4 +1,7 @@
-//! How a pipeline is that no process runs: what the marks in its destinations say.
+//! How a pipeline is of which no process can be asked: what the marks in its destinations say.
+//!
+//! A mark does not say whether whoever wrote it still lives, nor when it was written: there is no
+//! wall clock in it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -55,6 +58,10 @@ fn from_marks(pipeline: &Pipeline, known: &[Known]) -> Status {
     let destination = |(name, _, mark): &Known| DestinationStatus {
         name: name.clone(),
         epoch: mark.as_ref().map_or(0, |mark| mark.epoch.0),
+        generation: mark.as_ref().map(|mark| mark.generation),
+        incarnation: mark
+            .as_ref()
+            .map(|mark| format!("{:016x}", mark.incarnation)),
         ..DestinationStatus::default()
     };
     let mut all: Vec<SinkStatus> = known.iter().flat_map(|it| sinks(pipeline, it)).collect();
@@ -77,10 +84,14 @@ fn sinks(pipeline: &Pipeline, (name, tables, mark): &Known) -> Vec<SinkStatus> {
             "holds everything up to epoch {}, computed by another version of this file: a run would be refused",
             mark.epoch
         ),
-        Some(mark) if mark.epoch == Epoch(0) => "was started and holds nothing yet".to_owned(),
+        Some(mark) if mark.epoch == Epoch(0) => format!(
+            "was taken over by start {} of the pipeline, and holds nothing yet",
+            mark.generation
+        ),
         Some(mark) => format!(
-            "holds everything up to epoch {}; the next run goes on from there",
-            mark.epoch
+            "holds everything up to epoch {}, by start {} of the pipeline; the next one goes on from \
+             there",
+            mark.epoch, mark.generation
         ),
     };
     let sink = |&table: &TableId| SinkStatus {

@@ -12,7 +12,6 @@
 //! With several processes, process 0 decides and commits; all of them read and work.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -23,13 +22,14 @@ use super::committer::CrashPoint;
 use super::crew::Crew;
 use super::destinations::{committers, placed, specs};
 use super::feed::Reading;
-use super::history::{Replay, pacing};
+use super::history::pacing;
 use super::keeper::{Keeper, KeeperSpec, Others, Word};
 use super::mesh::{self, Control, Duty, Link, Member, Steps, end_process};
 use super::meter::announce;
 use super::open::{
     OpenedSource, Sink, default_workers, open_sinks, open_sources, show_progress, stops,
 };
+use super::options::{Ends, RunOptions};
 use super::reference;
 use super::start::{Decision, Given, decide, open_snapshots};
 use super::threads::spawn_named;
@@ -37,64 +37,16 @@ use super::worker::{WorkerPlan, work};
 use crate::dataflow::chain::Indexes;
 use crate::dataflow::named::held;
 use crate::dataflow::outcome::{Failure, Shared};
-use crate::dataflow::source::{AtEnd, Pace};
+use crate::dataflow::source::Pace;
 use crate::dataflow::zones::zones;
 use crate::durability::Snapshots;
 use crate::metrics::RESTARTS;
 use crate::plan::{Pipeline, TableId};
-use crate::types::{Clock, Fates, Offset, SourceMark};
+use crate::types::{Clock, Fates, SourceMark};
 
 /// How long to wait before a run that failed begins again, at first and at most.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-
-/// How to run.
-#[derive(Clone, Debug)]
-pub struct RunOptions {
-    /// Worker threads; by default as many as partitions or cores, whichever is fewer.
-    pub threads: Option<usize>,
-    /// What relative paths in the file are relative to.
-    pub base: PathBuf,
-    /// When epochs close, if not by `commit.interval`.
-    pub pace: Option<Pace>,
-    /// Ends the process at this commit: for tests of what survives.
-    pub crash_at: Option<u64>,
-    /// Whether what the sources hold now is all that is read.
-    pub until_caught_up: bool,
-    /// What that is, if an earlier start of this run has found out.
-    pub ends: Option<Ends>,
-    /// What the end of the input means.
-    pub at_end: AtEnd,
-    /// Where snapshots are kept, if not in `.tidemark`.
-    pub state: Option<PathBuf>,
-    /// Whether this run is on several machines: a folder of one of them is no place for snapshots.
-    pub several_machines: bool,
-    /// Empties this pipeline's tables and marks first.
-    pub fresh: bool,
-    /// What is read from files in the place of topics, or before them.
-    pub replay: Replay,
-}
-
-impl RunOptions {
-    /// The options that all processes of a run must have alike, as they are typed.
-    #[must_use]
-    pub fn alike(&self) -> String {
-        let mut alike = format!("--threads {}", self.threads.unwrap_or(1));
-        if self.until_caught_up {
-            alike += " --until-caught-up";
-        }
-        if self.until_caught_up && self.at_end == AtEnd::Close {
-            alike += " --close-windows";
-        }
-        if let Some(speed) = self.replay.speed {
-            alike += &format!(" --speed {speed}x");
-        }
-        alike
-    }
-}
-
-/// Where sources that go on end for a run, by name and partition.
-pub type Ends = BTreeMap<String, Vec<Offset>>;
 
 /// What a run came to.
 #[derive(Clone, Debug, Default)]
@@ -418,8 +370,12 @@ impl Team {
             (&decision, &fates),
             world,
         );
+        shared.names_operators(pipeline);
         let process = (self.crew.process, self.crew.processes);
-        shared.board.write(|facts| facts.process = process);
+        shared.board.write(|facts| {
+            facts.process = process;
+            facts.threads = self.crew.threads;
+        });
         let mut threads = readers(&feeds, self.crew.threads);
         let (lines, committers) = committers(sinks, &decision.marks, crash, keeper, world);
         threads.extend(committers);

@@ -11,7 +11,7 @@ use chrono::{DateTime, SecondsFormat};
 use serde_json::{Map, Value, json};
 
 use crate::dataflow::outcome::Failure;
-use crate::types::Clock;
+use crate::types::{Clock, panic_text};
 
 /// Whether lines are objects: decided once, by the command line.
 static OBJECTS: OnceLock<()> = OnceLock::new();
@@ -62,8 +62,9 @@ pub fn say_panic(panic: &PanicHookInfo<'_>) -> bool {
     if says_objects() {
         let place = panic.location().map(ToString::to_string);
         let thread = std::thread::current().name().map(str::to_owned);
+        let text = panic_text(panic.payload());
         let fields = [
-            ("message", json!(format!("panicked: {}", panic_text(panic)))),
+            ("message", json!(format!("panicked: {text}"))),
             ("place", json!(place)),
             ("thread", json!(thread)),
         ];
@@ -71,14 +72,6 @@ pub fn say_panic(panic: &PanicHookInfo<'_>) -> bool {
         write(&error_line(Map::from_iter(fields)));
     }
     says_objects()
-}
-
-/// What a panic says.
-pub fn panic_text(panic: &PanicHookInfo<'_>) -> String {
-    let payload = panic.payload();
-    let text = payload.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
-    text.unwrap_or("it does not say why").to_owned()
 }
 
 fn text_of(failure: &Failure) -> String {

@@ -12,15 +12,15 @@ use tracing::{debug, info, warn};
 use super::committer::{CrashPoint, failed};
 use super::history::Replay;
 use super::open::{OpenedSource, Sink, beginnings, ends, open_sinks, open_sources, there};
+use super::options::{Ends, RunOptions};
 use super::patience::patiently;
 use super::reference;
 use super::reload::Logs;
-use super::run::{Ends, RunOptions};
 use crate::connector::{Guarantee, OpenDestination};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::durability::{
     Beginning, Manifest, Refusal, Resume, Snapshots, Store, StoreError, is_bucket, is_past_files,
-    resume,
+    object_name, resume,
 };
 use crate::plan::{Pipeline, Role};
 use crate::types::{Clock, Epoch, Mark, SourceMark};
@@ -454,7 +454,7 @@ fn unreached(place: &str, error: StoreError) -> Failure {
 #[must_use]
 pub fn state_folder(pipeline: &Pipeline, base: &Path, given: Option<&Path>) -> PathBuf {
     let root = given.map_or_else(|| base.join(".tidemark"), Path::to_owned);
-    root.join(pipeline.name.replace('/', "_"))
+    root.join(object_name(&pipeline.name))
 }
 
 /// A number that no other start has.

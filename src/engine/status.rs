@@ -29,7 +29,7 @@ pub struct Status {
     pub pipeline: String,
     /// Of the program.
     pub version: String,
-    /// One word: starting, replaying, live, stopping, ended, failed, or resting (no process).
+    /// One word: starting, replaying, live, stopping, ended, failed, or resting (no process that could be asked).
     pub stage: String,
     /// The stage in a sentence.
     pub says: String,
@@ -41,7 +41,7 @@ pub struct Status {
     pub seconds: f64,
     /// The last epoch that is complete.
     pub epoch: u64,
-    /// Which process this is: it counts the records that it has read itself.
+    /// Which process this is. `sources` count what it has read itself, `sinks` what all have read.
     #[serde(default)]
     pub process: usize,
     /// How many there are.
@@ -175,6 +175,12 @@ pub struct DestinationStatus {
     pub away: Option<String>,
     /// Seconds since the last commit of this process.
     pub last_commit_seconds: Option<f64>,
+    /// How many starts have taken it over, where its mark was read and no process asked.
+    #[serde(default)]
+    pub generation: Option<u64>,
+    /// Which of them wrote its mark.
+    #[serde(default)]
+    pub incarnation: Option<String>,
     /// p50, p90, p99, p99.9 from a record's timestamp to its commit, in seconds.
     pub latency_seconds: Option<Vec<f64>>,
 }
@@ -553,6 +559,7 @@ fn destinations(facts: &Facts, shared: &Shared, now: Duration) -> Vec<Destinatio
             away: known.away.as_ref().map(|(_, cause)| cause.clone()),
             last_commit_seconds: known.last.map(ago),
             latency_seconds: latency.map(|all| all.iter().map(Duration::as_secs_f64).collect()),
+            ..DestinationStatus::default()
         }
     };
     facts.destinations.iter().map(status).collect()

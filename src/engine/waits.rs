@@ -42,7 +42,7 @@ pub enum Stage {
     Ended,
     /// It has ended otherwise.
     Failed(String),
-    /// No process runs it.
+    /// No process that runs it can be asked.
     Resting,
 }
 
@@ -83,7 +83,10 @@ impl Stage {
             Self::Stopping => "stopping: the open epoch is committed, then it ends".to_owned(),
             Self::Ended => "it has ended".to_owned(),
             Self::Failed(why) => format!("failed: {why}"),
-            Self::Resting => "no process runs it; this is what its destinations hold".to_owned(),
+            Self::Resting => {
+                "no process with --metrics-port was found; this is what its destinations hold"
+                    .to_owned()
+            }
         }
     }
 }
@@ -139,7 +142,7 @@ pub fn waits_for(sight: &Sight<'_>) -> String {
         (Stage::Starting, _) => "waits for the start".to_owned(),
         (Stage::Failed(why), _) => format!("gets nothing any more: {why}"),
         (Stage::Ended, _) => "done".to_owned(),
-        (Stage::Resting, _) => "no process runs it".to_owned(),
+        (Stage::Resting, _) => "no process with --metrics-port was found".to_owned(),
         (
             Stage::Live | Stage::Replaying { .. } | Stage::Stopping,
             Some((known, (since, cause))),

@@ -6,6 +6,8 @@
 
 use std::fmt::Write;
 
+use crate::types::interval::write_clock;
+
 pub(super) use crate::types::interval::{read as interval, write as write_interval};
 
 const DAY_US: i64 = 86_400_000_000;
@@ -335,18 +337,7 @@ pub(super) fn write_date(out: &mut String, days: i64) {
 
 /// Writes microseconds of a day as a time, without trailing zeros.
 pub(super) fn write_time(out: &mut String, micros: i64) {
-    let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
-    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    write!(out, "{hour:02}:{minute:02}:{second:02}").expect("a String takes all text");
-    write_fraction(out, &format!("{fraction:06}"));
-}
-
-fn write_fraction(out: &mut String, digits: &str) {
-    let digits = digits.trim_end_matches('0');
-    if !digits.is_empty() {
-        out.push('.');
-        out.push_str(digits);
-    }
+    write_clock(out, micros / 1_000_000, micros % 1_000_000 * 1_000);
 }
 
 /// Writes microseconds since 1970; `zoned` says that they are an instant, shown in UTC.

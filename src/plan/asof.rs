@@ -1,6 +1,7 @@
 //! The times of an as-of join, what they promise, and how it reads.
 
-use super::{JoinKind, NodeId, Operator, Pipeline};
+use super::join::compared;
+use super::{Operator, Pipeline};
 
 /// By which times a row is joined with the newest of another stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,26 +38,17 @@ pub(super) fn text(pipeline: &Pipeline, operator: &Operator) -> String {
     else {
         panic!("only asked of as-of joins")
     };
-    let name = |node: &NodeId, at: usize| pipeline.nodes[*node].schema.field(at).name().clone();
-    let of_keys = keys.iter();
-    let mut on: Vec<String> = of_keys
-        .map(|(l, r)| format!("{} = {}", name(left, *l), name(right, *r)))
-        .collect();
+    let mut on = compared(pipeline, [*left, *right], keys, "=");
     let [l, r] = asof.times;
-    let (when, kind) = (
-        if asof.older { "before" } else { "at or before" },
-        match kind {
-            JoinKind::Inner => "inner",
-            JoinKind::Left => "left",
-        },
-    );
-    on.push(format!(
-        "the newest {} {when} {}",
-        name(right, r),
-        name(left, l)
-    ));
-    on.extend(asof.gone.map(|gone| format!("not {}", name(right, gone))));
-    format!("asof join ({kind}) on {}", on.join(" and "))
+    let [l, r] = [
+        pipeline.column_name(*left, l),
+        pipeline.column_name(*right, r),
+    ];
+    let when = if asof.older { "before" } else { "at or before" };
+    on.push(format!("the newest {r} {when} {l}"));
+    let gone = asof.gone.map(|gone| pipeline.column_name(*right, gone));
+    on.extend(gone.map(|gone| format!("not {gone}")));
+    format!("asof join ({}) on {}", kind.name(), on.join(" and "))
 }
 
 /// What it holds, and until when; `offset` says what is added to a time.

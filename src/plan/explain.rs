@@ -18,10 +18,10 @@ use arrow::datatypes::FieldRef;
 
 use super::over_text::{held_by_frames, over};
 use super::{
-    AfterMatch, AggregateCall, AggregateWindow, Assign, Emit, Expression, JoinKind, JoinType,
-    Matching, NodeId, Operator, Pipeline, RELOAD, Role, Table, WindowKind, state_ttl_us,
+    AfterMatch, AggregateCall, AggregateWindow, Assign, Emit, Expression, Matching, NodeId,
+    Operator, Pipeline, Place, RELOAD, Role, Table, WindowKind, state_ttl_us,
 };
-use super::{asof, interval, ttl};
+use super::{asof, interval, join, ttl};
 
 /// Where the remarks of the tree start.
 const REMARKS_AT: usize = 72;
@@ -177,12 +177,17 @@ impl<'a> Tree<'a> {
     }
 }
 
+/// Where a node stands, and what it does.
+pub(super) fn told(pipeline: &Pipeline, id: NodeId) -> (Place, String) {
+    (pipeline.nodes[id].place, describe(pipeline, id))
+}
+
 /// What a node does, in one line.
-pub(super) fn describe(pipeline: &Pipeline, id: NodeId) -> String {
+fn describe(pipeline: &Pipeline, id: NodeId) -> String {
     let node = &pipeline.nodes[id];
     let input_name = |at: usize| -> String {
         let input = node.operator.inputs()[0];
-        pipeline.nodes[input].schema.field(at).name().clone()
+        pipeline.column_name(input, at).to_owned()
     };
     match &node.operator {
         Operator::Source { table, columns, .. } => {
@@ -197,7 +202,7 @@ pub(super) fn describe(pipeline: &Pipeline, id: NodeId) -> String {
         Operator::Project { columns, .. } => project(columns, node.schema.fields()),
         Operator::Union { .. } => "union all".to_owned(),
         Operator::Unnest { column, .. } => format!("unnest {}", input_name(*column)),
-        Operator::Lookup { .. } => lookup(pipeline, &node.operator),
+        Operator::Lookup { .. } => join::lookup_text(pipeline, &node.operator),
         Operator::Window {
             time, kind, assign, ..
         } => {
@@ -217,7 +222,7 @@ pub(super) fn describe(pipeline: &Pipeline, id: NodeId) -> String {
         }
         Operator::OnTime { time, .. } => format!("on time by {}", input_name(*time)),
         Operator::Keep { ttl_us, .. } => format!("keep for {}", duration(*ttl_us)),
-        Operator::Join { .. } => join(pipeline, &node.operator),
+        Operator::Join { .. } => join::text(pipeline, &node.operator),
         Operator::IntervalJoin { .. } => interval::text(pipeline, &node.operator),
         Operator::AsofJoin { .. } => asof::text(pipeline, &node.operator),
         Operator::Over {
@@ -291,83 +296,6 @@ fn aggregate(keys: &[Expression], calls: &[AggregateCall], fields: &[FieldRef]) 
         ([], calls) => format!("aggregate {}", calls.join(", ")),
         (keys, []) => format!("distinct {}", keys.join(", ")),
         (keys, calls) => format!("aggregate by {}: {}", keys.join(", "), calls.join(", ")),
-    }
-}
-
-fn lookup(pipeline: &Pipeline, operator: &Operator) -> String {
-    let Operator::Lookup {
-        table,
-        keys,
-        reference_keys,
-        kind,
-        residual,
-        ..
-    } = operator
-    else {
-        panic!("only asked of lookups")
-    };
-    let table = &pipeline.tables[*table];
-    let kind = match kind {
-        JoinKind::Inner => "inner",
-        JoinKind::Left => "left",
-    };
-    let on: Vec<String> = reference_keys
-        .iter()
-        .zip(keys)
-        .map(|(at, key)| {
-            let name = table.columns[*at].field.name();
-            format!("{}.{name} = {}", table.name, key.text)
-        })
-        .collect();
-    let residual = residual
-        .as_ref()
-        .map(|r| format!(" and {}", r.text))
-        .unwrap_or_default();
-    format!(
-        "lookup {} ({kind}) on {}{residual}",
-        table.name,
-        on.join(" and ")
-    )
-}
-
-fn join(pipeline: &Pipeline, operator: &Operator) -> String {
-    let Operator::Join {
-        left,
-        right,
-        keys,
-        nulls_match,
-        kind,
-        residual,
-    } = operator
-    else {
-        panic!("only asked of joins")
-    };
-    let name = |node: &NodeId, at: usize| pipeline.nodes[*node].schema.field(at).name().clone();
-    let equals = if *nulls_match {
-        "IS NOT DISTINCT FROM"
-    } else {
-        "="
-    };
-    let mut on: Vec<String> = keys
-        .iter()
-        .map(|(l, r)| format!("{} {equals} {}", name(left, *l), name(right, *r)))
-        .collect();
-    on.extend(residual.iter().map(|residual| residual.text.clone()));
-    let kind = join_type(*kind);
-    match on.as_slice() {
-        [] => format!("join ({kind}), every row with every row"),
-        on => format!("join ({kind}) on {}", on.join(" and ")),
-    }
-}
-
-pub(super) fn join_type(kind: JoinType) -> &'static str {
-    match kind {
-        JoinType::Inner => "inner",
-        JoinType::Left => "left",
-        JoinType::Right => "right",
-        JoinType::Full => "full",
-        JoinType::Semi => "semi",
-        JoinType::Anti => "anti",
     }
 }
 

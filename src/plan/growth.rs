@@ -1,6 +1,6 @@
 //! What a pipeline holds for every record that it ever read: memory that grows with the input.
 
-use super::explain::describe;
+use super::explain::told;
 use super::ttl::is_freed_below;
 use super::{AggregateFunction, NodeId, Operator, Pipeline, Place, Role};
 
@@ -39,9 +39,7 @@ pub fn growing(pipeline: &Pipeline) -> Vec<(Place, String)> {
         | Operator::Match { .. }
         | Operator::Keep { .. } => false,
     });
-    growing
-        .map(|(id, node)| (node.place, describe(pipeline, id)))
-        .collect()
+    growing.map(|(id, _)| told(pipeline, id)).collect()
 }
 
 /// The patterns that look at the rows before a match: of every key they hold its last rows for ever.
@@ -51,8 +49,7 @@ pub fn looking_back(pipeline: &Pipeline) -> Vec<(Place, String)> {
     let back = nodes.filter(|(_, node)| {
         matches!(&node.operator, Operator::Match { matching, .. } if matching.looks_back() > 0)
     });
-    back.map(|(id, node)| (node.place, describe(pipeline, id)))
-        .collect()
+    back.map(|(id, _)| told(pipeline, id)).collect()
 }
 
 /// The joins that find every version of a key: where they stand, what they do, and the table that
@@ -68,7 +65,8 @@ pub fn versions_joined(pipeline: &Pipeline) -> Vec<(Place, String, String)> {
         };
         let versions = [left, right].map(|side| versions(pipeline, *side));
         for table in versions.into_iter().flatten() {
-            joined.push((node.place, describe(pipeline, id), table));
+            let (place, what) = told(pipeline, id);
+            joined.push((place, what, table));
         }
     }
     joined
@@ -115,37 +113,5 @@ fn is_one_per_key(pipeline: &Pipeline, id: NodeId) -> bool {
         | Operator::AsofJoin { .. }
         | Operator::Match { .. }
         | Operator::Keep { .. } => false,
-    }
-}
-
-impl AggregateFunction {
-    /// Whether its state is all of its values.
-    #[must_use]
-    pub fn keeps_values(&self) -> bool {
-        match self {
-            Self::ArrayAgg | Self::StringAgg | Self::PercentileCont | Self::PercentileDisc => true,
-            Self::Count
-            | Self::Sum
-            | Self::Average
-            | Self::Min
-            | Self::Max
-            | Self::BoolAnd
-            | Self::BoolOr
-            | Self::BitAnd
-            | Self::BitOr
-            | Self::BitXor
-            | Self::VariancePopulation
-            | Self::VarianceSample
-            | Self::DeviationPopulation
-            | Self::DeviationSample
-            | Self::CovariancePopulation
-            | Self::CovarianceSample
-            | Self::Correlation
-            | Self::ApproxDistinct
-            | Self::First
-            | Self::Last
-            | Self::ApproxPercentile
-            | Self::Library(_) => false,
-        }
     }
 }

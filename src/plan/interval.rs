@@ -1,7 +1,8 @@
 //! What bounds a join of two append streams, what that promises, and how it reads.
 
-use super::explain::{duration, join_type, offset};
-use super::{NodeId, Operator, Pipeline};
+use super::explain::{duration, offset};
+use super::join::compared;
+use super::{Operator, Pipeline};
 
 /// What bounds an `IntervalJoin`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,27 +77,24 @@ pub(super) fn text(pipeline: &Pipeline, operator: &Operator) -> String {
     else {
         panic!("only asked of interval joins")
     };
-    let name = |node: &NodeId, at: usize| pipeline.nodes[*node].schema.field(at).name().clone();
-    let of_keys = keys.iter();
-    let mut on: Vec<String> = of_keys
-        .map(|(l, r)| format!("{} = {}", name(left, *l), name(right, *r)))
-        .collect();
+    let kind = kind.name();
+    let mut on = compared(pipeline, [*left, *right], keys, "=");
     let interval = match within {
         Within::Times(interval) => interval,
         Within::Ttl(ttl_us) => {
             on.extend(residual.iter().map(|residual| residual.text.clone()));
-            let (kind, on) = (join_type(*kind), on.join(" and "));
+            let on = on.join(" and ");
             return format!("join ({kind}) within {} on {on}", duration(*ttl_us));
         }
     };
     let [l, r] = interval.times;
     if !keys.contains(&(l, r)) {
         let (lower, upper) = (offset(interval.lower_us), offset(interval.upper_us));
-        let (l, r) = (name(left, l), name(right, r));
+        let l = pipeline.column_name(*left, l);
+        let r = pipeline.column_name(*right, r);
         on.push(format!("{l} between {r}{lower} and {r}{upper}"));
     }
     on.extend(residual.iter().map(|residual| residual.text.clone()));
-    let kind = join_type(*kind);
     format!("interval join ({kind}) on {}", on.join(" and "))
 }
 

@@ -11,6 +11,7 @@
 //! typed; nothing here is text that anyone still has to parse. A `match` on `Operator` lists every
 //! case, so that a new operator's to-do list is what stops compiling.
 
+mod aggregate;
 pub mod aggregate_types;
 mod asof;
 mod explain;
@@ -18,26 +19,28 @@ mod expression;
 mod frame;
 mod growth;
 mod interval;
+mod join;
 mod keep;
 mod matching;
+mod narrowed;
 mod operator;
 mod over_text;
 mod pipeline;
 mod table;
 mod ttl;
 
+pub use aggregate::{AggregateCall, AggregateFunction, AggregateWindow, Emit};
 pub use asof::Asof;
 pub use explain::{canonical, explain};
 pub use expression::Expression;
 pub use frame::{Frame, FrameBound, FrameUnits, OverFunction, RowOfFrame};
 pub use growth::{growing, looking_back, versions_joined};
 pub use interval::{Interval, Within};
+pub use join::{JoinKind, JoinType};
 pub use keep::keep_records;
 pub use matching::{AfterMatch, Matching, Navigated, Navigation, Pattern, RowsFrom, Variable};
-pub use operator::{
-    AggregateCall, AggregateFunction, AggregateWindow, Assign, Emit, JoinKind, JoinType, Node,
-    NodeId, Operator, OverCall, SortKey, WindowKind,
-};
+pub use narrowed::{Loss, Narrowed, loss, narrowed_above_state};
+pub use operator::{Assign, Node, NodeId, Operator, OverCall, SortKey, WindowKind};
 pub use pipeline::{Insert, Pipeline, Settings};
 pub use table::{
     Check, Column, Computed, OptionValue, Place, RELOAD, Role, Table, TableId, WatermarkFor,

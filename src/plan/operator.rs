@@ -1,13 +1,12 @@
 //! What a node of the plan does.
 
-use std::sync::Arc;
-
 use arrow::datatypes::{FieldRef, SchemaRef};
-use datafusion_expr::AggregateUDF;
 
+use super::aggregate::{AggregateCall, AggregateWindow, Emit};
 use super::asof::Asof;
 use super::frame::OverFunction;
 use super::interval::Within;
+use super::join::{JoinKind, JoinType};
 use super::matching::Matching;
 use super::{Expression, Place, TableId};
 
@@ -245,14 +244,13 @@ impl Operator {
             | Self::Match { input, .. }
             | Self::OnTime { input, .. }
             | Self::Latest { input, .. }
+            | Self::Over { input, .. }
+            | Self::Running { input, .. }
             | Self::Keep { input, .. } => vec![*input],
-            Self::Over { input, .. } | Self::Running { input, .. } => vec![*input],
             Self::Union { inputs } => inputs.clone(),
             Self::Join { left, right, .. }
             | Self::IntervalJoin { left, right, .. }
-            | Self::AsofJoin { left, right, .. } => {
-                vec![*left, *right]
-            }
+            | Self::AsofJoin { left, right, .. } => vec![*left, *right],
         }
     }
 
@@ -279,6 +277,29 @@ impl Operator {
         }
     }
 
+    /// The table that it reads by itself, and not by way of another node.
+    #[must_use]
+    pub fn table(&self) -> Option<TableId> {
+        match self {
+            Self::Source { table, .. } | Self::Lookup { table, .. } => Some(*table),
+            Self::Filter { .. }
+            | Self::Project { .. }
+            | Self::Union { .. }
+            | Self::Unnest { .. }
+            | Self::Keep { .. }
+            | Self::Window { .. }
+            | Self::Aggregate { .. }
+            | Self::Latest { .. }
+            | Self::Match { .. }
+            | Self::OnTime { .. }
+            | Self::Join { .. }
+            | Self::IntervalJoin { .. }
+            | Self::AsofJoin { .. }
+            | Self::Over { .. }
+            | Self::Running { .. } => None,
+        }
+    }
+
     /// Whether it also retracts, given that of the nodes it reads.
     pub fn is_changing(&self, changes: impl Fn(NodeId) -> bool) -> bool {
         match self {
@@ -292,11 +313,8 @@ impl Operator {
             Self::Join {
                 left, right, kind, ..
             } => {
-                let may_be_alone = match kind {
-                    JoinType::Inner | JoinType::Semi => false,
-                    JoinType::Left | JoinType::Right | JoinType::Full | JoinType::Anti => true,
-                };
-                changes(*left) || changes(*right) || may_be_alone
+                let shows_alone = kind.shows_alone(0) || kind.shows_alone(1);
+                changes(*left) || changes(*right) || shows_alone
             }
             Self::Filter { .. }
             | Self::Project { .. }
@@ -331,32 +349,6 @@ impl Operator {
             | Self::Window { .. } => false,
         }
     }
-}
-
-/// Which rows of the stream a lookup keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum JoinKind {
-    /// Those with a match.
-    Inner,
-    /// All; those without a match with NULLs.
-    Left,
-}
-
-/// Which rows a join of two streams yields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum JoinType {
-    /// Pairs that match.
-    Inner,
-    /// Also rows of the left without a match, with NULLs.
-    Left,
-    /// Also rows of the right without a match, with NULLs.
-    Right,
-    /// Both.
-    Full,
-    /// Rows of the left that have a match, by themselves.
-    Semi,
-    /// Rows of the left that have none.
-    Anti,
 }
 
 /// One function over the rows of a partition.
@@ -416,61 +408,6 @@ pub enum Assign {
     Panes,
 }
 
-/// The window of an aggregate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct AggregateWindow {
-    /// The shape.
-    pub kind: WindowKind,
-    /// What the input's two columns hold.
-    pub assign: Assign,
-    /// Position of `window_start` in the input.
-    pub start: usize,
-    /// Position of `window_end` in the input.
-    pub end: usize,
-    /// How long after its end a window stays open, in microseconds.
-    pub lateness_us: i64,
-}
-
-/// When an aggregate says something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Emit {
-    /// In every epoch in which a group changed: the old row retracted, the new one asserted.
-    Changes,
-    /// Once, when the window closes: an append stream.
-    OnClose,
-}
-
-/// One aggregate of a group.
-#[derive(Clone)]
-pub struct AggregateCall {
-    /// Which.
-    pub function: AggregateFunction,
-    /// `DISTINCT` inside the call.
-    pub distinct: bool,
-    /// Over the input. `count(*)` has none. A percentile has the value and then the fraction, a
-    /// constant; `median(x)` has the value alone. The separator of `string_agg` is a constant.
-    pub arguments: Vec<Expression>,
-    /// `FILTER (WHERE ..)`.
-    pub filter: Option<Expression>,
-    /// `ORDER BY` inside the call, or `WITHIN GROUP`, of which a percentile takes the direction.
-    pub order_by: Vec<SortKey>,
-    /// Name and type of the result.
-    pub output: FieldRef,
-    /// How it reads.
-    pub text: String,
-}
-
-/// What is computed, the same in every process; the name of the result is not part of it.
-impl std::fmt::Debug for AggregateCall {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct(&self.text)
-            .field("of", &self.arguments)
-            .field("where", &self.filter)
-            .field("in", &self.order_by)
-            .finish()
-    }
-}
-
 /// As of `AggregateCall`.
 impl std::fmt::Debug for OverCall {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -487,62 +424,4 @@ pub struct SortKey {
     pub descending: bool,
     /// NULLS FIRST.
     pub nulls_first: bool,
-}
-
-/// The aggregates. Those that depend on an order take it from the data: `order_by`, then the
-/// source position.
-#[derive(Clone, Debug)]
-pub enum AggregateFunction {
-    /// `count(*)` and `count(x)`.
-    Count,
-    /// `sum`: integers widen (i64, then DECIMAL(38,0)), floats are exact and rounded once.
-    Sum,
-    /// `avg`: DECIMAL(38,16) of integers, as exact as `sum` otherwise.
-    Average,
-    /// `min`.
-    Min,
-    /// `max`.
-    Max,
-    /// `bool_and`, `every`.
-    BoolAnd,
-    /// `bool_or`.
-    BoolOr,
-    /// `bit_and`.
-    BitAnd,
-    /// `bit_or`.
-    BitOr,
-    /// `bit_xor`.
-    BitXor,
-    /// `var_pop`.
-    VariancePopulation,
-    /// `var_samp`, `variance`.
-    VarianceSample,
-    /// `stddev_pop`.
-    DeviationPopulation,
-    /// `stddev_samp`, `stddev`.
-    DeviationSample,
-    /// `covar_pop`.
-    CovariancePopulation,
-    /// `covar_samp`.
-    CovarianceSample,
-    /// `corr`.
-    Correlation,
-    /// `approx_distinct`: HyperLogLog, within 2 %.
-    ApproxDistinct,
-    /// `first_value(x ORDER BY ..)`.
-    First,
-    /// `last_value(x ORDER BY ..)`.
-    Last,
-    /// `array_agg(x ORDER BY ..)`.
-    ArrayAgg,
-    /// `string_agg(x, separator ORDER BY ..)`.
-    StringAgg,
-    /// `percentile_cont(f) WITHIN GROUP (ORDER BY x)`; `median(x)` is 0.5 of it.
-    PercentileCont,
-    /// `percentile_disc(f) WITHIN GROUP (ORDER BY x)`.
-    PercentileDisc,
-    /// `approx_percentile_cont`: logarithmic buckets, within 1 % of the value.
-    ApproxPercentile,
-    /// One of DataFusion's that passes the round-trip test.
-    Library(Arc<AggregateUDF>),
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Node, NodeId, Operator, Place, Table, TableId};
+use super::{Narrowed, Node, NodeId, Operator, Place, Table, TableId};
 
 /// What a pipeline file means.
 #[derive(Clone, Debug)]
@@ -32,6 +32,12 @@ impl Pipeline {
             }
         })
     }
+
+    /// What a column of a node is called.
+    #[must_use]
+    pub fn column_name(&self, node: NodeId, at: usize) -> &str {
+        self.nodes[node].schema.field(at).name()
+    }
 }
 
 /// One `INSERT INTO`.
@@ -45,6 +51,8 @@ pub struct Insert {
     pub place: Place,
     /// The views that it reads, itself or by way of others, by name.
     pub views: Vec<String>,
+    /// Columns of the sink that take less than what the query yields.
+    pub narrowed: Vec<Narrowed>,
 }
 
 /// Options of the whole pipeline, set by `SET 'name' = 'value'` or `--set name=value`.

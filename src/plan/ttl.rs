@@ -1,6 +1,6 @@
 //! `state.ttl`: which operators forget, which hold what they hold in spite of it.
 
-use super::explain::{describe, duration};
+use super::explain::{duration, told};
 use super::over_text::holds_partitions;
 use super::{Emit, JoinType, NodeId, Operator, Pipeline, Place, Settings, TableId, Within};
 
@@ -88,9 +88,10 @@ fn of_node(pipeline: &Pipeline, id: NodeId) -> Forgets {
     let mut timeless = Vec::new();
     sources(pipeline, id, &mut timeless);
     timeless.retain(|table| pipeline.tables[*table].watermark.is_none());
+    let (place, what) = told(pipeline, id);
     Forgets {
-        place: pipeline.nodes[id].place,
-        what: describe(pipeline, id),
+        place,
+        what,
         timeless,
     }
 }
@@ -103,9 +104,7 @@ pub fn taking_back(pipeline: &Pipeline) -> Vec<(Place, String)> {
         let mut inputs = node.operator.inputs().into_iter();
         inputs.any(|input| matches!(pipeline.nodes[input].operator, Operator::Keep { .. }))
     });
-    taking_back
-        .map(|(id, node)| (node.place, describe(pipeline, id)))
-        .collect()
+    taking_back.map(|(id, _)| told(pipeline, id)).collect()
 }
 
 /// The joins of records that came within `state.ttl` of each other, whose rows stay: where they
@@ -114,14 +113,15 @@ pub fn taking_back(pipeline: &Pipeline) -> Vec<(Place, String)> {
 pub fn joined_within(pipeline: &Pipeline) -> Vec<(Place, String)> {
     let nodes = pipeline.nodes.iter().enumerate();
     let within = nodes.filter(|(_, node)| {
-        let Operator::IntervalJoin { within, .. } = &node.operator else {
-            return false;
-        };
-        matches!(within, Within::Ttl(_))
+        matches!(
+            &node.operator,
+            Operator::IntervalJoin {
+                within: Within::Ttl(_),
+                ..
+            }
+        )
     });
-    within
-        .map(|(id, node)| (node.place, describe(pipeline, id)))
-        .collect()
+    within.map(|(id, _)| told(pipeline, id)).collect()
 }
 
 /// The operators that hold more and more in spite of `state.ttl`: where they stand, and what they

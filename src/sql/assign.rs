@@ -7,10 +7,10 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef};
-use datafusion_expr::Expr;
 use datafusion_expr::expr::Cast;
+use datafusion_expr::{Expr, LogicalPlan};
 
-use crate::plan::Place;
+use crate::plan::{Narrowed, Place, Table, loss};
 
 use super::problem::Problem;
 use super::types::{EXTENSION, name_of};
@@ -81,6 +81,56 @@ fn assignable(from: &DataType, to: &DataType) -> bool {
         }
         _ => false,
     }
+}
+
+/// The columns of the sink that take less than what the query yields.
+pub fn narrowed(
+    plan: &LogicalPlan,
+    sink: &Table,
+    targets: &[Option<usize>],
+    places: &[Place],
+) -> Vec<Narrowed> {
+    let columns = sink.columns.iter().zip(targets).zip(places);
+    let narrowed = columns.filter_map(|((column, target), place)| {
+        let at = (*target)?;
+        let (from, to) = (
+            plan.schema().field(at).data_type(),
+            column.field.data_type(),
+        );
+        let loss = loss(from, to)?;
+        if is_small(plan, at) {
+            return None;
+        }
+        Some(Narrowed {
+            column: column.field.name().clone(),
+            from: name_of(from),
+            to: name_of(to),
+            loss,
+            place: *place,
+            node: 0,
+        })
+    });
+    narrowed.collect()
+}
+
+/// Whether a column of the query is a number that anyone sees to be small: a constant, a choice of
+/// constants, a part of a date.
+fn is_small(plan: &LogicalPlan, at: usize) -> bool {
+    fn of(expr: &Expr) -> bool {
+        if let Expr::Alias(alias) = expr {
+            return of(&alias.expr);
+        }
+        if let Expr::Cast(cast) = expr {
+            return of(&cast.expr);
+        }
+        if let Expr::Case(case) = expr {
+            let then = case.when_then_expr.iter().map(|(_, then)| then);
+            return then.chain(&case.else_expr).all(|expr| of(expr));
+        }
+        matches!(expr, Expr::Literal(..))
+            || matches!(expr, Expr::ScalarFunction(call) if call.func.name() == "date_part")
+    }
+    matches!(plan, LogicalPlan::Projection(projection) if of(&projection.expr[at]))
 }
 
 /// Whether a cast keeps different values different.

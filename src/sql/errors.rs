@@ -108,7 +108,7 @@ fn reworded(text: &str, notes: &[&str]) -> Problem {
         "failed with: Error during planning: ",
         ". No function",
     ) {
-        return Problem::of_file(plain(inner));
+        return Problem::of_file(plain(inner)).maybe_hint(numbers_of_text(&plain(inner)));
     }
     if let Some(call) = between(text, "the given name and argument types '", "'.") {
         let hint = hint_for(call, &candidates(text));
@@ -144,6 +144,14 @@ fn reworded(text: &str, notes: &[&str]) -> Problem {
         hint: notes.first().map(|note| plain(note)),
         place: None,
     }
+}
+
+/// What to write where numbers are asked for, and there is text.
+fn numbers_of_text(message: &str) -> Option<String> {
+    let name = message.strip_suffix(" takes numbers, not TEXT")?;
+    Some(format!(
+        "if it holds numbers, write {name}(CAST(.. AS NUMERIC))"
+    ))
 }
 
 /// What to write for a call that there is no function for.

@@ -12,9 +12,9 @@ use datafusion_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion_physical_expr::expressions::Column as PhysicalColumn;
 use datafusion_sql::sqlparser::ast::{self, Ident, Query, SelectItem, SetExpr, Spanned};
 
-use crate::plan::{Assign, Emit, Expression, NodeId, Operator, Place, Table, TableId};
+use crate::plan::{Emit, Expression, Narrowed, NodeId, Operator, Place, Table, TableId};
 
-use super::assign::assign;
+use super::assign::{assign, narrowed};
 use super::catalog::Catalog;
 use super::errors::{list, of_datafusion};
 use super::functions::intervals::holds_interval;
@@ -22,7 +22,7 @@ use super::graph::{Facts, Graph, Key};
 use super::lower::{Ask, Finality, Lowering};
 use super::problem::{Problem, did_you_mean};
 use super::sets::GROUPING;
-use super::{asof, grouped_windows, normalise, place_of, query, refusals, walk};
+use super::{asof, grouped_windows, locate, normalise, place_of, query, refusals, walk};
 
 /// An INSERT whose query is optimised: its columns are the sink's.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub struct Prepared {
     pub not_null: Vec<bool>,
     /// Per column: where its expression stands.
     pub places: Vec<Place>,
+    /// The columns that take less than what the query yields, with no node yet.
+    pub narrowed: Vec<Narrowed>,
     pub emit: Option<Emit>,
     pub place: Place,
     pub mentions: BTreeMap<String, Place>,
@@ -68,13 +70,13 @@ pub fn prepare(mut written: Written, catalog: &Catalog, tables: &[Table]) -> Res
     if !found.problems.is_empty() {
         return Err(found.problems);
     }
-    let plan = query::plan(catalog, *written.query).map_err(df)?;
-    let plan = query::analyse(catalog, plan).map_err(df)?;
+    let plan = resolved(catalog, *written.query, place)?;
     let targets = targets(&tables[table], &written.columns, &plan, at_table)?;
     let places: Vec<Place> = targets
         .iter()
         .map(|target| target.and_then(|at| *items.get(at)?).unwrap_or(place))
         .collect();
+    let narrowed = narrowed(&plan, &tables[table], &targets, &places);
     let plan = convert(plan, &tables[table], &targets, &places, at_table)?;
     // Once more for the casts that this made.
     let plan = query::analyse(catalog, plan).map_err(df)?;
@@ -86,9 +88,20 @@ pub fn prepare(mut written: Written, catalog: &Catalog, tables: &[Table]) -> Res
         plan,
         not_null,
         places,
+        narrowed,
         emit: written.emit,
         place,
         mentions: found.mentions,
+    })
+}
+
+/// The plan of a query with its types.
+fn resolved(catalog: &Catalog, query: Query, place: Place) -> Result<LogicalPlan> {
+    let plan = |query| query::plan(catalog, query).and_then(|plan| query::analyse(catalog, plan));
+    let fault = |query| Some(of_datafusion(&plan(query).err()?));
+    plan(query.clone()).map_err(|error| {
+        let problem = locate::at_call(of_datafusion(&error), &query, fault);
+        vec![problem.or_at(place)]
     })
 }
 
@@ -326,13 +339,8 @@ pub fn lower(
         sink: &sink.name,
     };
     let ask = Ask {
-        finality,
         windows_close: false,
-        assign: Assign::Windows,
-        window: false,
-        time: false,
-        session: false,
-        first: None,
+        ..Ask::of_rows(finality)
     };
     let rows = lowering.rows(&prepared.plan, ask)?;
     let key_text = lowering.graph.facts(rows.node).key_text.clone();

@@ -25,6 +25,7 @@ mod graph;
 mod grouped_windows;
 mod insert;
 mod lateral;
+mod locate;
 mod lower;
 mod matching;
 mod multisets;
@@ -51,7 +52,7 @@ use std::hash::Hasher as _;
 use datafusion_sql::sqlparser::ast::{Ident, Query};
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use crate::plan::{Insert, Pipeline, Place, Role, Table, TableId};
+use crate::plan::{Insert, Narrowed, Pipeline, Place, Role, Table, TableId};
 
 use catalog::{Catalog, FOLLOWS};
 use graph::Graph;
@@ -364,6 +365,7 @@ fn lower(
         i64::try_from(settings.settings.allowed_lateness.as_micros()).unwrap_or(i64::MAX);
     let mut by_sink: BTreeMap<TableId, Vec<(usize, Place)>> = BTreeMap::new();
     let mut views: BTreeMap<TableId, BTreeSet<String>> = BTreeMap::new();
+    let mut narrowed: BTreeMap<TableId, Vec<Narrowed>> = BTreeMap::new();
     let mut order = Vec::new();
     for insert in prepared {
         let mut mentions = declared.mentions.clone();
@@ -378,6 +380,9 @@ fn lower(
                     problems.push(second_insert(&tables[insert.table], insert.place));
                 }
                 nodes.push((node, insert.place));
+                let here = insert.narrowed.iter().cloned();
+                let here = here.map(|narrowed| Narrowed { node, ..narrowed });
+                narrowed.entry(insert.table).or_default().extend(here);
                 let views = views.entry(insert.table).or_default();
                 views.extend(declared.catalog.views_of(insert.mentions.keys()));
             }
@@ -393,6 +398,7 @@ fn lower(
             table,
             input,
             place,
+            narrowed: narrowed.remove(&table).unwrap_or_default(),
             views: views
                 .remove(&table)
                 .unwrap_or_default()

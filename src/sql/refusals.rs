@@ -18,7 +18,7 @@ use datafusion_sql::sqlparser::ast::{
 use crate::plan::Place;
 
 use super::catalog::Catalog;
-use super::functions::{INSTEAD, VOLATILE};
+use super::functions::{INSTEAD, NUMBERS_OVER, VALUES_OVER, VOLATILE};
 use super::matching::NAVIGATIONS;
 use super::problem::Problem;
 use super::{normalise, place_of};
@@ -69,21 +69,6 @@ pub fn of_expression(expr: &Expr, catalog: &Catalog) -> Vec<Problem> {
     let _ = expr.visit(&mut found);
     found.problems
 }
-
-/// The functions OVER a partition, besides the aggregates.
-const OVER: &[&str] = &[
-    "row_number",
-    "rank",
-    "dense_rank",
-    "percent_rank",
-    "cume_dist",
-    "ntile",
-    "lag",
-    "lead",
-    "first_value",
-    "last_value",
-    "nth_value",
-];
 
 /// Names that are called like functions and planned in another way.
 const SYNTAX: &[&str] = &[
@@ -165,8 +150,9 @@ impl<'a> Found<'a> {
             );
             self.refuse(place, message, hint);
         } else if function.over.is_some() {
-            if !OVER.contains(&name.as_str()) && !self.catalog.is_aggregate(&name) {
-                let hint = format!("there are the aggregates, and {}", OVER.join(", "));
+            let known = [&NUMBERS_OVER[..], &VALUES_OVER].concat();
+            if !known.contains(&name.as_str()) && !self.catalog.is_aggregate(&name) {
+                let hint = format!("there are the aggregates, and {}", known.join(", "));
                 let message = format!("a pipeline cannot compute {name} OVER (..) yet");
                 self.refuse(place, message, &hint);
             }

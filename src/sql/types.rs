@@ -136,6 +136,11 @@ fn structure(
 
 fn refuse(sql: &Sql) -> (String, String) {
     let name = sql.to_string();
+    if name.to_lowercase().ends_with("serial") {
+        let hint = "write BIGINT or INT; nothing counts up here: a number comes with the record, or \
+                    from row_number()";
+        return (format!("there is no type `{name}`"), hint.to_owned());
+    }
     if let Some(meant) = misspelt(sql) {
         let message = format!("there is no type `{name}`");
         return (message, format!("did you mean {meant}?"));

@@ -255,29 +255,27 @@ fn window(
             .unwrap_or(place);
         sizes.push(microseconds(size, at, context)?);
     }
+    let divides = |what: &str, part_us: i64, size_us: i64| -> Result<(), Problem> {
+        if size_us % part_us != 0 {
+            let name = name.to_uppercase();
+            let message = format!("the size of a {name} must be a multiple of its {what}");
+            return Err(wrong(message));
+        }
+        few(part_us, size_us).map_err(|problem| problem.or_at(place))
+    };
     let kind = match (name, sizes.as_slice()) {
-        ("tumble", [size_us]) => WindowKind::Tumble { size_us: *size_us },
-        ("session", [gap_us]) => WindowKind::Session {
-            gap_us: *gap_us,
+        ("tumble", &[size_us]) => WindowKind::Tumble { size_us },
+        ("session", &[gap_us]) => WindowKind::Session {
+            gap_us,
             partition: partition.len(),
         },
-        ("hop", [slide_us, size_us]) => {
-            multiple(*slide_us, *size_us)
-                .map_err(|what| wrong(format!("the size of a HOP {what} slide")))?;
-            few(*slide_us, *size_us).map_err(|problem| problem.or_at(place))?;
-            WindowKind::Hop {
-                slide_us: *slide_us,
-                size_us: *size_us,
-            }
+        ("hop", &[slide_us, size_us]) => {
+            divides("slide", slide_us, size_us)?;
+            WindowKind::Hop { slide_us, size_us }
         }
-        ("cumulate", [step_us, size_us]) => {
-            multiple(*step_us, *size_us)
-                .map_err(|what| wrong(format!("the size of a CUMULATE {what} step")))?;
-            few(*step_us, *size_us).map_err(|problem| problem.or_at(place))?;
-            WindowKind::Cumulate {
-                step_us: *step_us,
-                size_us: *size_us,
-            }
+        ("cumulate", &[step_us, size_us]) => {
+            divides("step", step_us, size_us)?;
+            WindowKind::Cumulate { step_us, size_us }
         }
         _ => return Err(wrong(format!("{name} takes {wanted} arguments")).into()),
     };
@@ -316,14 +314,6 @@ fn partition<'a>(
     }
     let others = arguments[..from].iter().chain(&arguments[to..]);
     (columns, others.collect())
-}
-
-fn multiple(step: i64, size: i64) -> Result<(), &'static str> {
-    if size % step == 0 {
-        Ok(())
-    } else {
-        Err("must be a multiple of its")
-    }
 }
 
 /// More windows than this per row are a mistake in a unit, and as many rows when they close.

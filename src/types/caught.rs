@@ -3,6 +3,7 @@
 //! Everywhere else a panic ends the process, on whichever thread it happens. The hooks that see to
 //! that ask here whether somebody waits for this one.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -16,11 +17,15 @@ pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     let before = WAITED_FOR.replace(true);
     let outcome = catch_unwind(AssertUnwindSafe(work));
     WAITED_FOR.set(before);
-    outcome.map_err(|payload| {
-        let text = payload.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
-        text.unwrap_or("it does not say why").to_owned()
-    })
+    outcome.map_err(|payload| panic_text(payload.as_ref()).to_owned())
+}
+
+/// What a panic says, by its payload.
+#[must_use]
+pub fn panic_text(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+    text.unwrap_or("it does not say why")
 }
 
 /// Whether a panic on this thread is caught, and nobody has to hear of it.

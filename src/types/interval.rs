@@ -5,7 +5,7 @@ use std::fmt::Write;
 use arrow::compute::kernels::cast_utils::parse_interval_month_day_nano;
 use arrow::datatypes::IntervalMonthDayNano;
 
-const SECOND_NS: i128 = 1_000_000_000;
+const SECOND_NS: i64 = 1_000_000_000;
 
 /// An interval: PostgreSQL's words (`1 year 2 mons 3 days 04:05:06.7`).
 pub fn read(text: &str) -> Option<IntervalMonthDayNano> {
@@ -61,7 +61,7 @@ fn clock_nanos(text: &str) -> Option<i64> {
     if parts.next().is_some() || minutes > 59 || seconds > 59 {
         return None;
     }
-    let total = ((hours * 60 + minutes) * 60 + seconds) * SECOND_NS + nanos;
+    let total = ((hours * 60 + minutes) * 60 + seconds) * i128::from(SECOND_NS) + nanos;
     i64::try_from(if negative { -total } else { total }).ok()
 }
 
@@ -79,22 +79,23 @@ pub fn write(out: &mut String, interval: IntervalMonthDayNano) {
             write!(out, "{plus}{count} {unit}{plural} ").expect("a String takes all text");
         }
     }
-    let nanos = i128::from(interval.nanoseconds);
+    let nanos = interval.nanoseconds;
     if nanos == 0 && out.len() > start {
         out.pop();
         return;
     }
-    let sign = if nanos < 0 { "-" } else { plus };
-    let (seconds, fraction) = (nanos.abs() / SECOND_NS, nanos.abs() % SECOND_NS);
-    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    write!(out, "{sign}{hour:02}:{minute:02}:{second:02}").expect("a String takes all text");
-    write_fraction(out, &format!("{fraction:09}"));
+    out.push_str(if nanos < 0 { "-" } else { plus });
+    let (seconds, rest) = (nanos / SECOND_NS, nanos % SECOND_NS);
+    write_clock(out, seconds.abs(), rest.abs());
 }
 
-fn write_fraction(out: &mut String, digits: &str) {
-    let digits = digits.trim_end_matches('0');
-    if !digits.is_empty() {
+/// Writes seconds and nanoseconds as a time, without trailing zeros.
+pub fn write_clock(out: &mut String, seconds: i64, nanos: i64) {
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    write!(out, "{hour:02}:{minute:02}:{second:02}").expect("a String takes all text");
+    if nanos != 0 {
+        let digits = format!("{nanos:09}");
         out.push('.');
-        out.push_str(digits);
+        out.push_str(digits.trim_end_matches('0'));
     }
 }

@@ -15,7 +15,7 @@ mod reject;
 mod time;
 
 pub use batch::batch;
-pub use caught::{caught, is_caught};
+pub use caught::{caught, is_caught, panic_text};
 pub use clock::Clock;
 pub use mark::{Fates, Floor, Judged, Mark, PartitionMark, Side, SourceMark, TakenFile};
 pub use nearest::nearest;

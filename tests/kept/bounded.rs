@@ -5,12 +5,10 @@ use std::sync::Arc;
 
 use tidemark::dataflow::outcome::Shared;
 use tidemark::dataflow::pace::Pace;
-use tidemark::dataflow::source::AtEnd;
 use tidemark::engine::{RunOptions, run};
-use tidemark::sql::{Given, SourceText, plan};
 use tidemark::web::Server;
 
-use crate::eyes::fetch;
+use crate::eyes::{fetch, planned};
 
 /// A record a second of each stream.
 const PIPELINE: &str = "
@@ -38,29 +36,13 @@ fn held(ttl: &str, hours: usize) -> Vec<Held> {
         .replace("TTL", ttl)
         .replace("ROWS", &(hours * 3600).to_string())
         .replace("FOLDER", &folder.path().display().to_string());
-    let given = Given {
-        pipeline_name: "paid".to_owned(),
-        ..Given::default()
-    };
-    let source = SourceText {
-        path: "paid.sql",
-        text: &text,
-    };
-    let planned = plan(&source, &given).unwrap_or_else(|refused| panic!("{:?}", refused.problems));
-    let (pipeline, shared) = (Arc::new(planned), Arc::new(Shared::default()));
+    let (pipeline, shared) = (planned("paid", &text), Arc::new(Shared::default()));
     let server = Server::start(([127, 0, 0, 1].into(), 0), &pipeline, &shared).unwrap();
     let options = RunOptions {
         threads: Some(2),
         base: folder.path().to_owned(),
         pace: Some(Pace::Arrivals { seed: 1 }),
-        crash_at: None,
-        until_caught_up: false,
-        ends: None,
-        at_end: AtEnd::Close,
-        state: None,
-        several_machines: false,
-        fresh: false,
-        replay: tidemark::engine::Replay::default(),
+        ..RunOptions::default()
     };
     run(&pipeline, &options, &shared).unwrap();
     let (_, text) = fetch(server.address(), "/metrics");

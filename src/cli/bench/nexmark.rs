@@ -8,7 +8,6 @@
 //! what slows them. Rows go to `discard`, state and snapshots are real.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -17,7 +16,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::{FAILED, WRONG, run, say};
 use crate::dataflow::outcome::Shared;
-use crate::dataflow::source::AtEnd;
 use crate::engine::RunOptions;
 use crate::plan::{Pipeline, Role};
 use crate::sql::{Given, SourceText};
@@ -192,16 +190,8 @@ fn measured(query: Query, arguments: &NexmarkArgs) -> u8 {
     let folder = std::env::temp_dir().join(format!("tidemark-bench-{}", std::process::id()));
     let options = RunOptions {
         threads: Some(usize::from(arguments.threads)),
-        base: PathBuf::new(),
-        pace: None,
-        crash_at: None,
-        until_caught_up: false,
-        ends: None,
-        at_end: AtEnd::Close,
         state: Some(folder.clone()),
-        several_machines: false,
-        fresh: false,
-        replay: crate::engine::Replay::default(),
+        ..RunOptions::default()
     };
     let shared = Arc::new(Shared::default());
     run::stop_on_signals(&shared);

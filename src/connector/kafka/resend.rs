@@ -51,6 +51,8 @@ pub struct ResendJob<'a> {
     pub counted_too: bool,
     /// Not more than so many.
     pub limit: Option<u64>,
+    /// Only counts what would be sent: nothing is sent or made, and nobody who sends is disturbed.
+    pub dry: bool,
 }
 
 /// What came of it.
@@ -78,14 +80,21 @@ pub fn resend(
     let Some(partitions) = asker.count_partitions()? else {
         return Err(asker.no_topic());
     };
-    marks::make(&cluster)?;
     let name = format!(
         "resend/{}/{}/{}/",
         job.pipeline, job.letters.name, job.source.name
     );
     // Who was here before cannot commit any more; only then is what it committed all there is.
-    let producer = Transactions::open(&cluster, &name, &[("compression.type", "lz4")])?;
-    let marks = marks::read(&cluster, &name, Until::End)?;
+    let open = || {
+        marks::make(&cluster)?;
+        Transactions::open(&cluster, &name, &[("compression.type", "lz4")])
+    };
+    let producer = (!job.dry).then(open).transpose()?;
+    let until = match job.dry {
+        true => Until::Settled,
+        false => Until::End,
+    };
+    let marks = marks::read(&cluster, &name, until)?;
     let sent = Sent::of(&marks, &name).map_err(|key| {
         ConnectorError::permanent(format!("cannot read the mark `{key}` in `{TOPIC}`"))
     })?;
@@ -93,7 +102,7 @@ pub fn resend(
         job,
         topic,
         partitions,
-        producer: &producer,
+        producer: producer.as_ref(),
         name: &name,
         sent,
         now: BTreeSet::new(),
@@ -147,7 +156,8 @@ struct Resender<'a> {
     job: &'a ResendJob<'a>,
     topic: &'a str,
     partitions: usize,
-    producer: &'a Transactions,
+    /// None where nothing is sent.
+    producer: Option<&'a Transactions>,
     /// The transactional id, and what the keys of its marks begin with.
     name: &'a str,
     sent: Sent,
@@ -210,20 +220,19 @@ impl Resender<'_> {
     }
 
     fn commit(&mut self) -> Result<(), ConnectorError> {
-        if self.held.is_empty() {
-            return Ok(());
+        if let (Some(producer), false) = (self.producer, self.held.is_empty()) {
+            self.write(producer).map_err(|failed| stopped(&failed))?;
         }
-        self.write().map_err(|failed| stopped(&failed))?;
         self.held.clear();
         self.held_bytes = 0;
         Ok(())
     }
 
     /// All that is held, in a transaction.
-    fn write(&mut self) -> Result<(), Failed> {
-        self.producer.begin()?;
+    fn write(&mut self, producer: &Transactions) -> Result<(), Failed> {
+        producer.begin()?;
         for (partition, value) in &self.held {
-            self.producer.send(Outgoing {
+            producer.send(Outgoing {
                 topic: self.topic,
                 value: Some(value),
                 partition: i32::try_from(*partition).ok(),
@@ -239,9 +248,9 @@ impl Resender<'_> {
                 partition: Some(0),
                 ..Outgoing::default()
             };
-            self.producer.send(mark)?;
+            producer.send(mark)?;
         }
-        self.producer.commit()
+        producer.commit()
     }
 }
 
@@ -256,22 +265,8 @@ fn whole<'l>(letter: &'l KeptLetter, table: &Table) -> Option<&'l [u8]> {
 }
 
 fn stopped(failed: &Failed) -> ConnectorError {
-    const AGAIN: &str = "run it again: what is committed is not sent twice";
-    match failed {
-        Failed::Fenced => ConnectorError::hinted(
-            "another process sends these letters now, or this one slept for longer than a \
-             transaction may be open",
-            AGAIN,
-        ),
-        Failed::Refused { message, hint } => {
-            ConnectorError::hinted(format!("cannot send: {message}"), *hint)
-        }
-        Failed::Aborted(message) => {
-            ConnectorError::hinted(format!("could not send: {message}"), AGAIN)
-        }
-        Failed::Unknown(message) => ConnectorError::hinted(
-            format!("it is not known whether the last records arrived: {message}"),
-            AGAIN,
-        ),
-    }
+    failed.to_error(
+        "another process sends these letters now",
+        "run it again: what is committed is not sent twice",
+    )
 }

@@ -52,6 +52,29 @@ pub(super) enum Failed {
     Unknown(String),
 }
 
+impl Failed {
+    /// What to say where the program ends with it. `taken` is what somebody else does if the name was
+    /// taken, and `again` what comes of beginning again.
+    pub fn to_error(&self, taken: &str, again: &str) -> ConnectorError {
+        match self {
+            Self::Fenced => {
+                let slept = "this one slept for longer than a transaction may be open";
+                ConnectorError::hinted(format!("{taken}, or {slept}"), again)
+            }
+            Self::Refused { message, hint } => {
+                ConnectorError::hinted(format!("cannot send: {message}"), *hint)
+            }
+            Self::Aborted(message) => {
+                ConnectorError::hinted(format!("could not send: {message}"), again)
+            }
+            Self::Unknown(message) => ConnectorError::hinted(
+                format!("it is not known whether the last records arrived: {message}"),
+                again,
+            ),
+        }
+    }
+}
+
 /// What is sent.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Outgoing<'a> {

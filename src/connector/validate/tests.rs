@@ -65,6 +65,20 @@ fn an_unknown_option_suggests_the_nearest_name_which_is_not_missing_then() {
 }
 
 #[test]
+fn an_option_of_several_formats_is_listed_once() {
+    let said = problems(
+        Role::Source,
+        &[
+            ("connector", "file"),
+            ("path", "x"),
+            ("zzzzzzzzzzzzzzzz", "1"),
+        ],
+    );
+
+    assert_eq!(said.matches("timestamp.format").count(), 1, "{said}");
+}
+
+#[test]
 fn a_table_that_is_read_again_takes_no_files_as_they_come() {
     let watched = [
         ("connector", "file"),

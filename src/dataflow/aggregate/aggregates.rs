@@ -6,8 +6,7 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, TimestampMicrosecondArray,
 };
-use arrow::compute::{cast, concat, concat_batches};
-use arrow::datatypes::SchemaRef;
+use arrow::compute::{cast, concat};
 
 use super::buckets::{Bucket, is_closed, open_windows, windows};
 use super::changing::{Step, rows_for};
@@ -17,6 +16,7 @@ use super::keys::{NO_KEY, hashes, route};
 use super::plan::{Input, Plan};
 use super::table::{Table, Tracking};
 use super::tables::Tables;
+use crate::dataflow::parts::{Most, together};
 use crate::dataflow::state::{OpenWindows, owner};
 use crate::dataflow::withheld::row_text;
 use crate::plan::{AggregateWindow, Assign, Emit};
@@ -110,8 +110,8 @@ impl Aggregates {
             }
         }
         let mut diffs = diffs.iter();
-        let together = together(&self.plan.output, &batches)?.into_iter();
-        let together = together.map(|(parts, rows)| {
+        let together = together(&self.plan.output, &batches, Most::FLOWING)?;
+        let together = together.into_iter().map(|(parts, rows)| {
             let parts = diffs.by_ref().take(parts);
             let parts: Vec<&dyn Array> = parts.map(|diffs| diffs as &dyn Array).collect();
             Ok((rows, concat(&parts)?.as_primitive().clone()))
@@ -131,8 +131,8 @@ impl Aggregates {
             Emit::Changes => Vec::new(),
         };
         self.free(window, watermark)?;
-        let together = together(&self.plan.output, &rows)?.into_iter();
-        Ok(together.map(|(_, rows)| rows).collect())
+        let together = together(&self.plan.output, &rows, Most::FLOWING)?;
+        Ok(together.into_iter().map(|(_, rows)| rows).collect())
     }
 
     /// A row that is not shown because a result is beyond its type, why, and how many there are.
@@ -345,33 +345,6 @@ impl Aggregates {
         }
         Ok(())
     }
-}
-
-/// How many rows and bytes at most are put into one batch.
-const BATCH_ROWS: usize = 1 << 16;
-const BATCH_BYTES: usize = 256 << 20;
-
-/// Puts batches together as long as they stay small, with how many of them each came from: an
-/// array of texts holds 2 GiB at most, and small batches cost more than large ones.
-pub fn together(
-    schema: &SchemaRef,
-    batches: &[RecordBatch],
-) -> Result<Vec<(usize, RecordBatch)>, AggregateError> {
-    let mut out = Vec::new();
-    let mut rest = batches;
-    while !rest.is_empty() {
-        let (mut rows, mut bytes) = (0, 0);
-        let fits = rest.iter().take_while(|batch| {
-            rows += batch.num_rows();
-            bytes += batch.get_array_memory_size();
-            rows <= BATCH_ROWS && bytes <= BATCH_BYTES
-        });
-        let count = fits.count().max(1);
-        let (first, others) = rest.split_at(count);
-        out.push((count, concat_batches(schema, first)?));
-        rest = others;
-    }
-    Ok(out)
 }
 
 impl Plan {

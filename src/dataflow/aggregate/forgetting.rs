@@ -24,28 +24,25 @@ use super::error::AggregateError;
 use super::table::chunks;
 use super::tables::{Tables, each_given, each_partial};
 use crate::dataflow::roles::with_counts;
-use crate::dataflow::turns::Turns;
+use crate::dataflow::turns::{TurnClock, Turns};
 use crate::types::Watermark;
 
 /// When each group was given a record last.
 pub(super) struct Ages {
-    turns: Turns,
+    clock: TurnClock,
     /// By group: a turn.
     last: Vec<i64>,
     /// None of them is before this one.
     oldest: i64,
-    /// The turn that event time is in, once that is known in this run.
-    now: Option<i64>,
 }
 
 impl Ages {
     /// No groups yet.
     pub fn new(turns: Turns) -> Self {
         Self {
-            turns,
+            clock: TurnClock::new(turns),
             last: Vec::new(),
             oldest: i64::MAX,
-            now: None,
         }
     }
 
@@ -79,6 +76,8 @@ impl Ages {
     }
 }
 
+const FORGETS: &str = "only asked of what forgets";
+
 /// What a snapshot says of a group's rows in the second column of a bucket: they are counted in
 /// the group that is shown, or they wait for their turn.
 const SHOWN: i64 = 1;
@@ -86,9 +85,9 @@ const SHOWN: i64 = 1;
 impl Aggregates {
     /// Takes rows that say their turns.
     pub(super) fn update_by_turn(&mut self, input: &RecordBatch) -> Result<(), AggregateError> {
-        let now = self.now();
+        let clock = self.clock();
         each_given(&self.plan, input, |turn, given| {
-            let (tables, bucket) = place(turn, now, &mut self.tables, &mut self.news);
+            let (tables, bucket) = place(turn, clock, &mut self.tables, &mut self.news);
             tables
                 .at(&self.plan, bucket)
                 .take(&self.plan, Step::Give, given)
@@ -97,24 +96,24 @@ impl Aggregates {
 
     /// Takes partial states by turn.
     pub(super) fn merge_by_turn(&mut self, partials: &RecordBatch) -> Result<(), AggregateError> {
-        let now = self.now();
+        let clock = self.clock();
         each_partial(&self.plan, partials, |turn, keys, states| {
-            let (tables, bucket) = place(turn, now, &mut self.tables, &mut self.news);
+            let (tables, bucket) = place(turn, clock, &mut self.tables, &mut self.news);
             tables
                 .at(&self.plan, bucket)
                 .merge(&self.plan, keys, states)
         })
     }
 
-    fn now(&self) -> Option<i64> {
-        self.ages.as_ref().and_then(|ages| ages.now)
+    fn clock(&self) -> TurnClock {
+        self.ages.as_ref().expect(FORGETS).clock
     }
 
     /// The rows that were given are about to be shown: they are of the turn that event time is in.
     pub(super) fn touch_given(&mut self) {
         let table = self.tables.by_bucket.get(&Bucket::ALL);
         if let (Some(ages), Some(table)) = (&mut self.ages, table)
-            && let Some(now) = ages.now
+            && let Some(now) = ages.clock.now()
         {
             ages.touch(table.touched(), table.len(), now);
         }
@@ -126,15 +125,9 @@ impl Aggregates {
         let Some(ages) = &mut self.ages else {
             return Ok(Vec::new());
         };
-        let turn = ages.turns.of(reached);
-        if reached.is_start() || ages.now.is_some_and(|now| turn <= now) {
-            return Ok(Vec::new());
-        }
-        ages.now = Some(turn);
         let waiting = self.news.by_bucket.keys().map(|bucket| bucket.start);
-        let due: Vec<i64> = waiting.take_while(|waits| *waits <= turn).collect();
         let mut changes = Vec::new();
-        for turn in due.into_iter().chain([turn]) {
+        for turn in ages.clock.advance(reached, waiting) {
             self.begin_turn(turn, &mut changes)?;
         }
         Ok(changes)
@@ -146,7 +139,7 @@ impl Aggregates {
         turn: i64,
         changes: &mut Vec<RecordBatch>,
     ) -> Result<(), AggregateError> {
-        let ages = self.ages.as_mut().expect("only asked of what forgets");
+        let ages = self.ages.as_mut().expect(FORGETS);
         let table = self.tables.at(&self.plan, Bucket::ALL);
         let mut parts = Vec::new();
         let over = ages.over(turn);
@@ -179,7 +172,7 @@ impl Aggregates {
     }
 
     fn shown(&self, groups: Range<usize>) -> Result<RecordBatch, AggregateError> {
-        let ages = self.ages.as_ref().expect("only asked of what forgets");
+        let ages = self.ages.as_ref().expect(FORGETS);
         let last = Int64Array::from(ages.last[groups.clone()].to_vec());
         let table = &self.tables.by_bucket[&Bucket::ALL];
         let (routes, keys, states) = table.partial(&self.plan, groups)?;
@@ -199,7 +192,7 @@ impl Aggregates {
         let shown: BooleanArray = shown.map(|shown| Some(*shown == SHOWN)).collect();
         let waiting = filter_record_batch(state, &arrow::compute::not(&shown)?)?;
         self.news.merge(&self.plan, &waiting)?;
-        let ages = self.ages.as_mut().expect("only asked of what forgets");
+        let ages = self.ages.as_mut().expect(FORGETS);
         let table = self.tables.at(&self.plan, Bucket::ALL);
         let groups = filter_record_batch(state, &shown)?;
         each_partial(&self.plan, &groups, |last, keys, states| {
@@ -215,13 +208,13 @@ impl Aggregates {
 /// Where rows of a turn go: to the groups, or to those that wait for that turn.
 fn place<'t>(
     turn: Bucket,
-    now: Option<i64>,
+    clock: TurnClock,
     shown: &'t mut Tables,
     waiting: &'t mut Tables,
 ) -> (&'t mut Tables, Bucket) {
-    match now.is_some_and(|now| turn.start <= now) {
-        true => (shown, Bucket::ALL),
-        false => (waiting, turn),
+    match clock.is_to_come(turn.start) {
+        true => (waiting, turn),
+        false => (shown, Bucket::ALL),
     }
 }
 

@@ -45,7 +45,7 @@ mod slots;
 mod table;
 mod tables;
 
-pub use aggregates::{Aggregates, together};
+pub use aggregates::Aggregates;
 pub use error::AggregateError;
 pub use keys::{KeyCodec, hashes, route, routes, without_signs};
 pub use moving::{Moving, Read};

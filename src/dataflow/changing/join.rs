@@ -28,22 +28,6 @@ use crate::dataflow::withheld::{Withheld, row_text};
 use crate::plan::{Expression, JoinType};
 use crate::types::batch;
 
-/// How a join is computed.
-pub struct Join {
-    kind: JoinType,
-    /// Whether a NULL in the key equals another one.
-    nulls_match: bool,
-    /// A further condition over the left's columns and then the right's.
-    residual: Option<Expression>,
-    codecs: [Arc<Codec>; 2],
-    /// The left's columns and then the right's.
-    both: SchemaRef,
-    output: SchemaRef,
-    changing: bool,
-    /// The pairs that the further condition fails on.
-    withheld: Withheld,
-}
-
 /// What an operator needs to know of a join besides its inputs.
 pub struct JoinPlan {
     /// Which rows come out.
@@ -60,6 +44,14 @@ pub struct JoinPlan {
     pub changing: bool,
 }
 
+/// How a join is computed.
+pub struct Join {
+    plan: JoinPlan,
+    codecs: [Arc<Codec>; 2],
+    /// The pairs that the further condition fails on.
+    withheld: Withheld,
+}
+
 /// How many pairs are tried at once.
 const CHUNK: usize = 8192;
 
@@ -67,12 +59,7 @@ impl Join {
     /// A join of rows that these codecs made.
     pub fn new(plan: JoinPlan, codecs: [Arc<Codec>; 2], withheld: Withheld) -> Self {
         Self {
-            kind: plan.kind,
-            nulls_match: plan.nulls_match,
-            residual: plan.residual,
-            both: plan.both,
-            output: plan.output,
-            changing: plan.changing,
+            plan,
             codecs,
             withheld,
         }
@@ -119,7 +106,7 @@ impl Join {
 
     /// Looks up both sides of a key, as far as they are needed.
     fn group(&self, key: &[u8], epoch: u64, sides: &mut [Stored<'_>; 2], round: &mut Round) {
-        let apart = has_null(key) && !self.nulls_match;
+        let apart = has_null(key) && !self.plan.nulls_match;
         let changed = [0, 1].map(|side| sides[side].changes.is_some());
         let mut found: [Vec<Known>; 2] = Default::default();
         for (side, stored) in sides.iter_mut().enumerate() {
@@ -152,14 +139,15 @@ impl Join {
     /// decide whether a row of the other side is alone.
     fn must_know_all(&self, side: usize) -> bool {
         match side {
-            0 => self.kind.has_unmatched_right(),
-            _ => self.kind.left_alone().is_some(),
+            0 => self.plan.kind.shows_alone(1),
+            _ => self.plan.kind.left_alone().is_some(),
         }
     }
 
     /// Whether a row says all that is asked of its side: that there is one, as there was before.
     fn is_enough(&self, side: usize, entry: Entry<'_>) -> bool {
-        let only_whether = side == 1 && !self.kind.has_pairs() && self.residual.is_none();
+        let only_whether =
+            side == 1 && self.plan.kind.is_left_only() && self.plan.residual.is_none();
         only_whether && entry.old > 0 && entry.now > 0
     }
 
@@ -187,10 +175,12 @@ impl Join {
         out: &mut Changes,
         emit: &mut impl FnMut(RecordBatch),
     ) -> Result<(), CodecError> {
-        let mut matched = vec![Matched::default(); right.len()];
+        // By row of the right side, where a condition tells the partners apart.
+        let each = self.plan.residual.is_some() && self.plan.kind.shows_alone(1);
+        let mut matched = vec![Matched::default(); if each { right.len() } else { 0 }];
         let others = Others::of(right);
         // Whole rows of the left side, about as many pairs as a batch has rows.
-        let most = match self.residual.is_some() || self.kind.has_pairs() {
+        let most = match self.plan.residual.is_some() || !self.plan.kind.is_left_only() {
             true => (CHUNK / right.len().max(1)).max(1),
             false => left.len().max(1),
         };
@@ -208,13 +198,12 @@ impl Join {
                 self.emit(out, columns, emit)?;
             }
         }
-        if self.kind.has_unmatched_right() {
-            let all = Matched::of(left.iter().map(|other| (other, Verdict::Holds)));
+        if self.plan.kind.shows_alone(1) {
+            if !each {
+                let all = Matched::of(left.iter().map(|other| (other, Verdict::Holds)));
+                matched = vec![all; right.len()];
+            }
             for (one, matched) in right.iter().zip(matched) {
-                let matched = match self.residual {
-                    None => all,
-                    Some(_) => matched,
-                };
                 out.add(None, Some(one.row), one.alone(matched, Partners::None));
             }
         }
@@ -241,7 +230,7 @@ impl Join {
         [left, right]: [&[Known]; 2],
         columns: &[Vec<ArrayRef>; 2],
     ) -> Result<Option<Verdicts>, CodecError> {
-        let Some(residual) = &self.residual else {
+        let Some(residual) = &self.plan.residual else {
             return Ok(None);
         };
         let pairs = left
@@ -267,7 +256,7 @@ impl Join {
             if count == 0 {
                 continue;
             }
-            if !self.changing {
+            if !self.plan.changing {
                 return Err(exec_datafusion_err!("{why}").into());
             }
             let rows = self.pairs(&[Some(l.row)], &[Some(r.row)], columns)?;
@@ -285,7 +274,7 @@ impl Join {
         out: &mut Changes,
     ) {
         let verdict = |l: usize, r: usize| verdicts.map_or(Verdict::Holds, |all| all.of(l, r));
-        if self.kind.has_pairs() {
+        if !self.plan.kind.is_left_only() {
             for (l, one) in left.iter().enumerate() {
                 let mut pair = |r: usize| {
                     let other = others.rows[r];
@@ -300,7 +289,7 @@ impl Join {
                 }
             }
         }
-        if let Some(wanted) = self.kind.left_alone() {
+        if let Some(wanted) = self.plan.kind.left_alone() {
             for (l, one) in left.iter().enumerate() {
                 let rows = others.rows.iter().enumerate();
                 let matched = match verdicts {
@@ -321,13 +310,13 @@ impl Join {
     ) -> Result<RecordBatch, CodecError> {
         let mut taken = pick(&columns[0], left)?;
         taken.extend(pick(&columns[1], right)?);
-        Ok(batch(Arc::clone(&self.both), taken, left.len())?)
+        Ok(batch(Arc::clone(&self.plan.both), taken, left.len())?)
     }
 
     fn rows(&self, out: &Changes, columns: &[Vec<ArrayRef>; 2]) -> Result<RecordBatch, CodecError> {
         // An append stream has no counts: a row that comes twice stands there twice.
         let repeated;
-        let out = match self.changing {
+        let out = match self.plan.changing {
             true => out,
             false => {
                 repeated = out.repeated();
@@ -335,11 +324,11 @@ impl Join {
             }
         };
         let mut taken = pick(&columns[0], &out.left)?;
-        if !self.kind.is_left_only() {
+        if !self.plan.kind.is_left_only() {
             taken.extend(pick(&columns[1], &out.right)?);
         }
-        let rows = batch(Arc::clone(&self.output), taken, out.counts.len())?;
-        Ok(match self.changing {
+        let rows = batch(Arc::clone(&self.plan.output), taken, out.counts.len())?;
+        Ok(match self.plan.changing {
             true => with_counts(&rows, &Int64Array::from(out.counts.clone())),
             false => rows,
         })
@@ -469,35 +458,12 @@ impl Changes {
 }
 
 impl JoinType {
-    /// Whether pairs of rows come out.
-    fn has_pairs(self) -> bool {
-        match self {
-            Self::Inner | Self::Left | Self::Right | Self::Full => true,
-            Self::Semi | Self::Anti => false,
-        }
-    }
-
     /// Whether rows of the left side come out by themselves, and when.
     fn left_alone(self) -> Option<Partners> {
         match self {
             Self::Left | Self::Full | Self::Anti => Some(Partners::None),
             Self::Semi => Some(Partners::Some),
             Self::Inner | Self::Right => None,
-        }
-    }
-
-    fn has_unmatched_right(self) -> bool {
-        match self {
-            Self::Right | Self::Full => true,
-            Self::Inner | Self::Left | Self::Semi | Self::Anti => false,
-        }
-    }
-
-    /// Whether the columns of the left side are all that comes out.
-    fn is_left_only(self) -> bool {
-        match self {
-            Self::Semi | Self::Anti => true,
-            Self::Inner | Self::Left | Self::Right | Self::Full => false,
         }
     }
 }

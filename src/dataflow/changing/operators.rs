@@ -310,11 +310,7 @@ fn epochs<'scope>(
                     .expect("what was taken is held")
                     .delayed(&epoch);
                 let mut emit = |batch: RecordBatch| {
-                    let packet = Packet::Rows {
-                        target: me,
-                        lane: 0,
-                        batch,
-                    };
+                    let packet = Packet::rows(me, batch);
                     output.give(&capability, &mut Packets::from(vec![packet]));
                 };
                 if let Err(error) = core.apply(epoch, &mut emit) {
@@ -341,5 +337,5 @@ fn epochs<'scope>(
 }
 
 fn fail(shared: &Shared, name: &str, error: &(dyn std::error::Error + 'static)) {
-    shared.fail(Failure::new(format!("cannot compute {name}")).because_of(error));
+    shared.fail(shared.cannot_compute(name, error));
 }

@@ -14,17 +14,13 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion_expr::Operator as Op;
 use datafusion_physical_expr::expressions::{BinaryExpr, Column, Literal};
 use proptest::prelude::*;
-use timely::dataflow::Scope;
-use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::progress::frontier::MutableAntichain;
 
 use super::{Codec, Index, IndexParts, Join, JoinPlan, NullKeys, Over, index, join, over};
-use crate::dataflow::fixtures::Memory;
+use crate::dataflow::fixtures::{Memory, collect, feed};
 use crate::dataflow::framed::Calls;
 use crate::dataflow::framed::tests::{aggregate_over, any_frame, column, is_in};
 use crate::dataflow::outcome::{Failure, Shared};
-use crate::dataflow::packet::{Packet, Packets};
+use crate::dataflow::packet::Packet;
 use crate::dataflow::report::Positions;
 use crate::dataflow::roles::{counts, with_counts};
 use crate::dataflow::shell::Edge;
@@ -58,69 +54,19 @@ fn batch(schema: &SchemaRef, rows: &[(Row, i64)]) -> RecordBatch {
     with_counts(&rows, &counts)
 }
 
-/// A stream of batches, an epoch at a time.
-fn feed<'scope>(
-    scope: Scope<'scope, u64>,
-    schema: &SchemaRef,
-    mut epochs: Vec<(u64, Vec<(Row, i64)>)>,
-) -> Edge<'scope> {
-    epochs.reverse();
-    let schema = Arc::clone(schema);
-    let mut builder = OperatorBuilder::new("feed".to_owned(), scope);
-    let activator = scope.activator_for(builder.operator_info().address);
-    let (mut output, stream) = builder.new_output::<Packets>();
-    builder.build(move |mut capabilities| {
-        let mut capability = capabilities.pop();
-        move |_: &[MutableAntichain<u64>]| {
-            let mut output = output.activate();
-            let Some((epoch, rows)) = epochs.pop() else {
-                capability = None;
-                return;
-            };
-            let capability = capability.as_mut().unwrap();
-            capability.downgrade(&epoch);
-            // The rows of an epoch come in two batches.
-            for rows in rows.chunks((rows.len() / 2).max(1)) {
-                let packet = Packet::Rows {
-                    target: 0,
-                    lane: 0,
-                    batch: batch(&schema, rows),
-                };
-                output.give(&*capability, &mut Packets::from(vec![packet]));
-            }
-            activator.activate();
-        }
-    });
-    stream
-}
-
-/// Collects what comes out: epoch, row, count.
-fn collect(edge: Edge<'_>, width: usize, into: Arc<Mutex<Said>>) {
-    let mut builder = OperatorBuilder::new("collect".to_owned(), edge.scope());
-    let mut input = builder.new_input(edge, Pipeline);
-    builder.build(move |_| {
-        move |_: &[MutableAntichain<u64>]| {
-            input.for_each(|capability, packets| {
-                for packet in packets.packets.drain(..) {
-                    let Packet::Rows { batch, .. } = packet else {
-                        continue;
-                    };
-                    let counts = counts(&batch, width).cloned();
-                    for row in 0..batch.num_rows() {
-                        let columns = batch.columns()[..width].iter();
-                        let values = columns.map(|column| {
-                            let column = arrow::compute::cast(column, &DataType::Int64).unwrap();
-                            let column = column.as_primitive::<Int64Type>();
-                            column.is_valid(row).then(|| column.value(row))
-                        });
-                        let count = counts.as_ref().map_or(1, |counts| counts.value(row));
-                        let row = (*capability.time(), values.collect(), count);
-                        into.lock().unwrap().push(row);
-                    }
-                }
-            });
-        }
-    });
+/// The rows of an epoch, with their counts.
+fn numbers(epoch: u64, batch: &RecordBatch, width: usize) -> Said {
+    let counts = counts(batch, width);
+    let row = |row: usize| {
+        let values = batch.columns()[..width].iter().map(|column| {
+            let column = arrow::compute::cast(column, &DataType::Int64).unwrap();
+            let column = column.as_primitive::<Int64Type>();
+            column.is_valid(row).then(|| column.value(row))
+        });
+        let count = counts.map_or(1, |counts| counts.value(row));
+        (epoch, values.collect(), count)
+    };
+    (0..batch.num_rows()).map(row).collect()
 }
 
 /// The further condition of a join.
@@ -427,29 +373,32 @@ fn run(tried: &Tried, story: &Story, workers: usize, vault: &Arc<Memory>) -> (Sa
                 let mine = story.iter().map(|(&epoch, sides)| {
                     let rows = sides[side].iter().enumerate();
                     let mine = rows.filter(|(at, _)| at % peers == me);
-                    (epoch, mine.map(|(_, row)| *row).collect())
+                    let mine: Vec<(Row, i64)> = mine.map(|(_, row)| *row).collect();
+                    // The rows of an epoch come in two batches.
+                    let halves = mine.chunks((mine.len() / 2).max(1));
+                    let halves = halves.map(|rows| Packet::rows(0, batch(&schemas[side], rows)));
+                    (epoch, halves.collect())
                 });
                 let order = match tried {
                     Tried::Join(..) => Vec::new(),
                     Tried::Over(_) | Tried::Framed(_) => vec![half()],
                 };
-                let input = feed(scope, &schemas[side], mine.collect());
+                let input = feed(scope, mine.collect());
                 let parts = IndexParts {
                     name: ["left", "right"][side],
                     codec: Codec::new(Arc::clone(&schemas[side]), vec![0], order).unwrap(),
                     nulls: NullKeys::Kept,
                     state: &state,
-                    reports: feed(scope, &schemas[0], Vec::new()),
+                    reports: feed(scope, Vec::new()),
                     positions: Positions::new([]),
                     shared: &shared,
                 };
                 index(input, parts).unwrap()
             });
-            collect(
-                tried.build(&sides, &shared),
-                tried.width(),
-                Arc::clone(&said),
-            );
+            let (width, said) = (tried.width(), Arc::clone(&said));
+            collect(tried.build(&sides, &shared), move |epoch, batch| {
+                said.lock().unwrap().extend(numbers(epoch, batch, width));
+            });
         });
         while worker.step() {}
         let failure = shared.failure();

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::index::NullKeys;
-use crate::plan::{JoinType, NodeId, Operator, Pipeline, SortKey};
+use crate::plan::{NodeId, Operator, Pipeline, SortKey};
 
 /// The rows of a node by key, in an order.
 #[derive(Clone, Debug)]
@@ -63,27 +63,18 @@ pub fn wanted(operator: &Operator) -> Vec<Wanted> {
             ..
         } => {
             // A row that matches nothing is needed where it comes out by itself.
-            let nulls = |comes_out: bool| match *nulls_match || comes_out {
+            let nulls = |side: usize| match *nulls_match || kind.shows_alone(side) {
                 true => NullKeys::Kept,
                 false => NullKeys::Dropped,
             };
-            let (left_alone, right_alone) = match kind {
-                JoinType::Inner | JoinType::Semi => (false, false),
-                JoinType::Left | JoinType::Anti => (true, false),
-                JoinType::Right => (false, true),
-                JoinType::Full => (true, true),
-            };
-            let side = |input: NodeId, keys: Vec<usize>, comes_out| Wanted {
+            let side = |side: usize, input: NodeId, keys: Vec<usize>| Wanted {
                 input,
                 keys,
                 order: Vec::new(),
-                nulls: nulls(comes_out),
+                nulls: nulls(side),
             };
             let (of_left, of_right) = keys.iter().copied().unzip();
-            vec![
-                side(*left, of_left, left_alone),
-                side(*right, of_right, right_alone),
-            ]
+            vec![side(0, *left, of_left), side(1, *right, of_right)]
         }
         Operator::Over {
             input,

@@ -59,6 +59,7 @@ fn pipeline(inserts: &[(usize, NodeId)]) -> Pipeline {
     };
     let tables = [("t", "file"), ("pg", "postgres"), ("lite", "sqlite")];
     let insert = |&(table, input): &(usize, NodeId)| Insert {
+        narrowed: Vec::new(),
         table,
         input,
         place: FilePlace::default(),

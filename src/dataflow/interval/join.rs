@@ -93,7 +93,7 @@ impl IntervalJoin {
         times: &[i64],
         emit: &mut dyn FnMut(RecordBatch),
     ) -> Result<(), CodecError> {
-        let one_sided = is_one_sided(self.plan.kind);
+        let one_sided = self.plan.kind.is_left_only();
         let any_will_do = one_sided && new.side == 0 && self.plan.residual.is_none();
         let mut pairs: Vec<Pair<'_>> = Vec::new();
         for (row, &time) in times.iter().enumerate() {
@@ -141,7 +141,7 @@ impl IntervalJoin {
     ) -> Result<(), CodecError> {
         let kind = self.plan.kind;
         let mut rows = None;
-        if !is_one_sided(kind) || self.plan.residual.is_some() {
+        if !kind.is_left_only() || self.plan.residual.is_some() {
             rows = Some(self.both(new, pairs)?);
         }
         let mut holds = None;
@@ -214,7 +214,7 @@ impl IntervalJoin {
         count: usize,
     ) -> Result<RecordBatch, CodecError> {
         let mut columns = columns;
-        if !is_one_sided(self.plan.kind) {
+        if !self.plan.kind.is_left_only() {
             let others = self.codecs[1 - side].schema().fields().iter();
             let nulls = others.map(|field| new_null_array(field.data_type(), count));
             let nulls: Vec<ArrayRef> = nulls.collect();
@@ -248,11 +248,11 @@ impl Sided for IntervalJoin {
             if has_null(key) {
                 // It matches nothing, now or later.
                 alone.push(u32::try_from(row)?);
-            } else if !(matched && side == 0 && is_one_sided(self.plan.kind)) {
+            } else if !(matched && side == 0 && self.plan.kind.is_left_only()) {
                 self.hold(side, key, time, encoded.rows.value(row), matched);
             }
         }
-        if shows_alone(self.plan.kind, side) && !alone.is_empty() {
+        if self.plan.kind.shows_alone(side) && !alone.is_empty() {
             emit(self.alone(side, pick(new.columns, &alone)?, alone.len())?);
         }
         Ok(())
@@ -267,7 +267,7 @@ impl Sided for IntervalJoin {
     ) -> Result<(), CodecError> {
         let held_us = self.plan.interval.held_us();
         for side in [0, 1] {
-            let shown = shows_alone(self.plan.kind, side);
+            let shown = self.plan.kind.shows_alone(side);
             let mut alone = Vec::new();
             // `time + held < watermark`: a row of the other side may be as late as it promised.
             let last = watermark.micros().saturating_sub(held_us[side]);
@@ -341,24 +341,6 @@ fn within<'a>(side: &'a Side, key: &[u8], first: i64, last: i64) -> impl Iterato
         let rows = rows.range(start..);
         rows.take_while(move |held| held.time <= last)
     })
-}
-
-/// Whether only columns of the left come out.
-fn is_one_sided(kind: JoinType) -> bool {
-    match kind {
-        JoinType::Semi | JoinType::Anti => true,
-        JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => false,
-    }
-}
-
-/// Whether rows of a side that never match come out.
-fn shows_alone(kind: JoinType, side: usize) -> bool {
-    match kind {
-        JoinType::Inner | JoinType::Semi => false,
-        JoinType::Left | JoinType::Anti => side == 0,
-        JoinType::Right => side == 1,
-        JoinType::Full => true,
-    }
 }
 
 /// For which pairs the further condition holds. Each is judged alone; rows are final here, so one that

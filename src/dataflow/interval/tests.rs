@@ -16,19 +16,15 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
 use datafusion_expr::Operator as Op;
 use datafusion_physical_expr::expressions::{BinaryExpr, Column};
 use proptest::prelude::*;
-use timely::dataflow::Scope;
-use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::progress::frontier::MutableAntichain;
 
 use super::{IntervalJoin, IntervalPlan};
 use crate::dataflow::aggregate::routes;
 use crate::dataflow::changing::Codec;
-use crate::dataflow::fixtures::Memory;
+use crate::dataflow::fixtures::{Memory, collect, feed};
 use crate::dataflow::outcome::Shared;
-use crate::dataflow::packet::{Packet, Packets};
+use crate::dataflow::packet::Packet;
 use crate::dataflow::report::{Positions, Report};
-use crate::dataflow::shell::{self, Edge};
+use crate::dataflow::shell;
 use crate::dataflow::sided::{Joined, Sided, joined};
 use crate::dataflow::spread::Spread;
 use crate::dataflow::state::{State, Stateful, Vault};
@@ -181,50 +177,6 @@ pub fn numbers(batch: &RecordBatch) -> Vec<Out> {
     (0..batch.num_rows()).map(row).collect()
 }
 
-/// A stream of packets, an epoch at a time.
-fn feed<'scope>(scope: Scope<'scope, u64>, mut epochs: Vec<(u64, Vec<Packet>)>) -> Edge<'scope> {
-    epochs.reverse();
-    let mut builder = OperatorBuilder::new("feed".to_owned(), scope);
-    let activator = scope.activator_for(builder.operator_info().address);
-    let (mut output, stream) = builder.new_output::<Packets>();
-    builder.build(move |mut capabilities| {
-        let mut capability = capabilities.pop();
-        move |_: &[MutableAntichain<u64>]| {
-            let mut output = output.activate();
-            let Some((epoch, packets)) = epochs.pop() else {
-                capability = None;
-                return;
-            };
-            let capability = capability.as_mut().unwrap();
-            capability.downgrade(&epoch);
-            for packet in packets {
-                output.give(&*capability, &mut Packets::from(vec![packet]));
-            }
-            activator.activate();
-        }
-    });
-    stream
-}
-
-/// Collects what comes out.
-fn collect(edge: Edge<'_>, into: Arc<Mutex<Said>>) {
-    let mut builder = OperatorBuilder::new("collect".to_owned(), edge.scope());
-    let mut input = builder.new_input(edge, Pipeline);
-    builder.build(move |_| {
-        move |_: &[MutableAntichain<u64>]| {
-            input.for_each(|capability, packets| {
-                for packet in packets.packets.drain(..) {
-                    if let Packet::Rows { batch, .. } = packet {
-                        let rows = numbers(&batch).into_iter();
-                        let rows = rows.map(|row| (*capability.time(), row));
-                        into.lock().unwrap().extend(rows);
-                    }
-                }
-            });
-        }
-    });
-}
-
 fn report(table: usize, watermark: Watermark) -> Report {
     let mark = PartitionMark {
         watermark,
@@ -245,12 +197,7 @@ fn rows_of(story: &Story, side: usize, me: usize, peers: usize) -> Vec<(u64, Vec
         let mine: Vec<Row> = mine.map(|(_, row)| *row).collect();
         // The rows of an epoch come in two batches.
         let batches = mine.chunks((mine.len() / 2).max(1)).map(batch);
-        let packets = batches.map(|batch| Packet::Rows {
-            target: me,
-            lane: 0,
-            batch,
-        });
-        packets.collect()
+        batches.map(|batch| Packet::rows(me, batch)).collect()
     };
     let epochs = story.iter();
     epochs
@@ -291,7 +238,11 @@ pub fn run<J: Sided + 'static>(
             let held = state.hold("join", make()).unwrap();
             let positions = Positions::new([(0, 1), (1, 1)]);
             let core = Joined::new("join".to_owned(), held, positions, Arc::clone(&shared));
-            collect(joined(sides, reports, "join", core), Arc::clone(&said));
+            let said = Arc::clone(&said);
+            collect(joined(sides, reports, "join", core), move |epoch, batch| {
+                let rows = numbers(batch).into_iter();
+                said.lock().unwrap().extend(rows.map(|row| (epoch, row)));
+            });
         });
         while worker.step() {}
         assert!(shared.failure().is_none(), "{:?}", shared.failure());

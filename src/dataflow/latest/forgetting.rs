@@ -8,34 +8,31 @@ use std::collections::BTreeMap;
 
 use super::Latest;
 use super::rows::Rows;
-use crate::dataflow::turns::Turns;
+use crate::dataflow::turns::{TurnClock, Turns};
 use crate::types::Watermark;
 
 /// What waits, and how far event time is.
 pub(super) struct Ages {
-    pub turns: Turns,
+    pub clock: TurnClock,
     /// By turn.
     pub waiting: BTreeMap<i64, Rows>,
     /// No key's last record is of an earlier turn.
     pub oldest: i64,
-    /// The turn that event time is in, once that is known in this run.
-    now: Option<i64>,
 }
 
 impl Ages {
     /// Nothing waits.
     pub fn new(ttl_us: i64) -> Self {
         Self {
-            turns: Turns::of_ttl(ttl_us),
+            clock: TurnClock::new(Turns::of_ttl(ttl_us)),
             waiting: BTreeMap::new(),
             oldest: i64::MAX,
-            now: None,
         }
     }
 
     /// Where the rows of a turn wait, if they do.
     pub fn place_of(&mut self, turn: i64) -> Option<&mut Rows> {
-        let waits = self.now.is_none_or(|now| turn > now);
+        let waits = self.clock.is_to_come(turn);
         waits.then(|| self.waiting.entry(turn).or_default())
     }
 
@@ -52,17 +49,12 @@ impl Latest {
         let Some(ages) = &mut self.ages else {
             return false;
         };
-        let turn = ages.turns.of(reached);
-        if reached.is_start() || ages.now.is_some_and(|now| turn <= now) {
-            return false;
+        let waiting = ages.waiting.keys().copied();
+        let turns = ages.clock.advance(reached, waiting);
+        for turn in &turns {
+            self.begin_turn(*turn);
         }
-        ages.now = Some(turn);
-        let due = ages.waiting.keys().copied();
-        let due: Vec<i64> = due.take_while(|waits| *waits <= turn).collect();
-        for turn in due.into_iter().chain([turn]) {
-            self.begin_turn(turn);
-        }
-        true
+        !turns.is_empty()
     }
 
     /// Keys that are over leave, and then the rows of a turn come.

@@ -10,7 +10,7 @@ use super::ahead::Local;
 use super::search::{Conditions, Path};
 use crate::dataflow::aggregate::{Aggregation, Input};
 use crate::dataflow::group::GroupError;
-use crate::dataflow::step::{Evaluated, evaluate_rows};
+use crate::dataflow::step::{Evaluated, evaluate_rows, failing};
 use crate::dataflow::withheld::row_text;
 use crate::plan::{Emit, Matching, Navigated, Navigation, RowsFrom, Variable};
 use crate::types::batch;
@@ -246,7 +246,7 @@ impl Chunk<'_> {
             if let Some((at, why)) = measured.failed.first() {
                 let (base, path) = paths[*at];
                 let of = self.match_text(base + path.start);
-                return Err(format!("`{}` of the match {of} fails: {why}", measure.text).into());
+                return Err(format!("of the match {of}: {why}").into());
             }
             columns.extend(measured.values);
         }
@@ -320,7 +320,7 @@ impl Within<'_, '_> {
                 let value = value.as_boolean();
                 Outcome::Holds(value.is_valid(0) && value.value(0))
             }
-            Err(error) => Outcome::Failed(crate::dataflow::step::plain(&error)),
+            Err(error) => Outcome::Failed(failing(&condition.text, &error)),
         })
     }
 }

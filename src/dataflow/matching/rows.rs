@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt8Array, UInt32Array, UInt64Array};
-use arrow::datatypes::{DataType, Field, Schema, UInt8Type, UInt32Type};
+use arrow::datatypes::{UInt8Type, UInt32Type};
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 
@@ -13,7 +13,7 @@ use crate::dataflow::aggregate::route;
 use crate::dataflow::group::Groups as _;
 use crate::dataflow::roles::with_positions;
 use crate::dataflow::sequences::Bytes;
-use crate::dataflow::state::{StateError, Stateful};
+use crate::dataflow::state::{StateError, Stateful, behind, without_first};
 
 /// Where a row is: it waits for earlier ones; a match may begin with it; it is only looked back at.
 const WAITING: u8 = 0;
@@ -47,25 +47,19 @@ impl Stateful for Matches {
         all.extend(waiting.map(|(key, row)| (key, (WAITING, 0), row)));
         let hasher = FixedState::with_seed(0);
         let parser = self.converter.parser();
-        let mut fields = vec![
-            Arc::new(Field::new("__hash", DataType::UInt64, false)),
-            Arc::new(Field::new("__state", DataType::UInt8, false)),
-            Arc::new(Field::new("__tries", DataType::UInt32, false)),
-        ];
-        fields.extend(with_positions(&self.input).fields().iter().cloned());
-        let schema = Arc::new(Schema::new(fields));
+        let schema = with_positions(&self.input);
         let batches = all.chunks(CHUNK).map(|rows| {
             let hashes = rows.iter().map(|(key, ..)| route(hasher.hash_one(&***key)));
             let states = rows.iter().map(|(_, (state, _), _)| *state);
             let tries = rows.iter().map(|(_, (_, tries), _)| *tries);
-            let mut columns: Vec<ArrayRef> = vec![
-                Arc::new(UInt64Array::from_iter_values(hashes)),
-                Arc::new(UInt8Array::from_iter_values(states)),
-                Arc::new(UInt32Array::from_iter_values(tries)),
+            let columns: [(&str, ArrayRef); 3] = [
+                ("__hash", Arc::new(UInt64Array::from_iter_values(hashes))),
+                ("__state", Arc::new(UInt8Array::from_iter_values(states))),
+                ("__tries", Arc::new(UInt32Array::from_iter_values(tries))),
             ];
             let rows = rows.iter().map(|(.., row)| parser.parse(row));
-            columns.extend(self.converter.convert_rows(rows)?);
-            Ok(RecordBatch::try_new(Arc::clone(&schema), columns)?)
+            let rows = self.converter.convert_rows(rows)?;
+            Ok(behind(columns, &schema, &rows)?)
         });
         batches.collect()
     }
@@ -73,8 +67,7 @@ impl Stateful for Matches {
     fn restore(&mut self, saved: &RecordBatch) -> Result<(), StateError> {
         let states = saved.column(1).as_primitive::<UInt8Type>();
         let tries = saved.column(2).as_primitive::<UInt32Type>();
-        let rows: Vec<usize> = (3..saved.num_columns()).collect();
-        let rows = saved.project(&rows)?;
+        let rows = without_first(saved, 3)?;
         let waiting = arrow::compute::filter_record_batch(
             &rows,
             &states

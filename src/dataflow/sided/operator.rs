@@ -13,7 +13,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::frontier::MutableAntichain;
 
 use crate::dataflow::changing::CodecError;
-use crate::dataflow::outcome::{Failure, Shared};
+use crate::dataflow::outcome::Shared;
 use crate::dataflow::packet::{Packet, Packets, route};
 use crate::dataflow::report::Positions;
 use crate::dataflow::shell::{Edge, frontier};
@@ -99,8 +99,8 @@ impl<J: Sided> Joined<J> {
             let mut emit = |rows| emit(&capability, rows);
             if let Err(error) = self.apply(epoch, complete, &mut emit) {
                 // The capability goes only after the failure is known to all.
-                let failure = Failure::new(format!("cannot compute {}", self.name));
-                self.shared.fail(failure.because_of(&*error));
+                let failure = self.shared.cannot_compute(&self.name, &*error);
+                self.shared.fail(failure);
                 return self.stash.clear();
             }
             if !complete {
@@ -161,11 +161,7 @@ pub fn joined<'scope, J: Sided + 'static>(
             }
             let mut output = output.activate();
             let mut emit = |capability: &Capability<u64>, batch: RecordBatch| {
-                let packet = Packet::Rows {
-                    target: me,
-                    lane: 0,
-                    batch,
-                };
+                let packet = Packet::rows(me, batch);
                 output.give(capability, &mut Packets::from(vec![packet]));
             };
             core.advance(frontier(frontiers), &mut emit);

@@ -60,6 +60,7 @@ fn pipeline() -> Pipeline {
         tables: vec![table("numbers"), table("t")],
         nodes: vec![node],
         inserts: vec![Insert {
+            narrowed: Vec::new(),
             table: 1,
             input: 0,
             place: FilePlace::default(),
@@ -695,10 +696,17 @@ impl Live {
         }
     }
 
-    /// Takes in `arrivals` in the second `second` of the run.
+    /// Takes in `arrivals` in the second `second` of the run, with a turn in each second before.
     fn at(&mut self, second: u64, arrivals: impl IntoIterator<Item = (usize, Arrival)>) {
-        self.clock.wait_until(Duration::from_secs(second));
+        for before in self.clock.elapsed().as_secs() + 1..second {
+            self.turn(before);
+        }
         self.task.inbox.arrivals.extend(arrivals);
+        self.turn(second);
+    }
+
+    fn turn(&mut self, second: u64) {
+        self.clock.wait_until(Duration::from_secs(second));
         while self.task.step(true, &mut self.log) == Progress::Worked {}
     }
 

@@ -69,7 +69,7 @@ fn an_expression_that_fails_on_one_row_fails_for_that_row_only() {
     );
     let failed = |row| Turned::Failed {
         row,
-        message: "division by zero".to_owned(),
+        message: "`12 / n@0 AS q`: division by zero".to_owned(),
     };
     assert_eq!(turned, [failed(1), failed(3)]);
 }

@@ -56,6 +56,28 @@ fn mark(epoch: u64) -> Option<Mark> {
     })
 }
 
+/// The name of an index has those of columns in it, and what rows are ordered by.
+#[test]
+fn an_operator_of_any_name_has_a_part() {
+    let folder = TempDir::new().unwrap();
+    let snapshots = snapshots(&folder);
+    let long = "x".repeat(500);
+    for operator in [
+        "index 1 by größe in the order of price * qty DESC",
+        "a/b%",
+        &long,
+    ] {
+        let of = PartOf {
+            operator,
+            ..part(3, 1)
+        };
+        let part = snapshots.write_part(of, &state(&[3])).unwrap().unwrap();
+        assert_eq!(part.operator, operator);
+        assert_eq!(snapshots.read(&part).unwrap(), state(&[3]));
+        assert_eq!(part.object.split('/').count(), 2);
+    }
+}
+
 #[test]
 fn the_last_two_are_kept_and_read_back() {
     let folder = TempDir::new().unwrap();

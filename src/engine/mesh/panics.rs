@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::control::{Inner, end_process};
 use super::frame::Gone;
 use super::{PANICKED, PEER_LOST};
-use crate::engine::said::{panic_text, say_panic};
-use crate::types::is_caught;
+use crate::engine::said::say_panic;
+use crate::types::{is_caught, panic_text};
 
 /// How long the true reason may take to arrive, once a connection has broken.
 const REASON_WAIT: Duration = Duration::from_millis(500);
@@ -26,10 +26,10 @@ pub fn set_hook(control: Weak<Inner>) {
         if is_caught() {
             return;
         }
-        let text = panic_text(panic);
+        let text = panic_text(panic.payload());
         let thread = std::thread::current();
         let control = control.upgrade();
-        if let Some(peer) = lost_by(thread.name().unwrap_or_default(), &text) {
+        if let Some(peer) = lost_by(thread.name().unwrap_or_default(), text) {
             let gone = Gone {
                 process: peer,
                 why: "the connection broke".to_owned(),
@@ -48,7 +48,7 @@ pub fn set_hook(control: Weak<Inner>) {
             say(panic);
         }
         if let Some(control) = control {
-            control.tell_panic(&text);
+            control.tell_panic(text);
         }
         std::process::exit(i32::from(PANICKED));
     }));

@@ -6,11 +6,12 @@ use arrow::array::{
     StructArray, Time32MillisecondArray, Time64NanosecondArray, TimestampNanosecondArray,
     TimestampSecondArray, UInt64Array,
 };
-use arrow::datatypes::{Fields, Int64Type};
+use arrow::datatypes::{Fields, Int64Type, Schema};
 use proptest::prelude::*;
 
 use super::*;
-use crate::format::options::{CsvOptions, FormatKind};
+use crate::format::column::JSON;
+use crate::format::options::{CsvOptions, FormatKind, TimestampFormat};
 use crate::format::{EXTENSION, Encoder, RECORD};
 use crate::types::Offset;
 
@@ -318,6 +319,28 @@ fn what_does_not_fit_names_the_column_and_both_types_and_what_nobody_wants_may_b
     let missing = fit(vec![Field::new("mk", DataType::Int64, true)]).unwrap_err();
     assert_eq!(missing.difference, "there is no column `mk`");
     assert_eq!(missing.hint, "it has km, odd");
+}
+
+#[test]
+fn a_map_is_left_out_of_what_a_file_says_and_refused_as_what_it_is() {
+    let text = |name: &str| Arc::new(Field::new(name, DataType::Utf8, true));
+    let entry = DataType::Struct(vec![text("keys"), text("values")].into());
+    let map = DataType::Map(Arc::new(Field::new("entries", entry, false)), false);
+    let file = Schema::new(vec![
+        Field::new("id", DataType::Int64, false),
+        Field::new("m", map, true),
+    ]);
+
+    let json = Field::new("m", DataType::Utf8, true);
+    let wanted = wanted(vec![json]);
+    let refused = fit(&file, &options(FormatKind::Parquet), &wanted).unwrap_err();
+    let said = crate::format::told("a.parquet", declared(&file)).to_string();
+
+    assert_eq!(
+        refused.difference,
+        "`m` is a map there, which cannot be read"
+    );
+    assert!(said.contains("  id BIGINT NOT NULL\n  -- m "), "{said}");
 }
 
 #[test]

@@ -15,6 +15,8 @@ pub(super) enum Guess {
     Float,
     Date,
     Timestamp,
+    /// A time that says in which zone it is.
+    Zoned,
     Uuid,
     Json,
     /// A text that is JSON: with others that are not it is text, too.
@@ -69,7 +71,10 @@ impl Guess {
         if time::date(word).is_some() {
             Self::Date
         } else if time::timestamp(word).is_some() {
-            Self::Timestamp
+            match says_its_zone(word) {
+                true => Self::Zoned,
+                false => Self::Timestamp,
+            }
         } else if word.len() == 36 && hex == 32 && hyphens {
             Self::Uuid
         } else {
@@ -131,6 +136,8 @@ impl Guess {
             (Self::Float, Self::Integer | Self::Decimal { .. })
             | (Self::Integer | Self::Decimal { .. }, Self::Float) => Self::Float,
             (Self::Date, Self::Timestamp) | (Self::Timestamp, Self::Date) => Self::Timestamp,
+            (Self::Date | Self::Timestamp, Self::Zoned)
+            | (Self::Zoned, Self::Date | Self::Timestamp) => Self::Zoned,
             (_, _) => Self::Text,
         }
     }
@@ -146,9 +153,18 @@ impl Guess {
             Self::Float => "DOUBLE PRECISION".to_owned(),
             Self::Date => "DATE".to_owned(),
             Self::Timestamp => "TIMESTAMP".to_owned(),
+            Self::Zoned => "TIMESTAMPTZ".to_owned(),
             Self::Uuid => "UUID".to_owned(),
             Self::Json | Self::JsonText => "JSON".to_owned(),
             Self::Text => "TEXT".to_owned(),
         }
     }
+}
+
+/// Whether a time ends with `Z` or with how far it is from UTC.
+fn says_its_zone(word: &str) -> bool {
+    let Some((_, time)) = word.split_once(['T', 't', ' ']) else {
+        return false;
+    };
+    time.ends_with(['Z', 'z']) || time.contains(['+', '-'])
 }

@@ -43,6 +43,23 @@ pub struct InferredColumn {
     pub sql_type: String,
     /// Whether a record without a value was seen.
     pub nullable: bool,
+    /// What else to say of it.
+    pub remark: Option<Remark>,
+}
+
+/// What a person should know of a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remark {
+    /// So many of so many values that were looked at are of another type.
+    Strays(usize, usize),
+    /// It is this, and cannot be read: it is left out.
+    Unreadable(String),
+}
+
+impl InferredColumn {
+    fn is_left_out(&self) -> bool {
+        matches!(self.remark, Some(Remark::Unreadable(_)))
+    }
 }
 
 /// What need not be guessed, because somebody says it.
@@ -95,7 +112,7 @@ pub fn infer_as(path: &str, sample: &[u8], asked: Asked) -> Result<InferredTable
     let timestamp = |wish: fn(&InferredColumn) -> bool| {
         columns
             .iter()
-            .position(|column| column.sql_type == "TIMESTAMP" && wish(column))
+            .position(|column| column.sql_type.starts_with("TIMESTAMP") && wish(column))
     };
     Ok(InferredTable {
         name: table_name(stem),
@@ -176,7 +193,19 @@ struct Column {
     guess: Option<Guess>,
     /// In how many records it has a value.
     values: usize,
+    /// The same of the values that are neither text nor an object.
+    typed: Option<Guess>,
+    /// How many others there are,
+    strays: usize,
+    /// and whether some of them are text on purpose: `007` is.
+    is_text: bool,
+    /// Whether another column has its name.
+    is_twin: bool,
 }
+
+/// Of so many values one may be a stray: nearly all are of the column's type, and rejecting what is
+/// not is what a pipeline is for.
+const STRAYS: usize = 100;
 
 impl Column {
     fn new(name: String) -> Self {
@@ -184,21 +213,47 @@ impl Column {
             name,
             guess: None,
             values: 0,
+            typed: None,
+            strays: 0,
+            is_text: false,
+            is_twin: false,
         }
     }
 
-    fn see(&mut self, guess: Guess) {
+    /// A value that looks like this; `named` if it looks like a number and is none.
+    fn see(&mut self, guess: Guess, named: bool) {
+        let and = |seen: Option<Guess>| Some(seen.map_or(guess, |before| before.with(guess)));
         self.values += 1;
-        self.guess = Some(self.guess.map_or(guess, |before| before.with(guess)));
+        self.guess = and(self.guess);
+        self.is_text |= named;
+        match guess {
+            Guess::Text | Guess::Json | Guess::JsonText => self.strays += 1,
+            Guess::Boolean
+            | Guess::Integer
+            | Guess::Decimal { .. }
+            | Guess::Float
+            | Guess::Date
+            | Guess::Timestamp
+            | Guess::Zoned
+            | Guess::Uuid => self.typed = and(self.typed),
+        }
     }
 
     fn inferred(&self, records: usize) -> InferredColumn {
+        let typed = self.typed.filter(|typed| {
+            let are_few = (1..=self.values / STRAYS).contains(&self.strays);
+            are_few && !self.is_text && *typed != Guess::Text
+        });
         InferredColumn {
             name: self.name.clone(),
-            sql_type: self
-                .guess
+            sql_type: typed
+                .or(self.guess)
                 .map_or_else(|| "TEXT".to_owned(), Guess::sql_type),
             nullable: self.values < records || records == 0,
+            remark: match self.is_twin {
+                true => Some(Remark::Unreadable("in the header line twice".to_owned())),
+                false => typed.map(|_| Remark::Strays(self.strays, self.values)),
+            },
         }
     }
 }
@@ -246,7 +301,7 @@ fn json_columns(sample: &[u8]) -> Seen {
                 seen.columns.len() - 1
             });
             if let Some(guess) = Guess::of_json(raw) {
-                seen.columns[at].see(guess);
+                seen.columns[at].see(guess, guess == Guess::Text && is_number_like(raw));
             }
         }
     }
@@ -272,7 +327,13 @@ fn csv_columns(
         } else {
             format!("c{}", at + 1)
         };
-        seen.columns.push(Column::new(name));
+        let twin = seen.columns.iter().position(|other| other.name == name);
+        let mut column = Column::new(name);
+        if let Some(twin) = twin {
+            seen.columns[twin].is_twin = true;
+            column.is_twin = true;
+        }
+        seen.columns.push(column);
     }
     for record in records(&sample[start..], options) {
         let Some(texts) = field_texts(record, &options.csv) else {
@@ -282,12 +343,18 @@ fn csv_columns(
             seen.records += 1;
             for (column, text) in seen.columns.iter_mut().zip(&texts) {
                 if let Some(guess) = Guess::of_text(text) {
-                    column.see(guess);
+                    column.see(guess, guess == Guess::Text && is_number_like(text));
                 }
             }
         }
     }
     Ok(seen)
+}
+
+/// Whether a value is written in digits, in quotes or not.
+fn is_number_like(text: &str) -> bool {
+    let mut bytes = text.bytes().filter(|byte| *byte != b'"');
+    bytes.all(|byte| byte.is_ascii_digit() || b"+-. ".contains(&byte))
 }
 
 /// Which of the usual characters occurs most often in the first line.
@@ -429,10 +496,22 @@ impl fmt::Display for InferredTable {
             .map(|name| name.chars().count())
             .max()
             .unwrap_or(0);
+        let last = self.columns.iter().rposition(|it| !it.is_left_out());
         for (at, (name, column)) in names.iter().zip(&self.columns).enumerate() {
             let not_null = if column.nullable { "" } else { " NOT NULL" };
-            let comma = if at + 1 < names.len() { "," } else { "" };
-            writeln!(f, "  {name:width$} {}{not_null}{comma}", column.sql_type)?;
+            let comma = if Some(at) == last { "" } else { "," };
+            let sql_type = &column.sql_type;
+            match &column.remark {
+                None => writeln!(f, "  {name:width$} {sql_type}{not_null}{comma}")?,
+                Some(Remark::Strays(strays, values)) => writeln!(
+                    f,
+                    "  {name:width$} {sql_type}{not_null}{comma} -- {strays} of {values} values are \
+                     none: such records are rejected"
+                )?,
+                Some(Remark::Unreadable(what)) => {
+                    writeln!(f, "  -- {name:width$} is {what}, which cannot be read")?
+                }
+            }
         }
         if let Some(name) = self.event_time.map(|at| &names[at]) {
             writeln!(

@@ -119,3 +119,67 @@ fn a_record_of_nothing_but_delimiters_has_no_values() {
 
     assert!(text.contains("a BIGINT,\n  b BIGINT\n"), "{text}");
 }
+
+#[test]
+fn a_number_stays_one_if_nearly_all_values_are() {
+    let line = |value: &str| format!("{{\"qty\": {value}, \"zip\": \"x\"}}\n");
+    let mut sample = "{\"qty\": 1.5, \"zip\": 12}\n".repeat(298);
+    sample += &line("\"many\"");
+    sample += "{\"qty\": \"few\", \"zip\": 13}\n";
+
+    let text = table("a.json", &sample);
+    let too_many = table("a.json", &(sample.clone() + &line("\"a few\"").repeat(3)));
+
+    assert!(
+        text.contains("  qty DECIMAL(18,1) NOT NULL, -- 2 of 300 values are none: such records"),
+        "{text}"
+    );
+    assert!(text.contains("  zip BIGINT NOT NULL -- 1 of 300"), "{text}");
+    assert!(too_many.contains("qty TEXT NOT NULL,\n"), "{too_many}");
+}
+
+#[test]
+fn numbers_that_are_names_are_text_however_few_say_so() {
+    let sample = "zip\n".to_owned() + &"12345\n".repeat(200) + "02139\n";
+
+    assert!(table("a.csv", &sample).contains("zip TEXT NOT NULL\n"));
+}
+
+#[test]
+fn a_time_that_says_its_zone_is_one_with_a_zone() {
+    let sample = "{\"at\": \"2026-03-01T09:00:00Z\", \"due\": \"2026-03-01 09:00:00\"}\n\
+        {\"at\": \"2026-03-01T09:00:00+02:00\", \"due\": \"2026-03-02\"}\n";
+
+    let text = table("a.json", sample);
+
+    assert!(text.contains("at  TIMESTAMPTZ NOT NULL,"), "{text}");
+    assert!(text.contains("due TIMESTAMP NOT NULL\n"), "{text}");
+    assert!(text.contains("WATERMARK FOR at AS at"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_read_is_left_out_and_said() {
+    let column = |name: &str, remark| InferredColumn {
+        name: name.to_owned(),
+        sql_type: "BIGINT".to_owned(),
+        nullable: true,
+        remark,
+    };
+    let map = || Some(Remark::Unreadable("a map".to_owned()));
+
+    let text = told("a.parquet", vec![column("id", None), column("m", map())]).to_string();
+
+    assert!(
+        text.contains("  id BIGINT\n  -- m  is a map, which cannot be read\n)"),
+        "{text}"
+    );
+}
+
+#[test]
+fn columns_of_one_name_are_left_out_and_said() {
+    let text = table("a.csv", "a,b,a\n1,2,3\n");
+
+    let out = "-- a is in the header line twice, which cannot be read\n";
+    assert_eq!(text.matches(out).count(), 2, "{text}");
+    assert!(text.contains("  b BIGINT NOT NULL\n"), "{text}");
+}

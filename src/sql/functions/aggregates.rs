@@ -168,7 +168,7 @@ impl AggregateUDFImpl for Shell {
     }
 
     fn is_nullable(&self) -> bool {
-        !matches!(self.function, F::Count | F::ApproxDistinct)
+        !self.function.counts()
     }
 
     fn default_value(&self, data_type: &DataType) -> Result<ScalarValue> {

@@ -19,6 +19,7 @@ use datafusion_expr::{
     ScalarUDFImpl, Signature, Volatility,
 };
 
+use super::folded::folded;
 use crate::sql::problem::Problem;
 use crate::sql::types::name_of;
 
@@ -51,11 +52,6 @@ impl ScalarUDFImpl for Division {
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         match arguments.args.as_slice() {
-            [ColumnarValue::Scalar(left), ColumnarValue::Scalar(right)] => {
-                let quotient = quotient(&left.to_array()?, &right.to_array()?)?;
-                let quotient = ScalarValue::try_from_array(&quotient, 0)?;
-                Ok(ColumnarValue::Scalar(quotient))
-            }
             [ColumnarValue::Array(left), ColumnarValue::Scalar(right)] if !may_be_zero(right) => {
                 let right = Scalar::new(right.to_array()?);
                 Ok(ColumnarValue::Array(numeric::div(
@@ -63,11 +59,9 @@ impl ScalarUDFImpl for Division {
                     &right as &dyn Datum,
                 )?))
             }
-            [left, right] => {
-                let rows = arguments.number_rows;
-                let quotient = quotient(&left.to_array(rows)?, &right.to_array(rows)?)?;
-                Ok(ColumnarValue::Array(quotient))
-            }
+            [left, right] => folded(&arguments, |rows| {
+                quotient(&left.to_array(rows)?, &right.to_array(rows)?)
+            }),
             _ => exec_err!("a division has two sides"),
         }
     }

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, FieldRef, Int64Type};
+use arrow::datatypes::{DataType, Int64Type};
 use datafusion_common::{Result, exec_err};
-use datafusion_expr::{ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
+use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl};
+
+use super::around::{Around, listed};
 
 /// What may be asked for: characters of a text, elements of a list. A batch of such texts stays
 /// far below the two gigabytes that Arrow's offsets reach.
@@ -36,23 +38,13 @@ const BOUNDED: [(&str, Asks); 7] = [
 ];
 
 /// The function with a bound, if it is one that needs it.
-pub fn bounded(function: Arc<ScalarUDF>) -> Arc<ScalarUDF> {
-    let known = BOUNDED.iter().find(|(name, _)| *name == function.name());
-    match known {
-        Some(&(_, asks)) => Arc::new(ScalarUDF::from(Bounded { function, asks })),
-        None => function,
-    }
+pub fn bounded(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
+    listed(&BOUNDED, function)
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Bounded {
-    function: Arc<ScalarUDF>,
-    asks: Asks,
-}
-
-impl Bounded {
+impl Asks {
     /// The highest number that a row asks for.
-    fn asked(&self, arguments: &[ArrayRef]) -> Result<i64> {
+    fn asked(self, arguments: &[ArrayRef]) -> Result<i64> {
         let number = |at: usize| -> Result<Option<Int64Array>> {
             let Some(column) = arguments.get(at).filter(|it| it.data_type().is_integer()) else {
                 return Ok(None);
@@ -60,9 +52,9 @@ impl Bounded {
             let column = cast(column, &DataType::Int64)?;
             Ok(Some(column.as_primitive::<Int64Type>().clone()))
         };
-        Ok(match self.asks {
-            Asks::Count => number(1)?.iter().flatten().flatten().max().unwrap_or(0),
-            Asks::Times => {
+        Ok(match self {
+            Self::Count => number(1)?.iter().flatten().flatten().max().unwrap_or(0),
+            Self::Times => {
                 let texts = cast(&arguments[0], &DataType::Utf8)?;
                 let texts = texts.as_string::<i32>();
                 let lengths = texts.iter().map(|text| text.map_or(0, str::len));
@@ -72,7 +64,7 @@ impl Bounded {
                 let asked = asked.map(|(length, times)| times.saturating_mul(length as i64));
                 asked.max().unwrap_or(0)
             }
-            Asks::Steps => {
+            Self::Steps => {
                 let (first, second, step) = (number(0)?, number(1)?, number(2)?);
                 let (from, to) = match (&first, &second) {
                     (Some(from), Some(to)) => (Some(from), to),
@@ -94,44 +86,21 @@ impl Bounded {
     }
 }
 
-impl ScalarUDFImpl for Bounded {
-    fn name(&self) -> &str {
-        self.function.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.function.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.function.signature()
-    }
-
-    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        self.function.inner().return_type(arguments)
-    }
-
-    fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
-        self.function.inner().return_field_from_args(arguments)
-    }
-
-    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
-        self.function.inner().coerce_types(arguments)
-    }
-
-    fn invoke_with_args(
+impl Around for Asks {
+    fn invoke(
         &self,
+        function: &dyn ScalarUDFImpl,
         arguments: ScalarFunctionArgs,
-    ) -> Result<datafusion_expr::ColumnarValue> {
+    ) -> Result<ColumnarValue> {
         let arrays = arguments.args.iter();
         let arrays: Vec<ArrayRef> = arrays
             .map(|argument| argument.to_array(arguments.number_rows))
             .collect::<Result<_>>()?;
         let asked = self.asked(&arrays)?;
         if asked > MOST {
-            let name = self.name();
+            let name = function.name();
             return exec_err!("{name} is asked for {asked}, and makes {MOST} at most");
         }
-        self.function.inner().invoke_with_args(arguments)
+        function.invoke_with_args(arguments)
     }
 }

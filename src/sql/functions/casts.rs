@@ -29,6 +29,7 @@ use datafusion_expr::{
     ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, binary_expr,
 };
 
+use super::folded::unary;
 use super::intervals::{self, INTERVAL};
 use super::{arithmetic, lists, marked, regexes};
 use crate::sql::types::EXTENSION;
@@ -398,20 +399,6 @@ fn of_argument(function: &dyn ScalarUDFImpl, arguments: &ReturnFieldArgs) -> Res
 /// Whether `function` writes values of `from` as text, different ones differently.
 pub fn is_lossless_text(function: &str, from: &DataType) -> bool {
     function == TEXT.name() && matches!(from, DataType::Timestamp(_, _))
-}
-
-/// Applies a function of one array; a constant stays one.
-pub fn unary(
-    arguments: &ScalarFunctionArgs,
-    function: impl Fn(&ArrayRef) -> Result<ArrayRef>,
-) -> Result<ColumnarValue> {
-    match &arguments.args[0] {
-        ColumnarValue::Array(array) => function(array).map(ColumnarValue::Array),
-        ColumnarValue::Scalar(value) => {
-            let array = function(&value.to_array()?)?;
-            datafusion_common::ScalarValue::try_from_array(&array, 0).map(ColumnarValue::Scalar)
-        }
-    }
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use datafusion_expr::{
     ScalarUDF, ScalarUDFImpl, Signature, Volatility, when,
 };
 
-use super::casts::unary;
+use super::folded::{folded, unary};
 use crate::types::interval;
 
 /// What a day has.
@@ -175,29 +175,23 @@ impl ScalarUDFImpl for Compare {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let is_scalar = |value: &ColumnarValue| matches!(value, ColumnarValue::Scalar(_));
-        let constant = arguments.args.iter().all(is_scalar);
-        let rows = if constant { 1 } else { arguments.number_rows };
         let [left, right] = arguments.args.as_slice() else {
             return exec_err!("a comparison has two sides");
         };
-        let (left, right) = (left.to_array(rows)?, right.to_array(rows)?);
-        let sides = lengths(&left).zip(lengths(&right));
         let (_, _, holds) = known(self.op).expect("only what is in the list is made a function");
         let nulls_are_equal = matches!(
             self.op,
             Operator::IsDistinctFrom | Operator::IsNotDistinctFrom
         );
-        let result: BooleanArray = sides
-            .map(|(left, right)| match (left, right) {
-                (Some(left), Some(right)) => Some(holds(left.cmp(&right))),
-                (left, right) if nulls_are_equal => Some(holds(left.cmp(&right))),
-                _ => None,
-            })
-            .collect();
-        Ok(match constant {
-            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?),
-            false => ColumnarValue::Array(Arc::new(result)),
+        let compare = |(left, right): (Option<i128>, Option<i128>)| match (left, right) {
+            (Some(left), Some(right)) => Some(holds(left.cmp(&right))),
+            (left, right) if nulls_are_equal => Some(holds(left.cmp(&right))),
+            _ => None,
+        };
+        folded(&arguments, |rows| {
+            let (left, right) = (left.to_array(rows)?, right.to_array(rows)?);
+            let result: BooleanArray = lengths(&left).zip(lengths(&right)).map(compare).collect();
+            Ok(Arc::new(result))
         })
     }
 }

@@ -11,6 +11,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::folded::folded;
 use super::json_steps::{Found, Step, enter, path_parts};
 use crate::sql::types::{EXTENSION, JSON};
 use arrow::array::{Array, ArrayRef, AsArray, StringBuilder};
@@ -199,30 +200,22 @@ impl ScalarUDFImpl for Get {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let rows = arguments.number_rows;
-        let arrays = ColumnarValue::values_to_arrays(&arguments.args)?;
-        let is_scalar = arguments
-            .args
-            .iter()
-            .all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-        let rows = if is_scalar { 1 } else { rows };
-        let json = arrays[0].as_string::<i32>();
-        let mut out = StringBuilder::with_capacity(rows, json.value_data().len() / 4);
-        for row in 0..rows {
-            let found = match json.is_null(row) {
-                true => None,
-                false => self
-                    .walk(json.value(row), &arrays[1..], row)
-                    .map_err(|error| exec_datafusion_err!("not JSON: {error}"))?,
-            };
-            out.append_option(found.and_then(|found| self.shown(found)));
-        }
-        let out: ArrayRef = Arc::new(out.finish());
-        if is_scalar {
-            return datafusion_common::ScalarValue::try_from_array(&out, 0)
-                .map(ColumnarValue::Scalar);
-        }
-        Ok(ColumnarValue::Array(out))
+        folded(&arguments, |rows| {
+            let arrays = arguments.args.iter().map(|it| it.to_array(rows));
+            let arrays: Vec<ArrayRef> = arrays.collect::<Result<_>>()?;
+            let json = arrays[0].as_string::<i32>();
+            let mut out = StringBuilder::with_capacity(rows, json.value_data().len() / 4);
+            for row in 0..rows {
+                let found = match json.is_null(row) {
+                    true => None,
+                    false => self
+                        .walk(json.value(row), &arrays[1..], row)
+                        .map_err(|error| exec_datafusion_err!("not JSON: {error}"))?,
+                };
+                out.append_option(found.and_then(|found| self.shown(found)));
+            }
+            Ok(Arc::new(out.finish()))
+        })
     }
 }
 

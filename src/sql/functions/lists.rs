@@ -20,6 +20,8 @@ use datafusion_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, lit,
 };
 
+use super::around::{Around, listed};
+
 /// The name of `= ANY(list)`, whose first argument is the list.
 pub const EQUALS_ANY: &str = "equals_any";
 
@@ -67,41 +69,19 @@ fn bounded(place: &mut Expr, instead: Option<i64>) -> bool {
 
 /// `array_length`, if `function` is the one that it is made around.
 pub fn length(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
-    (function.name() == "array_length").then(|| {
-        Arc::new(ScalarUDF::from(Length {
-            length: Arc::clone(function),
-        }))
-    })
+    listed(&[("array_length", Length)], function)
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Length {
-    length: Arc<ScalarUDF>,
-}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Length;
 
-impl ScalarUDFImpl for Length {
-    fn name(&self) -> &str {
-        self.length.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.length.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.length.signature()
-    }
-
-    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        self.length.inner().return_type(arguments)
-    }
-
-    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
-        self.length.inner().coerce_types(arguments)
-    }
-
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let lengths = self.length.inner().invoke_with_args(arguments)?;
+impl Around for Length {
+    fn invoke(
+        &self,
+        function: &dyn ScalarUDFImpl,
+        arguments: ScalarFunctionArgs,
+    ) -> Result<ColumnarValue> {
+        let lengths = function.invoke_with_args(arguments)?;
         let zero = ScalarValue::new_zero(&lengths.data_type())?;
         Ok(match lengths {
             ColumnarValue::Scalar(length) if length == zero => {

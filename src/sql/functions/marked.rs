@@ -7,13 +7,14 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::{AsArray, StringBuilder};
 use arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion_common::{Result, ScalarValue, exec_err};
+use datafusion_common::{Result, exec_err};
 use datafusion_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
 };
 use serde::de::IgnoredAny;
 
+use super::folded::unary;
 use crate::sql::types::{EXTENSION, JSON, UUID};
 
 /// The cast of text to the type of an extension name, if it is one of ours; a value that is none
@@ -79,22 +80,17 @@ impl ScalarUDFImpl for Marked {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let is_scalar = matches!(arguments.args[0], ColumnarValue::Scalar(_));
-        let rows = if is_scalar { 1 } else { arguments.number_rows };
-        let texts = arguments.args[0].to_array(rows)?;
-        let texts = arrow::compute::cast(&texts, &DataType::Utf8)?;
-        let mut out = StringBuilder::new();
-        for text in texts.as_string::<i32>() {
-            match (text.map(|text| (text, self.read(text))), self.unfit) {
-                (None, _) | (Some((_, None)), Unfit::Null) => out.append_null(),
-                (Some((_, Some(value))), _) => out.append_value(value),
-                (Some((text, None)), Unfit::Error) => return self.refuse(text),
+        unary(&arguments, |texts| {
+            let texts = arrow::compute::cast(texts, &DataType::Utf8)?;
+            let mut out = StringBuilder::new();
+            for text in texts.as_string::<i32>() {
+                match (text.map(|text| (text, self.read(text))), self.unfit) {
+                    (None, _) | (Some((_, None)), Unfit::Null) => out.append_null(),
+                    (Some((_, Some(value))), _) => out.append_value(value),
+                    (Some((text, None)), Unfit::Error) => return self.refuse(text),
+                }
             }
-        }
-        let out = out.finish();
-        Ok(match is_scalar {
-            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&out, 0)?),
-            false => ColumnarValue::Array(Arc::new(out)),
+            Ok(Arc::new(out.finish()))
         })
     }
 }

@@ -3,8 +3,10 @@
 
 mod aggregates;
 pub mod arithmetic;
+mod around;
 mod bounded;
 pub mod casts;
+mod folded;
 pub mod intervals;
 mod json;
 mod json_steps;
@@ -55,12 +57,8 @@ impl Default for Functions {
             // What is not a function of the row (now, random, uuid) is refused by name.
             .filter(|function| function.signature().volatility == Volatility::Immutable)
             .map(|function| {
-                let ours = to_char::ToChar::around(&function);
-                let ours = ours.or_else(|| regexes::Regex::around(&function));
-                let ours = ours.or_else(|| ranged::ranged(&function));
-                let ours = ours.or_else(|| lists::length(&function));
-                let ours = ours.or_else(|| whole::whole(&function));
-                ours.unwrap_or_else(|| bounded::bounded(function))
+                let ours = OURS.iter().find_map(|ours| ours(&function));
+                ours.unwrap_or(function)
             });
         let higher_order = datafusion_functions_nested::all_default_higher_order_functions();
         let window = datafusion_functions_window::all_default_window_functions();
@@ -91,9 +89,34 @@ fn by_name<T>(
     out
 }
 
+/// What makes a function of DataFusion's ours, if it is one that has to be.
+type Ours = fn(&Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>>;
+
+const OURS: [Ours; 6] = [
+    to_char::ToChar::around,
+    regexes::regex,
+    ranged::ranged,
+    lists::length,
+    whole::whole,
+    bounded::bounded,
+];
+
 /// Functions of DataFusion's that make types which PostgreSQL does not have, such as a timestamp of
 /// another zone than UTC.
 const LEFT_OUT: [&str; 3] = ["arrow_cast", "arrow_try_cast", "to_local_time"];
+
+/// The functions OVER a partition that say where a row stands in it.
+pub const NUMBERS_OVER: [&str; 6] = [
+    "row_number",
+    "rank",
+    "dense_rank",
+    "percent_rank",
+    "cume_dist",
+    "ntile",
+];
+
+/// Those that say a value of another row of it. All others are aggregates.
+pub const VALUES_OVER: [&str; 5] = ["lag", "lead", "first_value", "last_value", "nth_value"];
 
 /// Functions that are not a function of the input, and what to write instead.
 pub const VOLATILE: &[(&[&str], &str)] = &[

@@ -25,6 +25,7 @@ use datafusion_expr::{
 };
 use datafusion_sql::sqlparser::ast::BinaryOperator;
 
+use super::folded::folded;
 use super::intervals::{INTERVAL, is_interval, of_differences};
 use crate::sql::problem::Problem;
 
@@ -196,13 +197,7 @@ impl ScalarUDFImpl for DateField {
             return exec_err!("the field of date_part is a text as it stands, such as 'hour'");
         };
         let asked = field(Some(name), &times.data_type())?;
-        match times {
-            ColumnarValue::Array(times) => of(asked, times).map(ColumnarValue::Array),
-            ColumnarValue::Scalar(time) => {
-                let part = of(asked, &time.to_array()?)?;
-                ScalarValue::try_from_array(&part, 0).map(ColumnarValue::Scalar)
-            }
-        }
+        folded(&arguments, |rows| of(asked, &times.to_array(rows)?))
     }
 }
 

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, FieldRef, Float64Type};
+use arrow::datatypes::{DataType, Float64Type};
 use datafusion_common::{Result, exec_err};
-use datafusion_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-};
+use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl};
+
+use super::around::{Around, listed};
 
 /// What is out of range besides NaN of what is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,43 +43,38 @@ const RANGED: [(&str, Beyond); 15] = [
 
 /// The function with its range, if it is one that has one.
 pub fn ranged(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
-    let (_, beyond) = RANGED.iter().find(|(name, _)| *name == function.name())?;
-    Some(Arc::new(ScalarUDF::from(Ranged {
-        function: Arc::clone(function),
-        beyond: *beyond,
-    })))
+    listed(&RANGED, function)
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Ranged {
-    function: Arc<ScalarUDF>,
-    beyond: Beyond,
-}
-
-impl Ranged {
+impl Beyond {
     /// Whether a result needs a look at what it is of.
-    fn is_suspect(&self, result: f64) -> bool {
-        !result.is_finite() || (self.beyond == Beyond::Both && result == 0.0)
+    fn is_suspect(self, result: f64) -> bool {
+        !result.is_finite() || (self == Self::Both && result == 0.0)
     }
 
     /// Whether a result is not what PostgreSQL would let pass.
-    fn is_beyond(&self, result: f64, of: &[f64]) -> bool {
+    fn is_beyond(self, result: f64, of: &[f64]) -> bool {
         let finite = of.iter().all(|value| value.is_finite());
         if result.is_nan() {
             return !of.iter().any(|value| value.is_nan());
         }
         let is_power_of_zero = of.len() > 1 && of[0] == 0.0;
-        match self.beyond {
-            Beyond::Nothing => false,
-            Beyond::Infinity => finite && result.is_infinite(),
-            Beyond::Both => {
+        match self {
+            Self::Nothing => false,
+            Self::Infinity => finite && result.is_infinite(),
+            Self::Both => {
                 let vanished = result == 0.0 && !is_power_of_zero;
                 finite && (result.is_infinite() || vanished)
             }
         }
     }
 
-    fn check(&self, results: &ArrayRef, arguments: &[ColumnarValue], rows: usize) -> Result<()> {
+    fn check(
+        self,
+        name: &str,
+        results: &ArrayRef,
+        (arguments, rows): (&[ColumnarValue], usize),
+    ) -> Result<()> {
         let results = cast(results, &DataType::Float64)?;
         let results = results.as_primitive::<Float64Type>();
         if !results.values().iter().any(|value| self.is_suspect(*value)) {
@@ -98,47 +93,27 @@ impl Ranged {
             let of: Vec<f64> = of.collect();
             if self.is_beyond(result, &of) {
                 let shown: Vec<String> = of.iter().map(f64::to_string).collect();
-                return exec_err!("{}({}) is out of range", self.name(), shown.join(", "));
+                return exec_err!("{name}({}) is out of range", shown.join(", "));
             }
         }
         Ok(())
     }
 }
 
-impl ScalarUDFImpl for Ranged {
-    fn name(&self) -> &str {
-        self.function.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.function.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.function.signature()
-    }
-
-    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        self.function.inner().return_type(arguments)
-    }
-
-    fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
-        self.function.inner().return_field_from_args(arguments)
-    }
-
-    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
-        self.function.inner().coerce_types(arguments)
-    }
-
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+impl Around for Beyond {
+    fn invoke(
+        &self,
+        function: &dyn ScalarUDFImpl,
+        arguments: ScalarFunctionArgs,
+    ) -> Result<ColumnarValue> {
         let (given, rows) = (arguments.args.clone(), arguments.number_rows);
-        let result = self.function.inner().invoke_with_args(arguments)?;
+        let result = function.invoke_with_args(arguments)?;
         if let DataType::Float32 | DataType::Float64 = result.data_type() {
             let rows = match result {
                 ColumnarValue::Array(_) => rows,
                 ColumnarValue::Scalar(_) => 1,
             };
-            self.check(&result.to_array(rows)?, &given, rows)?;
+            self.check(function.name(), &result.to_array(rows)?, (&given, rows))?;
         }
         Ok(result)
     }
@@ -148,14 +123,9 @@ impl ScalarUDFImpl for Ranged {
 mod tests {
     use super::*;
 
-    fn of(name: &str) -> Ranged {
-        let known = datafusion_functions::all_default_functions();
-        let function = known.into_iter().find(|function| function.name() == name);
-        let (_, beyond) = RANGED.iter().find(|(known, _)| *known == name).unwrap();
-        Ranged {
-            function: function.unwrap(),
-            beyond: *beyond,
-        }
+    fn of(name: &str) -> Beyond {
+        let known = RANGED.iter().find(|(known, _)| *known == name);
+        known.unwrap().1
     }
 
     #[test]

@@ -16,22 +16,27 @@ use arrow::datatypes::{DataType, FieldRef};
 use datafusion_common::{Result, ScalarValue};
 use datafusion_expr::{
     BinaryExpr, ColumnarValue, Expr, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, binary_expr, lit,
+    ScalarUDFImpl, binary_expr, lit,
 };
+
+use super::around::{Around, listed};
 
 /// What makes a point match a line feed.
 const DOTS: &str = "(?s)";
 
-/// The functions, and where their flags stand.
-const FUNCTIONS: [(&str, usize); 4] = [
-    ("regexp_count", 3),
-    ("regexp_like", 2),
-    ("regexp_match", 2),
-    ("regexp_replace", 3),
+/// The functions, and where their arguments stand.
+const FUNCTIONS: [(&str, Regex); 4] = [
+    ("regexp_count", Regex::with_flags_at(3)),
+    ("regexp_like", Regex::with_flags_at(2)),
+    ("regexp_match", Regex::with_flags_at(2)),
+    (
+        "regexp_replace",
+        Regex {
+            flags: 3,
+            replacement: Some(2),
+        },
+    ),
 ];
-
-/// The place of the replacement, of the function that has one.
-const REPLACEMENT: (&str, usize) = ("regexp_replace", 2);
 
 /// `text ~ pattern`, and its like, with points that match line feeds.
 pub fn matched(mut binary: BinaryExpr) -> (BinaryExpr, bool) {
@@ -71,27 +76,28 @@ fn with_dots(pattern: &str) -> String {
     }
 }
 
-/// A function, around DataFusion's.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub struct Regex {
-    function: Arc<ScalarUDF>,
-    /// Where its flags stand.
+/// The function with PostgreSQL's reading of its arguments, if it is one of those named here.
+pub fn regex(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
+    listed(&FUNCTIONS, function)
+}
+
+/// Where the arguments of a function stand; the second is the pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Regex {
     flags: usize,
+    replacement: Option<usize>,
 }
 
 impl Regex {
-    /// The function, if `function` is one of those that are named here.
-    pub fn around(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
-        let known = FUNCTIONS.iter().find(|(name, _)| *name == function.name());
-        let (_, flags) = known?;
-        Some(Arc::new(ScalarUDF::from(Self {
-            function: Arc::clone(function),
-            flags: *flags,
-        })))
+    const fn with_flags_at(flags: usize) -> Self {
+        Self {
+            flags,
+            replacement: None,
+        }
     }
 
     /// The arguments as DataFusion should have them.
-    fn translated(&self, arguments: &mut [ColumnarValue], rows: usize) -> Result<()> {
+    fn translated(self, arguments: &mut [ColumnarValue], rows: usize) -> Result<()> {
         let mut by_line = false;
         if let Some(flags) = arguments.get_mut(self.flags) {
             by_line = match flags {
@@ -109,10 +115,8 @@ impl Regex {
         {
             *pattern = texts(pattern, rows, with_dots)?;
         }
-        let (name, place) = REPLACEMENT;
-        if let Some(replacement) = arguments.get_mut(place)
-            && name == self.name()
-        {
+        let replacement = self.replacement.and_then(|at| arguments.get_mut(at));
+        if let Some(replacement) = replacement {
             *replacement = texts(replacement, rows, replacement_of)?;
         }
         Ok(())
@@ -167,40 +171,28 @@ fn replacement_of(written: &str) -> String {
     out
 }
 
-impl ScalarUDFImpl for Regex {
-    fn name(&self) -> &str {
-        self.function.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.function.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.function.signature()
-    }
-
-    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        self.function.inner().return_type(arguments)
-    }
-
-    fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
+impl Around for Regex {
+    fn return_field(
+        &self,
+        function: &dyn ScalarUDFImpl,
+        arguments: ReturnFieldArgs,
+    ) -> Result<FieldRef> {
         if let [_, Some(pattern), ..] = arguments.scalar_arguments
             && let Some(Some(pattern)) = pattern.try_as_str()
         {
             // One that is none is found before it runs.
             regexp_is_match_scalar(&StringArray::from(vec![""]), pattern, None)?;
         }
-        self.function.inner().return_field_from_args(arguments)
+        function.return_field_from_args(arguments)
     }
 
-    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
-        self.function.inner().coerce_types(arguments)
-    }
-
-    fn invoke_with_args(&self, mut arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+    fn invoke(
+        &self,
+        function: &dyn ScalarUDFImpl,
+        mut arguments: ScalarFunctionArgs,
+    ) -> Result<ColumnarValue> {
         self.translated(&mut arguments.args, arguments.number_rows)?;
-        self.function.inner().invoke_with_args(arguments)
+        function.invoke_with_args(arguments)
     }
 }
 

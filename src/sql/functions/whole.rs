@@ -9,28 +9,22 @@ use arrow::array::{ArrayRef, AsArray, Decimal128Array};
 use arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef};
 use datafusion_common::{Result, exec_err};
 use datafusion_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
 };
 
-use super::casts::unary;
+use super::around::{Around, listed};
+use super::folded::unary;
 
 /// The function around DataFusion's, if it is one of the two.
 pub fn whole(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
-    let up = match function.name() {
-        "ceil" => true,
-        "floor" => false,
-        _ => return None,
-    };
-    Some(Arc::new(ScalarUDF::from(Whole {
-        function: Arc::clone(function),
-        up,
-    })))
+    listed(&[("ceil", Whole::Above), ("floor", Whole::Below)], function)
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Whole {
-    function: Arc<ScalarUDF>,
-    up: bool,
+/// Which of the whole numbers beside a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Whole {
+    Above,
+    Below,
 }
 
 impl Whole {
@@ -43,58 +37,55 @@ impl Whole {
         Some(DataType::Decimal128(before, 0))
     }
 
-    fn of(&self, numbers: &ArrayRef, scale: i8, to: &DataType) -> Result<ArrayRef> {
+    fn of(self, numbers: &ArrayRef, scale: i8, to: &DataType) -> Result<ArrayRef> {
         let unit = 10i128.pow(u32::from(scale.unsigned_abs()));
         let numbers = numbers.as_primitive::<Decimal128Type>();
-        let whole: Decimal128Array = numbers.unary(|number| match self.up {
-            true => -(-number).div_euclid(unit),
-            false => number.div_euclid(unit),
+        let whole: Decimal128Array = numbers.unary(|number| match self {
+            Self::Above => -(-number).div_euclid(unit),
+            Self::Below => number.div_euclid(unit),
         });
         Ok(Arc::new(whole.with_data_type(to.clone())))
     }
 }
 
-impl ScalarUDFImpl for Whole {
-    fn name(&self) -> &str {
-        self.function.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.function.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.function.signature()
-    }
-
-    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+impl Around for Whole {
+    fn return_type(
+        &self,
+        function: &dyn ScalarUDFImpl,
+        arguments: &[DataType],
+    ) -> Result<DataType> {
         match arguments.first().and_then(Self::result) {
             Some(result) => Ok(result),
-            None => self.function.inner().return_type(arguments),
+            None => function.return_type(arguments),
         }
     }
 
-    fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
+    fn return_field(
+        &self,
+        function: &dyn ScalarUDFImpl,
+        arguments: ReturnFieldArgs,
+    ) -> Result<FieldRef> {
         let [of] = arguments.arg_fields else {
-            return self.function.inner().return_field_from_args(arguments);
+            return function.return_field_from_args(arguments);
         };
-        let result = self.return_type(&[of.data_type().clone()])?;
-        Ok(Arc::new(Field::new(self.name(), result, of.is_nullable())))
+        let result = self.return_type(function, &[of.data_type().clone()])?;
+        let field = Field::new(function.name(), result, of.is_nullable());
+        Ok(Arc::new(field))
     }
 
-    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
-        self.function.inner().coerce_types(arguments)
-    }
-
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+    fn invoke(
+        &self,
+        function: &dyn ScalarUDFImpl,
+        arguments: ScalarFunctionArgs,
+    ) -> Result<ColumnarValue> {
         let Some(of) = arguments.args.first().map(ColumnarValue::data_type) else {
-            return exec_err!("{} takes a number", self.name());
+            return exec_err!("{} takes a number", function.name());
         };
         match (Self::result(&of), &of) {
             (Some(to), DataType::Decimal128(_, scale)) => {
                 unary(&arguments, |numbers| self.of(numbers, *scale, &to))
             }
-            _ => self.function.inner().invoke_with_args(arguments),
+            _ => function.invoke_with_args(arguments),
         }
     }
 }

@@ -26,6 +26,7 @@ use datafusion_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
 
+use super::folded::folded;
 use crate::sql::problem::{Problem, did_you_mean};
 
 /// The name of the function.
@@ -119,32 +120,27 @@ impl ScalarUDFImpl for Timezone {
         let [zones, times] = arguments.args.as_slice() else {
             return exec_err!("timezone takes a zone and a time");
         };
-        let constant =
-            matches!(times, ColumnarValue::Scalar(_)) && matches!(zones, ColumnarValue::Scalar(_));
-        let rows = if constant { 1 } else { arguments.number_rows };
         let to_local = arguments.return_field.data_type() == &timestamp(false);
-        let moved = match zones {
-            ColumnarValue::Scalar(ScalarValue::Utf8(Some(zone))) => {
-                let zone = named(zone)?;
-                moved(&times.to_array(rows)?, to_local, |_| Ok(Some(zone)))?
-            }
-            zones => {
-                let zones = zones.to_array(rows)?;
-                let zones = zones.as_string::<i32>();
-                let zone = |row: usize| match zones.is_null(row) {
-                    true => Ok(None),
-                    false => named(zones.value(row)).map(Some),
-                };
-                moved(&times.to_array(rows)?, to_local, zone)?
-            }
-        };
-        let moved: ArrayRef = std::sync::Arc::new(match to_local {
-            true => moved,
-            false => moved.with_timezone("UTC"),
-        });
-        Ok(match constant {
-            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&moved, 0)?),
-            false => ColumnarValue::Array(moved),
+        folded(&arguments, |rows| {
+            let moved = match zones {
+                ColumnarValue::Scalar(ScalarValue::Utf8(Some(zone))) => {
+                    let zone = named(zone)?;
+                    moved(&times.to_array(rows)?, to_local, |_| Ok(Some(zone)))?
+                }
+                zones => {
+                    let zones = zones.to_array(rows)?;
+                    let zones = zones.as_string::<i32>();
+                    let zone = |row: usize| match zones.is_null(row) {
+                        true => Ok(None),
+                        false => named(zones.value(row)).map(Some),
+                    };
+                    moved(&times.to_array(rows)?, to_local, zone)?
+                }
+            };
+            Ok(std::sync::Arc::new(match to_local {
+                true => moved,
+                false => moved.with_timezone("UTC"),
+            }))
         })
     }
 }

@@ -1,4 +1,4 @@
-//! GROUP BY: keys, windows and aggregate calls.
+//! GROUP BY: keys and windows; its calls are in `calls`.
 #![allow(
     clippy::wildcard_enum_match_arm,
     reason = "of DataFusion's expressions, those of interest are named"
@@ -7,24 +7,21 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, FieldRef};
-use datafusion_common::ScalarValue;
-use datafusion_expr::expr::{AggregateFunction as Call, Sort};
 use datafusion_expr::{Aggregate, Expr};
 
 use crate::plan::{
-    AggregateCall, AggregateFunction, AggregateWindow, Assign, Emit, Expression, NodeId, Operator,
-    SortKey, WindowKind,
+    AggregateCall, AggregateWindow, Assign, Emit, Expression, NodeId, Operator, WindowKind,
 };
 use crate::sql::functions::casts::guarded_by;
-use crate::sql::functions::{ORDER_DEPENDENT, function_of};
-use crate::sql::graph::{Facts, Key, Sign};
+use crate::sql::graph::{Facts, Key};
 use crate::sql::problem::Problem;
 use crate::sql::window::WINDOW_COLUMNS;
 
-use super::expression::{Positional, identity};
+use super::calls::{filter_of, needs_order, read_by, sign};
+use super::expression::{Positional, identity, is_constant, unaliased};
 use super::panes::assign;
 use super::session::{Session, partition_first};
-use super::text::{text, texts};
+use super::text::text;
 use super::windowed::{group_keys, key_text, lagging};
 use super::{Ask, Finality, Lowering, Result, Rows, WindowColumns, name_of, position};
 
@@ -34,13 +31,11 @@ impl Lowering<'_> {
             return self.grouping_sets(aggregate, sets, ask);
         }
         let below = Ask {
-            finality: ask.finality,
-            windows_close: true,
             assign: assign(aggregate),
             window: true,
             time: aggregate.aggr_expr.iter().any(needs_order),
             session: true,
-            first: None,
+            ..Ask::of_rows(ask.finality)
         };
         let rows = self.rows(&aggregate.input, below)?;
         let rows = Rows {
@@ -229,115 +224,6 @@ impl Lowering<'_> {
         self.graph.nodes[rows.node].changing
     }
 
-    /// One aggregate call. `expr` is over the columns of the input node.
-    fn call(
-        &self,
-        expr: &Expr,
-        over: &Positional,
-        rows: &Rows,
-        is_whole: bool,
-    ) -> Result<AggregateCall> {
-        let Expr::AggregateFunction(call) = unaliased(expr) else {
-            return Err(self.cannot(&format!("compute {}", text(expr))));
-        };
-        let Some(function) = function_of(call.func.name()) else {
-            return Err(self.cannot(&format!("compute {}", call.func.name())));
-        };
-        let is_estimate = matches!(function, AggregateFunction::ApproxDistinct);
-        if is_estimate && self.is_changing(rows) {
-            let message = "approx_distinct cannot take rows back, and these keep changing";
-            return Err(Problem::at(self.place, message).hint("write count(DISTINCT ..) instead"));
-        }
-        let params = &call.params;
-        let mut arguments = Vec::new();
-        // count(*) arrives as count(1).
-        let counts_rows = matches!(function, AggregateFunction::Count)
-            && matches!(params.args.as_slice(), [Expr::Literal(value, _)] if !value.is_null());
-        if !counts_rows {
-            for argument in &params.args {
-                arguments.push(self.compile(argument, over)?.0);
-            }
-        }
-        self.check_fraction(call, &function)?;
-        let filter = match &params.filter {
-            Some(filter) => Some(self.compile(filter, over)?.0),
-            None => None,
-        };
-        let mut order_by = Vec::new();
-        for key in &self.order(call, over, rows)? {
-            order_by.push(SortKey {
-                expression: self.compile(&key.expr, over)?.0,
-                descending: !key.asc,
-                nulls_first: key.nulls_first,
-            });
-        }
-        let types: Vec<_> = arguments.iter().map(|a| a.data_type.clone()).collect();
-        let data_type = crate::plan::aggregate_types::result_type(&function, &types)
-            .map_err(|message| Problem::at(self.place, message))?;
-        // Over all rows, there may be none.
-        let never_null = !is_whole && filter.is_none() && arguments.iter().all(|a| !a.nullable);
-        let nullable = !(counts(&function) || (never_null && has_value(&function)));
-        let text = call_text(call, counts_rows);
-        let name = match expr {
-            // An alias of DataFusion's own is the call once more, in its words.
-            Expr::Alias(alias) if !alias.name.contains('(') => alias.name.clone(),
-            _ => text.clone(),
-        };
-        Ok(AggregateCall {
-            distinct: params.distinct,
-            arguments,
-            filter,
-            order_by,
-            output: Arc::new(Field::new(name, data_type, nullable)),
-            text,
-            function,
-        })
-    }
-
-    /// The order of a call that depends on one: what it says, else the event time.
-    fn order(&self, call: &Call, over: &Positional, rows: &Rows) -> Result<Vec<Sort>> {
-        if !call.params.order_by.is_empty() || !ORDER_DEPENDENT.contains(&call.func.name()) {
-            return Ok(call.params.order_by.clone());
-        }
-        match rows.time {
-            Some(at) => Ok(vec![over.column(at).sort(true, false)]),
-            None => {
-                let name = call.func.name();
-                Err(Problem::at(
-                    self.place,
-                    format!(
-                        "the result of {name} depends on the order of its rows, and none is given"
-                    ),
-                )
-                .hint(format!("write {name}(.. ORDER BY ..)")))
-            }
-        }
-    }
-
-    /// The fraction of a percentile is a constant between 0 and 1.
-    fn check_fraction(&self, call: &Call, function: &AggregateFunction) -> Result<()> {
-        let is_percentile = matches!(
-            function,
-            AggregateFunction::PercentileCont
-                | AggregateFunction::PercentileDisc
-                | AggregateFunction::ApproxPercentile
-        );
-        let Some(fraction) = call.params.args.get(1).filter(|_| is_percentile) else {
-            return Ok(());
-        };
-        match fraction {
-            Expr::Literal(ScalarValue::Float64(Some(f)), _) if (0.0..=1.0).contains(f) => Ok(()),
-            other => Err(Problem::at(
-                self.place,
-                format!("`{}` is not a fraction between 0 and 1", text(other)),
-            )
-            .hint(format!(
-                "write {}(0.5) WITHIN GROUP (ORDER BY x)",
-                call.func.name()
-            ))),
-        }
-    }
-
     /// Keys without the columns that are the same in all rows. DataFusion groups by such a one.
     fn telling_apart(&self, of: Vec<Key>, keys: &[Expression], input: NodeId) -> Vec<Key> {
         let operator = &self.graph.nodes[input].operator;
@@ -382,17 +268,8 @@ impl Lowering<'_> {
             }
         }
         let is_whole = keys.is_empty() && window.is_none();
-        let signs = calls.iter().enumerate().filter_map(|(at, call)| {
-            let counts_every_row = !is_whole
-                && matches!(call.function, AggregateFunction::Count)
-                && call.filter.is_none()
-                && call.arguments.iter().all(|argument| !argument.nullable);
-            match (counts(&call.function), counts_every_row) {
-                (true, true) => Some((keys.len() + at, Sign::Positive)),
-                (true, false) => Some((keys.len() + at, Sign::NotNegative)),
-                (false, _) => None,
-            }
-        });
+        let signs = calls.iter().enumerate();
+        let signs = signs.filter_map(|(at, call)| Some((keys.len() + at, sign(call, !is_whole)?)));
         let facts = Facts {
             signs: signs.collect(),
             event_time: vec![false; fields.len()],
@@ -479,46 +356,6 @@ impl Parts {
     }
 }
 
-/// Whether it yields a number for any rows, none included.
-pub(super) fn counts(function: &AggregateFunction) -> bool {
-    matches!(
-        function,
-        AggregateFunction::Count | AggregateFunction::ApproxDistinct
-    )
-}
-
-/// Whether it yields a value for one row without NULL already. A group has a row.
-pub(super) fn has_value(function: &AggregateFunction) -> bool {
-    match function {
-        AggregateFunction::Count
-        | AggregateFunction::ApproxDistinct
-        | AggregateFunction::Sum
-        | AggregateFunction::Average
-        | AggregateFunction::Min
-        | AggregateFunction::Max
-        | AggregateFunction::BoolAnd
-        | AggregateFunction::BoolOr
-        | AggregateFunction::BitAnd
-        | AggregateFunction::BitOr
-        | AggregateFunction::BitXor
-        | AggregateFunction::First
-        | AggregateFunction::Last
-        | AggregateFunction::ArrayAgg
-        | AggregateFunction::StringAgg
-        | AggregateFunction::PercentileCont
-        | AggregateFunction::PercentileDisc
-        | AggregateFunction::ApproxPercentile => true,
-        AggregateFunction::VariancePopulation
-        | AggregateFunction::VarianceSample
-        | AggregateFunction::DeviationPopulation
-        | AggregateFunction::DeviationSample
-        | AggregateFunction::CovariancePopulation
-        | AggregateFunction::CovarianceSample
-        | AggregateFunction::Correlation
-        | AggregateFunction::Library(_) => false,
-    }
-}
-
 pub(super) fn at_position(expr: &Expr) -> Option<usize> {
     unaliased(expr)
         .try_as_col()
@@ -531,67 +368,4 @@ fn parts_of<'a>(
     calls: &'a mut [Expr],
 ) -> impl Iterator<Item = &'a mut Expr> {
     group.iter_mut().chain(calls.iter_mut().flat_map(read_by))
-}
-
-fn filter_of(call: &Expr) -> Option<&Expr> {
-    match unaliased(call) {
-        Expr::AggregateFunction(call) => call.params.filter.as_deref(),
-        _ => None,
-    }
-}
-
-/// The arguments, the filter and the order of a call.
-fn read_by(call: &mut Expr) -> Vec<&mut Expr> {
-    match call {
-        Expr::Alias(alias) => read_by(&mut alias.expr),
-        Expr::AggregateFunction(call) => {
-            let params = &mut call.params;
-            let filter = params.filter.iter_mut().map(|filter| &mut **filter);
-            let order = params.order_by.iter_mut().map(|key| &mut key.expr);
-            params.args.iter_mut().chain(filter).chain(order).collect()
-        }
-        _ => Vec::new(),
-    }
-}
-
-/// The same for all rows: the fraction of a percentile, the separator of `string_agg`.
-fn is_constant(expr: &Expr) -> bool {
-    expr.column_refs().is_empty()
-}
-
-pub(super) fn unaliased(expr: &Expr) -> &Expr {
-    match expr {
-        Expr::Alias(alias) => unaliased(&alias.expr),
-        other => other,
-    }
-}
-
-fn needs_order(expr: &Expr) -> bool {
-    matches!(unaliased(expr), Expr::AggregateFunction(call)
-        if call.params.order_by.is_empty() && ORDER_DEPENDENT.contains(&call.func.name()))
-}
-
-/// How a call reads.
-fn call_text(call: &Call, counts_rows: bool) -> String {
-    let params = &call.params;
-    let distinct = if params.distinct { "DISTINCT " } else { "" };
-    let arguments = if counts_rows {
-        "*".to_owned()
-    } else {
-        texts(&params.args)
-    };
-    let mut out = format!("{}({distinct}{arguments}", call.func.name());
-    if !params.order_by.is_empty() {
-        let keys: Vec<String> = params
-            .order_by
-            .iter()
-            .map(|key| format!("{}{}", text(&key.expr), if key.asc { "" } else { " DESC" }))
-            .collect();
-        out += &format!(" ORDER BY {}", keys.join(", "));
-    }
-    out.push(')');
-    if let Some(filter) = &params.filter {
-        out += &format!(" FILTER (WHERE {})", text(filter));
-    }
-    out
 }

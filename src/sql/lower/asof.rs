@@ -13,13 +13,12 @@ use datafusion_expr::{
     BinaryExpr, Expr, Extension, Filter, LogicalPlan, Operator as Op, Projection,
 };
 
-use crate::plan::{Asof, Assign, JoinKind, JoinType, Operator};
+use crate::plan::{Asof, JoinKind, JoinType, Operator};
 use crate::sql::asof::AsofJoin;
 use crate::sql::errors::list;
 use crate::sql::problem::Problem;
 
-use super::aggregate::unaliased;
-use super::expression::{conjuncts, is_always_true, plain_column};
+use super::expression::{conjuncts, is_always_true, plain_column, unaliased};
 use super::join::{Further, Sides};
 use super::lookup::only_table;
 use super::text::text;
@@ -85,15 +84,7 @@ impl Lowering<'_> {
         if join.form.versions {
             self.check_versions(join, &compared.keys[1])?;
         }
-        let below = Ask {
-            finality: Some(Finality::Above("ASOF JOIN")),
-            assign: Assign::Windows,
-            window: false,
-            time: false,
-            session: false,
-            windows_close: true,
-            first: None,
-        };
+        let below = Ask::of_rows(Some(Finality::Above("ASOF JOIN")));
         let [left_keys, right_keys] = &compared.keys;
         let [left_time, right_time] = &compared.times;
         let (left, left_keys, (l, left_behind)) =

@@ -227,6 +227,19 @@ pub fn reads(expr: &Expr, schema: &DFSchema, wanted: impl Fn(usize) -> bool) -> 
         .any(|column| schema.index_of_column(column).is_ok_and(&wanted))
 }
 
+/// An expression without the names that it is given.
+pub fn unaliased(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Alias(alias) => unaliased(&alias.expr),
+        other => other,
+    }
+}
+
+/// Whether it is the same for all rows: the fraction of a percentile, the separator of `string_agg`.
+pub fn is_constant(expr: &Expr) -> bool {
+    expr.column_refs().is_empty()
+}
+
 /// The position in `schema` of the column that `expr` is nothing but.
 pub fn plain_column(expr: &Expr, schema: &DFSchema) -> Option<usize> {
     match expr {

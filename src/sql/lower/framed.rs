@@ -18,29 +18,20 @@ use crate::plan::{
     AggregateCall, AggregateFunction, Expression, Frame, FrameBound, FrameUnits, OverCall,
     OverFunction, RowOfFrame, SortKey,
 };
-use crate::sql::functions::function_of;
+use crate::sql::functions::{NUMBERS_OVER, VALUES_OVER, function_of};
 use crate::sql::graph::Sign;
 use crate::sql::problem::Problem;
 use crate::sql::types::name_of as type_name;
 
-use super::aggregate::{counts, has_value};
+use super::calls::{sign, takes_each};
+use super::expression::is_constant;
 use super::text::{text, texts};
 use super::{Lowering, Positional, Result, name_of};
-
-/// The functions OVER a partition that are no aggregates.
-const NUMBERS: [&str; 6] = [
-    "row_number",
-    "rank",
-    "dense_rank",
-    "percent_rank",
-    "cume_dist",
-    "ntile",
-];
 
 /// What a call reads of each row: its arguments, and its filter.
 pub(super) fn read_of(call: &WindowFunction) -> Vec<&Expr> {
     let params = &call.params;
-    if NUMBERS.contains(&call.fun.name()) {
+    if NUMBERS_OVER.contains(&call.fun.name()) {
         return Vec::new();
     }
     let mut reads: Vec<&Expr> = match is_value(call) {
@@ -53,14 +44,7 @@ pub(super) fn read_of(call: &WindowFunction) -> Vec<&Expr> {
 
 /// Whether it reads one row.
 fn is_value(call: &WindowFunction) -> bool {
-    matches!(
-        call.fun.name(),
-        "lag" | "lead" | "first_value" | "last_value" | "nth_value"
-    )
-}
-
-fn is_constant(expr: &Expr) -> bool {
-    expr.column_refs().is_empty()
+    VALUES_OVER.contains(&call.fun.name())
 }
 
 impl Lowering<'_> {
@@ -76,7 +60,7 @@ impl Lowering<'_> {
         if params.null_treatment.is_some() || params.distinct {
             return Err(self.cannot("compute DISTINCT or IGNORE NULLS with OVER (..)"));
         }
-        let is_aggregate = !is_value(call) && !NUMBERS.contains(&call.fun.name());
+        let is_aggregate = !is_value(call) && !NUMBERS_OVER.contains(&call.fun.name());
         if params.filter.is_some() && !is_aggregate {
             return Err(self.cannot("compute FILTER of a function that is no aggregate"));
         }
@@ -195,9 +179,8 @@ impl Lowering<'_> {
         let data_type =
             result_type(&function, &types).map_err(|message| Problem::at(self.place, message))?;
         let filter = params.filter.as_ref().and_then(|_| read.next());
-        let always = filter.is_none() && frame.has_current_row();
-        let never_null = always && arguments.iter().all(|argument| !argument.nullable);
-        let nullable = !(counts(&function) || never_null && has_value(&function));
+        let each_row = frame.has_current_row() && takes_each(&arguments, filter.as_ref());
+        let nullable = function.may_be_null(each_row);
         let text = call_text(call, false);
         Ok(OverFunction::Aggregate {
             call: Box::new(AggregateCall {
@@ -335,16 +318,7 @@ pub(super) fn sign_of(call: &OverCall) -> Option<Sign> {
         | OverFunction::Ntile(_) => Some(Sign::Positive),
         OverFunction::PercentRank => Some(Sign::NotNegative),
         OverFunction::Before { .. } | OverFunction::Value { .. } => None,
-        OverFunction::Aggregate { call, frame } => {
-            let counts_itself = call.filter.is_none()
-                && call.arguments.iter().all(|argument| !argument.nullable)
-                && frame.has_current_row();
-            match (counts(&call.function), counts_itself) {
-                (true, true) => Some(Sign::Positive),
-                (true, false) => Some(Sign::NotNegative),
-                (false, _) => None,
-            }
-        }
+        OverFunction::Aggregate { call, frame } => sign(call, frame.has_current_row()),
     }
 }
 

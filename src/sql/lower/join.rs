@@ -10,7 +10,7 @@ use arrow::datatypes::FieldRef;
 use datafusion_common::{DFSchema, JoinType as Given, NullEquality};
 use datafusion_expr::{Expr, ExprSchemable, Join, LogicalPlan};
 
-use crate::plan::{Assign, Expression, JoinType, NodeId, Operator, Place, Within};
+use crate::plan::{Expression, JoinType, NodeId, Operator, Place, Within};
 use crate::sql::graph::{Facts, Key};
 use crate::sql::problem::Problem;
 
@@ -135,7 +135,7 @@ impl Lowering<'_> {
     ) -> Result<Rows> {
         let offset = self.graph.fields(sides.left.node).len();
         let mut columns = sides.left.columns;
-        if !is_one_sided(kind) {
+        if !kind.is_left_only() {
             columns.extend(sides.right.columns.iter().map(|at| offset + at));
         }
         let rows = Rows {
@@ -240,15 +240,7 @@ impl Lowering<'_> {
 
     /// Both inputs, with what is compared as columns.
     fn sides(&mut self, join: &Join, is_swapped: bool, ask: Ask) -> Result<Sides> {
-        let below = Ask {
-            assign: Assign::Windows,
-            window: false,
-            time: false,
-            session: false,
-            windows_close: true,
-            first: None,
-            ..ask
-        };
+        let below = Ask::of_rows(ask.finality);
         let (ours, theirs): (Vec<Expr>, Vec<Expr>) = join.on.iter().cloned().unzip();
         let (first, first_keys) = self.side(&join.left, &ours, below)?;
         let (second, second_keys) = self.side(&join.right, &theirs, below)?;
@@ -408,15 +400,11 @@ impl Lowering<'_> {
         let left = self.graph.facts(sides.left.node);
         let mut fields = self.graph.fields(sides.left.node);
         let width = fields.len();
-        let may_be_missing = |is_left: bool| match kind {
-            JoinType::Inner | JoinType::Semi | JoinType::Anti => false,
-            JoinType::Left => !is_left,
-            JoinType::Right => is_left,
-            JoinType::Full => true,
-        };
+        // A row that comes out alone has NULLs for the other side.
+        let [may_miss_left, may_miss_right] = [kind.shows_alone(1), kind.shows_alone(0)];
         let mut not_null = left.not_null.clone();
         let mut signs = left.signs.clone();
-        if !is_one_sided(kind) {
+        if !kind.is_left_only() {
             let right = self.graph.facts(sides.right.node);
             fields.extend(self.graph.fields(sides.right.node));
             not_null.extend(&right.not_null);
@@ -431,7 +419,7 @@ impl Lowering<'_> {
             }
         }
         for (at, field) in fields.iter_mut().enumerate() {
-            if may_be_missing(at < width) {
+            if (at < width && may_miss_left) || (at >= width && may_miss_right) {
                 not_null[at] = false;
                 *field = Arc::new(field.as_ref().clone().with_nullable(true));
             }
@@ -457,7 +445,7 @@ impl Lowering<'_> {
     /// The keys of a join's rows.
     fn keys_of(&self, sides: &Sides, kind: JoinType, width: usize) -> Vec<Key> {
         let left = &self.graph.facts(sides.left.node).keys;
-        if is_one_sided(kind) {
+        if kind.is_left_only() {
             return left.clone();
         }
         let moved = |key: &Key| -> Key {
@@ -508,7 +496,7 @@ impl Lowering<'_> {
             let keys = &self.graph.facts(rows.node).keys;
             keys.iter().any(Vec::is_empty)
         };
-        if has_one(&sides.left) || has_one(&sides.right) || is_one_sided(kind) {
+        if has_one(&sides.left) || has_one(&sides.right) || kind.is_left_only() {
             return Ok(());
         }
         let message = match &join.filter {
@@ -550,9 +538,4 @@ fn is_asked(plan: &LogicalPlan) -> bool {
         _ => return false,
     };
     alias.alias.table().starts_with("__scalar_sq")
-}
-
-/// Whether only the columns of the left side come out.
-fn is_one_sided(kind: JoinType) -> bool {
-    matches!(kind, JoinType::Semi | JoinType::Anti)
 }

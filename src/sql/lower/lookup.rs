@@ -109,6 +109,44 @@ impl Lowering<'_> {
     ) -> Result<(Vec<Expr>, Vec<Expr>)> {
         let df = |error: DataFusionError| self.datafusion(&error);
         let table = &self.tables[sides.reference.table];
+        let (keys, mut residual) = self.compared(join, sides, combined)?;
+        if let Some(filter) = &join.filter {
+            let (left, right) = if sides.stream_is_left {
+                (&combined.stream, &combined.reference)
+            } else {
+                (&combined.reference, &combined.stream)
+            };
+            let by: Vec<Expr> = left.iter().chain(right).cloned().collect();
+            let schema: DFSchema = join.left.schema().join(join.right.schema()).map_err(df)?;
+            residual.push(substitute(filter.clone(), &schema, &by).map_err(df)?);
+        }
+        for filter in &sides.reference.filters {
+            residual.push(combined.of_reference(filter).map_err(df)?);
+        }
+        let is_never_true = sides.is_never_true(join);
+        let keys = keys.into_iter().zip(&table.primary_key);
+        let keys = keys.map(|(key, at)| match key {
+            Some(key) => Ok(key),
+            // DataFusion folds `a.k = b.k AND false`: nothing is found, whatever the key.
+            None if is_never_true => {
+                let null = ScalarValue::try_from(table.columns[*at].field.data_type());
+                Ok(Expr::Literal(null.map_err(df)?, None))
+            }
+            None => Err(self.key_not_covered(table)),
+        });
+        Ok((keys.collect::<Result<_>>()?, residual))
+    }
+
+    /// By column of the PRIMARY KEY, what it is compared with; and the comparisons that are not of
+    /// such a column, or not only.
+    fn compared(
+        &self,
+        join: &Join,
+        sides: &Sides,
+        combined: &Combined,
+    ) -> Result<(Vec<Option<Expr>>, Vec<Expr>)> {
+        let df = |error: DataFusionError| self.datafusion(&error);
+        let table = &self.tables[sides.reference.table];
         let mut keys: Vec<Option<Expr>> = vec![None; table.primary_key.len()];
         let mut residual = Vec::new();
         for (ours, theirs) in &sides.pairs {
@@ -148,31 +186,7 @@ impl Lowering<'_> {
                 }
             }
         }
-        if let Some(filter) = &join.filter {
-            let (left, right) = if sides.stream_is_left {
-                (&combined.stream, &combined.reference)
-            } else {
-                (&combined.reference, &combined.stream)
-            };
-            let by: Vec<Expr> = left.iter().chain(right).cloned().collect();
-            let schema: DFSchema = join.left.schema().join(join.right.schema()).map_err(df)?;
-            residual.push(substitute(filter.clone(), &schema, &by).map_err(df)?);
-        }
-        for filter in &sides.reference.filters {
-            residual.push(combined.of_reference(filter).map_err(df)?);
-        }
-        let is_never_true = sides.is_never_true(join);
-        let keys = keys.into_iter().zip(&table.primary_key);
-        let keys = keys.map(|(key, at)| match key {
-            Some(key) => Ok(key),
-            // DataFusion folds `a.k = b.k AND false`: nothing is found, whatever the key.
-            None if is_never_true => {
-                let null = ScalarValue::try_from(table.columns[*at].field.data_type());
-                Ok(Expr::Literal(null.map_err(df)?, None))
-            }
-            None => Err(self.key_not_covered(table)),
-        });
-        Ok((keys.collect::<Result<_>>()?, residual))
+        Ok((keys, residual))
     }
 
     fn lookup(

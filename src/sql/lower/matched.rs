@@ -8,8 +8,7 @@ use datafusion_common::DFSchema;
 use datafusion_expr::Expr;
 
 use crate::plan::{
-    AggregateCall, Assign, Expression, Matching, Navigated, Navigation, Operator, RowsFrom,
-    Variable,
+    AggregateCall, Expression, Matching, Navigated, Navigation, Operator, RowsFrom, Variable,
 };
 use crate::sql::functions::function_of;
 use crate::sql::graph::Facts;
@@ -21,15 +20,7 @@ use super::{Ask, Finality, Lowering, Result, Rows, position};
 
 impl Lowering<'_> {
     pub(super) fn matched(&mut self, node: &MatchRecognize) -> Result<Rows> {
-        let below = Ask {
-            finality: Some(Finality::Above("MATCH_RECOGNIZE")),
-            assign: Assign::Windows,
-            window: false,
-            time: false,
-            session: false,
-            windows_close: true,
-            first: None,
-        };
+        let below = Ask::of_rows(Some(Finality::Above("MATCH_RECOGNIZE")));
         let rows = self.rows(&node.input, below)?;
         if self.is_changing(&rows) {
             return Err(self.too_changing("MATCH_RECOGNIZE"));

@@ -14,6 +14,7 @@
 
 mod aggregate;
 mod asof;
+mod calls;
 pub mod expression;
 mod framed;
 mod grouping;
@@ -106,6 +107,21 @@ pub struct Ask {
     pub time: bool,
     /// Whether an aggregate above makes sessions of rows.
     pub session: bool,
+}
+
+impl Ask {
+    /// Of what keeps rows by themselves: any row, and no window of theirs.
+    pub fn of_rows(finality: Option<Finality>) -> Self {
+        Self {
+            finality,
+            windows_close: true,
+            first: None,
+            assign: Assign::Windows,
+            window: false,
+            time: false,
+            session: false,
+        }
+    }
 }
 
 /// What lowering knows of the file.

@@ -222,13 +222,8 @@ impl Lowering<'_> {
             return Err(self.over_is_not_final(asked, what));
         }
         let below = Ask {
-            finality,
-            windows_close: true,
-            window: false,
-            time: false,
-            session: false,
-            first: None,
-            ..ask
+            assign: ask.assign,
+            ..Ask::of_rows(finality)
         };
         let rows = self.rows(plan, below)?;
         let rows = Rows {

@@ -20,13 +20,9 @@ use super::{Ask, Finality, Lowering, Result, Rows, WindowColumns, uses};
 impl Lowering<'_> {
     pub(super) fn window(&mut self, window: &WindowAssign, ask: Ask) -> Result<Rows> {
         let below = Ask {
-            finality: Some(Finality::Above("windows")),
-            windows_close: true,
-            assign: Assign::Windows,
             window: true,
             time: ask.time,
-            session: false,
-            first: None,
+            ..Ask::of_rows(Some(Finality::Above("windows")))
         };
         let rows = self.rows(&window.input, below)?;
         if self.is_changing(&rows) {

@@ -123,20 +123,7 @@ impl<'c> Reads<'c> {
     /// What stands for an expression that reads rows, if it does.
     fn replacement(&mut self, expr: &ast::Expr) -> Result<Option<ast::Expr>> {
         let read = match expr {
-            ast::Expr::Identifier(_) | ast::Expr::CompoundIdentifier(_) => {
-                let (variable, argument, text) = self.argument(expr)?;
-                let what = What::Row {
-                    argument,
-                    first: false,
-                    skip: 0,
-                    back: 0,
-                };
-                Read {
-                    variable,
-                    what,
-                    text,
-                }
-            }
+            ast::Expr::Identifier(_) | ast::Expr::CompoundIdentifier(_) => self.last_row(expr)?,
             ast::Expr::Function(function) => match self.function(function)? {
                 Some(read) => read,
                 None => return Ok(None),
@@ -292,6 +279,22 @@ impl<'c> Reads<'c> {
         })
     }
 
+    /// An expression over the last row of its variable.
+    fn last_row(&mut self, of: &ast::Expr) -> Result<Read> {
+        let (variable, argument, text) = self.argument(of)?;
+        let what = What::Row {
+            argument,
+            first: false,
+            skip: 0,
+            back: 0,
+        };
+        Ok(Read {
+            variable,
+            what,
+            text,
+        })
+    }
+
     /// So many rows of the partition before a row; `None` if `of` is not of a row.
     fn previous(&mut self, of: &ast::Expr, back: usize) -> Result<Option<Read>> {
         let inner = match of {
@@ -300,20 +303,7 @@ impl<'c> Reads<'c> {
         };
         let inner = match inner {
             Some(inner) => inner,
-            None => {
-                let (variable, argument, text) = self.argument(of)?;
-                let what = What::Row {
-                    argument,
-                    first: false,
-                    skip: 0,
-                    back: 0,
-                };
-                Read {
-                    variable,
-                    what,
-                    text,
-                }
-            }
+            None => self.last_row(of)?,
         };
         let What::Row {
             argument,

@@ -16,8 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::cli::run;
 use crate::connector::{KafkaBench, copy_again};
 use crate::dataflow::outcome::{Failure, Shared};
-use crate::dataflow::source::AtEnd;
-use crate::engine::{Replay, RunOptions, spawn_named};
+use crate::engine::{RunOptions, spawn_named};
 use crate::metrics;
 use crate::plan::{OptionValue, Pipeline, Place, Role, TableId};
 use crate::sql::{Given, SourceText};
@@ -218,16 +217,10 @@ fn pipeline(task: &RunTask) -> Result<Measured, Failure> {
     }
     let options = RunOptions {
         threads: Some(task.threads),
-        base: PathBuf::new(),
-        pace: None,
-        crash_at: None,
         until_caught_up: task.records.is_none() && task.input["connector"] == "kafka",
-        at_end: AtEnd::Close,
         state: Some(task.state.clone()),
-        several_machines: false,
         fresh: true,
-        replay: Replay::default(),
-        ends: None,
+        ..RunOptions::default()
     };
     let shared = Arc::new(Shared::default());
     run::stop_on_signals(&shared);

@@ -213,8 +213,8 @@ impl Opened {
         let source = open_source(table, &columns, base, clock)?;
         if source.live().is_some() {
             return Err(ConnectorError::hinted(
-                format!("table `{}` is a topic itself", table.name),
-                "name a table of connector `generator` or `file`",
+                format!("table `{}` goes on without end", table.name),
+                "name a table of connector `generator` or `file`, one that does not `watch`",
             ));
         }
         self.add_parts(&source, |partition| format!("{}/{partition}", table.name));

@@ -276,25 +276,11 @@ fn mark<'a>(key: &'a str, text: Option<&'a [u8]>) -> Outgoing<'a> {
 }
 
 fn stopped(failed: &Failed) -> ConnectorError {
-    const AGAIN: &str = "run it again: it goes on behind the last record that is committed";
-    match failed {
-        Failed::Fenced => ConnectorError::hinted(
-            "another process sends this job now, or this one slept for longer than a transaction \
-             may be open",
-            "one at a time (--job NAME makes another job); if there was no other, run it again: it goes \
-             on behind the last record that is committed",
-        ),
-        Failed::Refused { message, hint } => {
-            ConnectorError::hinted(format!("cannot send: {message}"), *hint)
-        }
-        Failed::Aborted(message) => {
-            ConnectorError::hinted(format!("could not send: {message}"), AGAIN)
-        }
-        Failed::Unknown(message) => ConnectorError::hinted(
-            format!("it is not known whether the last records arrived: {message}"),
-            AGAIN,
-        ),
-    }
+    failed.to_error(
+        "another process sends this job now",
+        "one at a time, --job NAME makes another job; run again, it goes on behind the last record \
+         that is committed",
+    )
 }
 
 /// How much there is to do, and how much of it is done.

@@ -52,7 +52,42 @@ fn an_epoch_that_another_source_has_closed_is_not_kept_open() {
     assert_eq!(live.task.open(), Epoch(41));
     assert_eq!(live.log.lines.last().unwrap(), "41: [5, 6]");
     live.at(3, []);
-    assert_eq!(live.task.open(), Epoch(41));
+    assert_eq!(live.task.open(), Epoch(42));
+}
+
+/// It has spent its epochs faster than time goes, and has little to read from here on.
+#[test]
+fn after_a_backlog_time_closes_epochs_as_before() {
+    let mut live = Live::new(1);
+    for record in 0..20 {
+        let arrival = (0, rows(record..record + 1));
+        live.task.inbox.arrivals.push_back(arrival);
+        live.task.step(true, &mut live.log);
+        live.task.step(false, &mut live.log);
+    }
+    live.at(1, []);
+    let open = live.task.open();
+    assert!(open >= Epoch(20), "{open}");
+
+    live.at(2, []);
+
+    assert_eq!(live.task.open(), open.next());
+}
+
+#[test]
+fn a_process_that_stood_still_has_not_listened_and_takes_nobody_for_idle() {
+    let mut live = Live::new(2);
+    live.at(0, [(0, rows(0..5)), (1, rows(0..50))]);
+    live.at(1, [(0, Arrival::CaughtUp(Offset(5))), (1, rows(50..60))]);
+
+    live.turn(40);
+    live.turn(41);
+    live.heard();
+    assert_eq!(live.watermark(), 4);
+
+    live.at(57, []);
+    live.heard();
+    assert_eq!(live.watermark(), 59);
 }
 
 #[test]
@@ -67,6 +102,25 @@ fn a_partition_that_says_nothing_for_long_is_not_waited_for() {
     live.at(17, []);
     live.heard();
 
+    assert_eq!(live.watermark(), 59);
+}
+
+/// What was read before waits for a destination: what has come since is not looked at.
+#[test]
+fn a_source_that_may_take_nothing_in_takes_nobody_for_idle() {
+    let mut live = Live::new(2);
+    live.at(0, [(0, rows(0..5)), (1, rows(0..50))]);
+    live.at(1, [(0, Arrival::CaughtUp(Offset(5))), (1, rows(50..60))]);
+
+    for second in 2..40 {
+        live.clock.wait_until(Duration::from_secs(second));
+        while live.task.step(false, &mut live.log) == Progress::Worked {}
+    }
+    live.heard();
+    assert_eq!(live.watermark(), 4);
+
+    live.at(60, []);
+    live.heard();
     assert_eq!(live.watermark(), 59);
 }
 

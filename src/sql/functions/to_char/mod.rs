@@ -24,6 +24,7 @@ use datafusion_expr::{
     Volatility,
 };
 
+use crate::sql::functions::folded::folded;
 use crate::sql::problem::Problem;
 
 use format::{Format, Time};
@@ -113,34 +114,25 @@ impl ScalarUDFImpl for ToChar {
         {
             return self.chronos.invoke_with_args(arguments);
         }
-        let is_scalar = |value: &ColumnarValue| matches!(value, ColumnarValue::Scalar(_));
-        let constant = is_scalar(times) && is_scalar(formats);
-        let rows = if constant { 1 } else { arguments.number_rows };
-        let times = times.to_array(rows)?;
-        let is_clock = matches!(times.data_type(), DataType::Time64(_));
-        let texts = match formats {
-            ColumnarValue::Scalar(ScalarValue::Utf8(Some(format))) => {
+        folded(&arguments, |rows| {
+            let times = times.to_array(rows)?;
+            let is_clock = matches!(times.data_type(), DataType::Time64(_));
+            if let ColumnarValue::Scalar(ScalarValue::Utf8(Some(format))) = formats {
                 let format = Format::read(format, is_clock)?;
-                written(&times, |_, time, out| {
+                return written(&times, |_, time, out| {
                     format.write(time, out);
                     Ok(true)
-                })
+                });
             }
-            formats => {
-                let formats = formats.to_array(rows)?;
-                let formats = formats.as_string::<i32>();
-                written(&times, |row, time, out| {
-                    let is_there = formats.is_valid(row);
-                    if is_there {
-                        Format::read(formats.value(row), is_clock)?.write(time, out);
-                    }
-                    Ok(is_there)
-                })
-            }
-        }?;
-        Ok(match constant {
-            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&texts, 0)?),
-            false => ColumnarValue::Array(texts),
+            let formats = formats.to_array(rows)?;
+            let formats = formats.as_string::<i32>();
+            written(&times, |row, time, out| {
+                let is_there = formats.is_valid(row);
+                if is_there {
+                    Format::read(formats.value(row), is_clock)?.write(time, out);
+                }
+                Ok(is_there)
+            })
         })
     }
 }
