@@ -78,6 +78,7 @@ pub fn infer(path: &str, sample: &[u8]) -> Result<InferredTable, FormatError> {
 
 /// As `infer`, where some of it is said.
 pub fn infer_as(path: &str, sample: &[u8], asked: Asked) -> Result<InferredTable, FormatError> {
+    let sample = sample.strip_prefix(b"\xef\xbb\xbf").unwrap_or(sample);
     let name = path.rsplit('/').next().unwrap_or(path);
     let (stem, guessed, is_told) = stem_and_kind(name, sample);
     let kind = asked.kind.unwrap_or(guessed);
@@ -97,6 +98,12 @@ pub fn infer_as(path: &str, sample: &[u8], asked: Asked) -> Result<InferredTable
         return Err(FormatError::new(format!(
             "`{path}` is one JSON array, and records are one object per line: \
              `jq -c '.[]' {path} > lines.json` makes it so"
+        )));
+    }
+    if kind == FormatKind::Json && seen.records == 0 && starts_with(sample, b'{') {
+        return Err(FormatError::new(format!(
+            "`{path}` has no object in its first line, and records are one object per line: \
+             `jq -c . {path} > lines.json` makes it so"
         )));
     }
     if seen.columns.is_empty() {
@@ -287,7 +294,6 @@ fn json_columns(sample: &[u8]) -> Seen {
         timestamps: TimestampFormat::Iso,
         csv: CsvOptions::default(),
     };
-    let sample = sample.strip_prefix(b"\xef\xbb\xbf").unwrap_or(sample);
     let mut seen = Seen::default();
     for record in records(sample, &options) {
         let Some(members) = std::str::from_utf8(record).ok().and_then(object::members) else {

@@ -183,3 +183,11 @@ fn columns_of_one_name_are_left_out_and_said() {
     assert_eq!(text.matches(out).count(), 2, "{text}");
     assert!(text.contains("  b BIGINT NOT NULL\n"), "{text}");
 }
+
+#[test]
+fn json_that_is_not_one_object_per_line_is_told_how_to_become_that() {
+    let told = |sample: &str| infer("a.json", sample.as_bytes()).unwrap_err().to_string();
+
+    assert!(told("\u{feff}[{\"a\": 1}]").contains("jq -c '.[]' a.json"));
+    assert!(told("{\n  \"a\": 1\n}\n").contains("jq -c . a.json"));
+}

@@ -36,6 +36,9 @@ use crate::types::{Clock, Epoch, Mark};
 const TAKEN: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(200);
 
+/// A mark of more bytes has many files in it.
+const MARK_IS_LARGE: usize = 100_000;
+
 /// The topics that one pipeline writes to in one cluster.
 pub struct KafkaSink {
     cluster: Cluster,
@@ -175,13 +178,26 @@ impl KafkaSink {
 
     /// Sends what a transaction of this pipeline ends with.
     fn commit(&self, transactions: &Transactions, record: &MarkRecord) -> Result<(), Failed> {
+        const LARGE: &str = "it names every file that is read: 'kafka.message.max.bytes' is how much is sent, \
+                             the topic's max.message.bytes how much it takes; or have the files read \
+                             from a topic";
         let text = serde_json::to_vec(record).expect("a mark is plain data");
-        transactions.send(Outgoing {
+        let sent = transactions.send(Outgoing {
             topic: TOPIC,
             key: Some(self.pipeline.as_bytes()),
             value: Some(&text),
             partition: Some(0),
             ..Outgoing::default()
+        });
+        sent.map_err(|failed| match failed {
+            Failed::Refused { message, .. } if text.len() > MARK_IS_LARGE => Failed::Refused {
+                message: format!("the mark is too large: {message}"),
+                hint: LARGE,
+            },
+            other @ (Failed::Refused { .. }
+            | Failed::Fenced
+            | Failed::Aborted(_)
+            | Failed::Unknown(_)) => other,
         })?;
         transactions.commit()
     }

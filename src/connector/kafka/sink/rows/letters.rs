@@ -75,3 +75,54 @@ impl Letters {
         Some(shorter.expect("a payload may be NULL, which was looked at when it was opened"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Array, BinaryArray};
+    use arrow::datatypes::DataType;
+
+    use super::*;
+    use crate::connector::fixtures;
+    use crate::plan::Role;
+
+    fn table(options: &[(&str, &str)]) -> Table {
+        let columns = [("message", DataType::Utf8), ("payload", DataType::Binary)];
+        Table {
+            takes_letters: true,
+            ..fixtures::table(Role::Sink, &columns, options)
+        }
+    }
+
+    #[test]
+    fn a_letter_that_is_too_large_says_what_it_goes_without() {
+        let table = table(&[(LIMIT, "2000")]);
+        let letters = Letters::of(&table).unwrap().unwrap();
+        let message: ArrayRef = Arc::new(StringArray::from(vec!["no number"]));
+        let payload: ArrayRef = Arc::new(BinaryArray::from_vec(vec![b"abc"]));
+        let rows = RecordBatch::try_new(table.schema(), vec![message, payload]).unwrap();
+
+        let shorter = letters.shorter(&rows, 0, 2001).unwrap();
+
+        assert!(letters.shorter(&rows, 0, 2000).is_none());
+        assert!(shorter.column(1).is_null(0));
+        assert_eq!(
+            shorter.column(0).as_string::<i32>().value(0),
+            "no number; its 3 bytes are left out: the letter is larger than 2000 bytes"
+        );
+    }
+
+    #[test]
+    fn letters_that_cannot_go_without_a_payload_are_refused() {
+        let mut table = table(&[]);
+        let field = table.columns[1].field.as_ref().clone();
+        table.columns[1].field = Arc::new(field.with_nullable(false));
+
+        let ConnectorError::Permanent { message, .. } = Letters::of(&table).err().unwrap() else {
+            panic!("it may be tried again");
+        };
+
+        assert_eq!(message, "the `payload` of `t` is NOT NULL");
+        table.takes_letters = false;
+        assert!(Letters::of(&table).unwrap().is_none());
+    }
+}
