@@ -117,16 +117,16 @@ fn growth(planned: &Planned) -> String {
     let lines = growing.map(|(place, what)| {
         format!(
             "memory grows with every record, line {}: {what}\n  hint:  aggregate or take the first \
-             rows per key below it, as far as the question allows\n",
+             rows per key below it, as far as the question allows; give a pattern WITHIN\n",
             place.line
         )
     });
     let back = plan::looking_back(&planned.pipeline).into_iter();
     let back = back.map(|(place, what)| {
         format!(
-            "memory grows with every key, line {}: {what}\n  hint:  the last rows of each are kept \
-             for PREV of the first row of a match; name that row in the PATTERN, where the question \
-             allows\n",
+            "memory grows with every key, line {}: {what}\n  hint:  the last rows of each are kept, \
+             for a match that may stay open (give the pattern WITHIN) or for PREV of its first row (name \
+             that row in the PATTERN), where the question allows\n",
             place.line
         )
     });

@@ -36,18 +36,22 @@ pub fn growing(pipeline: &Pipeline) -> Vec<(Place, String)> {
         | Operator::IntervalJoin { .. }
         | Operator::Running { .. }
         | Operator::AsofJoin { .. }
-        | Operator::Match { .. }
         | Operator::Keep { .. } => false,
+        Operator::Match { matching, .. } => matching.grows(),
     });
     growing.map(|(id, _)| told(pipeline, id)).collect()
 }
 
-/// The patterns that look at the rows before a match: of every key they hold its last rows for ever.
+/// The patterns that look at the rows before a match, or whose matches may stay open: of every key they hold
+/// its last rows for ever.
 #[must_use]
 pub fn looking_back(pipeline: &Pipeline) -> Vec<(Place, String)> {
     let nodes = pipeline.nodes.iter().enumerate();
     let back = nodes.filter(|(_, node)| {
-        matches!(&node.operator, Operator::Match { matching, .. } if matching.looks_back() > 0)
+        let Operator::Match { matching, .. } = &node.operator else {
+            return false;
+        };
+        matching.looks_back() > 0 || (matching.waits_for_ever() && !matching.grows())
     });
     back.map(|(id, _)| told(pipeline, id)).collect()
 }

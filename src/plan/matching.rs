@@ -139,7 +139,37 @@ impl Matching {
     }
 }
 
+impl Matching {
+    /// Whether a match may stay open for ever, and the rows of its partition with it.
+    #[must_use]
+    pub fn waits_for_ever(&self) -> bool {
+        self.within_us.is_none() && self.pattern.most() != Some(1)
+    }
+
+    /// Whether an open match may take rows without end.
+    #[must_use]
+    pub fn grows(&self) -> bool {
+        self.within_us.is_none() && self.pattern.most().is_none()
+    }
+}
+
 impl Pattern {
+    /// How many rows it has at most; `None` if there is no bound.
+    #[must_use]
+    pub fn most(&self) -> Option<u64> {
+        match self {
+            Self::Row(_) => Some(1),
+            Self::Then(parts) => parts.iter().map(Self::most).sum(),
+            Self::Either(parts) => {
+                let most: Option<Vec<u64>> = parts.iter().map(Self::most).collect();
+                Some(most?.into_iter().max().unwrap_or(0))
+            }
+            Self::Repeat { inner, most, .. } => {
+                Some(inner.most()?.saturating_mul(u64::from((*most)?)))
+            }
+        }
+    }
+
     /// How many rows it has at least.
     #[must_use]
     pub fn least(&self) -> usize {

@@ -44,12 +44,14 @@ fn is_total(frame: &Frame) -> bool {
     frame.start == FrameBound::Unbounded
 }
 
-/// Whether a frame begins some rows before: those stay, however long no row comes.
+/// Whether a frame begins some rows before, or ends some rows after: those stay, or wait, however long no
+/// row comes.
 fn counts(frame: &Frame) -> bool {
-    match frame.start {
+    let is_away = |bound: FrameBound, side: i128| match bound {
         FrameBound::Unbounded => false,
-        FrameBound::At(distance) => distance < 0 && !frame.counts_values(),
-    }
+        FrameBound::At(distance) => distance.signum() == side && !frame.counts_values(),
+    };
+    is_away(frame.start, -1) || is_away(frame.end, 1)
 }
 
 /// Whether functions over an append stream hold something of every partition for ever.

@@ -162,7 +162,10 @@ fn is_bounded(pipeline: &Pipeline, id: NodeId) -> bool {
         Operator::Latest { .. } => state_ttl_us(pipeline, id).is_some(),
         // Something of every key stays, and nothing says when it would be over.
         Operator::AsofJoin { keys, .. } => keys.is_empty(),
-        Operator::Match { matching, .. } => matching.looks_back() == 0 || matching.partition == 0,
+        Operator::Match { matching, .. } => {
+            let stays = matching.looks_back() > 0 || matching.waits_for_ever();
+            !matching.grows() && (!stays || matching.partition == 0)
+        }
         Operator::Running {
             partition, calls, ..
         } => partition.is_empty() || !holds_partitions(calls),

@@ -9,7 +9,7 @@
 //! (pane, first window that takes it): a window is made of its panes' buckets whose first window
 //! is not after it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
@@ -126,19 +126,7 @@ pub(super) fn is_closed(window: AggregateWindow, end: i64, watermark: Watermark)
 /// The windows that a bucket's rows are in, from the first to end to the last. For
 /// `Assign::Windows` that is the bucket itself.
 pub(super) fn windows(window: AggregateWindow, bucket: Bucket) -> impl Iterator<Item = Bucket> {
-    let (step, last) = match (window.assign, window.kind) {
-        (Assign::Windows, _)
-        | (Assign::Panes, WindowKind::Tumble { .. } | WindowKind::Session { .. }) => {
-            (i64::MAX, bucket.end)
-        }
-        (Assign::Panes, WindowKind::Hop { slide_us, size_us }) => {
-            (slide_us, bucket.start.saturating_add(size_us))
-        }
-        (Assign::Panes, WindowKind::Cumulate { step_us, size_us }) => {
-            let first = bucket.start.div_euclid(size_us) * size_us;
-            (step_us, first.saturating_add(size_us))
-        }
-    };
+    let (step, last) = ends(window, bucket);
     let ends = std::iter::successors(Some(bucket.end), move |end| end.checked_add(step));
     ends.take_while(move |end| *end <= last).map(move |end| {
         let start = match (window.assign, window.kind) {
@@ -153,15 +141,47 @@ pub(super) fn windows(window: AggregateWindow, bucket: Bucket) -> impl Iterator<
     })
 }
 
+/// How far apart the ends of those windows are, and the last of them; the first is the bucket's own.
+fn ends(window: AggregateWindow, bucket: Bucket) -> (i64, i64) {
+    match (window.assign, window.kind) {
+        (Assign::Windows, _)
+        | (Assign::Panes, WindowKind::Tumble { .. } | WindowKind::Session { .. }) => {
+            (i64::MAX, bucket.end)
+        }
+        (Assign::Panes, WindowKind::Hop { slide_us, size_us }) => {
+            (slide_us, bucket.start.saturating_add(size_us))
+        }
+        (Assign::Panes, WindowKind::Cumulate { step_us, size_us }) => {
+            let first = bucket.start.div_euclid(size_us) * size_us;
+            (step_us, first.saturating_add(size_us))
+        }
+    }
+}
+
 /// The windows that the rows of `buckets` are in.
 pub(super) fn open_windows(
     window: AggregateWindow,
     buckets: impl Iterator<Item = Bucket>,
 ) -> Option<OpenWindows> {
-    let ends: BTreeSet<Bucket> = buckets.flat_map(|bucket| windows(window, bucket)).collect();
-    let next_end = ends.iter().map(|window| window.end).min()?;
+    let mut buckets: Vec<Bucket> = buckets.collect();
+    buckets.sort_unstable_by_key(|bucket| bucket.end);
+    let next_end = buckets.first()?.end;
+    // A pane is in the windows from its own end on, and shares all but the last ones with the pane before it.
+    let (mut count, mut counted) = (0, None);
+    for bucket in buckets {
+        let (step, last) = ends(window, bucket);
+        let next = |counted: i64| counted.saturating_add(step).max(bucket.end);
+        let first = match window.assign {
+            Assign::Windows => bucket.end,
+            Assign::Panes => counted.map_or(bucket.end, next),
+        };
+        if first <= last {
+            count += usize::try_from((last - first) / step).unwrap_or(usize::MAX) + 1;
+        }
+        counted = counted.max(Some(last));
+    }
     Some(OpenWindows {
-        count: ends.len(),
+        count,
         next_end: EventTime(next_end),
         lateness_us: window.lateness_us,
     })

@@ -10,7 +10,7 @@ use super::{Members, Row, Sessions};
 use crate::dataflow::aggregate::error::AggregateError;
 use crate::dataflow::aggregate::plan::Plan;
 use crate::dataflow::aggregate::slots::Slots;
-use crate::dataflow::aggregate::table::{CHUNK, differing};
+use crate::dataflow::aggregate::table::{CHUNK, differing, pick};
 use crate::dataflow::withheld::row_text;
 
 /// What was shown of which sessions.
@@ -188,8 +188,9 @@ impl Sessions {
             return Ok(None);
         }
         let counts = Int64Array::from_value(count, picks.len());
-        let all = self.plan.output(rows, results)?;
-        let picked = arrow::compute::take_record_batch(&all, &UInt32Array::from(picks))?;
+        // Of those that fail there is no result that a column without NULL could hold.
+        let rows: Vec<Row> = picks.iter().map(|&at| rows[at as usize].clone()).collect();
+        let picked = self.plan.output(&rows, &pick(results, &picks)?)?;
         Ok(Some((picked, counts)))
     }
 

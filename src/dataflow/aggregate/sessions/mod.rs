@@ -71,6 +71,7 @@ enum Members {
 }
 
 /// A group of a session.
+#[derive(Clone)]
 pub struct Row {
     key: Arc<[u8]>,
     member: Arc<[u8]>,

@@ -51,8 +51,11 @@ impl Sessions {
 
     /// Takes a batch of `state` as something that has been there before, and was shown.
     pub fn load(&mut self, saved: &RecordBatch) -> Result<(), AggregateError> {
-        let slots = self.put(saved)?;
-        self.was_shown(&slots)
+        // Nothing of it changes what is shown, neither of this batch nor of those before it.
+        let shown = self.shown.take();
+        let slots = self.put(saved);
+        self.shown = shown;
+        self.was_shown(&slots?)
     }
 
     /// The slot of each row.
