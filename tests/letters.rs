@@ -259,7 +259,8 @@ fn a_letter_that_is_too_large_for_its_topic_goes_without_its_payload() {
     let folder = tempfile::tempdir().unwrap();
     let (servers, name) = (&topic.servers, &topic.name);
     let bad = |bytes: usize| format!("{{\"id\": \"{}\"}}\n", "x".repeat(bytes));
-    let records = [bad(10), bad(600_000), bad(1_040_000)].concat();
+    let good = "{\"id\": 1}\n".to_owned();
+    let records = [good, bad(10), bad(600_000), bad(1_040_000)].concat();
     std::fs::write(folder.path().join("in.json"), records).unwrap();
     let mut sql = format!("SET 'pipeline.name' = '{name}';\n");
     for format in ["raw", "json"] {

@@ -8,6 +8,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
@@ -64,6 +66,29 @@ impl Topic {
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success(), "{said}");
         said
+    }
+
+    /// Removes the topic, and waits until the broker says so.
+    fn delete(&self) {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.servers);
+        let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let deleted = admin.delete_topics(&[&self.name], &AdminOptions::new());
+        runtime
+            .unwrap()
+            .block_on(deleted)
+            .unwrap()
+            .remove(0)
+            .unwrap();
+        let consumer = self.consumer();
+        let is_there = || {
+            let metadata = consumer.fetch_metadata(None, LIMIT).unwrap();
+            metadata.topics().iter().any(|it| it.name() == self.name)
+        };
+        while is_there() {
+            assert!(self.started.elapsed() < LIMIT, "the topic stays");
+        }
     }
 
     fn consumer(&self) -> BaseConsumer {
@@ -291,6 +316,27 @@ fn a_file_that_changed_is_refused_and_another_job_sends_it() {
         values,
         ["nonsense", "{\"n\": 1}", "{\"n\": 2}", "{\"n\": 2}"]
     );
+}
+
+#[test]
+fn a_topic_that_is_gone_is_not_made_anew_behind_what_was_sent() {
+    let Some(topic) = Topic::new("this test") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.json"), "{\"n\": 1}\n").unwrap();
+    topic.produce(folder.path(), &["a.json"]);
+    topic.delete();
+
+    for _ in 0..2 {
+        let refused = topic.command(folder.path(), &["a.json"]).output().unwrap();
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(said.contains("is gone, and with it what job"), "{said}");
+        assert!(said.contains("--fresh-job"), "{said}");
+    }
+    topic.produce(folder.path(), &["a.json", "--fresh-job"]);
+
+    assert_eq!(topic.records().concat().len(), 1);
 }
 
 #[test]
