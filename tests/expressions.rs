@@ -3,6 +3,7 @@
 //! An expression that fails there rejects its record here.
 
 mod numbers;
+mod written;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,7 +15,7 @@ use crate::services;
 use crate::support::{Exit, tables, tidemark};
 
 /// The columns, with the types that both know.
-const COLUMNS: [(&str, &str); 19] = [
+const COLUMNS: [(&str, &str); 23] = [
     ("id", "INT NOT NULL"),
     ("i", "INT"),
     ("n", "INT"),
@@ -34,16 +35,20 @@ const COLUMNS: [(&str, &str); 19] = [
     ("iv", "INTERVAL"),
     ("iv2", "INTERVAL"),
     ("l", "INT[]"),
+    ("u", "UUID"),
+    ("j", "JSON"),
+    ("tags", "TEXT[]"),
+    ("until", "DATE"),
 ];
 
 /// The rows; an empty field is NULL. Lists are written as PostgreSQL writes them.
 const ROWS: &[&str] = &[
-    "1;7;;true;;2.5;-8;12.50;a$b;a.b;2026-03-01 09:30:15.5;2026-12-26 10:30:15.5;2026-03-01 08:30:15.5+00;Europe/Berlin;2026-03-01;09:30:00.5;1 day;25:00:00;{1,NULL,3}",
-    "2;;3;false;true;0;1;-3.75;line\nfeed;e.f;2026-03-29 02:30:00;2026-03-30 03:30:00;2026-03-29 00:59:59+00;Europe/Berlin;2026-01-31;00:00:00;1 mon;30 days;{1,2,3}",
-    "3;4;4;;false;-1;0.5;0.00;;;2026-10-25 02:30:00;2026-10-25 02:30:00;2026-10-25 00:30:00+00;America/New_York;2024-02-29;23:59:59.999999;-1 day -02:00:00;-26:00:00;{}",
-    "4;;;;;;;;;;;;;;;;;;",
-    "5;1;2;true;false;1000;3;99.99;Grüße;%;1969-12-31 23:59:59.5;1970-01-01 00:00:00;2000-07-04 12:00:00+00;UTC;1900-01-01;12:00:00;1 year 2 mons 3 days 04:05:06.7;5 days;{NULL}",
-    "6;-2;1;false;false;1e-5;-1;0.01;ab;b;2026-11-01 01:30:00;2026-11-08 01:30:00.25;2026-11-01 05:30:00+00;Asia/Kathmandu;2027-01-03;00:00:00.000001;00:00:00;-00:00:01;{7,8,9}",
+    "1;7;;true;;2.5;-8;12.50;a$b;a.b;2026-03-01 09:30:15.5;2026-12-26 10:30:15.5;2026-03-01 08:30:15.5+00;Europe/Berlin;2026-03-01;09:30:00.5;1 day;25:00:00;{1,NULL,3};a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11;{\"a\": [1, 2, 3]};{x,y};9999-12-31",
+    "2;;3;false;true;0;1;-3.75;line\nfeed;e.f;2026-03-29 02:30:00;2026-03-30 03:30:00;2026-03-29 00:59:59+00;Europe/Berlin;2026-01-31;00:00:00;1 mon;30 days;{1,2,3};;[1, [2], null];{};2026-03-01",
+    "3;4;4;;false;-1;0.5;0.00;;;2026-10-25 02:30:00;2026-10-25 02:30:00;2026-10-25 00:30:00+00;America/New_York;2024-02-29;23:59:59.999999;-1 day -02:00:00;-26:00:00;{};;3;;1600-01-01",
+    "4;;;;;;;;;;;;;;;;;;;;;;",
+    "5;1;2;true;false;1000;3;99.99;Grüße;%;1969-12-31 23:59:59.5;1970-01-01 00:00:00;2000-07-04 12:00:00+00;UTC;1900-01-01;12:00:00;1 year 2 mons 3 days 04:05:06.7;5 days;{NULL};;\"x\";{NULL,x};2263-01-01",
+    "6;-2;1;false;false;1e-5;-1;0.01;ab;b;2026-11-01 01:30:00;2026-11-08 01:30:00.25;2026-11-01 05:30:00+00;Asia/Kathmandu;2027-01-03;00:00:00.000001;00:00:00;-00:00:01;{7,8,9};;true;{x,y,x};2026-03-01",
 ];
 
 /// Expressions that both compute.
@@ -371,13 +376,12 @@ fn written(pipeline: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let mut rows = String::new();
     for row in ROWS {
-        let fields = row.split(';').map(|field| match field {
-            "" => String::new(),
-            list if list.starts_with('{') => {
-                let list = list.replace('{', "[").replace('}', "]");
-                format!("\"{}\"", list.replace("NULL", "null"))
+        let fields = row.split(';').zip(COLUMNS).map(|field| match field {
+            ("", _) => String::new(),
+            (list, (_, data_type)) if data_type.ends_with("[]") => {
+                format!("\"{}\"", as_json(list, data_type).replace('"', "\"\""))
             }
-            text => format!("\"{text}\""),
+            (text, _) => format!("\"{}\"", text.replace('"', "\"\"")),
         });
         writeln!(rows, "{}", fields.collect::<Vec<_>>().join(",")).unwrap();
     }
@@ -389,6 +393,19 @@ fn written(pipeline: &str) -> tempfile::TempDir {
     );
     fs::write(folder.path().join("all.sql"), source).unwrap();
     folder
+}
+
+/// A list as JSON.
+fn as_json(list: &str, data_type: &str) -> String {
+    let items = list.trim_matches(['{', '}']).split(',');
+    let items = items
+        .filter(|item| !item.is_empty())
+        .map(|item| match item {
+            "NULL" => "null".to_owned(),
+            text if data_type == "TEXT[]" => format!("\"{text}\""),
+            number => number.to_owned(),
+        });
+    format!("[{}]", items.collect::<Vec<_>>().join(","))
 }
 
 /// The rows as PostgreSQL's.
@@ -420,7 +437,8 @@ fn expressions_come_to_what_postgresql_says() {
     let Some(mut client) = services::postgres("the comparison of expressions") else {
         return;
     };
-    let all: Vec<&str> = SAME.iter().chain(numbers::SAME).copied().collect();
+    let all = SAME.iter().chain(numbers::SAME).chain(written::SAME);
+    let all: Vec<&str> = all.copied().collect();
     let casts = all.iter().enumerate();
     let casts = casts.map(|(at, expr)| format!("CAST(({expr}) AS TEXT) AS c{at}"));
     let casts = casts.collect::<Vec<_>>().join(",\n  ");
@@ -475,7 +493,8 @@ fn a_record_is_rejected_where_postgresql_fails() {
         return;
     };
     let mut pipeline = String::new();
-    let fails: Vec<&str> = FAILS.iter().chain(numbers::FAILS).copied().collect();
+    let fails = FAILS.iter().chain(numbers::FAILS).chain(written::FAILS);
+    let fails: Vec<&str> = fails.copied().collect();
     for (at, expr) in fails.iter().enumerate() {
         writeln!(
             pipeline,

@@ -8,6 +8,7 @@
 //! | `(a, b) = (c, d)` | `a = c AND b = d`, see `rows` |
 //! | `x < ANY(list)` | `NOT (x >= ALL(list))` |
 //! | `-a ^ b` | `(-a) ^ b` |
+//! | `date(x)`, `LIKE ANY (..)` and their like | see `habits` |
 //! | `lag(x, 2, d) OVER (..)` | `CASE WHEN lag(1, 2) OVER (..) IS NULL THEN d ELSE lag(x, 2) OVER (..) END` |
 #![allow(
     clippy::wildcard_enum_match_arm,
@@ -24,7 +25,7 @@ use datafusion_sql::sqlparser::ast::{
 };
 
 use super::functions::zones::TIMEZONE;
-use super::{rows, walk};
+use super::{habits, rows, walk};
 
 /// Rewrites them in a query or an expression.
 pub fn rewrite(sql: &mut impl VisitMut) {
@@ -40,6 +41,7 @@ impl VisitorMut for Accents {
         if let Some(unnest) = unnest(factor) {
             *factor = unnest;
         }
+        habits::name_elements(factor);
         ControlFlow::Continue(())
     }
 
@@ -47,6 +49,7 @@ impl VisitorMut for Accents {
         let instead = field(expr).or_else(|| with_default(expr));
         let instead = instead.or_else(|| at_time_zone(expr));
         let instead = instead.or_else(|| power_of_negative(expr));
+        let instead = instead.or_else(|| habits::meant(expr));
         if let Some(instead) = instead
             .or_else(|| any(expr))
             .or_else(|| rows::compared(expr))
@@ -133,10 +136,17 @@ fn at_time_zone(expr: &Expr) -> Option<Expr> {
     else {
         return None;
     };
-    let arguments = [time_zone, timestamp]
-        .map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument.as_ref().clone())));
-    Some(Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new(TIMEZONE)]),
+    Some(call(
+        TIMEZONE,
+        [time_zone, timestamp].map(|it| it.as_ref().clone()),
+    ))
+}
+
+/// The call of a function.
+pub fn call<const N: usize>(name: &str, arguments: [Expr; N]) -> Expr {
+    let arguments = arguments.map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)));
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(name)]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
         args: FunctionArguments::List(FunctionArgumentList {
@@ -148,7 +158,7 @@ fn at_time_zone(expr: &Expr) -> Option<Expr> {
         null_treatment: None,
         over: None,
         within_group: Vec::new(),
-    }))
+    })
 }
 
 /// `lag` and `lead` with what to say where there is no such row.

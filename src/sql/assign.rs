@@ -33,9 +33,10 @@ pub fn assign(
         )
     };
     let marked_alike = mark(to).is_none() || mark(to) == mark(from);
+    let is_uuid = mark(to).as_deref() == Some(super::types::UUID);
     let allowed = source == &DataType::Null
         || (is_literal && is_text(source))
-        || (assignable(source, target) && (marked_alike || !is_text(source)));
+        || (assignable(source, target) && (marked_alike || (!is_text(source) && !is_uuid)));
     if !allowed {
         let type_name = match mark(to).as_deref() {
             Some(super::types::JSON) => "JSON".to_owned(),
@@ -47,7 +48,11 @@ pub fn assign(
             to.name(),
             name_of(source)
         );
-        return Err(Problem::at(place, message).hint(format!("write CAST(.. AS {type_name})")));
+        let hint = match is_uuid && !is_text(source) {
+            true => "a UUID is made of text".to_owned(),
+            false => format!("write CAST(.. AS {type_name})"),
+        };
+        return Err(Problem::at(place, message).hint(hint));
     }
     if source == target && marked_alike {
         return Ok(expr);

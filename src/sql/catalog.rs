@@ -18,7 +18,7 @@ use datafusion_sql::planner::ContextProvider;
 use crate::plan::{Table, TableId};
 
 use super::asof::AsofPlanner;
-use super::functions::{Functions, JsonPlanner, TimePlanner};
+use super::functions::{Functions, JsonPlanner, LiteralPlanner, TimePlanner};
 use super::matching::MatchPlanner;
 use super::problem::{Problem, did_you_mean};
 use super::table::WITH_RECORD;
@@ -129,6 +129,7 @@ impl Catalog {
             functions: Functions::default(),
             expression_planners: vec![
                 Arc::new(JsonPlanner),
+                Arc::new(LiteralPlanner),
                 Arc::new(TimePlanner),
                 Arc::new(datafusion_functions::core::planner::CoreFunctionPlanner::default()),
                 Arc::new(datafusion_functions_nested::planner::NestedFunctionPlanner),

@@ -16,6 +16,7 @@ use datafusion_expr::utils::merge_schema;
 use datafusion_expr::{Between, BinaryExpr, Expr, ExprSchemable, Like, LogicalPlan, Operator};
 
 use super::errors::place_of_span;
+use super::functions::either::EITHER;
 use super::problem::Problem;
 use super::types::name_of;
 
@@ -52,6 +53,13 @@ pub fn check_expression(expression: &Expr, schema: &DFSchema) -> Result<()> {
             Expr::InList(InList { expr, list, .. }) => {
                 for item in list {
                     compare(schema, expr, item)?;
+                }
+            }
+            Expr::ScalarFunction(call) if EITHER.contains(&call.func.name()) => {
+                for (at, one) in call.args.iter().enumerate() {
+                    for other in &call.args[at + 1..] {
+                        compare(schema, one, other)?;
+                    }
                 }
             }
             Expr::Like(Like { expr, pattern, .. }) => compare(schema, expr, pattern)?,

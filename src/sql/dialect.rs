@@ -5,6 +5,7 @@ use datafusion_sql::sqlparser::ast::Expr;
 use datafusion_sql::sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use datafusion_sql::sqlparser::keywords::Keyword;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
+use datafusion_sql::sqlparser::tokenizer::Token;
 
 /// What pipeline files are written in.
 #[derive(Debug, Default)]
@@ -39,6 +40,12 @@ impl Dialect for TidemarkDialect {
         true
     }
 
+    // A name of an argument is a name. To look for an expression there, each argument would be parsed
+    // twice, and what is in a call in a call in a call as often as there are.
+    fn supports_named_fn_args_with_expr_name(&self) -> bool {
+        false
+    }
+
     fn identifier_quote_style(&self, identifier: &str) -> Option<char> {
         self.0.identifier_quote_style(identifier)
     }
@@ -64,10 +71,14 @@ impl Dialect for TidemarkDialect {
     }
 
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
+        if is_isnull(parser) {
+            return Some(Ok(self.prec_value(Precedence::Is)));
+        }
         self.0.get_next_precedence(parser)
     }
 
     // PostgreSQL ends the right side of IS DISTINCT FROM before AND and OR; sqlparser takes them in.
+    // ISNULL, for IS NULL, it takes for a name.
     fn parse_infix(
         &self,
         parser: &mut Parser,
@@ -76,6 +87,10 @@ impl Dialect for TidemarkDialect {
     ) -> Option<Result<Expr, ParserError>> {
         const IS: [Keyword; 3] = [Keyword::IS, Keyword::DISTINCT, Keyword::FROM];
         const IS_NOT: [Keyword; 4] = [Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM];
+        if is_isnull(parser) {
+            parser.advance_token();
+            return Some(Ok(Expr::IsNull(Box::new(left.clone()))));
+        }
         let made = if parser.parse_keywords(&IS) {
             Expr::IsDistinctFrom
         } else if parser.parse_keywords(&IS_NOT) {
@@ -100,7 +115,6 @@ impl Dialect for TidemarkDialect {
         supports_factorial_operator,
         supports_bitwise_shift_operators,
         supports_named_fn_args_with_colon_operator,
-        supports_named_fn_args_with_expr_name,
         supports_empty_projections,
         supports_nested_comments,
         supports_string_escape_constant,
@@ -112,4 +126,10 @@ impl Dialect for TidemarkDialect {
         supports_select_wildcard_with_alias,
         supports_comma_separated_trim,
     );
+}
+
+/// Whether `ISNULL` comes next.
+fn is_isnull(parser: &Parser) -> bool {
+    matches!(&parser.peek_token_ref().token, Token::Word(word)
+        if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("isnull"))
 }

@@ -108,7 +108,7 @@ fn reworded(text: &str, notes: &[&str]) -> Problem {
         "failed with: Error during planning: ",
         ". No function",
     ) {
-        return Problem::of_file(plain(inner)).maybe_hint(numbers_of_text(&plain(inner)));
+        return sentence(plain(inner), notes);
     }
     if let Some(call) = between(text, "the given name and argument types '", "'.") {
         let hint = hint_for(call, &candidates(text));
@@ -118,10 +118,6 @@ fn reworded(text: &str, notes: &[&str]) -> Problem {
         let why = why.rsplit("error: ").next().unwrap_or(why).trim();
         let why = why.lines().next().unwrap_or(why);
         return Problem::of_file(format!("this is no regular expression: {why}"));
-    }
-    if let Some(written) = between(text, "Error parsing timestamp from '", "'") {
-        return Problem::of_file(format!("'{written}' is no time"))
-            .hint("write it as '2026-03-01 09:30:00', with its seconds");
     }
     if let Some((condition, kind)) = between(text, "non-boolean predicate '", "\n")
         .or_else(|| {
@@ -139,20 +135,41 @@ fn reworded(text: &str, notes: &[&str]) -> Problem {
     if text.contains("Span(") {
         return Problem::of_file("this expression is not complete, or not SQL");
     }
-    Problem {
-        message: plain(text),
-        hint: notes.first().map(|note| plain(note)),
-        place: None,
-    }
+    sentence(plain(text), notes)
 }
 
-/// What to write where numbers are asked for, and there is text.
-fn numbers_of_text(message: &str) -> Option<String> {
-    let name = message.strip_suffix(" takes numbers, not TEXT")?;
-    Some(format!(
-        "if it holds numbers, write {name}(CAST(.. AS NUMERIC))"
-    ))
+/// A sentence in our words, with what to type instead.
+fn sentence(message: String, notes: &[&str]) -> Problem {
+    let of_value = message.rsplit_once(" is not ").and_then(|(_, kind)| {
+        let (_, example) = WRITTEN.iter().find(|(name, _)| *name == kind)?;
+        Some(format!("write it as {example}"))
+    });
+    let no_numbers = || {
+        let (name, given) = message.split_once(" takes numbers, not ")?;
+        match given {
+            "TEXT" => Some(format!(
+                "if it holds numbers, write {name}(CAST(.. AS NUMERIC))"
+            )),
+            "INTERVAL" => Some(format!(
+                "go by the seconds: {name}(extract(epoch FROM x)) * INTERVAL '1 second'"
+            )),
+            _ => None,
+        }
+    };
+    let hint = of_value.or_else(no_numbers);
+    let hint = hint.or_else(|| notes.first().map(|note| plain(note)));
+    Problem::of_file(message).maybe_hint(hint)
 }
+
+/// How values are written, of types that not every text is one of.
+const WRITTEN: [(&str, &str); 6] = [
+    ("DATE", "'2026-03-01'"),
+    ("TIME", "'09:30:00'"),
+    ("TIMESTAMP", "'2026-03-01 09:30:00'"),
+    ("TIMESTAMPTZ", "'2026-03-01 09:30:00+01'"),
+    ("BYTEA", "'\\x00ff', in hexadecimal"),
+    ("INTERVAL", "'1 day 02:00:00'"),
+];
 
 /// What to write for a call that there is no function for.
 fn hint_for(call: &str, candidates: &[String]) -> Option<String> {
@@ -411,6 +428,14 @@ pub fn plain(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_that_is_no_value_is_shown_one() {
+        let problem = reworded("Execution error: '2026-13-01' is not DATE", &[]);
+
+        assert_eq!(problem.message, "'2026-13-01' is not DATE");
+        assert_eq!(problem.hint.as_deref(), Some("write it as '2026-03-01'"));
+    }
 
     #[test]
     fn literals_read_as_in_sql() {

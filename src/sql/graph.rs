@@ -2,7 +2,6 @@
 //! node's rows is kept beside it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow::datatypes::{FieldRef, Schema};
@@ -79,18 +78,19 @@ pub struct Graph {
 
 impl Graph {
     /// The node that does this; an equal one is used again. `text` says everything that makes
-    /// two operators the same, their inputs included, but for the types of their columns.
+    /// two operators the same, their inputs included, but for the types of their columns: a NULL
+    /// reads alike in all of them.
     pub fn add(
         &mut self,
-        mut text: String,
+        text: String,
         operator: Operator,
         fields: Vec<FieldRef>,
         facts: Facts,
         place: Place,
     ) -> NodeId {
+        let mut text = text;
         for field in &fields {
-            // A NULL is written like that whatever its type.
-            write!(text, " {}", field.data_type()).expect("strings take text");
+            text += &format!(" {}", field.data_type());
         }
         if let Some(node) = self.by_text.get(&text) {
             return *node;

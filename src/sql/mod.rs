@@ -24,6 +24,7 @@ mod first_rows;
 mod functions;
 mod graph;
 mod grouped_windows;
+mod habits;
 mod insert;
 mod lateral;
 mod locate;
@@ -38,6 +39,7 @@ mod refusals;
 mod rows;
 mod sets;
 mod settings;
+mod signs;
 mod statement;
 mod subqueries;
 mod table;
@@ -451,6 +453,9 @@ fn roles(
         {
             sinks.insert(dead, option.place);
         }
+    }
+    for &dead in sinks.keys() {
+        declared.tables[dead].takes_letters = true;
     }
     sinks.extend(prepared.iter().map(|insert| (insert.table, insert.place)));
     for (id, table) in declared.tables.iter_mut().enumerate() {

@@ -18,7 +18,7 @@ use datafusion_sql::sqlparser::ast;
 
 use super::catalog::Catalog;
 use super::coercion::{self, Coercion};
-use super::functions::casts;
+use super::functions::{casts, precision};
 use super::problem::Problem;
 use super::types::{cut_off, large_as_double};
 use super::{
@@ -36,6 +36,7 @@ pub fn plan(catalog: &Catalog, mut query: ast::Query) -> Result<LogicalPlan> {
     using::rewrite(&mut query, catalog)?;
     cut_off(&mut query);
     large_as_double(&mut query);
+    precision::rewrite(&mut query);
     named_windows::write_out(&mut query)?;
     first_rows::rewrite_fetch(&mut query)?;
     let statement = ast::Statement::Query(Box::new(query));
@@ -71,6 +72,7 @@ pub fn expression(catalog: &Catalog, mut sql: ast::Expr, schema: &DFSchema) -> R
     accents::rewrite(&mut sql);
     cut_off(&mut sql);
     large_as_double(&mut sql);
+    precision::rewrite(&mut sql);
     let expression = SqlToRel::new(catalog).sql_to_expr(sql, schema, &mut PlannerContext::new())?;
     coerced(&catalog.config(), expression, schema)
 }

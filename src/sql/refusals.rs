@@ -76,6 +76,7 @@ const SYNTAX: &[&str] = &[
     "unnest_outer",
     "map",
     "make_map",
+    "date",
     "descriptor",
     "grouping",
 ];
@@ -141,6 +142,7 @@ impl<'a> Found<'a> {
         if self.matches > 0 && NAVIGATIONS.contains(&name.as_str()) {
             return;
         }
+        self.whole_rows(function, &name);
         let volatile = VOLATILE
             .iter()
             .find(|(names, _)| names.contains(&name.as_str()));
@@ -176,6 +178,22 @@ impl<'a> Found<'a> {
             };
             let problem = Problem::at(place, format!("function `{name}` not found"));
             self.problems.push(problem.maybe_hint(hint));
+        }
+    }
+
+    /// `count(t.*)`, which does not count the rows that an outer join makes up.
+    fn whole_rows(&mut self, function: &ast::Function, name: &str) {
+        let FunctionArguments::List(list) = &function.args else {
+            return;
+        };
+        for argument in &list.args {
+            if let FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(table)) = argument {
+                let place = place_of(table.span());
+                let message = format!("a pipeline cannot compute {name} of whole rows");
+                let hint = "count a column that is NOT NULL, such as a key: count(t.id); \
+                            or every row: count(*)";
+                self.refuse(place, message, hint);
+            }
         }
     }
 

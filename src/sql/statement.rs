@@ -110,6 +110,7 @@ pub fn parse(
         }
     };
     tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
+    let mut tokens = super::signs::rewrite(tokens);
     variables::replace(&mut tokens, given, problems);
     let mut statements = Vec::new();
     for tokens in tokens.split(|token| token.token == Token::SemiColon) {

@@ -9,6 +9,7 @@ mod caught;
 mod clock;
 pub mod interval;
 mod mark;
+pub mod moment;
 mod nearest;
 mod position;
 mod reject;

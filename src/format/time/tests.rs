@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use arrow::datatypes::IntervalMonthDayNano;
 
 use super::*;
+use crate::types::moment::any_timestamp;
 
 #[test]
 fn a_timestamp_is_read_as_iso_or_as_postgres_writes_it() {

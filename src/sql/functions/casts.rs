@@ -31,8 +31,10 @@ use datafusion_expr::{
 
 use super::folded::unary;
 use super::intervals::{self, INTERVAL};
-use super::{arithmetic, converted, lists, marked, regexes};
-use crate::sql::types::EXTENSION;
+use super::marked::Unfit;
+use super::{arithmetic, converted, identifiers, lists, marked, regexes, texts};
+use crate::sql::problem::Problem;
+use crate::sql::types::{EXTENSION, UUID, name_of};
 use crate::types::interval;
 
 /// Gives every cast of `plan` PostgreSQL's meaning. Its types are coerced already.
@@ -58,10 +60,14 @@ pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
 /// The same of one expression over `schema`.
 pub fn rewrite_expression(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     expr.transform_up(|expr| match expr {
+        expr if identifiers::any(&expr, schema) => Ok(Transformed::yes(identifiers::read(expr))),
         expr if let Some(compared) = intervals::compared(&expr, schema) => {
             Ok(Transformed::yes(compared))
         }
-        Expr::Cast(cast) => Ok(rewrite_cast(cast, schema)),
+        Expr::Cast(cast) => {
+            refuse_uuid(&cast, schema)?;
+            Ok(rewrite_cast(cast, schema))
+        }
         Expr::TryCast(cast) => Ok(try_cast(cast, schema)),
         Expr::BinaryExpr(binary) if binary.op == Operator::Divide => Ok(divide(binary, schema)),
         Expr::BinaryExpr(binary) => {
@@ -96,7 +102,7 @@ fn rewrite_cast(mut cast: Cast, schema: &DFSchema) -> Transformed<Expr> {
         return Transformed::yes(Expr::Cast(cast));
     }
     if converted::is_ours(&from, to) {
-        return Transformed::yes(converted::converted(*cast.expr, to, marked::Unfit::Error));
+        return Transformed::yes(converted::converted(*cast.expr, to, Unfit::Error));
     }
     if to == &INTERVAL {
         return match intervals::cast(*cast.expr, &from) {
@@ -109,8 +115,16 @@ fn rewrite_cast(mut cast: Cast, schema: &DFSchema) -> Transformed<Expr> {
     if has_own_text(&from) && to == &DataType::Utf8 {
         return Transformed::yes(TEXT.call(vec![*cast.expr]));
     }
+    if from == DataType::Utf8 && mark_of(&cast.field).is_none() {
+        return match texts::cast_text(*cast.expr, &cast.field, Unfit::Error) {
+            Ok(cast) => Transformed::yes(cast),
+            Err(expr) => {
+                Transformed::no(Expr::Cast(Cast::new_from_field(Box::new(expr), cast.field)))
+            }
+        };
+    }
     match mark_to_check(&cast.expr, &cast.field, schema) {
-        Some(mark) => match marked::cast(&mark, *cast.expr, marked::Unfit::Error) {
+        Some(mark) => match marked::cast(&mark, *cast.expr, Unfit::Error) {
             Ok(checked) => Transformed::yes(checked),
             Err(expr) => {
                 Transformed::no(Expr::Cast(Cast::new_from_field(Box::new(expr), cast.field)))
@@ -125,10 +139,24 @@ fn try_cast(cast: TryCast, schema: &DFSchema) -> Transformed<Expr> {
     if let Ok(from) = cast.expr.get_type(schema)
         && converted::is_ours(&from, to)
     {
-        return Transformed::yes(converted::converted(*cast.expr, to, marked::Unfit::Null));
+        return Transformed::yes(converted::converted(*cast.expr, to, Unfit::Null));
+    }
+    if cast
+        .expr
+        .get_type(schema)
+        .is_ok_and(|it| it == DataType::Utf8)
+        && mark_of(&cast.field).is_none()
+    {
+        return match texts::cast_text(*cast.expr, &cast.field, Unfit::Null) {
+            Ok(cast) => Transformed::yes(cast),
+            Err(expr) => Transformed::no(Expr::TryCast(TryCast::new_from_field(
+                Box::new(expr),
+                cast.field,
+            ))),
+        };
     }
     match mark_to_check(&cast.expr, &cast.field, schema) {
-        Some(mark) => match marked::cast(&mark, *cast.expr, marked::Unfit::Null) {
+        Some(mark) => match marked::cast(&mark, *cast.expr, Unfit::Null) {
             Ok(checked) => Transformed::yes(checked),
             Err(expr) => Transformed::no(Expr::TryCast(TryCast::new_from_field(
                 Box::new(expr),
@@ -139,9 +167,28 @@ fn try_cast(cast: TryCast, schema: &DFSchema) -> Transformed<Expr> {
     }
 }
 
+fn mark_of(field: &FieldRef) -> Option<&String> {
+    field.metadata().get(EXTENSION)
+}
+
+/// Refuses to make a UUID of a number, a time or a truth value.
+fn refuse_uuid(cast: &Cast, schema: &DFSchema) -> Result<()> {
+    let Ok(from) = cast.expr.get_type(schema) else {
+        return Ok(());
+    };
+    let is_other = from.is_numeric() || from.is_temporal() || from == DataType::Boolean;
+    if is_other && mark_of(&cast.field).is_some_and(|mark| mark == UUID) {
+        let message = format!("{} cannot be cast to UUID", name_of(&from));
+        return Err(Problem::of_file(message)
+            .hint("a UUID is made of text")
+            .into());
+    }
+    Ok(())
+}
+
 /// The mark of UUID or JSON that text gets by a cast, if it does not have it already.
 fn mark_to_check(expr: &Expr, to: &FieldRef, schema: &DFSchema) -> Option<String> {
-    let wanted = to.metadata().get(EXTENSION)?;
+    let wanted = mark_of(to)?;
     let (_, from) = expr.to_field(schema).ok()?;
     let has = from.metadata().get(EXTENSION) == Some(wanted);
     (from.data_type().is_string() && !has).then(|| wanted.clone())

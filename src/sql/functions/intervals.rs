@@ -16,7 +16,8 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, PrimitiveArray};
 use arrow::datatypes::{
-    DataType, DurationMicrosecondType, IntervalMonthDayNano, IntervalMonthDayNanoType, TimeUnit,
+    DataType, DurationMicrosecondType, IntervalMonthDayNano, IntervalMonthDayNanoType,
+    Time64MicrosecondType, TimeUnit,
 };
 use datafusion_common::{DFSchema, Result, ScalarValue, exec_datafusion_err, exec_err};
 use datafusion_expr::expr::InList;
@@ -213,10 +214,10 @@ pub const AS_INTERVAL: &str = "as_interval";
 static CAST: LazyLock<ScalarUDF> =
     LazyLock::new(|| AsInterval(Signature::any(1, Volatility::Immutable)).into());
 
-/// The cast of a text or a difference of timestamps to INTERVAL, if `from` is the type of one.
+/// The cast of a text, a time of day or a difference of timestamps to INTERVAL, if `from` is the type of one.
 pub fn cast(value: Expr, from: &DataType) -> Result<Expr, Expr> {
     match from {
-        DataType::Utf8 | DataType::Duration(_) => Ok(CAST.call(vec![value])),
+        DataType::Utf8 | DataType::Duration(_) | DataType::Time64(_) => Ok(CAST.call(vec![value])),
         _ => Err(value),
     }
 }
@@ -245,12 +246,21 @@ impl ScalarUDFImpl for AsInterval {
                 let read: PrimitiveArray<IntervalMonthDayNanoType> = read.collect::<Result<_>>()?;
                 Ok(Arc::new(read))
             }
+            DataType::Time64(_) => Ok(Arc::new(of_times(array)?)),
             _ => Ok(Arc::new(of_differences(array)?)),
         })
     }
 }
 
-fn of_text(text: &str) -> Result<IntervalMonthDayNano> {
+/// Times of day as what has passed since midnight.
+fn of_times(array: &ArrayRef) -> Result<PrimitiveArray<IntervalMonthDayNanoType>> {
+    let micros = arrow::compute::cast(array, &DataType::Time64(TimeUnit::Microsecond))?;
+    let micros = micros.as_primitive::<Time64MicrosecondType>();
+    Ok(micros.unary(|us| IntervalMonthDayNano::new(0, 0, us * 1000)))
+}
+
+/// The interval that a text stands for.
+pub fn of_text(text: &str) -> Result<IntervalMonthDayNano> {
     let last = text
         .split_ascii_whitespace()
         .next_back()

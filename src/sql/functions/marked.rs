@@ -84,7 +84,8 @@ impl ScalarUDFImpl for Marked {
             let texts = arrow::compute::cast(texts, &DataType::Utf8)?;
             let mut out = StringBuilder::new();
             for text in texts.as_string::<i32>() {
-                match (text.map(|text| (text, self.read(text))), self.unfit) {
+                let read = text.map(|text| (text, read(self.extension, text)));
+                match (read, self.unfit) {
                     (None, _) | (Some((_, None)), Unfit::Null) => out.append_null(),
                     (Some((_, Some(value))), _) => out.append_value(value),
                     (Some((text, None)), Unfit::Error) => return self.refuse(text),
@@ -96,14 +97,6 @@ impl ScalarUDFImpl for Marked {
 }
 
 impl Marked {
-    fn read(&self, text: &str) -> Option<String> {
-        if self.extension == UUID {
-            return uuid(text);
-        }
-        let valid = serde_json::from_str::<IgnoredAny>(text).is_ok();
-        valid.then(|| text.to_owned())
-    }
-
     fn refuse<T>(&self, text: &str) -> Result<T> {
         const SHOWN: usize = 60;
         let kind = if self.extension == UUID {
@@ -116,6 +109,15 @@ impl Marked {
             None => exec_err!("'{text}' is not {kind}"),
         }
     }
+}
+
+/// The text as a value of this mark is kept, if it is one.
+pub fn read(extension: &str, text: &str) -> Option<String> {
+    if extension == UUID {
+        return uuid(text);
+    }
+    let valid = serde_json::from_str::<IgnoredAny>(text).is_ok();
+    valid.then(|| text.to_owned())
 }
 
 /// 32 hexadecimal digits, hyphens between groups of four at will, and braces around if need be.

@@ -1,43 +1,61 @@
 //! The functions that queries can call: DataFusion's scalar functions, ours where PostgreSQL's
 //! meaning differs, and our aggregates.
 
+mod age;
 mod aggregates;
 pub mod arithmetic;
 mod around;
+mod binary;
+mod binned;
 mod bounded;
+mod captures;
 pub mod casts;
 pub mod converted;
 pub mod days;
+pub mod either;
 mod elements;
 mod folded;
+mod identifiers;
 mod instants;
 pub mod intervals;
 mod json;
+mod json_kinds;
 mod json_steps;
 pub mod lists;
+mod literals;
 mod marked;
 mod modulo;
 pub mod numerics;
 pub mod or_null;
 pub mod parts;
 mod patterns;
+pub mod precision;
 pub mod ranged;
 pub mod regexes;
 pub mod rounded;
+pub mod scaled;
+pub mod texts;
 mod to_char;
+mod truncated;
 mod whole;
 pub mod zones;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion_common::{Result, plan_datafusion_err};
+use datafusion_expr::type_coercion::functions::fields_with_udf;
 use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, Volatility, WindowUDF};
 
 #[cfg(test)]
 pub use aggregates::aggregate_names;
 pub use aggregates::{ORDER_DEPENDENT, function_of};
 pub use json::JsonPlanner;
+pub use literals::LiteralPlanner;
 pub use parts::TimePlanner;
+
+use super::types::name_of;
 
 /// Every function by each of its names.
 #[derive(Debug)]
@@ -53,9 +71,15 @@ impl Default for Functions {
         let scalar = datafusion_functions::all_default_functions()
             .into_iter()
             .chain(datafusion_functions_nested::all_default_nested_functions())
+            // Ours go by the names of DataFusion's.
+            .filter(|function| function.name() != "regexp_match")
             .chain(json::all())
+            .chain(json_kinds::all())
+            .chain(captures::all())
             .chain([
+                Arc::new(ScalarUDF::from(age::Age::default())),
                 Arc::new(ScalarUDF::from(modulo::Modulo::default())),
+                Arc::new(ScalarUDF::from(precision::Rounded::default())),
                 Arc::new(ScalarUDF::from(parts::DateField::default())),
                 Arc::new(ScalarUDF::from(lists::Dimensions::default())),
                 Arc::new(ScalarUDF::from(zones::Timezone::default())),
@@ -72,8 +96,13 @@ impl Default for Functions {
         // The analyser makes `grouping` a reading of the number of a set.
         let grouping = datafusion_functions_aggregate::grouping::grouping_udaf();
         let aggregates = aggregates::all().into_iter().chain([grouping]);
+        let mut scalar = by_name(scalar, |f| f.name(), |f| f.aliases());
+        for (name, known) in RENAMED {
+            let function = Arc::clone(&scalar[known]);
+            scalar.insert(name.to_owned(), function);
+        }
         Self {
-            scalar: by_name(scalar, |f| f.name(), |f| f.aliases()),
+            scalar,
             higher_order: by_name(higher_order, |f| f.name(), |f| f.aliases()),
             aggregate: by_name(aggregates, |f| f.name(), |f| f.aliases()),
             window: by_name(window, |f| f.name(), |f| f.aliases()),
@@ -96,16 +125,48 @@ fn by_name<T>(
     out
 }
 
+/// The types that a function takes for arguments of these, by its own signature.
+fn coerced(function: &ScalarUDF, arguments: &[DataType]) -> Result<Vec<DataType>> {
+    let fields = arguments.iter().map(|data_type| {
+        let field = Field::new("argument", data_type.clone(), true);
+        Arc::new(field)
+    });
+    let fields: Vec<FieldRef> = fields.collect();
+    let taken = fields_with_udf(&fields, function).map_err(|_| {
+        let given: Vec<String> = arguments.iter().map(name_of).collect();
+        plan_datafusion_err!("there is no {}({})", function.name(), given.join(", "))
+    })?;
+    Ok(taken
+        .iter()
+        .map(|field| field.data_type().clone())
+        .collect())
+}
+
+/// PostgreSQL's names, and what DataFusion calls the function: its own `array_remove` and
+/// `array_replace` go by the first element that they find.
+const RENAMED: [(&str, &str); 6] = [
+    ("array_remove", "array_remove_all"),
+    ("list_remove", "array_remove_all"),
+    ("array_replace", "array_replace_all"),
+    ("list_replace", "array_replace_all"),
+    ("ceiling", "ceil"),
+    ("sign", "signum"),
+];
+
 /// What makes a function of DataFusion's ours, if it is one that has to be.
 type Ours = fn(&Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>>;
 
-const OURS: [Ours; 7] = [
+const OURS: [Ours; 11] = [
     instants::to_timestamp,
     to_char::ToChar::around,
     regexes::regex,
     ranged::ranged,
     lists::counted,
     whole::whole,
+    binary::of_bytes,
+    binned::binned,
+    truncated::truncated,
+    either::either,
     bounded::bounded,
 ];
 
@@ -175,7 +236,6 @@ pub const INSTEAD: &[(&[&str], &str)] = &[
         ],
         "for a column of that name write it in quotes: \"user\"",
     ),
-    (&["age"], "subtract: a - b"),
     (
         &["date_diff", "datediff", "timestampdiff"],
         "subtract: extract(epoch FROM (a - b)), or for whole days CAST(a AS DATE) - CAST(b AS DATE)",
@@ -184,6 +244,20 @@ pub const INSTEAD: &[(&[&str], &str)] = &[
         &["make_timestamp", "make_timestamptz"],
         "write CAST('2026-03-01 09:00:00' AS TIMESTAMP)",
     ),
+    (
+        &["regexp_matches"],
+        "write regexp_match(x, 'pattern'), a list of what the groups of the first match are",
+    ),
+    (
+        &["regexp_split_to_table"],
+        "write CROSS JOIN UNNEST(regexp_split_to_array(x, 'pattern')) AS u(part)",
+    ),
+    (&["make_interval"], "write n * INTERVAL '1 day'"),
+    (
+        &["justify_hours", "justify_days", "justify_interval"],
+        "go by the seconds: extract(epoch FROM x)",
+    ),
+    (&["any_value"], "write min(x) or max(x)"),
     (
         &["arrow_cast", "arrow_try_cast"],
         "write CAST(x AS TYPE), or TRY_CAST(x AS TYPE)",
@@ -204,7 +278,6 @@ pub const INSTEAD: &[(&[&str], &str)] = &[
         &["div"],
         "write a / b: of whole numbers it is a whole number",
     ),
-    (&["sign"], "write signum(x)"),
     (
         &["width_bucket"],
         "write CAST(floor((x - low) * buckets / (high - low)) AS INT) + 1",
@@ -219,8 +292,6 @@ pub const INSTEAD: &[(&[&str], &str)] = &[
     ),
     (
         &[
-            "jsonb_array_length",
-            "json_array_length",
             "jsonb_array_elements",
             "json_array_elements",
             "jsonb_array_elements_text",
@@ -229,13 +300,7 @@ pub const INSTEAD: &[(&[&str], &str)] = &[
          or CROSS JOIN UNNEST(..)",
     ),
     (
-        &[
-            "jsonb_each",
-            "json_each",
-            "jsonb_object_keys",
-            "jsonb_typeof",
-            "json_typeof",
-        ],
+        &["jsonb_each", "json_each", "jsonb_object_keys"],
         "take the values out by name, with ->> and #>>",
     ),
     (

@@ -3,6 +3,8 @@
 //! * A point is any character, a line feed too, unless the flags say `n` (or `m`).
 //! * In the replacement of `regexp_replace`, `\1` to `\9` are groups, `\&` is all that was found,
 //!   `\\` is a backslash, and nothing else means anything: a `$` is a `$`.
+//! * In a pattern, `\m` and `\M` are the beginning and the end of a word, `\y` is either, and `\Y`
+//!   is neither; `\Z` is the end of the text.
 #![allow(
     clippy::wildcard_enum_match_arm,
     reason = "of DataFusion's expressions and operators, those that match patterns are named"
@@ -25,10 +27,9 @@ use super::around::{Around, listed};
 const DOTS: &str = "(?s)";
 
 /// The functions, and where their arguments stand.
-const FUNCTIONS: [(&str, Regex); 4] = [
+const FUNCTIONS: [(&str, Regex); 3] = [
     ("regexp_count", Regex::with_flags_at(3)),
     ("regexp_like", Regex::with_flags_at(2)),
-    ("regexp_match", Regex::with_flags_at(2)),
     (
         "regexp_replace",
         Regex {
@@ -50,7 +51,7 @@ pub fn matched(mut binary: BinaryExpr) -> (BinaryExpr, bool) {
     let instead = match binary.right.as_ref() {
         _ if !is_match => None,
         Expr::Literal(ScalarValue::Utf8(Some(pattern)), _) => {
-            let instead = with_dots(pattern);
+            let instead = pattern_of(pattern, false);
             (instead != *pattern).then(|| lit(instead))
         }
         Expr::Literal(..) => None,
@@ -68,13 +69,44 @@ pub fn matched(mut binary: BinaryExpr) -> (BinaryExpr, bool) {
     (binary, changed)
 }
 
-/// The pattern with points that match line feeds, if it has any.
-fn with_dots(pattern: &str) -> String {
-    match pattern.contains('.') && !pattern.starts_with(DOTS) {
-        true => format!("{DOTS}{pattern}"),
-        false => pattern.to_owned(),
+/// The pattern as the regex crate has it; its points match line feeds unless it goes by lines.
+pub fn pattern_of(pattern: &str, by_line: bool) -> String {
+    let mut out = String::with_capacity(pattern.len() + DOTS.len());
+    if !by_line && pattern.contains('.') && !pattern.starts_with(DOTS) {
+        out.push_str(DOTS);
+    }
+    let mut characters = pattern.chars();
+    while let Some(c) = characters.next() {
+        if c != '\\' {
+            out.push(c);
+            continue;
+        }
+        match characters.next() {
+            Some('m') => out.push_str(r"\b{start}"),
+            Some('M') => out.push_str(r"\b{end}"),
+            Some('y') => out.push_str(r"\b"),
+            Some('Y') => out.push_str(r"\B"),
+            Some('Z') => out.push_str(r"\z"),
+            Some(other) => out.extend(['\\', other]),
+            None => out.push('\\'),
+        }
+    }
+    match out.contains("[:") {
+        true => CLASSES
+            .iter()
+            .fold(out, |out, (name, class)| out.replace(name, class)),
+        false => out,
     }
 }
+
+/// Classes that hold the letters of all scripts; the regex crate's hold those of ASCII.
+const CLASSES: [(&str, &str); 5] = [
+    ("[:alpha:]", r"\p{Alphabetic}"),
+    ("[:alnum:]", r"\p{Alphabetic}\p{Nd}"),
+    ("[:lower:]", r"\p{Lowercase}"),
+    ("[:upper:]", r"\p{Uppercase}"),
+    ("[:space:]", r"\s"),
+];
 
 /// The function with PostgreSQL's reading of its arguments, if it is one of those named here.
 pub fn regex(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
@@ -110,10 +142,8 @@ impl Regex {
             };
             *flags = texts(flags, rows, |flags| flags.replace('n', "m"))?;
         }
-        if let Some(pattern) = arguments.get_mut(1)
-            && !by_line
-        {
-            *pattern = texts(pattern, rows, with_dots)?;
+        if let Some(pattern) = arguments.get_mut(1) {
+            *pattern = texts(pattern, rows, |pattern| pattern_of(pattern, by_line))?;
         }
         let replacement = self.replacement.and_then(|at| arguments.get_mut(at));
         if let Some(replacement) = replacement {
@@ -181,7 +211,8 @@ impl Around for Regex {
             && let Some(Some(pattern)) = pattern.try_as_str()
         {
             // One that is none is found before it runs.
-            regexp_is_match_scalar(&StringArray::from(vec![""]), pattern, None)?;
+            let pattern = pattern_of(pattern, true);
+            regexp_is_match_scalar(&StringArray::from(vec![""]), &pattern, None)?;
         }
         function.return_field_from_args(arguments)
     }
@@ -202,9 +233,20 @@ mod tests {
 
     #[test]
     fn a_point_matches_a_line_feed() {
-        assert_eq!(with_dots("a.b"), "(?s)a.b");
-        assert_eq!(with_dots("(?s)a.b"), "(?s)a.b");
-        assert_eq!(with_dots("^ab$"), "^ab$");
+        assert_eq!(pattern_of("a.b", false), "(?s)a.b");
+        assert_eq!(pattern_of("a.b", true), "a.b");
+        assert_eq!(pattern_of("(?s)a.b", false), "(?s)a.b");
+        assert_eq!(pattern_of("^ab$", false), "^ab$");
+    }
+
+    #[test]
+    fn words_begin_and_end_as_postgresql_says() {
+        assert_eq!(
+            pattern_of(r"\mab\M|\yc\Y", false),
+            r"\b{start}ab\b{end}|\bc\B"
+        );
+        assert_eq!(pattern_of(r"\\m\d", false), r"\\m\d");
+        assert_eq!(pattern_of("^[[:alpha:]_]$", false), r"^[\p{Alphabetic}_]$");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow::array::Array as _;
 use arrow::datatypes::{Field, FieldRef, Schema};
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{Column, DFSchema, Result, ScalarValue};
@@ -24,6 +25,7 @@ use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use super::text::text;
 use crate::plan::Expression;
 use crate::sql::functions::converted::AS;
+use crate::sql::functions::texts;
 use crate::sql::problem::Problem;
 
 /// The columns of a node, by position.
@@ -98,9 +100,7 @@ impl Positional {
     fn may_be_null(&self, expr: &Expr) -> bool {
         let nullable = || expr.nullable(&self.schema).unwrap_or(true);
         match expr {
-            Expr::ScalarFunction(call)
-                if STRICT.contains(&call.func.name()) || call.func.name().starts_with(AS) =>
-            {
+            Expr::ScalarFunction(call) if is_strict(call.func.name()) => {
                 call.args.iter().any(|argument| self.may_be_null(argument))
             }
             Expr::Cast(cast) => self.may_be_null(&cast.expr),
@@ -122,40 +122,59 @@ impl Positional {
     }
 }
 
+/// Whether a function yields NULL only of NULL.
+fn is_strict(name: &str) -> bool {
+    STRICT.contains(&name) || name.starts_with(AS) || texts::fails(name)
+}
+
 /// Functions that yield NULL only of NULL.
 const STRICT: &[&str] = &[
     "abs",
+    "age",
     "as_json",
     "as_uuid",
     "btrim",
     "ceil",
     "character_length",
+    "date_bin",
     "date_part",
     "date_trunc",
     "days_earlier",
     "days_later",
     "divide",
+    "encode",
     "extract",
     "floor",
     "initcap",
+    "interval_divided",
+    "interval_times",
     "left",
     "lower",
     "lpad",
     "ltrim",
+    "make_date",
     "md5",
     "multiply",
     "octet_length",
+    "regexp_replace",
+    "regexp_split_to_array",
     "repeat",
     "replace",
     "reverse",
     "right",
     "round",
+    "round_to_digits",
     "round_to_integer",
     "rpad",
     "rtrim",
+    "sha256",
+    "split_part",
     "starts_with",
     "substr",
     "text",
+    "to_date",
+    "to_hex",
+    "to_timestamp",
     "translate",
     "trunc",
     "upper",
@@ -315,16 +334,16 @@ pub fn plain_column(expr: &Expr, schema: &DFSchema) -> Option<usize> {
 /// The text that makes two expressions over the same columns the same.
 pub fn identity(expr: &Expr) -> String {
     let expr = expr.clone().unalias_nested().data;
-    let mut out = expr.to_string();
-    // DataFusion writes the elements of a list without quotes: ['a, b'] like ['a', 'b'].
-    let looked = expr.apply(|part| {
-        if let Expr::Literal(list @ ScalarValue::List(_), _) = part {
-            out += &format!(" {} {}", list.data_type(), text(part));
+    let mut identity = expr.to_string();
+    let added = expr.apply(|part| {
+        // DataFusion writes the elements of a list without quotes.
+        if let Expr::Literal(ScalarValue::List(list), _) = part {
+            identity += &format!(" {} {}", text(part), list.data_type());
         }
         Ok(TreeNodeRecursion::Continue)
     });
-    looked.expect("nothing fails on the way");
-    out
+    added.expect("writing does not fail");
+    identity
 }
 
 /// Whether a condition is so as it stands.

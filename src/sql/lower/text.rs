@@ -4,7 +4,7 @@
     reason = "what has no form of its own here reads as DataFusion writes it"
 )]
 
-use arrow::array::Array as _;
+use arrow::array::{Array, ArrayRef};
 use datafusion_common::{DataFusionError, ScalarValue};
 use datafusion_expr::{BinaryExpr, Case, Expr, Operator};
 
@@ -16,6 +16,8 @@ use crate::sql::functions::lists::EQUALS_ANY;
 use crate::sql::functions::numerics::MULTIPLY;
 use crate::sql::functions::or_null::OR_NULL;
 use crate::sql::functions::parts::EXTRACT;
+use crate::sql::functions::scaled;
+use crate::sql::functions::texts as casts;
 use crate::sql::functions::zones::TIMEZONE;
 use crate::sql::types::name_of;
 
@@ -172,9 +174,11 @@ fn function(name: &str, arguments: &[Expr]) -> String {
         (TIMEZONE, [zone, time]) => format!("{} AT TIME ZONE {}", bracketed(time), text(zone)),
         (DIVIDE, [left, right]) => of_sides(left, Operator::Divide, right),
         (MULTIPLY, [left, right]) => of_sides(left, Operator::Multiply, right),
+        (name, [left, right]) if let Some(op) = scaled::operator(name) => of_sides(left, op, right),
         (name, [left, right]) if let Some(op) = intervals::operator(name) => {
             of_sides(left, op, right)
         }
+        (name, [value]) if let Some(cast) = casts::written(name, &text(value)) => cast,
         ("array_element", [value, index]) => {
             let index = match index {
                 // A place before the first is none.
@@ -195,20 +199,23 @@ fn literal(value: &ScalarValue) -> String {
         ScalarValue::Utf8(Some(text)) | ScalarValue::LargeUtf8(Some(text)) => {
             format!("'{}'", text.replace('\'', "''"))
         }
-        // Values are told apart by how they read: ['a, b'] is not ['a', 'b'].
-        ScalarValue::List(list) => {
-            let values = list.value(0);
-            let each = (0..values.len()).map(|at| ScalarValue::try_from_array(&values, at));
-            let each: Vec<String> = each.flatten().map(|value| literal(&value)).collect();
-            format!("ARRAY[{}]", each.join(", "))
-        }
         ScalarValue::Date32(_) => format!("DATE '{value}'"),
         ScalarValue::Time64Microsecond(_) => format!("TIME '{}'", shown(value)),
         ScalarValue::TimestampMicrosecond(_, None) => format!("TIMESTAMP '{}'", shown(value)),
         ScalarValue::TimestampMicrosecond(_, Some(_)) => format!("TIMESTAMPTZ '{}'", shown(value)),
         ScalarValue::IntervalMonthDayNano(_) => format!("INTERVAL '{}'", shown(value)),
+        // Elements are told apart by how they are written: 'a, b' is one.
+        ScalarValue::List(list) => format!("ARRAY[{}]", elements(&list.value(0))),
         other => shown(other),
     }
+}
+
+fn elements(values: &ArrayRef) -> String {
+    let each = (0..values.len()).map(|at| match ScalarValue::try_from_array(values, at) {
+        Ok(value) => literal(&value),
+        Err(error) => error.to_string(),
+    });
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// The value as arrow shows it.

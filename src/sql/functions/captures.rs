@@ -1,0 +1,213 @@
+//! What a regular expression finds in a text: `regexp_match`, `regexp_substr` and
+//! `regexp_split_to_array`.
+//!
+//! A group that took no part is NULL, and keeps its place; Arrow leaves it out. A text is not split
+//! where nothing is found at its ends or behind what was found.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "of the values of DataFusion's, texts are named"
+)]
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, ListBuilder, StringArray, StringBuilder};
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion_common::{Result, exec_datafusion_err, exec_err};
+use datafusion_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    TypeSignature, Volatility,
+};
+use regex::Regex;
+
+use super::folded::folded;
+use super::regexes::pattern_of;
+
+/// The functions.
+pub fn all() -> [Arc<ScalarUDF>; 3] {
+    [Finds::Groups, Finds::All, Finds::Pieces].map(|finds| {
+        let texts = |count| TypeSignature::Exact(vec![DataType::Utf8; count]);
+        let signature = Signature::one_of(vec![texts(2), texts(3)], Volatility::Immutable);
+        Arc::new(ScalarUDF::from(Captures { finds, signature }))
+    })
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Finds {
+    /// The groups of the first match, or all of it where the pattern has none.
+    Groups,
+    /// All of the first match.
+    All,
+    /// What is between the matches.
+    Pieces,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Captures {
+    finds: Finds,
+    signature: Signature,
+}
+
+impl Captures {
+    fn regex(&self, pattern: &str, flags: &str) -> Result<Regex> {
+        if flags.contains('g') {
+            let name = self.name();
+            return exec_err!("{name} has no flag g");
+        }
+        if let Some(unknown) = flags.chars().find(|flag| !"icnmsx".contains(*flag)) {
+            return exec_err!("a regular expression has no flag {unknown}");
+        }
+        let by_line = flags.contains(['n', 'm']);
+        let mut set = String::new();
+        for (known, flag) in [
+            (flags.contains('i'), 'i'),
+            (by_line, 'm'),
+            (flags.contains('x'), 'x'),
+        ] {
+            if known {
+                set.push(flag);
+            }
+        }
+        let pattern = pattern_of(pattern, by_line);
+        let pattern = match set.is_empty() {
+            true => pattern,
+            false => format!("(?{set}){pattern}"),
+        };
+        Regex::new(&pattern).map_err(|error| exec_datafusion_err!("{error}"))
+    }
+
+    fn lists(&self) -> bool {
+        match self.finds {
+            Finds::Groups | Finds::Pieces => true,
+            Finds::All => false,
+        }
+    }
+}
+
+impl ScalarUDFImpl for Captures {
+    fn name(&self) -> &str {
+        match self.finds {
+            Finds::Groups => "regexp_match",
+            Finds::All => "regexp_substr",
+            Finds::Pieces => "regexp_split_to_array",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        let item = Arc::new(Field::new_list_field(DataType::Utf8, true));
+        Ok(match self.lists() {
+            true => DataType::List(item),
+            false => DataType::Utf8,
+        })
+    }
+
+    fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
+        let text = |at: usize| {
+            let given = arguments.scalar_arguments.get(at).copied().flatten();
+            given.and_then(|text| text.try_as_str().flatten())
+        };
+        if let Some(pattern) = text(1) {
+            // One that is none is found before it runs.
+            self.regex(pattern, text(2).unwrap_or_default())?;
+        }
+        let is_strict = self.finds == Finds::Pieces;
+        let mut fields = arguments.arg_fields.iter();
+        let nullable = !is_strict || fields.any(|field| field.is_nullable());
+        let data_type = self.return_type(&[])?;
+        Ok(Arc::new(Field::new(self.name(), data_type, nullable)))
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        folded(&arguments, |rows| {
+            let arrays = arguments
+                .args
+                .iter()
+                .map(|argument| argument.to_array(rows));
+            let arrays: Vec<ArrayRef> = arrays.collect::<Result<_>>()?;
+            let arrays: Vec<&StringArray> = arrays.iter().map(|it| it.as_string()).collect();
+            self.find(&arrays, rows)
+        })
+    }
+}
+
+impl Captures {
+    fn find(&self, arguments: &[&StringArray], rows: usize) -> Result<ArrayRef> {
+        let (mut lists, mut texts) = (ListBuilder::new(StringBuilder::new()), StringBuilder::new());
+        let mut regexes: HashMap<(&str, &str), Regex> = HashMap::new();
+        for row in 0..rows {
+            let is_null = arguments.iter().any(|argument| argument.is_null(row));
+            let given = |at: usize| arguments.get(at).map_or("", |argument| argument.value(row));
+            if is_null {
+                lists.append_null();
+                texts.append_null();
+                continue;
+            }
+            let (text, key) = (given(0), (given(1), given(2)));
+            let regex = match regexes.entry(key) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(free) => free.insert(self.regex(key.0, key.1)?),
+            };
+            match self.finds {
+                Finds::Groups => groups(regex, text, &mut lists),
+                Finds::All => texts.append_option(regex.find(text).map(|found| found.as_str())),
+                Finds::Pieces => pieces(regex, text, &mut lists),
+            }
+        }
+        Ok(match self.lists() {
+            true => Arc::new(lists.finish()),
+            false => Arc::new(texts.finish()),
+        })
+    }
+}
+
+fn groups(regex: &Regex, text: &str, out: &mut ListBuilder<StringBuilder>) {
+    let Some(found) = regex.captures(text) else {
+        return out.append_null();
+    };
+    // The first of them is all that was found.
+    let skipped = usize::from(found.len() > 1);
+    for group in found.iter().skip(skipped) {
+        out.values()
+            .append_option(group.map(|group| group.as_str()));
+    }
+    out.append(true);
+}
+
+fn pieces(regex: &Regex, text: &str, out: &mut ListBuilder<StringBuilder>) {
+    let mut from = 0;
+    for found in regex.find_iter(text) {
+        if found.start() < text.len() && found.end() > from {
+            out.values().append_value(&text[from..found.start()]);
+            from = found.end();
+        }
+    }
+    out.values().append_value(&text[from..]);
+    out.append(true);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(text: &str, pattern: &str) -> Vec<String> {
+        let mut out = ListBuilder::new(StringBuilder::new());
+        pieces(&Regex::new(pattern).unwrap(), text, &mut out);
+        let pieces = out.finish().value(0);
+        let pieces = pieces.as_string::<i32>().iter().flatten();
+        pieces.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_text_is_not_split_where_nothing_is_found_at_its_ends() {
+        assert_eq!(split("a, b,c", ", *"), ["a", "b", "c"]);
+        assert_eq!(split("abc", ""), ["a", "b", "c"]);
+        assert_eq!(split(",a,", ","), ["", "a", ""]);
+        assert_eq!(split("", ","), [""]);
+        assert_eq!(split("ab12c", "[0-9]*"), ["a", "b", "c"]);
+    }
+}
