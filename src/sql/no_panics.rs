@@ -224,7 +224,7 @@ fn computed(catalog: &Catalog, call: Expr, batch: &RecordBatch) -> bool {
     match result {
         Ok(result) => assert_eq!(result.len(), rows, "as many results as rows"),
         Err(_) => {
-            for row in 0..rows {
+            for row in (0..rows).step_by(rows.div_ceil(24)) {
                 let _ = physical.evaluate(&batch.slice(row, 1));
             }
         }
@@ -241,8 +241,8 @@ fn panics(catalog: &Catalog, function: &Arc<ScalarUDF>, kinds: &[&ArrayRef]) -> 
         now = "columns".to_owned();
         // Some take only constants in a place.
         let tries = match computed(catalog, call(given.names()), &given.batch()) {
-            true => 8,
-            false => 2,
+            true => 6,
+            false => 1,
         };
         let step = given.rows().div_ceil(tries);
         for row in (0..given.rows()).step_by(step) {
@@ -273,7 +273,6 @@ fn no_function_panics_whatever_it_is_given() {
     let further: Vec<&ArrayRef> = FURTHER.iter().map(|at| &values[*at]).collect();
     let mut found = Vec::new();
     for function in catalog.scalar_functions() {
-        eprintln!("SURVEY {}", function.name());
         let mut ways: Vec<Vec<&ArrayRef>> = all.iter().map(|first| vec![*first]).collect();
         for second in &all {
             ways.extend(all.iter().map(|first| vec![*first, *second]));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, IntervalMonthDayNanoType, TimeUnit};
-use datafusion_common::{Result, exec_err};
+use datafusion_common::{Result, ScalarValue, exec_err};
 use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl};
 
 use super::around::{Around, listed};
@@ -128,19 +128,21 @@ fn steps_in_time(arguments: &[ArrayRef]) -> Result<i64> {
 
 /// Less than nothing is nothing: DataFusion would take it for a very large number.
 fn not_negative(count: &ColumnarValue) -> Result<ColumnarValue> {
-    let ColumnarValue::Array(counts) = count else {
-        return Ok(count.clone());
-    };
+    let counts = count.to_array(1)?;
     if !counts.data_type().is_integer() {
         return Ok(count.clone());
     }
-    let whole = cast(counts, &DataType::Int64)?;
+    let whole = cast(&counts, &DataType::Int64)?;
     let whole = whole.as_primitive::<Int64Type>();
     if !whole.iter().flatten().any(|count| count < 0) {
         return Ok(count.clone());
     }
     let whole: Int64Array = whole.unary(|count| count.max(0));
-    Ok(ColumnarValue::Array(cast(&whole, counts.data_type())?))
+    let counts = cast(&whole, counts.data_type())?;
+    Ok(match count {
+        ColumnarValue::Array(_) => ColumnarValue::Array(counts),
+        ColumnarValue::Scalar(_) => ColumnarValue::Scalar(ScalarValue::try_from_array(&counts, 0)?),
+    })
 }
 
 impl Around for Asks {
