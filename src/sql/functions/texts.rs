@@ -225,7 +225,10 @@ fn time(text: &str) -> Option<i64> {
             .filter(|_| text.contains(':'))
             .map(|nanos| nanos / 1000)
     };
-    moment::time_of_day(text).or_else(otherwise)
+    let written = moment::time_of_day(text).or_else(otherwise);
+    // Of a timestamp it is the time of its day.
+    let is_long = text.len() > "2026-03-01 ".len();
+    written.or_else(|| Some(timestamp(text).filter(|_| is_long)?.rem_euclid(DAY_US)))
 }
 
 fn timestamp(text: &str) -> Option<i64> {
