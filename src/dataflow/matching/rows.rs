@@ -4,12 +4,10 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt8Array, UInt32Array, UInt64Array};
 use arrow::datatypes::{UInt8Type, UInt32Type};
-use foldhash::fast::FixedState;
-use std::hash::BuildHasher;
 
 use super::Matches;
 use super::progress::Progress;
-use crate::dataflow::aggregate::route;
+use crate::dataflow::aggregate::route_of;
 use crate::dataflow::group::Groups as _;
 use crate::dataflow::roles::with_positions;
 use crate::dataflow::sequences::Bytes;
@@ -45,11 +43,10 @@ impl Stateful for Matches {
         }
         let waiting = self.sequences.waiting();
         all.extend(waiting.map(|(key, row)| (key, (WAITING, 0), row)));
-        let hasher = FixedState::with_seed(0);
         let parser = self.converter.parser();
         let schema = with_positions(&self.input);
         let batches = all.chunks(CHUNK).map(|rows| {
-            let hashes = rows.iter().map(|(key, ..)| route(hasher.hash_one(&***key)));
+            let hashes = rows.iter().map(|(key, ..)| route_of(key));
             let states = rows.iter().map(|(_, (state, _), _)| *state);
             let tries = rows.iter().map(|(_, (_, tries), _)| *tries);
             let columns: [(&str, ArrayRef); 3] = [
