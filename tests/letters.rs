@@ -195,10 +195,101 @@ fn letters_of_a_file_are_not_sent_anywhere() {
 
     let (how, said) = letters(folder.path(), &["--resend"]);
     let (_, wrong) = letters(folder.path(), &["--table", "deaf"]);
+    let (source, misspelt) = letters(folder.path(), &["--source", "evnts", "--resend"]);
     let (_, printed) = letters(folder.path(), &["--json"]);
 
+    assert_eq!(source, Exit::Code(2), "{misspelt}");
+    assert!(misspelt.contains("did you mean `events`?"), "{misspelt}");
     assert_eq!(how, Exit::Code(1));
     assert!(said.contains("its connector is `file`"), "{said}");
     assert!(wrong.contains("did you mean `dead`?"), "{wrong}");
     assert_eq!(printed, "{\"kind\":\"rejected\",\"payload\":\"x\"}\n");
+}
+
+/// What came to be here: PostgreSQL has no NUL in a text.
+#[test]
+fn a_record_with_a_zero_byte_has_a_letter_in_postgres() {
+    let Some((mut client, url)) = postgres_with_url("this test") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let schema = folder.path().file_name().unwrap().to_str().unwrap();
+    let schema = format!("zero_{}", schema.trim_start_matches('.').to_lowercase());
+    client
+        .batch_execute(&format!("create schema {schema}"))
+        .unwrap();
+    let bad = b"{\"id\": \"a\\u0000b\"}\n\0\0\0\0\x01\x02\n{\"id\": 1}\n";
+    std::fs::write(folder.path().join("in.json"), bad).unwrap();
+    let mut sql = format!("SET 'pipeline.name' = '{schema}';\n");
+    for payload in ["text", "bytea"] {
+        sql.push_str(&format!(
+            "CREATE TABLE {payload}_in (id BIGINT) WITH (
+               connector = 'file', path = 'in.json', format = 'json', 'dead.letter' = 'd_{payload}');
+             CREATE TABLE d_{payload} (reason TEXT, message TEXT, \"offset\" BIGINT, payload {payload})
+               WITH (connector = 'postgres', url = '{url}', table = '{schema}.d_{payload}');
+             CREATE TABLE {payload}_out (id BIGINT) WITH (connector = 'sqlite', path = 'out.db');
+             INSERT INTO {payload}_out SELECT id FROM {payload}_in;\n"
+        ));
+    }
+    std::fs::write(folder.path().join("letters.sql"), sql).unwrap();
+
+    let ran = tidemark(folder.path(), &["run", "letters.sql"], &[]);
+
+    assert_eq!(ran.how, Exit::Code(0), "{}", ran.stderr);
+    let texts = format!("select reason, message, payload from {schema}.d_text order by \"offset\"");
+    let texts = client.query(&texts, &[]).unwrap();
+    let text = |row: usize, column: usize| texts[row].get::<_, String>(column);
+    assert_eq!(text(0, 0), "bad_value");
+    assert_eq!(text(0, 1), "`a\\u{0}b` is not a number");
+    assert_eq!(text(1, 0), "malformed");
+    assert_eq!(text(1, 2), "\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{1}\u{2}");
+    let whole = format!("select payload from {schema}.d_bytea order by \"offset\"");
+    let whole = client.query(&whole, &[]).unwrap();
+    assert_eq!(whole[1].get::<_, Vec<u8>>(0), b"\0\0\0\0\x01\x02");
+    client
+        .batch_execute(&format!("drop schema {schema} cascade"))
+        .unwrap();
+}
+
+#[test]
+fn a_letter_that_is_too_large_for_its_topic_goes_without_its_payload() {
+    let Some(topic) = Topic::new("this test") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (servers, name) = (&topic.servers, &topic.name);
+    let bad = |bytes: usize| format!("{{\"id\": \"{}\"}}\n", "x".repeat(bytes));
+    let good = "{\"id\": 1}\n".to_owned();
+    let records = [good, bad(10), bad(600_000), bad(1_040_000)].concat();
+    std::fs::write(folder.path().join("in.json"), records).unwrap();
+    let mut sql = format!("SET 'pipeline.name' = '{name}';\n");
+    for format in ["raw", "json"] {
+        sql.push_str(&format!(
+            "CREATE TABLE {format}_in (id BIGINT) WITH (
+               connector = 'file', path = 'in.json', format = 'json', 'dead.letter' = 'd_{format}');
+             CREATE TABLE d_{format} (kind TEXT, message TEXT, \"offset\" BIGINT, payload BYTEA)
+               WITH (connector = 'kafka', topic = '{name}-{format}', partitions = '1',
+                     'bootstrap.servers' = '{servers}', format = '{format}');
+             CREATE TABLE {format}_out (id BIGINT) WITH (connector = 'sqlite', path = 'out.db');
+             INSERT INTO {format}_out SELECT id FROM {format}_in;\n"
+        ));
+    }
+    std::fs::write(folder.path().join("letters.sql"), sql).unwrap();
+
+    let ran = tidemark(folder.path(), &["run", "letters.sql"], &[]);
+
+    assert_eq!(ran.how, Exit::Code(0), "{}", ran.stderr);
+    for (table, whole) in [("d_raw", 2), ("d_json", 1)] {
+        let (_, printed) = letters(folder.path(), &["--table", table, "--json"]);
+        let left_out = |line: &&str| line.contains("\"payload\":null");
+        assert_eq!(printed.lines().count(), 3, "{table}");
+        assert_eq!(
+            printed.lines().filter(left_out).count(),
+            3 - whole,
+            "{table}"
+        );
+        for line in printed.lines().filter(left_out) {
+            assert!(line.contains("bytes are left out"), "{line}");
+        }
+    }
 }

@@ -8,6 +8,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
@@ -64,6 +66,29 @@ impl Topic {
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success(), "{said}");
         said
+    }
+
+    /// Removes the topic, and waits until the broker says so.
+    fn delete(&self) {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.servers);
+        let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let deleted = admin.delete_topics(&[&self.name], &AdminOptions::new());
+        runtime
+            .unwrap()
+            .block_on(deleted)
+            .unwrap()
+            .remove(0)
+            .unwrap();
+        let consumer = self.consumer();
+        let is_there = || {
+            let metadata = consumer.fetch_metadata(None, LIMIT).unwrap();
+            metadata.topics().iter().any(|it| it.name() == self.name)
+        };
+        while is_there() {
+            assert!(self.started.elapsed() < LIMIT, "the topic stays");
+        }
     }
 
     fn consumer(&self) -> BaseConsumer {
@@ -205,6 +230,24 @@ fn what_was_sent_is_known_whatever_is_sent_in_between() {
     }
 }
 
+/// A commit says where it is in what it sent, however many files there are.
+#[test]
+fn how_much_a_commit_writes_does_not_grow_with_the_number_of_files() {
+    let Some(topic) = Topic::new("this test") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    write_files(folder.path(), 300, 1);
+    let short = ["--option", "kafka.message.max.bytes=20000", "*.csv"];
+
+    topic.produce(folder.path(), &short);
+    write_files(folder.path(), 301, 1);
+    let more = topic.produce(folder.path(), &short);
+
+    assert!(more.starts_with("1 records"), "{more}");
+    assert_eq!(topic.records().concat().len(), 301);
+}
+
 #[test]
 fn the_metrics_count_what_is_committed_while_it_is_sent() {
     let Some(topic) = Topic::new("this test") else {
@@ -276,6 +319,27 @@ fn a_file_that_changed_is_refused_and_another_job_sends_it() {
 }
 
 #[test]
+fn a_topic_that_is_gone_is_not_made_anew_behind_what_was_sent() {
+    let Some(topic) = Topic::new("this test") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.json"), "{\"n\": 1}\n").unwrap();
+    topic.produce(folder.path(), &["a.json"]);
+    topic.delete();
+
+    for _ in 0..2 {
+        let refused = topic.command(folder.path(), &["a.json"]).output().unwrap();
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(said.contains("is gone, and with it what job"), "{said}");
+        assert!(said.contains("--fresh-job"), "{said}");
+    }
+    topic.produce(folder.path(), &["a.json", "--fresh-job"]);
+
+    assert_eq!(topic.records().concat().len(), 1);
+}
+
+#[test]
 fn the_rows_of_a_table_are_sent_as_objects_or_as_csv() {
     let Some(topic) = Topic::new("this test") else {
         return;
@@ -301,6 +365,69 @@ fn the_rows_of_a_table_are_sent_as_objects_or_as_csv() {
         ]
     });
     assert_eq!(all, expected.collect::<Vec<_>>());
+}
+
+#[test]
+fn rows_that_their_table_does_not_let_in_are_not_sent_and_said() {
+    let Some(topic) = Topic::new("this test") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let rows = "{\"v\": 1}\n{\"v\": -1}\nnonsense\n{\"w\": 2}\n{\"v\": 4}\n";
+    std::fs::write(folder.path().join("in.json"), rows).unwrap();
+    let table = "CREATE TABLE t (v BIGINT NOT NULL CHECK (v >= 0), w AS 10 / (v - 3))
+        WITH (connector = 'file', path = 'in.json', format = 'json');";
+    std::fs::write(folder.path().join("t.sql"), table).unwrap();
+
+    let output = topic
+        .command(folder.path(), &["--from", "t.sql", "t"])
+        .output()
+        .unwrap();
+
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.starts_with("2 records"), "{said}");
+    assert!(said.contains("3 rows were not sent"), "{said}");
+    assert!(said.contains("CHECK (v >= 0) is false"), "{said}");
+    let mut sent = topic.records().concat();
+    sent.sort();
+    assert_eq!(
+        sent,
+        [
+            (None, "{\"v\":1}".to_owned()),
+            (None, "{\"v\":4}".to_owned())
+        ]
+    );
+}
+
+#[test]
+fn csv_without_names_is_sent_once_it_is_said_what_its_first_line_is() {
+    let Some(topic) = Topic::new("this test") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.csv"), "country,2019\nfr,1\n").unwrap();
+
+    let refused = topic.command(folder.path(), &["a.csv"]).output().unwrap();
+    topic.produce(folder.path(), &["a.csv", "--header", "true"]);
+    let without = ["a.csv", "--header", "false", "--key", "c1", "--job", "raw"];
+    topic.produce(folder.path(), &without);
+
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        said.contains("does not look like names of columns"),
+        "{said}"
+    );
+    assert!(said.contains("--header false"), "{said}");
+    let mut sent = topic.records().concat();
+    sent.sort();
+    let key = |key: &str| Some(key.to_owned());
+    let expected = [
+        (None, "{\"country\":\"fr\",\"2019\":1}"),
+        (key("country"), "{\"c1\":\"country\",\"c2\":2019}"),
+        (key("fr"), "{\"c1\":\"fr\",\"c2\":1}"),
+    ];
+    assert_eq!(sent, expected.map(|(key, value)| (key, value.to_owned())));
 }
 
 /// What a topic's reader takes for late is what comes after rows that are much younger.

@@ -1,6 +1,7 @@
 //! `dead-letters`: what a pipeline could not use, counted and listed, and sent again.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use clap::Args;
@@ -122,6 +123,7 @@ fn refuse(error: &ConnectorError) {
 
 fn work(arguments: &DeadLettersArgs, planned: &Planned) -> Result<(), Stop> {
     let tables = chosen(arguments, &planned.pipeline)?;
+    find_sources(arguments, &tables)?;
     for &(table, ref sources) in &tables {
         let named = |source: &&&Table| {
             arguments.source.is_empty() || arguments.source.contains(&source.name)
@@ -191,6 +193,30 @@ fn chosen<'a>(
         ));
     }
     Ok(tables)
+}
+
+/// Without this a source that is misspelt would have no letters.
+fn find_sources(arguments: &DeadLettersArgs, tables: &[(&Table, Vec<&Table>)]) -> Result<(), Stop> {
+    let sources = tables.iter().flat_map(|(_, sources)| sources);
+    let known: Vec<&str> = sources.map(|source| source.name.as_str()).collect();
+    let mut wanted = arguments.source.iter();
+    let Some(stranger) = wanted.find(|wanted| !known.contains(&wanted.as_str())) else {
+        return Ok(());
+    };
+    let tables: Vec<&str> = tables
+        .iter()
+        .map(|(table, _)| table.name.as_str())
+        .collect();
+    Err(Stop::Wrong(
+        format!(
+            "no source `{stranger}` keeps dead letters in {}",
+            tables.join(", ")
+        ),
+        match nearest(stranger, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("they are of {}", known.join(", ")),
+        },
+    ))
 }
 
 fn filter(
@@ -311,7 +337,7 @@ fn show(
     let shown: Vec<&str> = shown.iter().filter(has).copied().collect();
     read_letters(table, base, &mut |letter| {
         if !filter.admits(&letter) {
-            return Ok(());
+            return Ok(ControlFlow::Continue(()));
         }
         total += 1;
         if arguments.json {
@@ -319,14 +345,14 @@ fn show(
                 printed += 1;
                 say::out(&format!("{}\n", json(table, &letter)));
             }
-            return Ok(());
+            return Ok(ControlFlow::Continue(()));
         }
         let key = by.iter().map(|name| cell(&letter, name)).collect();
         *counts.entry(key).or_default() += 1;
         if total <= limit.unwrap_or(LISTED) {
             listed.push(shown.iter().map(|name| cell(&letter, name)).collect());
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     })?;
     if arguments.json {
         return Ok(());

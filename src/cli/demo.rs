@@ -192,6 +192,11 @@ impl Show {
     /// What is sent to the topic.
     fn job(&self) -> ProduceJob {
         let made_up = self.table("made_up").clone();
+        let admission = crate::engine::admission(&made_up);
+        let made_up = Table {
+            role: Role::Source,
+            ..made_up
+        };
         ProduceJob {
             servers: self.servers.clone(),
             options: Vec::new(),
@@ -205,10 +210,7 @@ impl Show {
             rate: None,
             key: Some("trip_id".to_owned()),
             objects: true,
-            input: ProduceInput::Table(Box::new(Table {
-                role: Role::Source,
-                ..made_up
-            })),
+            input: ProduceInput::Table(Box::new(made_up), admission),
         }
     }
 

@@ -267,6 +267,10 @@ struct ProduceArgs {
     /// The format of the files [default: by their names and content]
     #[arg(long, value_name = "FORMAT", value_parser = ["csv", "json"])]
     format: Option<String>,
+    /// Whether the first line of CSV has the names of its columns; without them they are c1, c2 ..
+    /// [default: by what it looks like, if that is clear]
+    #[arg(long, value_name = "BOOLEAN", conflicts_with = "from")]
+    header: Option<bool>,
     /// What rows become: JSON objects, or CSV; JSON lines stay as they are
     #[arg(long = "as", value_name = "FORMAT", value_parser = ["json", "csv"], default_value = "json")]
     as_format: String,

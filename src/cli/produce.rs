@@ -14,7 +14,7 @@ use crate::connector::{
     ConnectorError, ProduceInput, ProduceJob, ProduceProgress, produce as send, validate,
 };
 use crate::dataflow::outcome::Failure;
-use crate::engine::spawn_named;
+use crate::engine::{admission, spawn_named};
 use crate::plan::{Role, Table};
 use crate::sql::{Given, Problem, SourceText};
 use crate::types::{Clock, nearest};
@@ -60,7 +60,7 @@ pub fn produce(arguments: &ProduceArgs) -> u8 {
             if !arguments.quiet {
                 say::err(&summary);
             }
-            0
+            left_out(&progress)
         }
         Err(error) => {
             if loaded(&progress.committed) > 0 && !arguments.quiet {
@@ -70,6 +70,28 @@ pub fn produce(arguments: &ProduceArgs) -> u8 {
             FAILED
         }
     }
+}
+
+/// Rows that were not sent are no success, whatever the others are.
+fn left_out(progress: &ProduceProgress) -> u8 {
+    let rejected = loaded(&progress.rejected);
+    if rejected == 0 {
+        return 0;
+    }
+    let first = progress.first_rejected.get().map_or("", String::as_str);
+    let rows = if rejected == 1 {
+        "row was"
+    } else {
+        "rows were"
+    };
+    complain(
+        &format!(
+            "{} {rows} not sent: the table does not let them in, the first {first}",
+            say::grouped(rejected)
+        ),
+        Some("NOT NULL, CHECK and types in CREATE TABLE say what it lets in"),
+    );
+    FAILED
 }
 
 /// Serves the metrics, with `--metrics-port`.
@@ -134,8 +156,13 @@ fn job(arguments: &ProduceArgs) -> Result<ProduceJob, u8> {
         None => ProduceInput::Files {
             patterns: arguments.files.clone(),
             format: arguments.format.clone(),
+            header: arguments.header,
         },
-        Some(path) => ProduceInput::Table(Box::new(table(path, &arguments.files)?)),
+        Some(path) => {
+            let table = table(path, &arguments.files)?;
+            let admission = admission(&table);
+            ProduceInput::Table(Box::new(table), admission)
+        }
     };
     let servers = arguments.bootstrap_servers.clone();
     let servers = servers.or_else(|| std::env::var("KAFKA").ok());

@@ -19,6 +19,7 @@ pub(super) fn table(role: Role, columns: &[(&str, DataType)], options: &[(&str, 
     let mut table = Table {
         name: "t".to_owned(),
         role,
+        takes_letters: false,
         columns: columns.iter().map(column).collect(),
         primary_key: Vec::new(),
         checks: Vec::new(),

@@ -8,6 +8,7 @@
 //! columns that its table declares.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::ConnectorError;
@@ -24,8 +25,8 @@ pub struct KeptLetter {
     pub payload: Option<Vec<u8>>,
 }
 
-/// Takes letters; what it fails with ends the reading.
-pub type EachLetter<'a> = dyn FnMut(KeptLetter) -> Result<(), ConnectorError> + 'a;
+/// Takes letters, and says whether there is need for more; what it fails with ends the reading, too.
+pub type EachLetter<'a> = dyn FnMut(KeptLetter) -> Result<ControlFlow<()>, ConnectorError> + 'a;
 
 /// How a connector's dead-letter tables are read.
 pub(super) type ReadLetters = fn(&Table, &Path, &mut EachLetter<'_>) -> Result<(), ConnectorError>;
@@ -60,7 +61,7 @@ impl KeptLetter {
     }
 }
 
-/// Hands every letter that is in `table` to `each`.
+/// Hands every letter that is in `table` to `each`, until it has enough.
 pub fn read_letters(
     table: &Table,
     base: &Path,

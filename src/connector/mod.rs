@@ -42,8 +42,8 @@ pub use file::{FileSink, FileSource, is_watched, parquet_columns};
 pub use generator::Generator;
 pub use history::{NoHistory, can_follow, history_table, moment};
 pub use kafka::{
-    EmbeddedBroker, Feed, KafkaBench, ProduceInput, ProduceJob, ProduceProgress, ResendJob, Resent,
-    make_topic_of, places_at, produce, resend,
+    Admission, EmbeddedBroker, Feed, KafkaBench, ProduceInput, ProduceJob, ProduceProgress,
+    ResendJob, Resent, make_topic_of, places_at, produce, resend,
 };
 pub use lanes::{Share, lanes};
 pub use letters::{EachLetter, KeptLetter, LetterFilter, read_letters};

@@ -344,7 +344,8 @@ pub(super) fn missing_folder(path: &Path) -> Option<String> {
     (!folder.is_dir()).then(|| folder.display().to_string())
 }
 
-fn folder_of(path: &Path) -> &Path {
+/// The folder that a file is in: the current one has no name.
+pub(super) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),

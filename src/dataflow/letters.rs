@@ -1,7 +1,12 @@
 //! Dead letters: the rows of the table that `'dead.letter'` names, for records that were
 //! rejected or late. A record that is no row stands in it once; one that is late for an INSERT, or
 //! that its expressions or its sink cannot use, once per INSERT that missed it.
+//!
+//! What a stranger sent must not end the run by way of its letter: texts are such as every table
+//! holds. Only a payload of type BYTEA has the bytes as they came. How large a record of a topic
+//! may be is known where it is written.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray, UInt64Array};
@@ -27,6 +32,9 @@ pub const LETTER_COLUMNS: &[(&str, &str)] = &[
     ("insert_into", "the table that missed it"),
     ("payload", "the original bytes"),
 ];
+
+/// A longer message is cut: some quote the whole value.
+const MESSAGE_CHARS: usize = 1000;
 
 /// One record that did not make it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +125,7 @@ pub fn rows(
                 Some(if letter.late { "late" } else { "rejected" })
             }),
             "reason" => text(letters, |letter| Some(letter.reason)),
-            "message" => text(letters, |letter| Some(&letter.message)),
+            "message" => text(letters, |letter| Some(first_of(&letter.message))),
             "column_name" => text(letters, |letter| letter.column.as_deref()),
             "source" => text(letters, |_| Some(source)),
             "partition" => text(letters, |_| Some(partition)),
@@ -132,7 +140,7 @@ pub fn rows(
             }
             "payload" => {
                 let texts = letters.iter().map(|l| String::from_utf8_lossy(&l.payload));
-                Arc::new(StringArray::from_iter_values(texts))
+                Arc::new(StringArray::from_iter_values(texts.map(plain)))
             }
             other => panic!("`{other}` is no column of a dead letter: checked before the run"),
         };
@@ -142,7 +150,26 @@ pub fn rows(
 }
 
 fn text<'a>(letters: &'a [Letter], of: impl Fn(&'a Letter) -> Option<&'a str>) -> ArrayRef {
-    Arc::new(letters.iter().map(of).collect::<StringArray>())
+    let texts = letters.iter().map(of);
+    Arc::new(
+        texts
+            .map(|text| text.map(|text| plain(text.into())))
+            .collect::<StringArray>(),
+    )
+}
+
+/// PostgreSQL holds no NUL in a text. As what is no text at all, it becomes a replacement character.
+fn plain(text: Cow<'_, str>) -> Cow<'_, str> {
+    const REPLACED: &str = "\u{fffd}";
+    match text.contains('\0') {
+        true => text.replace('\0', REPLACED).into(),
+        false => text,
+    }
+}
+
+fn first_of(message: &str) -> &str {
+    let end = message.char_indices().nth(MESSAGE_CHARS);
+    end.map_or(message, |(end, _)| &message[..end])
 }
 
 #[cfg(test)]
@@ -152,23 +179,63 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_letter_fills_the_columns_that_its_table_declares() {
-        let letter = Letter {
+    fn letter(message: &str, payload: &[u8]) -> Letter {
+        Letter {
             late: true,
             reason: "late",
-            message: "window ended".to_owned(),
+            message: message.to_owned(),
             column: None,
             offset: 70,
             line: None,
             insert_into: Some("counts".to_owned()),
-            payload: b"a,b".to_vec(),
-        };
-        let schema = Arc::new(Schema::new(vec![
-            Field::new("payload", DataType::Utf8, true),
-            Field::new("offset", DataType::Int64, true),
-            Field::new("kind", DataType::Utf8, true),
-        ]));
+            payload: payload.to_vec(),
+        }
+    }
+
+    fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
+        let field = |(name, of): &(&str, DataType)| Field::new(*name, of.clone(), true);
+        Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
+    }
+
+    #[test]
+    fn texts_are_such_as_every_table_holds_and_bytes_are_as_they_came() {
+        let letter = letter("`a\0b` is not a number", b"a\0b\xff");
+        let (text, bytes) = (DataType::Utf8, DataType::Binary);
+
+        let letters = [letter];
+        let texts = schema(&[("message", text.clone()), ("payload", text.clone())]);
+        let texts = rows(&letters, "t", "a\0.json", &texts).unwrap();
+        let whole = schema(&[("partition", text), ("payload", bytes)]);
+        let whole = rows(&letters, "t", "a\0.json", &whole).unwrap();
+
+        let value = |at: usize| texts.column(at).as_string::<i32>().value(0);
+        assert_eq!(value(0), "`a\u{fffd}b` is not a number");
+        assert_eq!(value(1), "a\u{fffd}b\u{fffd}");
+        assert_eq!(
+            whole.column(0).as_string::<i32>().value(0),
+            "a\u{fffd}.json"
+        );
+        assert_eq!(whole.column(1).as_binary::<i32>().value(0), b"a\0b\xff");
+    }
+
+    #[test]
+    fn a_message_that_quotes_a_whole_record_is_cut() {
+        let letter = letter(&"é".repeat(5000), b"");
+
+        let rows = rows(&[letter], "t", "0", &schema(&[("message", DataType::Utf8)])).unwrap();
+
+        let message = rows.column(0).as_string::<i32>().value(0);
+        assert_eq!(message.chars().count(), MESSAGE_CHARS);
+    }
+
+    #[test]
+    fn a_letter_fills_the_columns_that_its_table_declares() {
+        let letter = letter("window ended", b"a,b");
+        let schema = schema(&[
+            ("payload", DataType::Utf8),
+            ("offset", DataType::Int64),
+            ("kind", DataType::Utf8),
+        ]);
 
         let rows = rows(&[letter], "clicks", "a.csv", &schema).unwrap();
 

@@ -10,7 +10,7 @@
 //! What a bucket needs to be reached (keys, region, an endpoint of one's own) is taken from the
 //! variables of the environment that begin with `AWS_`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::slice::Chunks;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -39,6 +39,10 @@ const PIECE: usize = 16 << 20;
 
 /// How many pieces are under way at a time.
 const UNDER_WAY: usize = 4;
+
+/// Of so many folders around the place the names are kept in any case: an earlier start may have made
+/// `.tidemark` and the pipeline's folder in it, and ended before it could.
+const KEPT_ABOVE: usize = 2;
 
 /// So many characters of a text are shown in the name of an object.
 const PLAIN: usize = 60;
@@ -318,11 +322,28 @@ async fn get_in_ranges(
     Ok(bytes)
 }
 
-/// Objects are files; one that a crash left half written is not seen.
+/// Objects are files; one that a crash left half written is not seen. The names that lead to the place
+/// are on the disk before the first of them is.
 fn in_folder(place: &str) -> Result<Arc<dyn ObjectStore>, String> {
+    let made = Path::new(place).ancestors().take_while(|it| !it.exists());
+    let made = made.count();
     std::fs::create_dir_all(place).map_err(|error| error.to_string())?;
+    let above = above(Path::new(place)).map_err(|error| error.to_string())?;
+    for folder in above.into_iter().take(made.max(KEPT_ABOVE)) {
+        // What may not be opened was not made by us.
+        if let Ok(opened) = std::fs::File::open(&folder) {
+            let kept = opened.sync_all();
+            kept.map_err(|error| format!("`{}`: {error}", folder.display()))?;
+        }
+    }
     let objects = LocalFileSystem::new_with_prefix(place).map_err(|error| error.to_string())?;
     Ok(Arc::new(objects.with_automatic_cleanup(true)))
+}
+
+/// The folders that a folder is in, from the nearest to the root.
+fn above(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let whole = folder.canonicalize()?;
+    Ok(whole.ancestors().skip(1).map(Path::to_path_buf).collect())
 }
 
 /// `place` is the bucket, and what all names in it begin with.
@@ -399,6 +420,21 @@ mod tests {
                 }
             }
         });
+    }
+
+    /// A crash of the machine must not take what the names of the folders lead to.
+    #[test]
+    fn every_name_that_leads_to_a_place_is_kept_also_those_of_folders_around_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let place = root.join(".tidemark/orders");
+        std::fs::create_dir_all(&place).unwrap();
+
+        let kept = above(&place).unwrap();
+
+        assert_eq!(kept[..2], [root.join(".tidemark"), root]);
+        let here = std::env::current_dir().unwrap().canonicalize().unwrap();
+        assert!(above(Path::new("src")).unwrap().contains(&here));
     }
 
     #[test]

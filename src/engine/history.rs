@@ -39,6 +39,24 @@ pub struct Replay {
     pub speed: Option<f64>,
 }
 
+impl Replay {
+    /// The options, as far as all processes of a run must have them alike.
+    #[must_use]
+    pub fn typed(&self) -> String {
+        let mut typed = String::new();
+        for replayed in self.sources.values() {
+            typed += &format!(" --source {}=..", replayed.table.name);
+            if let Some(from) = replayed.follow_from {
+                typed += &format!(" --then-follow --from '{}'", Watermark::behind(from, 0));
+            }
+        }
+        if let Some(speed) = self.speed {
+            typed += &format!(" --speed {speed}x");
+        }
+        typed
+    }
+}
+
 /// A source whose history is read from files.
 #[derive(Clone, Debug)]
 pub struct Replayed {
@@ -246,4 +264,44 @@ pub fn check_history(pipeline: &Pipeline, replay: &Replay, base: &Path) -> Vec<P
         Some(from_world(table.place, error))
     });
     files.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::{Given, SourceText, plan};
+
+    fn replay(follow_from: Option<EventTime>) -> Replay {
+        let text = "CREATE TABLE ev (n BIGINT) WITH (connector = 'file', path = 'x');
+            CREATE TABLE out (n BIGINT) WITH (connector = 'stdout');
+            INSERT INTO out SELECT n FROM ev;";
+        let source = SourceText {
+            path: "p.sql",
+            text,
+        };
+        let given = Given {
+            variables: BTreeMap::new(),
+            settings: Vec::new(),
+            pipeline_name: "p".to_owned(),
+            only: Vec::new(),
+        };
+        let mut tables = plan(&source, &given).unwrap().tables;
+        let table = tables.swap_remove(0);
+        Replay {
+            sources: BTreeMap::from([(0, Replayed { table, follow_from })]),
+            speed: None,
+        }
+    }
+
+    /// A process that runs and one that replays would read different records.
+    #[test]
+    fn processes_that_do_not_replay_alike_are_told_apart() {
+        assert_eq!(Replay::default().typed(), "");
+        assert_eq!(replay(None).typed(), " --source ev=..");
+        let from = Some(EventTime(0));
+        assert_eq!(
+            replay(from).typed(),
+            " --source ev=.. --then-follow --from '1970-01-01 00:00:00'"
+        );
+    }
 }

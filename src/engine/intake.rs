@@ -19,7 +19,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef, TimestampMicrosecondType};
 use datafusion_common::Result;
 
-use crate::connector::max_ahead;
+use crate::connector::{Admission, max_ahead};
 use crate::dataflow::arrival::{ArrivedRows, line_of};
 use crate::dataflow::roles::counted;
 use crate::dataflow::step::{Evaluated, evaluate_rows};
@@ -58,6 +58,23 @@ struct Computation {
 struct Constraint {
     predicate: Expression,
     column: Option<String>,
+}
+
+/// What a table lets in for a pipeline that reads all that its records have.
+#[must_use]
+pub fn admission(table: &Table) -> Admission {
+    let columns = table.columns.iter().enumerate();
+    let columns = columns.filter(|(_, column)| column.computed.is_none());
+    let intake = Intake::new(table, &columns.map(|(at, _)| at).collect::<Vec<_>>());
+    Admission::new(move |decoder, block| {
+        let arrived = intake.take(decoder, block);
+        let arrived = arrived.map_err(|error| error.to_string())?;
+        Ok(Decoded {
+            rows: arrived.rows,
+            spans: arrived.spans,
+            rejects: arrived.rejects,
+        })
+    })
 }
 
 impl Intake {

@@ -52,6 +52,7 @@ pub use check::{
     Looked, check_options, check_processes, check_tables, destinations, look, promise,
 };
 pub use history::{Replay, Replayed, check_history, replayed};
+pub use intake::admission;
 pub use keeps::look_what_is_kept;
 pub use measure::measure;
 pub use options::{Ends, RunOptions};

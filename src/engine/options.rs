@@ -64,10 +64,7 @@ impl RunOptions {
         if self.until_caught_up && self.at_end == AtEnd::Close {
             alike += " --close-windows";
         }
-        if let Some(speed) = self.replay.speed {
-            alike += &format!(" --speed {speed}x");
-        }
-        alike
+        alike + &self.replay.typed()
     }
 }
 

@@ -260,7 +260,10 @@ impl CsvDecoder {
                 self.rows.reject_too_long(record, self.record_bytes_max);
                 continue;
             }
-            if content.trim_ascii().is_empty() {
+            // White space in one line may be values, and delimiters between them.
+            let is_blank =
+                content.is_empty() || (content.contains(&b'\n') && content.trim_ascii().is_empty());
+            if is_blank {
                 self.rows.blank(record, records.is_tombstone(index));
                 continue;
             }

@@ -38,7 +38,7 @@ pub use columns::{Unfitting, declared, fit, row_text};
 pub use csv::{Preamble, check_header, read_preamble};
 pub use encode::{Encoder, json_text};
 pub use framing::{Framing, RecordEnds, count_lines, last_record_end};
-pub use infer::{InferredColumn, InferredTable, Remark, infer, is_parquet, told};
+pub use infer::{Asked, InferredColumn, InferredTable, Remark, infer, infer_as, is_parquet, told};
 pub use metadata::{METADATA, Metadata, metadata_of};
 pub use options::{
     CsvOptions, FORMATS, Format, FormatError, FormatKind, FormatOption, FormatOptions, OptionKind,

@@ -4,6 +4,8 @@
 //! A record that does not convert goes as it stands, and is counted: whoever reads the topic turns
 //! it away with its bytes at hand, and nothing is lost on the way.
 
+use std::sync::Arc;
+
 use memchr::memchr;
 
 use super::csv::{Csv, as_object};
@@ -24,6 +26,8 @@ pub struct Transcoder {
     names: Names,
     /// Columns whose values stand in JSON as they are, where they can.
     literal: Vec<String>,
+    /// The names of CSV's columns where a block has none.
+    unnamed: Arc<Vec<String>>,
     message: String,
     key_text: String,
 }
@@ -52,13 +56,13 @@ pub struct Message<'a> {
 
 impl Transcoder {
     /// Messages of records in this format. `objects`: CSV becomes JSON; columns in `literal` have
-    /// numbers or booleans.
+    /// numbers or booleans. CSV without a header line has the columns `unnamed`.
     #[must_use]
     pub fn new(
         options: &FormatOptions,
         objects: bool,
         key: Option<&str>,
-        literal: Vec<String>,
+        (literal, unnamed): (Vec<String>, Vec<String>),
     ) -> Self {
         let form = match (options.kind, objects) {
             (FormatKind::Json, _) => Form::Json,
@@ -73,6 +77,7 @@ impl Transcoder {
             key: key.map(str::to_owned),
             names: Names::new(key.into_iter()),
             literal,
+            unnamed: Arc::new(unnamed),
             message: String::new(),
             key_text: String::new(),
         }
@@ -85,7 +90,8 @@ impl Transcoder {
         block: &Block,
         mut each: impl FnMut(Message<'_>, usize) -> Result<(), E>,
     ) -> Result<(), E> {
-        let header = block.header.as_deref().map_or(&[][..], Vec::as_slice);
+        let header = Arc::clone(block.header.as_ref().unwrap_or(&self.unnamed));
+        let header = header.as_slice();
         let key = self.key.as_ref();
         let key = key.and_then(|key| header.iter().position(|name| name == key));
         let literal: Vec<bool> = header
@@ -102,7 +108,12 @@ impl Transcoder {
             rest = after;
             let record = record.strip_suffix(b"\n").unwrap_or(record);
             let record = record.strip_suffix(b"\r").unwrap_or(record);
-            if record.trim_ascii().is_empty() {
+            // A record of nothing but delimiters may be white space.
+            let is_blank = match self.form {
+                Form::Json => record.trim_ascii().is_empty(),
+                Form::Object | Form::Csv => record.is_empty(),
+            };
+            if is_blank {
                 continue;
             }
             let end = block.bytes.len() - rest.len();
@@ -215,28 +226,40 @@ fn is_literal(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::format::{CsvOptions, TimestampFormat};
     use crate::types::Offset;
 
     fn transcode(kind: FormatKind, objects: bool, text: &str, header: &[&str]) -> Vec<String> {
+        delimited_by(b',', kind, objects, text, header)
+    }
+
+    fn delimited_by(
+        delimiter: u8,
+        kind: FormatKind,
+        objects: bool,
+        text: &str,
+        header: &[&str],
+    ) -> Vec<String> {
         let options = FormatOptions {
             kind,
             record_bytes_max: 1 << 20,
             timestamps: TimestampFormat::Iso,
-            csv: CsvOptions::default(),
+            csv: CsvOptions {
+                delimiter,
+                ..CsvOptions::default()
+            },
         };
         let literal = vec!["n".to_owned(), "ok".to_owned()];
-        let mut transcoder = Transcoder::new(&options, objects, Some("k"), literal);
+        let unnamed = vec!["k".to_owned(), "n".to_owned()];
+        let mut transcoder = Transcoder::new(&options, objects, Some("k"), (literal, unnamed));
         let header: Vec<String> = header.iter().map(|name| (*name).to_owned()).collect();
         let block = Block {
             bytes: Arc::new(text.as_bytes().to_vec()),
             start: Offset(0),
             end: Offset(text.len() as u64),
             line: 1,
-            header: (kind == FormatKind::Csv).then(|| Arc::new(header)),
+            header: (!header.is_empty()).then(|| Arc::new(header)),
             columns: None,
             records: None,
         };
@@ -269,6 +292,27 @@ mod tests {
                 "-: d,2,\"open as it is",
             ]
         );
+    }
+
+    #[test]
+    fn a_record_of_white_space_between_delimiters_is_one() {
+        let text = "a\t1\n\t\n\n \r\nb\t2\n";
+
+        let messages = |objects| delimited_by(b'\t', FormatKind::Csv, objects, text, &["k", "n"]);
+
+        assert_eq!(
+            messages(false),
+            ["a: a\t1", "-: \t", "-:   as it is", "b: b\t2"]
+        );
+        assert_eq!(messages(true)[1], "-: {\"k\":null,\"n\":null}");
+    }
+
+    #[test]
+    fn columns_that_no_line_names_have_the_names_that_are_given() {
+        let messages = |objects| transcode(FormatKind::Csv, objects, "a,1\nb,2\n", &[]);
+
+        assert_eq!(messages(true)[0], "a: {\"k\":\"a\",\"n\":1}");
+        assert_eq!(messages(false), ["a: a,1", "b: b,2"]);
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct Table {
     pub name: String,
     /// What the file does with it.
     pub role: Role,
+    /// Whether a `'dead.letter'` names it: then its rows hold what strangers sent.
+    pub takes_letters: bool,
     /// All declared columns, computed ones included, in the declared order.
     pub columns: Vec<Column>,
     /// Positions in `columns` of the PRIMARY KEY, in key order; empty if there is none.

@@ -454,6 +454,9 @@ fn roles(
             sinks.insert(dead, option.place);
         }
     }
+    for &dead in sinks.keys() {
+        declared.tables[dead].takes_letters = true;
+    }
     sinks.extend(prepared.iter().map(|insert| (insert.table, insert.place)));
     for (id, table) in declared.tables.iter_mut().enumerate() {
         let (source, reference) = (sources.contains_key(&id), references.contains(&id));

@@ -232,19 +232,23 @@ impl FileSource {
         })
     }
 
-    /// The first file's name and the start of what is in it.
+    /// The name of the first file that has something in it, and the start of that.
     pub fn sample(
         pattern: &str,
         base: &Path,
         bytes: u64,
     ) -> Result<(String, Vec<u8>), ConnectorError> {
         let found = find::find(pattern, base)?;
-        let first = &found[0];
-        let mut sample = Vec::new();
-        let read = Compression::of(&first.path).open(&first.path, u64::MAX);
-        read.and_then(|file| io::Read::take(file, bytes).read_to_end(&mut sample))
-            .map_err(|error| unreadable(&first.name, &error))?;
-        Ok((first.name.clone(), sample))
+        for file in &found {
+            let mut sample = Vec::new();
+            let read = Compression::of(&file.path).open(&file.path, u64::MAX);
+            read.and_then(|file| io::Read::take(file, bytes).read_to_end(&mut sample))
+                .map_err(|error| unreadable(&file.name, &error))?;
+            if !sample.trim_ascii().is_empty() {
+                return Ok((file.name.clone(), sample));
+            }
+        }
+        Ok((found[0].name.clone(), Vec::new()))
     }
 
     /// Whether `open` would find files with the columns that are wanted. Reads no more than

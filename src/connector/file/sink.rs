@@ -21,7 +21,7 @@ use super::find::Compression;
 use crate::connector::open::missing_folder;
 use serde::{Deserialize, Serialize};
 
-use crate::connector::open::{SinkOrigin, format_of, required, resolve, sink_table};
+use crate::connector::open::{SinkOrigin, folder_of, format_of, required, resolve, sink_table};
 use crate::connector::{ConnectorError, Destination, Finding, SinkTable, TableChanges};
 use crate::format::Encoder;
 use crate::types::Mark;
@@ -94,10 +94,8 @@ impl FileSink {
 
     /// Puts the names of both files onto the disk: what they hold is worth nothing without.
     fn keep_names(&self) -> Result<(), ConnectorError> {
-        let kept = match self.path.parent() {
-            Some(folder) if folder.is_dir() => File::open(folder).and_then(|it| it.sync_all()),
-            Some(_) | None => Ok(()),
-        };
+        let folder = File::open(folder_of(&self.path));
+        let kept = folder.and_then(|folder| folder.sync_all());
         kept.map_err(|error| self.failed("keep", &error))
     }
 

@@ -1,5 +1,6 @@
 //! Dead letters out of a topic: committed ones, up to where its partitions end now.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,7 +62,7 @@ pub(super) fn read(table: &Table, each: &mut EachLetter<'_>) -> Result<(), Conne
     let clock = Clock::machine();
     let mut heard = clock.elapsed();
     while open.contains(&true) {
-        let mut outcome = Ok(());
+        let mut outcome = Ok(ControlFlow::Continue(()));
         consumer.take(Duration::from_millis(100), |partition, _, taken| {
             heard = clock.elapsed();
             let partition = usize::try_from(partition).unwrap_or(usize::MAX);
@@ -70,8 +71,12 @@ pub(super) fn read(table: &Table, each: &mut EachLetter<'_>) -> Result<(), Conne
             };
             let next = match taken {
                 Taken::Message(message) => {
-                    if outcome.is_ok() && message.offset() < signed(*end) {
-                        outcome = form.letter(table, message).map_or(Ok(()), &mut *each);
+                    let goes_on = matches!(outcome, Ok(ControlFlow::Continue(())));
+                    if goes_on
+                        && message.offset() < signed(*end)
+                        && let Some(letter) = form.letter(table, message)
+                    {
+                        outcome = each(letter);
                     }
                     message.offset() + 1
                 }
@@ -92,7 +97,9 @@ pub(super) fn read(table: &Table, each: &mut EachLetter<'_>) -> Result<(), Conne
             };
             open[partition] &= next < signed(*end);
         });
-        outcome?;
+        if outcome?.is_break() {
+            break;
+        }
         if clock.elapsed() > heard + PATIENCE {
             return Err(failed("nobody answers".to_owned()));
         }

@@ -83,9 +83,10 @@ pub(super) fn read(
     let (mut position, mut settled, mut trouble) = (signed(first), false, None);
     while position < signed(end) && !(settled && until == Until::Settled) {
         if clock.elapsed() > PATIENCE {
-            return Err(failed(
-                "a transaction of another program stays open".to_owned(),
-            ));
+            return Err(failed(match settled {
+                true => "a transaction of another program stays open".to_owned(),
+                false => "nobody answers".to_owned(),
+            }));
         }
         consumer.take(Duration::from_millis(100), |_, _, taken| match taken {
             Taken::Message(message) => {

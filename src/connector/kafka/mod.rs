@@ -40,7 +40,9 @@ use settings::text;
 pub use self::bench::{Feed, KafkaBench};
 pub use self::embedded::EmbeddedBroker;
 pub use self::letters::places_at;
-pub use self::produce::{ProduceInput, ProduceJob, ProduceProgress, make_topic_of, produce};
+pub use self::produce::{
+    Admission, ProduceInput, ProduceJob, ProduceProgress, make_topic_of, produce,
+};
 pub use self::resend::{ResendJob, Resent, resend};
 use self::sink::KafkaSink;
 use self::source::KafkaSource;

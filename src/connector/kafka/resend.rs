@@ -1,17 +1,19 @@
 //! Dead letters back into the topic that they came from, each once.
 //!
 //! ```text
-//!   letter ──▶ was it sent? ──▶ transaction: records + which letters they are
+//!   letter ──▶ was it sent? ──▶ held ──▶ transaction: records + which letters they are
 //! ```
 //!
 //! Which letters have been sent stands in `tidemark_marks`, in the transaction of their records, by
 //! partition and offset of the record that each was. So it does not matter how often it is done, in
-//! how many parts, or where it was killed. A record goes to the partition that it was in. Its key
-//! is not in a letter, and not in the record.
+//! how many parts, or where it was killed. Records are held until there are enough of them or no
+//! letter is left: a transaction is not open for as long as letters take to be read. A record goes
+//! to the partition that it was in. Its key is not in a letter, and not in the record.
 
 mod sent;
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use arrow::datatypes::DataType;
 
@@ -28,6 +30,8 @@ use crate::plan::Table;
 
 /// So many records are one transaction.
 const RECORDS_MAX: usize = 10_000;
+/// Or so many bytes.
+const BYTES_MAX: usize = 16 << 20;
 
 /// Columns without which a letter cannot be sent again.
 const NEEDED: [&str; 5] = ["kind", "partition", "offset", "insert_into", "payload"];
@@ -102,7 +106,8 @@ pub fn resend(
         name: &name,
         sent,
         now: BTreeSet::new(),
-        open: 0,
+        held: Vec::new(),
+        held_bytes: 0,
         outcome: Resent::default(),
     };
     read(&mut |letter| sender.take(&letter))?;
@@ -158,24 +163,28 @@ struct Resender<'a> {
     sent: Sent,
     /// Sent by this run: another letter of the same record is no second one.
     now: BTreeSet<(usize, u64)>,
-    /// Records in the open transaction.
-    open: usize,
+    /// Records that are not sent yet, each with its partition.
+    held: Vec<(usize, Vec<u8>)>,
+    held_bytes: usize,
     outcome: Resent,
 }
 
 impl Resender<'_> {
-    fn take(&mut self, letter: &KeptLetter) -> Result<(), ConnectorError> {
+    fn take(&mut self, letter: &KeptLetter) -> Result<ControlFlow<()>, ConnectorError> {
+        if self.has_enough() {
+            return Ok(ControlFlow::Break(()));
+        }
         let is_of_source = letter
             .text("source")
             .is_none_or(|of| of == self.job.source.name);
         if !is_of_source || !self.job.filter.admits(letter) {
-            return Ok(());
+            return Ok(ControlFlow::Continue(()));
         }
         let counted =
             letter.text("kind") != Some("rejected") || letter.text("insert_into").is_some();
         if counted && !self.job.counted_too {
             self.outcome.counted += 1;
-            return Ok(());
+            return Ok(ControlFlow::Continue(()));
         }
         let place = (
             letter.partition().filter(|p| *p < self.partitions),
@@ -185,51 +194,51 @@ impl Resender<'_> {
             (place, whole(letter, self.job.letters))
         else {
             self.outcome.incomplete += 1;
-            return Ok(());
+            return Ok(ControlFlow::Continue(()));
         };
         if self.sent.has(partition, offset.0) {
             self.outcome.before += u64::from(!self.now.contains(&(partition, offset.0)));
-            return Ok(());
+            return Ok(ControlFlow::Continue(()));
         }
-        if self
-            .job
-            .limit
-            .is_some_and(|limit| self.outcome.sent >= limit)
-        {
-            return Ok(());
-        }
-        self.send(partition, value)?;
+        self.held.push((partition, value.to_vec()));
+        self.held_bytes += value.len();
         self.sent.add(partition, offset.0);
         self.now.insert((partition, offset.0));
         self.outcome.sent += 1;
-        if self.open >= RECORDS_MAX {
+        if self.held.len() >= RECORDS_MAX || self.held_bytes >= BYTES_MAX {
             self.commit()?;
         }
-        Ok(())
+        Ok(match self.has_enough() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        })
     }
 
-    fn send(&mut self, partition: usize, value: &[u8]) -> Result<(), ConnectorError> {
-        let Some(producer) = self.producer else {
-            return Ok(());
-        };
-        if self.open == 0 {
-            producer.begin().map_err(|failed| stopped(&failed))?;
-        }
-        self.open += 1;
-        let record = Outgoing {
-            topic: self.topic,
-            value: Some(value),
-            partition: i32::try_from(partition).ok(),
-            ..Outgoing::default()
-        };
-        producer.send(record).map_err(|failed| stopped(&failed))
+    fn has_enough(&self) -> bool {
+        let limit = self.job.limit;
+        limit.is_some_and(|limit| self.outcome.sent >= limit)
     }
 
     fn commit(&mut self) -> Result<(), ConnectorError> {
-        let Some(producer) = self.producer.filter(|_| self.open > 0) else {
-            return Ok(());
-        };
-        self.open = 0;
+        if let (Some(producer), false) = (self.producer, self.held.is_empty()) {
+            self.write(producer).map_err(|failed| stopped(&failed))?;
+        }
+        self.held.clear();
+        self.held_bytes = 0;
+        Ok(())
+    }
+
+    /// All that is held, in a transaction.
+    fn write(&mut self, producer: &Transactions) -> Result<(), Failed> {
+        producer.begin()?;
+        for (partition, value) in &self.held {
+            producer.send(Outgoing {
+                topic: self.topic,
+                value: Some(value),
+                partition: i32::try_from(*partition).ok(),
+                ..Outgoing::default()
+            })?;
+        }
         for (page, text) in self.sent.changes() {
             let key = format!("{}{page}", self.name);
             let mark = Outgoing {
@@ -239,9 +248,9 @@ impl Resender<'_> {
                 partition: Some(0),
                 ..Outgoing::default()
             };
-            producer.send(mark).map_err(|failed| stopped(&failed))?;
+            producer.send(mark)?;
         }
-        producer.commit().map_err(|failed| stopped(&failed))
+        producer.commit()
     }
 }
 
@@ -256,18 +265,8 @@ fn whole<'l>(letter: &'l KeptLetter, table: &Table) -> Option<&'l [u8]> {
 }
 
 fn stopped(failed: &Failed) -> ConnectorError {
-    const AGAIN: &str = "run it again: what is committed is not sent twice";
-    match failed {
-        Failed::Fenced => ConnectorError::hinted("another process sends these letters now", AGAIN),
-        Failed::Refused { message, hint } => {
-            ConnectorError::hinted(format!("cannot send: {message}"), *hint)
-        }
-        Failed::Aborted(message) => {
-            ConnectorError::hinted(format!("could not send: {message}"), AGAIN)
-        }
-        Failed::Unknown(message) => ConnectorError::hinted(
-            format!("it is not known whether the last records arrived: {message}"),
-            AGAIN,
-        ),
-    }
+    failed.to_error(
+        "another process sends these letters now",
+        "run it again: what is committed is not sent twice",
+    )
 }

@@ -5,4 +5,5 @@ mod contact;
 mod kit;
 mod reading;
 mod refused;
+mod resending;
 mod writing;

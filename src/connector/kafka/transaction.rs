@@ -17,12 +17,17 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 
 use super::settings::{Cluster, refused};
 use crate::connector::ConnectorError;
+use crate::types::Clock;
 
 /// How long the cluster may take to begin or to end a transaction.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long the cluster may take to drop one: who takes the name next drops it in any case.
 const PATIENCE_TO_ABORT: Duration = Duration::from_secs(3);
+
+/// How long librdkafka waits at a time until all that was under way is accounted for. It waits for
+/// us to hear of it.
+const ABORT_STEP: Duration = Duration::from_millis(50);
 
 /// How often a commit that takes too long is waited for again.
 const COMMIT_WAITS: usize = 3;
@@ -47,6 +52,29 @@ pub(super) enum Failed {
     Unknown(String),
 }
 
+impl Failed {
+    /// What to say where the program ends with it. `taken` is what somebody else does if the name was
+    /// taken, and `again` what comes of beginning again.
+    pub fn to_error(&self, taken: &str, again: &str) -> ConnectorError {
+        match self {
+            Self::Fenced => {
+                let slept = "this one slept for longer than a transaction may be open";
+                ConnectorError::hinted(format!("{taken}, or {slept}"), again)
+            }
+            Self::Refused { message, hint } => {
+                ConnectorError::hinted(format!("cannot send: {message}"), *hint)
+            }
+            Self::Aborted(message) => {
+                ConnectorError::hinted(format!("could not send: {message}"), again)
+            }
+            Self::Unknown(message) => ConnectorError::hinted(
+                format!("it is not known whether the last records arrived: {message}"),
+                again,
+            ),
+        }
+    }
+}
+
 /// What is sent.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Outgoing<'a> {
@@ -60,7 +88,7 @@ pub(super) struct Outgoing<'a> {
 
 #[derive(Default)]
 struct Reports {
-    /// The first record that was not delivered: why.
+    /// The first record that was not delivered: why. Not one that was given up because of another.
     undelivered: Mutex<Option<(Option<RDKafkaErrorCode>, String)>>,
     trouble: Mutex<Option<(RDKafkaErrorCode, String)>>,
 }
@@ -85,7 +113,13 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result {
+        const GIVEN_UP: [RDKafkaErrorCode; 2] = [
+            RDKafkaErrorCode::PurgeQueue,
+            RDKafkaErrorCode::PurgeInflight,
+        ];
+        if let Err((error, _)) = result
+            && !code(error).is_some_and(|code| GIVEN_UP.contains(&code))
+        {
             let mut first = lock(&self.undelivered);
             first.get_or_insert_with(|| (code(error), error.to_string()));
         }
@@ -211,13 +245,12 @@ impl Transactions {
             RDKafkaErrorCode::ProducerFenced,
             RDKafkaErrorCode::InvalidProducerEpoch,
         ];
-        let undelivered = lock(&self.producer.context().undelivered).clone();
-        let (cause, message) = undelivered.unwrap_or_else(|| (code(error), text(error)));
         let fatal = self.producer.client().fatal_error();
-        let code = fatal
-            .as_ref()
-            .map_or_else(|| code(error), |(code, _)| Some(*code));
-        if code.is_some_and(|code| FENCED.contains(&code)) {
+        let fatal_code = fatal.as_ref().map(|(code, _)| *code);
+        if fatal_code
+            .or_else(|| code(error))
+            .is_some_and(|code| FENCED.contains(&code))
+        {
             return Failed::Fenced;
         }
         let is_lost = match (at, error) {
@@ -225,12 +258,40 @@ impl Transactions {
             (At::Commit, KafkaError::Transaction(error)) => error.txn_requires_abort(),
             (At::Commit, _) => false,
         };
-        let aborts = is_lost && fatal.is_none();
-        let is_aborted = aborts && self.producer.abort_transaction(PATIENCE_TO_ABORT).is_ok();
-        match (is_aborted, cause.and_then(refusal)) {
+        let is_aborted = is_lost && fatal.is_none() && self.abort();
+        let (cause, message) = self.cause(error);
+        match (is_lost, cause.and_then(refusal)) {
+            // Also where nobody has answered yet: who takes the name next drops what is open.
             (true, Some(hint)) => Failed::Refused { message, hint },
-            (true, None) => Failed::Aborted(message),
-            (false, _) => Failed::Unknown(message),
+            (true, None) if is_aborted => Failed::Aborted(message),
+            (true | false, _) => Failed::Unknown(message),
+        }
+    }
+
+    /// Drops the open transaction. Whether the cluster has said that it did.
+    fn abort(&self) -> bool {
+        let clock = Clock::machine();
+        loop {
+            let Err(error) = self.producer.abort_transaction(ABORT_STEP) else {
+                return true;
+            };
+            let goes_on = matches!(&error, KafkaError::Transaction(error) if error.is_retriable());
+            if !goes_on || clock.elapsed() > PATIENCE_TO_ABORT {
+                return false;
+            }
+            // What is said of records that are given up waits to be heard, and the abort for that.
+            self.producer.poll(ABORT_STEP / 10);
+        }
+    }
+
+    /// What is behind an error: what is wrong with a record before, or else with the one at hand.
+    fn cause(&self, error: &KafkaError) -> (Option<RDKafkaErrorCode>, String) {
+        let own = (code(error), text(error));
+        let undelivered = lock(&self.producer.context().undelivered).clone();
+        let is_refusal = |code: Option<RDKafkaErrorCode>| code.and_then(refusal).is_some();
+        match undelivered {
+            Some(before) if is_refusal(before.0) || !is_refusal(own.0) => before,
+            Some(_) | None => own,
         }
     }
 }

@@ -61,7 +61,7 @@ pub(super) struct Session {
 /// Why an epoch was not written.
 enum Fault {
     Fenced,
-    /// At this table, or at none of them.
+    /// At this part of what is written, or at none of them.
     Server(Error, Option<usize>),
     /// The commit itself: its outcome is what the server says, or unknown.
     Commit(Error),
@@ -297,11 +297,11 @@ impl Postgres {
         let (Class::Value, Some(at)) = (class, at) else {
             return self.error("write to", &error);
         };
-        let plan = &self.tenure.as_ref().expect("it publishes").plans[at];
-        let blamed = self.session.as_mut().and_then(|session| {
-            let ready = ready.iter().find(|ready| ready.table == at)?;
-            write::blame(&mut session.client, plan, ready)
-        });
+        // A large epoch has several parts of one table.
+        let part = &ready[at];
+        let plan = &self.tenure.as_ref().expect("it publishes").plans[part.table];
+        let session = self.session.as_mut();
+        let blamed = session.and_then(|it| write::blame(&mut it.client, plan, part));
         // A probe may have lost the connection; then the next publish makes a new one.
         refused_value(plan, &error, &blamed.unwrap_or_default())
     }
@@ -463,10 +463,9 @@ fn commit(
     if !ours {
         return Err(Fault::Fenced);
     }
-    for ready in ready {
-        let at = ready.table;
-        let prepared = &mut session.prepared[at];
-        write::write(client, &tenure.plans[at], prepared, ready).map_err(server(Some(at)))?;
+    for (at, part) in ready.iter().enumerate() {
+        let (plan, prepared) = (&tenure.plans[part.table], &mut session.prepared[part.table]);
+        write::write(client, plan, prepared, part).map_err(server(Some(at)))?;
     }
     marks::commit(client).map_err(Fault::Commit)
 }

@@ -40,7 +40,9 @@ pub(super) fn read(table: &Table, each: &mut EachLetter<'_>) -> Result<(), Conne
                 letter.set(column.field.name(), row.try_get(at).map_err(failed)?);
             }
         }
-        each(letter)?;
+        if each(letter)?.is_break() {
+            break;
+        }
     }
     Ok(())
 }

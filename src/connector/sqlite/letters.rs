@@ -58,7 +58,9 @@ pub(super) fn read(
                 letter.set(name, Some(text));
             }
         }
-        each(letter)?;
+        if each(letter)?.is_break() {
+            break;
+        }
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ fn table(name: &str, connector: &str) -> Table {
     Table {
         name: name.to_owned(),
         role: Role::Sink,
+        takes_letters: false,
         columns: vec![Column {
             field: Arc::new(Field::new("name", DataType::Utf8, true)),
             place: FilePlace::default(),

@@ -29,6 +29,7 @@ fn table(name: &str) -> Table {
     Table {
         name: name.to_owned(),
         role: Role::Source,
+        takes_letters: false,
         columns: vec![column],
         primary_key: Vec::new(),
         checks: Vec::new(),

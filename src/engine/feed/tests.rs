@@ -65,6 +65,7 @@ fn replaying(times: &[Option<i64>], replay_to: u64, threads: usize) -> Arc<Feed>
     let table = Table {
         name: "t".to_owned(),
         role: Role::Source,
+        takes_letters: false,
         columns: Vec::new(),
         primary_key: Vec::new(),
         checks: Vec::new(),

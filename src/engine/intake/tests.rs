@@ -51,6 +51,7 @@ fn table(not_null: bool) -> Table {
     Table {
         name: "t".to_owned(),
         role: Role::Source,
+        takes_letters: false,
         columns: vec![
             column("k", DataType::Utf8, Some("key"), !not_null),
             column("n", DataType::Int64, None, true),

@@ -50,6 +50,7 @@ impl Words {
         Table {
             name: "words".to_owned(),
             role: Role::Source,
+            takes_letters: false,
             columns: columns.map(column).into(),
             primary_key: vec![0],
             checks: Vec::new(),

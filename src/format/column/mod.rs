@@ -84,12 +84,21 @@ impl Unfit {
     }
 }
 
-/// At most forty characters of a text, for messages.
+/// At most forty characters of a text, for messages: those that nobody sees, or that a terminal
+/// obeys, as escapes.
 fn shortened(text: &str) -> String {
-    match text.char_indices().nth(40) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_owned(),
+    let (start, dots) = match text.char_indices().nth(40) {
+        Some((end, _)) => (&text[..end], "..."),
+        None => (text, ""),
+    };
+    let mut shown = String::with_capacity(start.len() + dots.len());
+    for letter in start.chars() {
+        match letter.is_control() {
+            true => shown.extend(letter.escape_default()),
+            false => shown.push(letter),
+        }
     }
+    shown + dots
 }
 
 /// The values of one column so far.

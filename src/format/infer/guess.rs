@@ -19,6 +19,8 @@ pub(super) enum Guess {
     Zoned,
     Uuid,
     Json,
+    /// A text that is JSON: with others that are not it is text, too.
+    JsonText,
     Text,
 }
 
@@ -45,7 +47,7 @@ impl Guess {
             return Some(number);
         }
         if word.starts_with(['{', '[']) && object::raw(word).is_some() {
-            return Some(Self::Json);
+            return Some(Self::JsonText);
         }
         Some(Self::of_word(word))
     }
@@ -153,7 +155,7 @@ impl Guess {
             Self::Timestamp => "TIMESTAMP".to_owned(),
             Self::Zoned => "TIMESTAMPTZ".to_owned(),
             Self::Uuid => "UUID".to_owned(),
-            Self::Json => "JSON".to_owned(),
+            Self::Json | Self::JsonText => "JSON".to_owned(),
             Self::Text => "TEXT".to_owned(),
         }
     }

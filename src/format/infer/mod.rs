@@ -62,10 +62,27 @@ impl InferredColumn {
     }
 }
 
+/// What need not be guessed, because somebody says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The format.
+    pub kind: Option<FormatKind>,
+    /// Whether the first line of CSV names its columns.
+    pub header: Option<bool>,
+}
+
 /// Guesses the table of the file `path`, which starts with `sample`.
 pub fn infer(path: &str, sample: &[u8]) -> Result<InferredTable, FormatError> {
+    infer_as(path, sample, Asked::default())
+}
+
+/// As `infer`, where some of it is said.
+pub fn infer_as(path: &str, sample: &[u8], asked: Asked) -> Result<InferredTable, FormatError> {
+    let sample = sample.strip_prefix(b"\xef\xbb\xbf").unwrap_or(sample);
     let name = path.rsplit('/').next().unwrap_or(path);
-    let (stem, kind, is_told) = stem_and_kind(name, sample);
+    let (stem, guessed, is_told) = stem_and_kind(name, sample);
+    let kind = asked.kind.unwrap_or(guessed);
+    let is_told = is_told || asked.kind.is_some();
     let mut options = FormatOptions {
         kind,
         record_bytes_max: 1 << 20,
@@ -74,13 +91,19 @@ pub fn infer(path: &str, sample: &[u8]) -> Result<InferredTable, FormatError> {
     };
     let seen = match kind {
         FormatKind::Json => json_columns(sample),
-        FormatKind::Csv => csv_columns(sample, &mut options)?,
+        FormatKind::Csv => csv_columns(sample, &mut options, asked.header)?,
         FormatKind::Parquet => unreachable!("such a file says itself what its columns are"),
     };
     if kind == FormatKind::Json && starts_with(sample, b'[') {
         return Err(FormatError::new(format!(
             "`{path}` is one JSON array, and records are one object per line: \
              `jq -c '.[]' {path} > lines.json` makes it so"
+        )));
+    }
+    if kind == FormatKind::Json && seen.records == 0 && starts_with(sample, b'{') {
+        return Err(FormatError::new(format!(
+            "`{path}` has no object in its first line, and records are one object per line: \
+             `jq -c . {path} > lines.json` makes it so"
         )));
     }
     if seen.columns.is_empty() {
@@ -183,6 +206,8 @@ struct Column {
     strays: usize,
     /// and whether some of them are text on purpose: `007` is.
     is_text: bool,
+    /// Whether another column has its name.
+    is_twin: bool,
 }
 
 /// Of so many values one may be a stray: nearly all are of the column's type, and rejecting what is
@@ -198,6 +223,7 @@ impl Column {
             typed: None,
             strays: 0,
             is_text: false,
+            is_twin: false,
         }
     }
 
@@ -208,7 +234,7 @@ impl Column {
         self.guess = and(self.guess);
         self.is_text |= named;
         match guess {
-            Guess::Text | Guess::Json => self.strays += 1,
+            Guess::Text | Guess::Json | Guess::JsonText => self.strays += 1,
             Guess::Boolean
             | Guess::Integer
             | Guess::Decimal { .. }
@@ -231,14 +257,17 @@ impl Column {
                 .or(self.guess)
                 .map_or_else(|| "TEXT".to_owned(), Guess::sql_type),
             nullable: self.values < records || records == 0,
-            remark: typed.map(|_| Remark::Strays(self.strays, self.values)),
+            remark: match self.is_twin {
+                true => Some(Remark::Unreadable("in the header line twice".to_owned())),
+                false => typed.map(|_| Remark::Strays(self.strays, self.values)),
+            },
         }
     }
 }
 
 /// The whole records of a sample: the last may have been cut off.
 fn records<'a>(sample: &'a [u8], options: &FormatOptions) -> impl Iterator<Item = &'a [u8]> {
-    let framing = options.framing();
+    let (framing, kind) = (options.framing(), options.kind);
     let whole = match last_record_end(sample, framing) {
         0 => sample,
         end => &sample[..end],
@@ -252,7 +281,10 @@ fn records<'a>(sample: &'a [u8], options: &FormatOptions) -> impl Iterator<Item 
         rest = after;
         (!record.is_empty()).then_some(record)
     })
-    .filter(|record| !record.trim_ascii().is_empty())
+    .filter(move |record| match kind {
+        FormatKind::Json | FormatKind::Parquet => !record.trim_ascii().is_empty(),
+        FormatKind::Csv => !matches!(*record, b"\n" | b"\r\n" | b"\r"),
+    })
 }
 
 fn json_columns(sample: &[u8]) -> Seen {
@@ -262,7 +294,6 @@ fn json_columns(sample: &[u8]) -> Seen {
         timestamps: TimestampFormat::Iso,
         csv: CsvOptions::default(),
     };
-    let sample = sample.strip_prefix(b"\xef\xbb\xbf").unwrap_or(sample);
     let mut seen = Seen::default();
     for record in records(sample, &options) {
         let Some(members) = std::str::from_utf8(record).ok().and_then(object::members) else {
@@ -283,13 +314,17 @@ fn json_columns(sample: &[u8]) -> Seen {
     seen
 }
 
-fn csv_columns(sample: &[u8], options: &mut FormatOptions) -> Result<Seen, FormatError> {
+fn csv_columns(
+    sample: &[u8],
+    options: &mut FormatOptions,
+    header: Option<bool>,
+) -> Result<Seen, FormatError> {
     options.csv.delimiter = delimiter(sample);
     let with_header = read_preamble(sample, options)?;
     let names = with_header.header.unwrap_or_default();
     // A line of names has no numbers and no dates in it.
     let is_header = |name: &String| matches!(Guess::of_text(name), None | Some(Guess::Text));
-    options.csv.header = names.iter().all(is_header);
+    options.csv.header = header.unwrap_or_else(|| names.iter().all(is_header));
     let start = read_preamble(sample, options)?.bytes;
     let mut seen = Seen::default();
     for (at, name) in names.into_iter().enumerate() {
@@ -298,7 +333,13 @@ fn csv_columns(sample: &[u8], options: &mut FormatOptions) -> Result<Seen, Forma
         } else {
             format!("c{}", at + 1)
         };
-        seen.columns.push(Column::new(name));
+        let twin = seen.columns.iter().position(|other| other.name == name);
+        let mut column = Column::new(name);
+        if let Some(twin) = twin {
+            seen.columns[twin].is_twin = true;
+            column.is_twin = true;
+        }
+        seen.columns.push(column);
     }
     for record in records(&sample[start..], options) {
         let Some(texts) = field_texts(record, &options.csv) else {

@@ -104,6 +104,23 @@ fn an_empty_file_has_no_columns() {
 }
 
 #[test]
+fn texts_of_which_some_are_json_are_text() {
+    let mixed = table("a.csv", "w,v\nx,\"[1,2]\"\n\"[1,2]\",{}\n");
+
+    assert!(
+        mixed.contains("w TEXT NOT NULL,\n  v JSON NOT NULL\n"),
+        "{mixed}"
+    );
+}
+
+#[test]
+fn a_record_of_nothing_but_delimiters_has_no_values() {
+    let text = table("a.tsv", "a\tb\n1\t2\n\t\n");
+
+    assert!(text.contains("a BIGINT,\n  b BIGINT\n"), "{text}");
+}
+
+#[test]
 fn a_number_stays_one_if_nearly_all_values_are() {
     let line = |value: &str| format!("{{\"qty\": {value}, \"zip\": \"x\"}}\n");
     let mut sample = "{\"qty\": 1.5, \"zip\": 12}\n".repeat(298);
@@ -156,4 +173,21 @@ fn what_cannot_be_read_is_left_out_and_said() {
         text.contains("  id BIGINT\n  -- m  is a map, which cannot be read\n)"),
         "{text}"
     );
+}
+
+#[test]
+fn columns_of_one_name_are_left_out_and_said() {
+    let text = table("a.csv", "a,b,a\n1,2,3\n");
+
+    let out = "-- a is in the header line twice, which cannot be read\n";
+    assert_eq!(text.matches(out).count(), 2, "{text}");
+    assert!(text.contains("  b BIGINT NOT NULL\n"), "{text}");
+}
+
+#[test]
+fn json_that_is_not_one_object_per_line_is_told_how_to_become_that() {
+    let told = |sample: &str| infer("a.json", sample.as_bytes()).unwrap_err().to_string();
+
+    assert!(told("\u{feff}[{\"a\": 1}]").contains("jq -c '.[]' a.json"));
+    assert!(told("{\n  \"a\": 1\n}\n").contains("jq -c . a.json"));
 }

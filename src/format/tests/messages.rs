@@ -180,6 +180,18 @@ fn a_message_without_a_value_or_with_nothing_in_it_is_a_reject() {
 }
 
 #[test]
+fn a_message_of_nothing_but_delimiters_is_a_row_without_values() {
+    let mut options = options(FormatKind::Csv);
+    options.csv.delimiter = b'\t';
+    let mut decoder = decoder(&options, &wanted(two())).unwrap();
+
+    let decoded = decoder.decode(&messages(&[Some(b"\t"), Some(b"\t \r\n"), Some(b"")]));
+
+    assert_eq!(decoded.rows.num_rows(), 2, "{:?}", decoded.rejects);
+    assert_eq!(decoded.rejects.len(), 1);
+}
+
+#[test]
 fn a_message_that_is_too_long_is_cut_at_the_limit() {
     let long = format!("{{\"id\":1,\"name\":\"{}\"}}", "x".repeat(5000));
     let block = texts_of(&["{\"id\":1}", &long, "{\"id\":2}"]);

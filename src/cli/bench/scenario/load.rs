@@ -139,6 +139,7 @@ fn in_one_part(table: &mut Table) {
 }
 
 fn topic(table: Table, topic: &str, servers: &str) -> Result<Load, String> {
+    let admission = crate::engine::admission(&table);
     let job = ProduceJob {
         servers: servers.to_owned(),
         options: Vec::new(),
@@ -152,7 +153,7 @@ fn topic(table: Table, topic: &str, servers: &str) -> Result<Load, String> {
         rate: None,
         key: None,
         objects: true,
-        input: ProduceInput::Table(Box::new(table)),
+        input: ProduceInput::Table(Box::new(table), admission),
     };
     produce(&job, &ProduceProgress::default()).map_err(|error| error.to_string())?;
     Ok(Load {

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
 
-use super::{ProduceInput, ProduceJob};
+use super::{Admission, ProduceInput, ProduceJob, ProduceProgress};
 use crate::connector::file::FileSource;
 use crate::connector::{ConnectorError, Source, open_source};
 use crate::format::{
-    Block, Decoded, Decoder, Encoder, FormatOptions, InferredTable, Message, Transcoder, Wanted,
-    infer, is_parquet, value_text,
+    Asked, Block, Decoded, Decoder, Encoder, FormatKind, FormatOptions, InferredTable, Message,
+    Transcoder, Wanted, infer_as, is_parquet, value_text,
 };
 use crate::plan::{OptionValue, Place, Table};
 use crate::types::{Clock, Offset, nearest};
@@ -45,8 +46,11 @@ enum Maker {
         objects: bool,
         key: Option<String>,
         literal: Vec<String>,
+        /// The names of CSV's columns where no line of the file has them.
+        names: Vec<String>,
     },
     Table {
+        admission: Admission,
         encoder: Encoder,
         key: Option<usize>,
     },
@@ -61,6 +65,7 @@ pub(super) enum Messages {
 /// Makes messages of the rows of a table, one by one.
 pub(super) struct TableRows {
     decoder: Box<dyn Decoder>,
+    admission: Admission,
     encoder: Encoder,
     key: Option<usize>,
     /// The rows of the last block, where it begins and which is the next.
@@ -78,12 +83,18 @@ impl Opened {
             inputs: Vec::new(),
         };
         match &job.input {
-            ProduceInput::Files { patterns, format } => {
+            ProduceInput::Files {
+                patterns,
+                format,
+                header,
+            } => {
                 for pattern in patterns {
-                    opened.add_files(job, pattern, format.as_deref(), base)?;
+                    opened.add_files(job, pattern, (format.as_deref(), *header), base)?;
                 }
             }
-            ProduceInput::Table(table) => opened.add_table(job, table, base, clock)?,
+            ProduceInput::Table(table, admission) => {
+                opened.add_table(job, (table, admission), base, clock)?;
+            }
         }
         let mut names: Vec<&str> = opened.parts.iter().map(|part| part.name.as_str()).collect();
         names.sort_unstable();
@@ -100,7 +111,7 @@ impl Opened {
         &mut self,
         job: &ProduceJob,
         pattern: &str,
-        format: Option<&str>,
+        (format, header): (Option<&str>, Option<bool>),
         base: &Path,
     ) -> Result<(), ConnectorError> {
         let (first, sample) = FileSource::sample(pattern, base, SAMPLE_BYTES)?;
@@ -112,16 +123,18 @@ impl Opened {
             let hint = "write it as JSON lines first: duckdb -c \"COPY 'a.parquet' TO 'a.json'\"";
             return Err(ConnectorError::hinted(message, hint));
         }
-        let guessed = infer(&first, &sample);
+        let asked = Asked {
+            kind: format.map(kind_of),
+            header,
+        };
+        let guessed = infer_as(&first, &sample, asked);
         let options = match (format, &guessed) {
-            (Some(format), Ok(table)) if format_name(&table.options) == format => {
-                table.options.clone()
+            (_, Ok(table)) if table.is_told => table.options.clone(),
+            (Some(format), Ok(_) | Err(_)) => {
+                let header = header.map(|header| given("csv.header", &header.to_string()));
+                let header: BTreeMap<String, OptionValue> = header.into_iter().collect();
+                FormatOptions::parse(format, &header).map_err(|error| said(&error))?
             }
-            (Some(format), _) => {
-                FormatOptions::parse(format, &BTreeMap::<String, OptionValue>::new())
-                    .map_err(|error| said(&error))?
-            }
-            (None, Ok(table)) if table.is_told => table.options.clone(),
             (None, Ok(_)) => {
                 return Err(ConnectorError::hinted(
                     format!("the name of `{first}` does not tell its format"),
@@ -130,12 +143,22 @@ impl Opened {
             }
             (None, Err(error)) => return Err(said(error)),
         };
+        let has_names = options.kind != FormatKind::Csv || options.csv.header;
+        if header.is_none() && !has_names {
+            return Err(ConnectorError::hinted(
+                format!("the first line of `{first}` does not look like names of columns"),
+                "--header false if it is a record: the columns are then c1, c2 ..; --header true \
+                 if it has the names",
+            ));
+        }
         if let (Some(key), Ok(table)) = (&job.key, &guessed) {
             find_key(key, &first, table)?;
         }
-        let literal = guessed.iter().flat_map(|table| &table.columns);
-        let literal = literal.filter(|column| is_literal(&column.sql_type));
+        let columns = || guessed.iter().flat_map(|table| &table.columns);
+        let literal = columns().filter(|column| is_literal(&column.sql_type));
         let literal = literal.map(|column| column.name.clone()).collect();
+        let names = columns().filter(|_| !has_names);
+        let names = names.map(|column| column.name.clone()).collect();
         // A key has to be in the header line, which is found out before anything is sent.
         let key = job
             .key
@@ -158,6 +181,7 @@ impl Opened {
             objects: job.objects,
             key: job.key.clone(),
             literal,
+            names,
         });
         Ok(())
     }
@@ -165,7 +189,7 @@ impl Opened {
     fn add_table(
         &mut self,
         job: &ProduceJob,
-        table: &Table,
+        (table, admission): (&Table, &Admission),
         base: &Path,
         clock: &Clock,
     ) -> Result<(), ConnectorError> {
@@ -189,23 +213,20 @@ impl Opened {
         let source = open_source(table, &columns, base, clock)?;
         if source.live().is_some() {
             return Err(ConnectorError::hinted(
-                format!("table `{}` is a topic itself", table.name),
-                "name a table of connector `generator` or `file`",
+                format!("table `{}` goes on without end", table.name),
+                "name a table of connector `generator` or `file`, one that does not `watch`",
             ));
         }
         self.add_parts(&source, |partition| format!("{}/{partition}", table.name));
-        let given = OptionValue {
-            text: "false".to_owned(),
-            place: Place::default(),
-        };
         let (format, options) = if job.objects {
             ("json", BTreeMap::new())
         } else {
-            ("csv", BTreeMap::from([("csv.header".to_owned(), given)]))
+            ("csv", BTreeMap::from([given("csv.header", "false")]))
         };
         let options = FormatOptions::parse(format, &options)
             .map_err(|error| ConnectorError::permanent(error.to_string()))?;
         self.inputs.push(Maker::Table {
+            admission: admission.clone(),
             encoder: Encoder::new(&options),
             key,
         });
@@ -232,11 +253,12 @@ impl Opened {
                 objects,
                 key,
                 literal,
+                names,
             } => Messages::Files(Box::new(Transcoder::new(
                 options,
                 *objects,
                 key.as_deref(),
-                literal.clone(),
+                (literal.clone(), names.clone()),
             ))),
             Maker::Table { .. } => {
                 Messages::Table(Box::new(self.rows(part).expect("it is of a table")))
@@ -246,11 +268,17 @@ impl Opened {
 
     /// The rows of a part, where it is of a table.
     pub fn rows(&self, part: &Part) -> Option<TableRows> {
-        let Maker::Table { encoder, key } = &self.inputs[part.input] else {
+        let Maker::Table {
+            admission,
+            encoder,
+            key,
+        } = &self.inputs[part.input]
+        else {
             return None;
         };
         Some(TableRows {
             decoder: part.source.decoder(),
+            admission: admission.clone(),
             encoder: encoder.clone(),
             key: *key,
             decoded: Decoded {
@@ -267,9 +295,28 @@ impl Opened {
 }
 
 impl TableRows {
-    /// Goes on with the rows of a block.
-    pub fn take(&mut self, block: &Block) {
-        (self.decoded, self.start, self.at) = (self.decoder.decode(block), block.start, 0);
+    /// Goes on with the rows of a block of `part`. Those that the table does not let in are counted.
+    pub fn take(
+        &mut self,
+        (part, block): (&Part, &Block),
+        progress: &ProduceProgress,
+    ) -> Result<(), ConnectorError> {
+        let admitted = self.admission.admit(&mut *self.decoder, block);
+        let decoded = admitted.map_err(|error| {
+            ConnectorError::permanent(format!("cannot take the rows of `{}`: {error}", part.name))
+        })?;
+        (self.decoded, self.start, self.at) = (decoded, block.start, 0);
+        if let Some(first) = self.decoded.rejects.first() {
+            let rejected = self.decoded.rejects.len() as u64;
+            progress.rejected.fetch_add(rejected, Ordering::Relaxed);
+            progress.first_rejected.get_or_init(|| {
+                let (at, reject) = (self.start.plus(first.span.start), &first.reject);
+                let column = reject.column.iter().map(|column| format!(" `{column}`:"));
+                let column: String = column.collect();
+                format!("at {at} of {}:{column} {}", part.name, reject.message)
+            });
+        }
+        Ok(())
     }
 
     /// Where the next row is, if there is one.
@@ -300,7 +347,8 @@ impl Messages {
     /// Hands each record of a block to `each`, with the position behind it.
     pub fn each(
         &mut self,
-        block: &Block,
+        (part, block): (&Part, &Block),
+        progress: &ProduceProgress,
         mut each: impl FnMut(Message<'_>, Offset) -> Result<(), ConnectorError>,
     ) -> Result<(), ConnectorError> {
         match self {
@@ -308,7 +356,7 @@ impl Messages {
                 each(message, Offset(block.start.0 + end as u64))
             }),
             Self::Table(rows) => {
-                rows.take(block);
+                rows.take((part, block), progress)?;
                 while let Some((message, next)) = rows.make() {
                     each(message, next)?;
                 }
@@ -332,12 +380,20 @@ fn find_key(key: &str, file: &str, table: &InferredTable) -> Result<(), Connecto
     Err(ConnectorError::hinted(message, hint))
 }
 
-fn format_name(options: &FormatOptions) -> &'static str {
-    match options.kind {
-        crate::format::FormatKind::Json => "json",
-        crate::format::FormatKind::Csv => "csv",
-        crate::format::FormatKind::Parquet => "parquet",
+fn kind_of(format: &str) -> FormatKind {
+    match format {
+        "csv" => FormatKind::Csv,
+        _ => FormatKind::Json,
     }
+}
+
+/// An option of a format that no file has given.
+fn given(name: &str, text: &str) -> (String, OptionValue) {
+    let value = OptionValue {
+        text: text.to_owned(),
+        place: Place::default(),
+    };
+    (name.to_owned(), value)
 }
 
 /// Whether values of a type stand in JSON without quotes.

@@ -7,11 +7,13 @@
 //!                                                          └─▶ transaction: records + position
 //! ```
 //!
-//! The position of every part is a record in `tidemark_marks`, in the transaction of the records
-//! that it counts. So what a run that was killed had committed is known exactly, and the next goes
-//! on behind it. A producer's transactional id is stable: a run takes it over, and one that hangs
-//! somewhere cannot add to the topic any more.
+//! The position of every part is a record of its own in `tidemark_marks`, in the transaction of the
+//! records that it counts. So what a run that was killed had committed is known exactly, and the next
+//! goes on behind it. A producer's transactional id is stable: a run takes them all over, and one that
+//! hangs somewhere cannot add to the topic any more. How many there are is known before the second of
+//! them begins.
 
+mod admission;
 mod input;
 mod position;
 mod send;
@@ -23,8 +25,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+pub use self::admission::Admission;
 use self::input::{Opened, Part};
-use self::position::Positions;
+use self::position::{JobName, Positions};
 use self::send::Sender;
 use self::turns::{send_in_turns, takes_turns};
 use super::admin::{Wish, make_topic};
@@ -77,9 +80,11 @@ pub enum ProduceInput {
         patterns: Vec<String>,
         /// `csv` or `json`.
         format: Option<String>,
+        /// Whether the first line of CSV names its columns.
+        header: Option<bool>,
     },
-    /// A declared table: its rows as JSON objects or as CSV.
-    Table(Box<Table>),
+    /// A declared table: its rows as JSON objects or as CSV, those that it lets in.
+    Table(Box<Table>, Admission),
 }
 
 /// How far it is, for whoever watches.
@@ -93,6 +98,10 @@ pub struct ProduceProgress {
     pub as_they_were: AtomicU64,
     /// Where the first of them begins.
     pub first_odd: OnceLock<String>,
+    /// Rows of a table that break its word, and were not sent.
+    pub rejected: AtomicU64,
+    /// Where the first of them is, and why.
+    pub first_rejected: OnceLock<String>,
     /// How far the parts are read, in their own unit, and how long they are, if that is known.
     pub distance: AtomicU64,
     /// All of it; 0 if that is not known.
@@ -105,7 +114,11 @@ pub struct ProduceProgress {
 
 /// Makes the topic, if it is not there and the job says with how many partitions.
 pub fn make_topic_of(job: &ProduceJob) -> Result<(), ConnectorError> {
-    find_topic(job, &cluster_of(job))
+    let cluster = cluster_of(job);
+    match find_topic(job, &cluster)? {
+        true => Ok(()),
+        false => make_missing(job, &cluster),
+    }
 }
 
 fn cluster_of(job: &ProduceJob) -> Cluster {
@@ -118,21 +131,24 @@ fn cluster_of(job: &ProduceJob) -> Cluster {
 pub fn produce(job: &ProduceJob, progress: &ProduceProgress) -> Result<(), ConnectorError> {
     let opened = Opened::new(job, &PathBuf::new(), &Clock::machine())?;
     let cluster = cluster_of(job);
-    find_topic(job, &cluster)?;
+    let name = JobName::new(&job.topic, &job.job);
+    if !find_topic(job, &cluster)? {
+        find_nothing_sent(job, &cluster, &name)?;
+        make_missing(job, &cluster)?;
+    }
     marks::make(&cluster)?;
     // Who was here before cannot commit any more; only then is what they committed all there is.
-    let producers = take_names(job, &cluster)?;
-    let mut marks = marks::read(&cluster, &prefix(job), Until::End)?;
-    marks.retain(|key, _| is_mark_of(&prefix(job), key));
-    let positions = if job.fresh {
-        forget(&producers[0], &marks)?;
-        Positions::default()
-    } else {
-        Positions::of(&marks)?
-    };
+    let producers = take_names(job, &cluster, &name)?;
+    let mut known = marks::read(&cluster, name.prefix(), Until::End)?;
+    if job.fresh {
+        known.remove(&name.of_producers());
+        forget(&producers[0], &known)?;
+        known.clear();
+    }
+    let positions = Positions::of(&name, &known)?;
     positions.check(&opened.parts, &job.job)?;
     count(&opened.parts, &positions, progress);
-    let outcome = send_all(job, &opened, &producers, &positions, progress);
+    let outcome = send_all((job, &name), &opened, &producers, &positions, progress);
     let (sent, committed) = (&progress.sent, &progress.committed);
     let failed = sent.load(Ordering::Relaxed) - committed.load(Ordering::Relaxed);
     let topic = [job.topic.as_str()];
@@ -142,22 +158,8 @@ pub fn produce(job: &ProduceJob, progress: &ProduceProgress) -> Result<(), Conne
     outcome
 }
 
-fn prefix(job: &ProduceJob) -> String {
-    format!("produce/{}/{}/", job.topic, job.job)
-}
-
-/// The name of a producer: its transactional id, and the key of its mark.
-fn name(job: &ProduceJob, index: usize) -> String {
-    format!("{}{index}", prefix(job))
-}
-
-/// Whether a mark is of one of this job's producers; another job's name may go on where its name ends.
-fn is_mark_of(prefix: &str, key: &str) -> bool {
-    let index = key.strip_prefix(prefix);
-    index.is_some_and(|index| index.parse::<usize>().is_ok())
-}
-
-fn find_topic(job: &ProduceJob, cluster: &Cluster) -> Result<(), ConnectorError> {
+/// Whether the topic is there. It has to be, unless the job says how to make it.
+fn find_topic(job: &ProduceJob, cluster: &Cluster) -> Result<bool, ConnectorError> {
     let config = cluster.asking("read_uncommitted");
     let asker = Asker::new(&config, &job.topic)?;
     match (asker.count_partitions()?, job.partitions) {
@@ -165,16 +167,8 @@ fn find_topic(job: &ProduceJob, cluster: &Cluster) -> Result<(), ConnectorError>
             format!("topic `{}` has {count} partitions, not {wanted}", job.topic),
             "leave --partitions out, or name another topic",
         )),
-        (Some(_), _) => Ok(()),
-        (None, Some(partitions)) => make_topic(
-            cluster,
-            &Wish {
-                topic: &job.topic,
-                partitions,
-                replication: job.replication,
-                compacted: false,
-            },
-        ),
+        (Some(_), _) => Ok(true),
+        (None, Some(_)) => Ok(false),
         (None, None) => {
             let error = asker.no_topic();
             let ConnectorError::Permanent { message, hint } = error else {
@@ -187,22 +181,58 @@ fn find_topic(job: &ProduceJob, cluster: &Cluster) -> Result<(), ConnectorError>
     }
 }
 
-/// Takes the names of this run's producers, and those of an earlier run that had more.
-fn take_names(job: &ProduceJob, cluster: &Cluster) -> Result<Vec<Transactions>, ConnectorError> {
+fn make_missing(job: &ProduceJob, cluster: &Cluster) -> Result<(), ConnectorError> {
+    let wish = Wish {
+        topic: &job.topic,
+        partitions: job.partitions.unwrap_or(1),
+        replication: job.replication,
+        compacted: false,
+    };
+    make_topic(cluster, &wish)
+}
+
+/// Refuses a topic that is gone with what was sent there: one that is made in its place is empty.
+fn find_nothing_sent(
+    job: &ProduceJob,
+    cluster: &Cluster,
+    name: &JobName,
+) -> Result<(), ConnectorError> {
+    let known = marks::read(cluster, name.prefix(), Until::Settled)?;
+    if job.fresh || Positions::of(name, &known)?.is_empty() {
+        return Ok(());
+    }
+    Err(ConnectorError::hinted(
+        format!(
+            "topic `{}` is gone, and with it what job `{}` has sent there",
+            job.topic, job.job
+        ),
+        "--fresh-job sends everything again",
+    ))
+}
+
+/// Takes the names of this run's producers, and those of an earlier run that had more. Whoever has the
+/// first name is alone: so many as the mark says, and no more, may have begun.
+fn take_names(
+    job: &ProduceJob,
+    cluster: &Cluster,
+    name: &JobName,
+) -> Result<Vec<Transactions>, ConnectorError> {
     let settings = [
         ("compression.type", job.compression.as_str()),
         ("linger.ms", "20"),
         ("batch.num.messages", "100000"),
         ("batch.size", "1000000"),
     ];
-    let known = marks::read(cluster, &prefix(job), Until::Settled)?;
-    let of_known = known
-        .keys()
-        .filter_map(|key| key.rsplit('/').next()?.parse().ok());
-    let known = of_known.map(|index: usize| index + 1).max().unwrap_or(0);
-    let mut producers = Vec::new();
-    for index in 0..known.max(job.producers) {
-        producers.push(Transactions::open(cluster, &name(job, index), &settings)?);
+    let open = |index| Transactions::open(cluster, &name.of_producer(index), &settings);
+    let mut producers = vec![open(0)?];
+    let known = marks::read(cluster, &name.of_producers(), Until::End)?;
+    let known = position::producers(name, &known)?;
+    if known < job.producers {
+        let (key, count) = (name.of_producers(), job.producers.to_string());
+        write_marks(&producers[0], &[(key, Some(count.into_bytes()))])?;
+    }
+    for index in 1..known.max(job.producers) {
+        producers.push(open(index)?);
     }
     producers.truncate(job.producers);
     Ok(producers)
@@ -212,41 +242,45 @@ fn forget(
     producer: &Transactions,
     marks: &BTreeMap<String, Vec<u8>>,
 ) -> Result<(), ConnectorError> {
+    let none = marks.keys().map(|key| (key.clone(), None));
+    write_marks(producer, &none.collect::<Vec<_>>())
+}
+
+/// Commits marks by themselves: keys and texts.
+fn write_marks(
+    producer: &Transactions,
+    marks: &[(String, Option<Vec<u8>>)],
+) -> Result<(), ConnectorError> {
     if marks.is_empty() {
         return Ok(());
     }
     let all = || -> Result<(), Failed> {
         producer.begin()?;
-        for key in marks.keys() {
-            producer.send(Outgoing {
-                topic: TOPIC,
-                key: Some(key.as_bytes()),
-                ..Outgoing::default()
-            })?;
+        for (key, text) in marks {
+            producer.send(mark(key, text.as_deref()))?;
         }
         producer.commit()
     };
     all().map_err(|failed| stopped(&failed))
 }
 
-fn stopped(failed: &Failed) -> ConnectorError {
-    const AGAIN: &str = "run it again: it goes on behind the last record that is committed";
-    match failed {
-        Failed::Fenced => ConnectorError::hinted(
-            "another process sends this job now",
-            "one at a time; --job NAME makes another job",
-        ),
-        Failed::Refused { message, hint } => {
-            ConnectorError::hinted(format!("cannot send: {message}"), *hint)
-        }
-        Failed::Aborted(message) => {
-            ConnectorError::hinted(format!("could not send: {message}"), AGAIN)
-        }
-        Failed::Unknown(message) => ConnectorError::hinted(
-            format!("it is not known whether the last records arrived: {message}"),
-            AGAIN,
-        ),
+/// A mark as a record; without a text it is forgotten.
+fn mark<'a>(key: &'a str, text: Option<&'a [u8]>) -> Outgoing<'a> {
+    Outgoing {
+        topic: TOPIC,
+        key: Some(key.as_bytes()),
+        value: text,
+        partition: Some(0),
+        ..Outgoing::default()
     }
+}
+
+fn stopped(failed: &Failed) -> ConnectorError {
+    failed.to_error(
+        "another process sends this job now",
+        "one at a time, --job NAME makes another job; run again, it goes on behind the last record \
+         that is committed",
+    )
 }
 
 /// How much there is to do, and how much of it is done.
@@ -268,12 +302,15 @@ fn count(parts: &[Part], positions: &Positions, progress: &ProduceProgress) {
 
 /// Every producer sends its parts: files one after the other, a made-up table's in turns.
 fn send_all(
-    job: &ProduceJob,
+    (job, name): (&ProduceJob, &JobName),
     opened: &Opened,
     producers: &[Transactions],
     positions: &Positions,
     progress: &ProduceProgress,
 ) -> Result<(), ConnectorError> {
+    let rate = job
+        .rate
+        .map(|rate| rate_of_one(rate, producers.len(), opened.parts.len()));
     thread::scope(|scope| {
         let mut threads = Vec::new();
         for (index, producer) in producers.iter().enumerate() {
@@ -287,9 +324,7 @@ fn send_all(
                 continue;
             }
             let work = move || -> Result<(), ConnectorError> {
-                let rate = job.rate.map(|rate| rate / producers.len() as f64);
-                let known = (name(job, index), positions);
-                let mut sender = Sender::new(producer, &job.topic, known, rate, progress);
+                let mut sender = Sender::new(producer, (&job.topic, name), rate, progress);
                 if takes_turns(&mine) {
                     send_in_turns(&mut sender, opened, &mine, positions)?;
                 } else {
@@ -313,14 +348,19 @@ fn send_all(
     })
 }
 
+/// How many records per second each producer sends, of those that have something to send.
+fn rate_of_one(rate: f64, producers: usize, parts: usize) -> f64 {
+    rate / producers.min(parts).max(1) as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_job_whose_name_begins_like_another_has_marks_of_its_own() {
-        assert!(is_mark_of("produce/trips/a/", "produce/trips/a/0"));
-        assert!(!is_mark_of("produce/trips/a/", "produce/trips/a/b/0"));
-        assert!(!is_mark_of("produce/trips/a/", "produce/trips/a"));
+    fn the_rate_is_that_of_those_who_have_something_to_send() {
+        assert_eq!(rate_of_one(20.0, 4, 1), 20.0);
+        assert_eq!(rate_of_one(20.0, 4, 9), 5.0);
+        assert_eq!(rate_of_one(20.0, 4, 0), 20.0);
     }
 }

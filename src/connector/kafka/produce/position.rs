@@ -1,4 +1,12 @@
-//! How far a job is, part by part: what its producers' marks say together.
+//! How far a job is, part by part: each part has a mark of its own.
+//!
+//! ```text
+//!   produce/TOPIC/JOB/PART        ──▶ the position of the part
+//!   produce/TOPIC/JOB/producers   ──▶ how many producers the job has had
+//! ```
+//!
+//! So a commit writes marks of what it sent of, however many parts there are, and a run that sends
+//! other parts leaves these alone.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +15,41 @@ use serde::{Deserialize, Serialize};
 use super::input::Part;
 use crate::connector::ConnectorError;
 use crate::types::Offset;
+
+/// Ends the key that counts producers. No part is called that: their names are paths.
+const PRODUCERS: &str = "producers";
+
+/// The name of a job among the keys of marks and the transactional ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct JobName(String);
+
+impl JobName {
+    /// Of this job into this topic. No job's name begins with that of another: what would end it early is escaped.
+    pub fn new(topic: &str, job: &str) -> Self {
+        let job = job.replace('%', "%25").replace('/', "%2F");
+        Self(format!("produce/{topic}/{job}/"))
+    }
+
+    /// What the keys of all its marks begin with.
+    pub fn prefix(&self) -> &str {
+        &self.0
+    }
+
+    /// The key of a part's mark.
+    pub fn of_part(&self, part: &str) -> String {
+        format!("{}{part}", self.0)
+    }
+
+    /// The key that counts producers.
+    pub fn of_producers(&self) -> String {
+        self.of_part(PRODUCERS)
+    }
+
+    /// The transactional id of a producer.
+    pub fn of_producer(&self, index: usize) -> String {
+        format!("{}{index}", self.0)
+    }
+}
 
 /// A part's position.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,30 +62,27 @@ pub(super) struct Position {
     pub ended: bool,
 }
 
-/// Positions by the names of parts: one producer's mark, or all of a job's together.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(super) struct Positions(pub BTreeMap<String, Position>);
+/// Positions by the names of parts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Positions(BTreeMap<String, Position>);
 
 impl Positions {
-    /// What the marks of a job say together. A part that went from one producer to another, with
-    /// another number of them, is in two marks, and the further one is the later.
-    pub fn of(marks: &BTreeMap<String, Vec<u8>>) -> Result<Self, ConnectorError> {
-        let mut all: BTreeMap<String, Position> = BTreeMap::new();
-        for (key, text) in marks {
-            let one: Self = serde_json::from_slice(text).map_err(|error| {
-                ConnectorError::permanent(format!("cannot read the mark `{key}`: {error}"))
-            })?;
-            for (part, position) in one.0 {
-                let further = |known: &Position| {
-                    (known.offset, known.ended) < (position.offset, position.ended)
-                };
-                if all.get(&part).is_none_or(further) {
-                    all.insert(part, position);
-                }
-            }
-        }
-        Ok(Self(all))
+    /// What the marks of a job say.
+    pub fn of(job: &JobName, marks: &BTreeMap<String, Vec<u8>>) -> Result<Self, ConnectorError> {
+        let parts = marks.iter().filter_map(|(key, text)| {
+            let part = key.strip_prefix(job.prefix())?;
+            (part != PRODUCERS).then_some((key, part, text))
+        });
+        let position = |(key, part, text): (&String, &str, &Vec<u8>)| {
+            let position = serde_json::from_slice(text).map_err(|error| unreadable(key, &error))?;
+            Ok((part.to_owned(), position))
+        };
+        Ok(Self(parts.map(position).collect::<Result<_, _>>()?))
+    }
+
+    /// Whether nothing was sent of any part.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Refuses a part that is not what it was.
@@ -72,30 +112,51 @@ impl Positions {
     }
 }
 
+/// How many producers a job has had at most.
+pub(super) fn producers(
+    job: &JobName,
+    marks: &BTreeMap<String, Vec<u8>>,
+) -> Result<usize, ConnectorError> {
+    let key = job.of_producers();
+    let Some(text) = marks.get(&key) else {
+        return Ok(0);
+    };
+    serde_json::from_slice(text).map_err(|error| unreadable(&key, &error))
+}
+
+fn unreadable(key: &str, error: &serde_json::Error) -> ConnectorError {
+    ConnectorError::permanent(format!("cannot read the mark `{key}`: {error}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn of_two_marks_that_know_a_part_the_further_one_holds() {
-        let mark = |offset, ended| {
-            let position = Position {
-                identity: None,
-                offset: Offset(offset),
-                ended,
-            };
-            let positions = Positions(BTreeMap::from([("a".to_owned(), position)]));
-            serde_json::to_vec(&positions).unwrap()
-        };
+    fn a_job_whose_name_begins_like_another_has_marks_of_its_own() {
+        let of = |job: &str| JobName::new("trips", job).prefix().to_owned();
+
+        assert_eq!(of("a"), "produce/trips/a/");
+        assert!(!of("a/b").starts_with(&of("a")), "{}", of("a/b"));
+        assert_ne!(of("a/b"), of("a%2Fb"));
+    }
+
+    #[test]
+    fn a_mark_is_of_one_part_or_counts_producers() {
+        let job = JobName::new("trips", "a");
+        let position = br#"{"identity":null,"offset":7,"ended":true}"#.to_vec();
         let marks = BTreeMap::from([
-            ("produce/t/j/0".to_owned(), mark(7, false)),
-            ("produce/t/j/1".to_owned(), mark(7, true)),
-            ("produce/t/j/2".to_owned(), mark(3, false)),
+            (job.of_part("/data/a.csv"), position),
+            (job.of_producers(), b"3".to_vec()),
         ]);
 
-        let positions = Positions::of(&marks).unwrap();
+        let positions = Positions::of(&job, &marks).unwrap();
 
-        assert_eq!(positions.0["a"].offset, Offset(7));
-        assert!(positions.0["a"].ended);
+        assert_eq!(positions.0.len(), 1);
+        assert_eq!(positions.0["/data/a.csv"].offset, Offset(7));
+        assert_eq!(producers(&job, &marks).unwrap(), 3);
+        assert_eq!(producers(&job, &BTreeMap::new()).unwrap(), 0);
+        let broken = BTreeMap::from([(job.of_part("/a"), b"{".to_vec())]);
+        assert!(Positions::of(&job, &broken).is_err());
     }
 }

@@ -1,13 +1,13 @@
 //! One producer's transactions: records until there are enough or it is time, then how far it got.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::input::{Messages, Part};
-use super::position::{Position, Positions};
-use super::{ProduceProgress, stopped};
+use super::position::{JobName, Position};
+use super::{ProduceProgress, mark, stopped};
 use crate::connector::ConnectorError;
-use crate::connector::kafka::marks::TOPIC;
 use crate::connector::kafka::transaction::{Outgoing, Transactions};
 use crate::format::Message;
 use crate::metrics;
@@ -26,19 +26,20 @@ const WAITS_PER_SECOND: f64 = 20.0;
 pub(super) struct Sender<'a> {
     producer: &'a Transactions,
     topic: &'a str,
-    /// The key of its mark.
-    name: String,
-    /// Where its parts are, and whatever else was known of the job when it began: goes into the mark,
-    /// which takes the place of one that may know other parts.
-    positions: Positions,
+    job: &'a JobName,
+    /// Where the parts are that it sends, and whether that is in no mark yet.
+    positions: BTreeMap<String, (Position, IsNew)>,
     pace: Option<Pace>,
     clock: Clock,
-    progress: &'a ProduceProgress,
+    pub progress: &'a ProduceProgress,
     /// When the open transaction began, if one is open.
     since: Option<Duration>,
     /// Records in it.
     records: u64,
 }
+
+/// Whether something is in no mark yet.
+type IsNew = bool;
 
 /// Keeps to a number of records per second.
 struct Pace {
@@ -51,8 +52,7 @@ struct Pace {
 impl<'a> Sender<'a> {
     pub fn new(
         producer: &'a Transactions,
-        topic: &'a str,
-        (name, known): (String, &Positions),
+        (topic, job): (&'a str, &'a JobName),
         rate: Option<f64>,
         progress: &'a ProduceProgress,
     ) -> Self {
@@ -66,8 +66,8 @@ impl<'a> Sender<'a> {
         Self {
             producer,
             topic,
-            name,
-            positions: known.clone(),
+            job,
+            positions: BTreeMap::new(),
             pace,
             clock,
             progress,
@@ -91,10 +91,11 @@ impl<'a> Sender<'a> {
         }
         let mut reader = part.source.open(part.index, offset)?;
         while let Some(block) = reader.next()? {
-            messages.each(&block, |message, next| {
+            let (block, progress) = ((part, &block), self.progress);
+            messages.each(block, progress, |message, next| {
                 self.send_message(part, message, (&mut offset, next))
             })?;
-            self.advance(part, &mut offset, block.end);
+            self.advance(part, &mut offset, block.1.end);
             self.served()?;
         }
         self.end_part(part)
@@ -102,16 +103,26 @@ impl<'a> Sender<'a> {
 
     /// A part is at `from`.
     pub fn begin_part(&mut self, part: &Part, from: Position) -> Position {
-        self.positions.0.insert(part.name.clone(), from.clone());
+        if !from.ended {
+            let at = (from.clone(), false);
+            self.positions.insert(part.name.clone(), at);
+        }
         from
     }
 
     /// A part has been sent whole.
     pub fn end_part(&mut self, part: &Part) -> Result<(), ConnectorError> {
         self.begin()?;
-        let position = self.positions.0.get_mut(&part.name);
-        position.expect("it was put there when it began").ended = true;
+        self.moved(part).ended = true;
         Ok(())
+    }
+
+    /// The position of a part, which changes.
+    fn moved(&mut self, part: &Part) -> &mut Position {
+        let position = self.positions.get_mut(&part.name);
+        let (position, is_new) = position.expect("a part is there from its begin to its end");
+        *is_new = true;
+        position
     }
 
     /// Sends one record of a part that is at `offset`, and at `next` behind it.
@@ -127,7 +138,7 @@ impl<'a> Sender<'a> {
         }
         self.send(message)?;
         self.advance(part, offset, next);
-        let waited = self.keep_pace();
+        let waited = self.keep_pace()?;
         if waited || self.records.is_multiple_of(UNSEEN) {
             self.commit_when_due()?;
         }
@@ -147,8 +158,7 @@ impl<'a> Sender<'a> {
             .distance
             .fetch_add(distance, Ordering::Relaxed);
         *offset = next;
-        let position = self.positions.0.get_mut(&part.name);
-        position.expect("a part is there while it is sent").offset = next;
+        self.moved(part).offset = next;
     }
 
     fn begin(&mut self) -> Result<(), ConnectorError> {
@@ -179,18 +189,23 @@ impl<'a> Sender<'a> {
     }
 
     /// Waits as the pace says; returns whether it did.
-    fn keep_pace(&mut self) -> bool {
+    fn keep_pace(&mut self) -> Result<bool, ConnectorError> {
         let Some(pace) = &mut self.pace else {
-            return false;
+            return Ok(false);
         };
         pace.sent += 1;
-        let waits = pace.sent.is_multiple_of(pace.step);
-        if waits {
-            let due = Duration::try_from_secs_f64(pace.sent as f64 / pace.rate);
-            self.clock.wait_until(pace.start + due.unwrap_or_default());
-            self.producer.serve();
+        if !pace.sent.is_multiple_of(pace.step) {
+            return Ok(false);
         }
-        waits
+        let due = Duration::try_from_secs_f64(pace.sent as f64 / pace.rate);
+        let due = pace.start + due.unwrap_or_default();
+        // Readers see it when it was sent, and the cluster drops what is open for long.
+        if self.since.is_some_and(|since| due >= since + TRANSACTION) {
+            self.commit()?;
+        }
+        self.clock.wait_until(due);
+        self.producer.serve();
+        Ok(true)
     }
 
     fn commit_when_due(&mut self) -> Result<(), ConnectorError> {
@@ -203,19 +218,19 @@ impl<'a> Sender<'a> {
     }
 
     fn commit(&mut self) -> Result<(), ConnectorError> {
-        let mark = serde_json::to_vec(&self.positions).expect("positions are plain data");
-        let mark = Outgoing {
-            topic: TOPIC,
-            key: Some(self.name.as_bytes()),
-            value: Some(&mark),
-            partition: Some(0),
-            ..Outgoing::default()
-        };
-        let committed = self
-            .producer
-            .send(mark)
-            .and_then(|()| self.producer.commit());
-        committed.map_err(|failed| stopped(&failed))?;
+        let new = self.positions.iter().filter(|(_, (_, is_new))| *is_new);
+        for (part, (position, _)) in new {
+            let text = serde_json::to_vec(position).expect("a position is plain data");
+            let sent = self
+                .producer
+                .send(mark(&self.job.of_part(part), Some(&text)));
+            sent.map_err(|failed| stopped(&failed))?;
+        }
+        self.producer.commit().map_err(|failed| stopped(&failed))?;
+        self.positions.retain(|_, (position, is_new)| {
+            *is_new = false;
+            !position.ended
+        });
         self.progress
             .committed
             .fetch_add(self.records, Ordering::Relaxed);

@@ -91,7 +91,7 @@ impl Turn<'_> {
             sender.end_part(self.part)?;
             return Ok(false);
         };
-        self.rows.take(&block);
+        self.rows.take((self.part, &block), sender.progress)?;
         self.read = block.end;
         Ok(true)
     }

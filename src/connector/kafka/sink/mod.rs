@@ -36,6 +36,9 @@ use crate::types::{Clock, Epoch, Mark};
 const TAKEN: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(200);
 
+/// A mark of more bytes has many files in it.
+const MARK_IS_LARGE: usize = 100_000;
+
 /// The topics that one pipeline writes to in one cluster.
 pub struct KafkaSink {
     cluster: Cluster,
@@ -127,11 +130,22 @@ impl KafkaSink {
         Ok((!is_there).then_some(asker))
     }
 
+    /// Whether rows were committed, so that the topics have to be there.
+    fn has_rows(&self) -> Result<bool, ConnectorError> {
+        let record = self.read(Until::Settled)?;
+        Ok(record.is_some_and(|record| record.mark.is_some()))
+    }
+
     fn make_topics(&self) -> Result<(), ConnectorError> {
         for table in &self.tables {
             let Some(asker) = self.topic_of(table)? else {
                 continue;
             };
+            // Looked at before one is made: the next start would take an empty topic for the old one.
+            if self.has_rows()? {
+                let (message, hint) = deleted(&table.topic);
+                return Err(ConnectorError::hinted(message, hint));
+            }
             let Some(partitions) = table.partitions else {
                 return Err(with_partitions(asker.no_topic()));
             };
@@ -164,13 +178,26 @@ impl KafkaSink {
 
     /// Sends what a transaction of this pipeline ends with.
     fn commit(&self, transactions: &Transactions, record: &MarkRecord) -> Result<(), Failed> {
+        const LARGE: &str = "it names every file that is read: 'kafka.message.max.bytes' is how much is sent, \
+                             the topic's max.message.bytes how much it takes; or have the files read \
+                             from a topic";
         let text = serde_json::to_vec(record).expect("a mark is plain data");
-        transactions.send(Outgoing {
+        let sent = transactions.send(Outgoing {
             topic: TOPIC,
             key: Some(self.pipeline.as_bytes()),
             value: Some(&text),
             partition: Some(0),
             ..Outgoing::default()
+        });
+        sent.map_err(|failed| match failed {
+            Failed::Refused { message, .. } if text.len() > MARK_IS_LARGE => Failed::Refused {
+                message: format!("the mark is too large: {message}"),
+                hint: LARGE,
+            },
+            other @ (Failed::Refused { .. }
+            | Failed::Fenced
+            | Failed::Aborted(_)
+            | Failed::Unknown(_)) => other,
         })?;
         transactions.commit()
     }
@@ -293,6 +320,11 @@ impl KafkaSink {
             }
         }
     }
+}
+
+fn deleted(topic: &str) -> (String, &'static str) {
+    let message = format!("topic `{topic}` is gone, but the mark says that its rows are there");
+    (message, "start over with --fresh")
 }
 
 /// Whether the mark is that of this start.
@@ -421,6 +453,15 @@ impl Destination for KafkaSink {
             let Some(asker) = self.topic_of(table)? else {
                 continue;
             };
+            if self.has_rows()? {
+                let (message, hint) = deleted(&table.topic);
+                findings.push(Finding {
+                    table: index,
+                    message,
+                    hint: Some(hint.to_owned()),
+                });
+                continue;
+            }
             if table.partitions.is_some() {
                 continue;
             }

@@ -2,9 +2,16 @@
 //!
 //! A table with a PRIMARY KEY is a changelog: its key is the record's, and a key that is gone has
 //! a record without a value, which compaction understands. Other tables are appended to.
+//!
+//! A row that is larger than a record may be ends the run, but not a dead letter: how large it is
+//! was for a stranger to say. It goes without its payload.
+
+mod letters;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::DataType;
+
+use self::letters::Letters;
 
 use crate::connector::kafka::transaction::{Failed, Outgoing, Transactions};
 use crate::connector::open::format_of;
@@ -26,6 +33,7 @@ pub(super) struct TopicTable {
     /// Create the topic with so many, if it is not there.
     pub partitions: Option<u32>,
     pub replication: Option<u32>,
+    letters: Option<Letters>,
     key: Key,
     value: Value,
 }
@@ -62,6 +70,7 @@ impl TopicTable {
             topic: topic.to_owned(),
             partitions: count("partitions"),
             replication: count("replication"),
+            letters: Letters::of(table)?,
             key: Key::new(table)?,
             value: Value::new(table)?,
         })
@@ -83,10 +92,12 @@ impl TopicTable {
         }
         if let Some(upserts) = &change.upserts {
             for row in 0..upserts.num_rows() {
-                let key = self
-                    .key
-                    .write(upserts, &self.key.columns, row, &mut draft.key);
-                self.value.write(upserts, row, &mut draft);
+                let mut key = self.write(upserts, row, &mut draft);
+                if let Some(letters) = &self.letters
+                    && let Some(shorter) = letters.shorter(upserts, row, draft.size())
+                {
+                    key = self.write(&shorter, 0, &mut draft);
+                }
                 to.send(Outgoing {
                     topic: &self.topic,
                     key: key.then_some(draft.key.as_bytes()),
@@ -101,6 +112,14 @@ impl TopicTable {
         }
         Ok(())
     }
+
+    /// Makes the record of a row; returns whether it has a key.
+    fn write(&self, rows: &RecordBatch, row: usize, draft: &mut Draft) -> bool {
+        let columns = &self.key.columns;
+        let key = self.key.write(rows, columns, row, &mut draft.key);
+        self.value.write(rows, row, draft);
+        key
+    }
 }
 
 /// A record being made; kept for its memory.
@@ -110,6 +129,21 @@ struct Draft {
     text: String,
     value: Option<Vec<u8>>,
     headers: Vec<(String, Option<String>)>,
+}
+
+impl Draft {
+    /// Not less than it takes in a batch.
+    fn size(&self) -> usize {
+        /// Of a batch with one record, and of a header.
+        const FRAME: usize = 256;
+        const HEADER: usize = 16;
+        let headers = self
+            .headers
+            .iter()
+            .map(|(name, value)| HEADER + name.len() + value.as_ref().map_or(0, String::len));
+        let value = self.value.as_ref().map_or(0, Vec::len);
+        FRAME + self.key.len() + value + headers.sum::<usize>()
+    }
 }
 
 impl Key {

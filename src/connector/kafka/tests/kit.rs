@@ -82,14 +82,22 @@ pub fn record(partition: i32, value: &str) -> Record<'_> {
 impl Topic {
     /// A new topic at the real broker, if there is one.
     pub fn new(test: &str, partitions: usize) -> Option<Self> {
+        Self::with(test, partitions, &[])
+    }
+
+    /// As `new`, with settings of the topic.
+    pub fn with(test: &str, partitions: usize, settings: &[(&str, &str)]) -> Option<Self> {
         let topic = Self {
             servers: broker(test)?,
             name: format!("{test}-{}", unique()),
         };
         let partitions = i32::try_from(partitions).unwrap();
         // The broker removes records by their own timestamps, and some tests write old ones.
-        let new = NewTopic::new(&topic.name, partitions, TopicReplication::Fixed(1))
+        let mut new = NewTopic::new(&topic.name, partitions, TopicReplication::Fixed(1))
             .set("retention.ms", "-1");
+        for (name, value) in settings {
+            new = new.set(name, value);
+        }
         let created = topic.admin(|admin, options| admin.create_topics([&new], options));
         created.unwrap().remove(0).unwrap();
         Some(topic)

@@ -192,6 +192,54 @@ fn a_row_that_is_larger_than_a_record_may_be_is_refused_for_good() {
 }
 
 #[test]
+fn a_row_that_is_too_large_is_refused_also_behind_many_that_are_not() {
+    let Some(topic) = Topic::new("large_last", 1) else {
+        return;
+    };
+    let options = [("kafka.message.max.bytes", "2000")];
+    let table = sink_table(&topic, &PAIR, &options);
+    let mut sink = open(&unique(), &table).unwrap();
+    sink.take_over(1).unwrap();
+
+    let (ids, large) = ((0..5001).collect::<Vec<i64>>(), "x".repeat(3000));
+    let mut names = vec![None; 5000];
+    names.push(Some(large.as_str()));
+    let outcome = sink.publish(&mark(1, 1, 1), &[inserts(rows(&ids, &names, &table))]);
+
+    let (message, hint) = refusal(outcome);
+    assert!(message.contains("a record of 3"), "{message}");
+    assert!(hint.starts_with("'kafka.message.max.bytes'"), "{hint}");
+    sink.publish(&mark(1, 1, 1), &[inserts(rows(&[1], &[None], &table))])
+        .unwrap();
+    assert_eq!(topic.committed().len(), 1);
+}
+
+#[test]
+fn what_the_broker_finds_too_large_is_refused_at_the_first_try() {
+    let Some(topic) = Topic::with("large_there", 1, &[("max.message.bytes", "2000")]) else {
+        return;
+    };
+    let table = sink_table(&topic, &PAIR, &[]);
+    let mut sink = open(&unique(), &table).unwrap();
+    sink.take_over(1).unwrap();
+
+    // Nothing that compression makes small.
+    let mut state = 1_u64;
+    let mut digit = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        char::from(b'!' + u8::try_from(state >> 58).unwrap())
+    };
+    let large: String = (0..9000).map(|_| digit()).collect();
+    let large = inserts(rows(&[1], &[Some(&large)], &table));
+    let (message, hint) = refusal(sink.publish(&mark(1, 1, 1), &[large]));
+
+    assert!(message.contains("MessageSizeTooLarge"), "{message}");
+    assert!(hint.contains("max.message.bytes"), "{hint}");
+}
+
+#[test]
 fn a_cluster_that_one_start_knows_by_two_names_is_refused() {
     let Some(topic) = Topic::new("two_names", 1) else {
         return;
@@ -209,6 +257,38 @@ fn a_cluster_that_one_start_knows_by_two_names_is_refused() {
         matches!(&outcome, Err(ConnectorError::Permanent { message, .. }) if message.contains("by another name")),
         "{outcome:?}"
     );
+}
+
+#[test]
+fn a_topic_that_is_gone_is_not_made_anew_behind_a_mark() {
+    let Some(topic) = Topic::new("gone", 1) else {
+        return;
+    };
+    let (pipeline, table) = (unique(), sink_table(&topic, &PAIR, &[("partitions", "1")]));
+    let mut sink = open(&pipeline, &table).unwrap();
+    sink.take_over(1).unwrap();
+    let changes = [inserts(rows(&[1], &[None], &table))];
+    sink.publish(&mark(1, 1, 1), &changes).unwrap();
+    topic.delete();
+
+    let clock = Clock::machine();
+    let found = loop {
+        // A broker may have it for another moment.
+        let found = open(&pipeline, &table).unwrap().inspect().unwrap();
+        if !found.is_empty() {
+            break found;
+        }
+        assert!(clock.elapsed() < LIMIT, "it is not gone");
+    };
+    for _ in 0..2 {
+        let outcome = open(&pipeline, &table).unwrap().take_over(2);
+        let (message, hint) = refusal(outcome);
+        assert!(message.contains("is gone, but the mark says"), "{message}");
+        assert!(hint.contains("--fresh"), "{hint}");
+    }
+    assert!(found[0].message.contains("is gone, but"), "{found:?}");
+    sink.empty().unwrap();
+    assert_eq!(open(&pipeline, &table).unwrap().take_over(3).unwrap(), None);
 }
 
 #[test]

@@ -305,6 +305,27 @@ fn a_value_that_the_server_refuses_is_named_by_its_key_and_nothing_of_the_epoch_
     assert_eq!(scratch.content().len(), 3000);
 }
 
+/// A large epoch comes in several parts.
+#[test]
+fn a_value_that_is_refused_is_named_whichever_part_of_its_epoch_it_is_in() {
+    let Some(mut scratch) = Scratch::new("parts") else {
+        return;
+    };
+    let mut sink = scratch.open("p", counts(&[0]));
+    sink.take_over(7).unwrap();
+    scratch.execute("alter table counts add constraint small check (views < 1000)");
+
+    let parts = [
+        upserts(&["a", "b"], &[1, 2]),
+        upserts(&["c", "d"], &[3, 4]),
+        upserts(&["e", "f"], &[5, 1000]),
+    ];
+    let (message, _) = refusal(sink.publish(&mark(1), &parts));
+
+    let named = "table `unit_parts.counts` refuses a value in the row with page = f: ";
+    assert!(message.starts_with(named), "{message}");
+}
+
 #[test]
 fn a_violation_that_shows_at_the_commit_ends_the_run() {
     let Some(mut scratch) = Scratch::new("deferred") else {
