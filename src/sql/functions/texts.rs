@@ -77,10 +77,10 @@ pub fn fails(name: &str) -> bool {
     name.split_once(' ').is_some_and(|(verb, _)| verb == CAST)
 }
 
-/// How a call of such a cast reads, by the function's name.
-pub fn written(name: &str, value: &str) -> Option<String> {
+/// The verb of such a cast and the type, by the function's name.
+pub fn written(name: &str) -> Option<(String, &str)> {
     let (verb, to) = name.split_once(' ')?;
-    Some(format!("{}({value} AS {to})", verb.to_uppercase()))
+    Some((verb.to_uppercase(), to))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
