@@ -125,7 +125,11 @@ pub(super) fn producers(
 }
 
 fn unreadable(key: &str, error: &serde_json::Error) -> ConnectorError {
-    ConnectorError::permanent(format!("cannot read the mark `{key}`: {error}"))
+    ConnectorError::hinted(
+        format!("cannot read the mark `{key}`: {error}"),
+        "another version may have written it: --job NAME sends as another job, which knows of nothing that was sent; \
+         --fresh-job forgets it",
+    )
 }
 
 #[cfg(test)]
