@@ -135,7 +135,7 @@ fn logged(folder: &Path) -> (usize, usize) {
             .unwrap()
             .to_str()
             .unwrap()
-            .starts_with("log-cities-")
+            .starts_with("log-cities")
     });
     let objects: Vec<_> = std::fs::read_dir(log.unwrap()).unwrap().collect();
     let merged = objects.iter().filter(|object| {

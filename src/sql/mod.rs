@@ -13,6 +13,7 @@
 mod accents;
 mod asof;
 mod assign;
+mod beside;
 mod by_interval;
 mod catalog;
 mod coercion;

@@ -22,8 +22,8 @@ use super::functions::{casts, precision};
 use super::problem::Problem;
 use super::types::{cut_off, large_as_double};
 use super::{
-    accents, by_interval, comparisons, first_rows, lateral, multisets, named_windows, normalise,
-    subqueries, using,
+    accents, beside, by_interval, comparisons, first_rows, lateral, multisets, named_windows,
+    normalise, subqueries, using,
 };
 
 type Result<T> = std::result::Result<T, DataFusionError>;
@@ -81,6 +81,7 @@ pub fn expression(catalog: &Catalog, mut sql: ast::Expr, schema: &DFSchema) -> R
 pub fn coerced(config: &Arc<ConfigOptions>, expression: Expr, schema: &DFSchema) -> Result<Expr> {
     comparisons::check_expression(&expression, schema)?;
     by_interval::check_expression(&expression, schema)?;
+    let expression = beside::rewrite_expression(expression, schema)?.data;
     let context = SimplifyContext::builder()
         .with_config_options(Arc::clone(config))
         .with_schema(Arc::new(schema.clone()))
@@ -95,6 +96,7 @@ pub fn coerced(config: &Arc<ConfigOptions>, expression: Expr, schema: &DFSchema)
 pub fn analyse(catalog: &Catalog, plan: LogicalPlan) -> Result<LogicalPlan> {
     comparisons::check(&plan)?;
     by_interval::check(&plan)?;
+    let plan = beside::rewrite(plan)?;
     let rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
         vec![Arc::new(ResolveGroupingFunction::new()), Arc::new(Coercion)];
     let analyzer = Analyzer::with_rules(rules);

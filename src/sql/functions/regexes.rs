@@ -51,7 +51,7 @@ pub fn matched(mut binary: BinaryExpr) -> (BinaryExpr, bool) {
     let instead = match binary.right.as_ref() {
         _ if !is_match => None,
         Expr::Literal(ScalarValue::Utf8(Some(pattern)), _) => {
-            let instead = pattern_of(pattern, false);
+            let instead = never_like(pattern_of(pattern, false));
             (instead != *pattern).then(|| lit(instead))
         }
         Expr::Literal(..) => None,
@@ -67,6 +67,16 @@ pub fn matched(mut binary: BinaryExpr) -> (BinaryExpr, bool) {
         *binary.right = pattern;
     }
     (binary, changed)
+}
+
+/// A pattern that DataFusion makes no LIKE of, if it has a backslash to find: there it would stand
+/// before a sign that it takes the meaning of.
+fn never_like(pattern: String) -> String {
+    const GROUP: &str = "()";
+    match pattern.contains(r"\\") && !pattern.ends_with(GROUP) {
+        true => pattern + GROUP,
+        false => pattern,
+    }
 }
 
 /// The pattern as the regex crate has it; its points match line feeds unless it goes by lines.

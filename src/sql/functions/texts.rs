@@ -77,10 +77,10 @@ pub fn fails(name: &str) -> bool {
     name.split_once(' ').is_some_and(|(verb, _)| verb == CAST)
 }
 
-/// How a call of such a cast reads, by the function's name.
-pub fn written(name: &str, value: &str) -> Option<String> {
+/// The verb of such a cast and the type, by the function's name.
+pub fn written(name: &str) -> Option<(String, &str)> {
     let (verb, to) = name.split_once(' ')?;
-    Some(format!("{}({value} AS {to})", verb.to_uppercase()))
+    Some((verb.to_uppercase(), to))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -225,7 +225,10 @@ fn time(text: &str) -> Option<i64> {
             .filter(|_| text.contains(':'))
             .map(|nanos| nanos / 1000)
     };
-    moment::time_of_day(text).or_else(otherwise)
+    let written = moment::time_of_day(text).or_else(otherwise);
+    // Of a timestamp it is the time of its day.
+    let is_long = text.len() > "2026-03-01 ".len();
+    written.or_else(|| Some(timestamp(text).filter(|_| is_long)?.rem_euclid(DAY_US)))
 }
 
 fn timestamp(text: &str) -> Option<i64> {

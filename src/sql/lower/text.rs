@@ -178,7 +178,9 @@ fn function(name: &str, arguments: &[Expr]) -> String {
         (name, [left, right]) if let Some(op) = intervals::operator(name) => {
             of_sides(left, op, right)
         }
-        (name, [value]) if let Some(cast) = casts::written(name, &text(value)) => cast,
+        (name, [value]) if let Some((verb, to)) = casts::written(name) => {
+            format!("{verb}({} AS {to})", text(value))
+        }
         ("array_element", [value, index]) => {
             let index = match index {
                 // A place before the first is none.
