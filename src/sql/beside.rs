@@ -13,22 +13,17 @@ use arrow::datatypes::DataType;
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchema, Result, ScalarValue};
 use datafusion_expr::expr::{Case, InList};
-use datafusion_expr::expr_rewriter::NamePreserver;
 use datafusion_expr::utils::merge_schema;
 use datafusion_expr::{Between, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
 
 use super::functions::either::moment;
+use super::renamed::under_their_names;
 
 /// Gives them their types in all of a plan.
 pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
     let rewritten = plan.transform_up_with_subqueries(|plan| {
         let schema = merge_schema(&plan.inputs());
-        let names = NamePreserver::new(&plan);
-        let plan = plan.map_expressions(|expr| {
-            let name = names.save(&expr);
-            let expr = rewrite_expression(expr, &schema)?;
-            Ok(expr.update_data(|expr| name.restore(expr)))
-        })?;
+        let plan = under_their_names(plan, |expr| rewrite_expression(expr, &schema))?;
         plan.map_data(LogicalPlan::recompute_schema)
     })?;
     Ok(rewritten.data)

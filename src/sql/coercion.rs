@@ -21,7 +21,7 @@ use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion, TreeNodeRewriter};
 use datafusion_common::{DFSchema, ExprSchema, Result, ScalarValue};
 use datafusion_expr::expr::{Case, InList, InSubquery, ScalarFunction};
-use datafusion_expr::expr_rewriter::{NamePreserver, coerce_plan_expr_for_schema};
+use datafusion_expr::expr_rewriter::coerce_plan_expr_for_schema;
 use datafusion_expr::expr_schema::cast_subquery;
 use datafusion_expr::utils::merge_schema;
 use datafusion_expr::{Aggregate, Between, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Union};
@@ -30,6 +30,7 @@ use datafusion_optimizer::analyzer::type_coercion::TypeCoercionRewriter;
 
 use super::comparisons::compares;
 use super::functions::{days, numerics, rounded};
+use super::renamed::under_their_names;
 
 /// The rule of the analyser: ours and then DataFusion's, node by node from the sources on.
 #[derive(Debug)]
@@ -68,16 +69,11 @@ fn node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         other => other,
     };
     let plan = signed(plan, &schema)?;
-    let names = NamePreserver::new(&plan);
     let mut rewriter = Rewriter::over(&schema);
-    plan.map_expressions(|expr| {
-        let name = names.save(&expr);
-        let expr = expr.rewrite(&mut rewriter)?;
-        Ok(expr.update_data(|expr| name.restore(expr)))
-    })?
-    .map_data(inputs)?
-    .map_data(|plan| rewriter.theirs.coerce_plan(plan))?
-    .map_data(LogicalPlan::recompute_schema)
+    under_their_names(plan, |expr| expr.rewrite(&mut rewriter))?
+        .map_data(inputs)?
+        .map_data(|plan| rewriter.theirs.coerce_plan(plan))?
+        .map_data(LogicalPlan::recompute_schema)
 }
 
 /// The numbers of rows as BIGINT, from where they are shown on: DataFusion's have no sign, and so
@@ -90,16 +86,14 @@ fn signed(plan: LogicalPlan, schema: &DFSchema) -> Result<LogicalPlan> {
     if !is_shown || !schema.fields().iter().any(|field| is_number(field)) {
         return Ok(plan);
     }
-    let names = NamePreserver::new(&plan);
-    let plan = plan.map_expressions(|expr| {
-        let name = names.save(&expr);
+    let plan = under_their_names(plan, |expr| {
         let is_shown = |part: &Expr| match part {
             Expr::Column(column) => schema
                 .field_from_column(column)
                 .is_ok_and(|it| is_number(it)),
             _ => false,
         };
-        let cast = expr.transform_down(|part| match &part {
+        expr.transform_down(|part| match &part {
             // It has a sign already.
             Expr::Cast(cast) if is_shown(&cast.expr) => {
                 Ok(Transformed::new(part, false, TreeNodeRecursion::Jump))
@@ -109,8 +103,7 @@ fn signed(plan: LogicalPlan, schema: &DFSchema) -> Result<LogicalPlan> {
                 Ok(Transformed::new(cast, true, TreeNodeRecursion::Jump))
             }
             _ => Ok(Transformed::no(part)),
-        })?;
-        Ok(cast.update_data(|expr| name.restore(expr)))
+        })
     })?;
     Ok(plan.data)
 }

@@ -37,6 +37,7 @@ mod only;
 mod problem;
 mod query;
 mod refusals;
+mod renamed;
 mod rows;
 mod sets;
 mod settings;

@@ -23,7 +23,6 @@ use arrow::datatypes::{
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchema, Result, exec_err};
 use datafusion_expr::expr::{AggregateFunction, Case, Cast, TryCast};
-use datafusion_expr::expr_rewriter::NamePreserver;
 use datafusion_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs,
     ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -34,6 +33,7 @@ use super::intervals::{self, INTERVAL};
 use super::marked::Unfit;
 use super::{arithmetic, converted, identifiers, lists, marked, regexes, texts};
 use crate::sql::problem::Problem;
+use crate::sql::renamed::under_their_names;
 use crate::sql::types::{EXTENSION, UUID, name_of};
 use crate::types::interval;
 
@@ -44,15 +44,7 @@ pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
         for input in plan.inputs() {
             schema.merge(input.schema());
         }
-        let names = NamePreserver::new(&plan);
-        plan.map_expressions(|expr| {
-            let name = names.save(&expr);
-            let expr = rewrite_expression(expr, &schema)?;
-            Ok(Transformed {
-                data: name.restore(expr.data),
-                ..expr
-            })
-        })
+        under_their_names(plan, |expr| rewrite_expression(expr, &schema))
     })?;
     Ok(rewritten.data)
 }
