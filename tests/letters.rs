@@ -195,7 +195,7 @@ fn letters_of_a_file_are_not_sent_anywhere() {
 
     let (how, said) = letters(folder.path(), &["--resend"]);
     let (_, wrong) = letters(folder.path(), &["--table", "deaf"]);
-    let (source, misspelt) = letters(folder.path(), &["--source", "evnts", "--resend"]);
+    let (source, misspelt) = letters(folder.path(), &["--source", "eventz", "--resend"]);
     let (_, printed) = letters(folder.path(), &["--json"]);
 
     assert_eq!(source, Exit::Code(2), "{misspelt}");

@@ -128,7 +128,7 @@ mod tests {
         ] {
             assert_eq!(kind(json).unwrap(), expected, "{json}");
         }
-        assert!(kind("tru").is_err());
+        assert!(kind("nul").is_err());
     }
 
     #[test]
