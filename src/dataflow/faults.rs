@@ -10,37 +10,13 @@
 
 use std::error::Error;
 
+use super::named::operator_name;
 use super::outcome::{Failure, Shared};
 use super::zones::ancestry;
-use crate::plan::{NodeId, Operator, Pipeline};
+use crate::plan::{NodeId, Pipeline};
 
 /// Operators that group before rows are sent to their owners.
 const BEFORE: &str = ", before the exchange";
-
-/// What an operator behind state is called, in metrics and in `explain`.
-#[must_use]
-pub fn operator_name(operator: &Operator, id: NodeId) -> String {
-    let kind = match operator {
-        Operator::Aggregate { .. } => "aggregate",
-        Operator::Match { .. } => "match",
-        Operator::Running { .. } => "running",
-        Operator::Latest { .. } => "latest",
-        Operator::Keep { .. } => "keep",
-        Operator::IntervalJoin { .. } => "interval join",
-        Operator::AsofJoin { .. } => "asof join",
-        Operator::Join { .. } => "join",
-        Operator::Over { .. } => "over",
-        Operator::Source { .. }
-        | Operator::Filter { .. }
-        | Operator::Project { .. }
-        | Operator::Union { .. }
-        | Operator::Unnest { .. }
-        | Operator::Lookup { .. }
-        | Operator::OnTime { .. }
-        | Operator::Window { .. } => "compute",
-    };
-    format!("{kind} {id}")
-}
 
 /// For whom a node computes: `INSERT INTO a (line 12)`.
 #[must_use]

@@ -1,26 +1,23 @@
-//! How what the nodes of a plan hold is called: in metrics, in `why` and in snapshots.
+//! How the operators of a plan are called, and what they hold: in metrics, in `why` and in snapshots.
 
 use std::collections::BTreeSet;
 
 use super::changing::wanted;
 use crate::plan::{NodeId, Operator, Pipeline};
 
-/// What a node holds; several nodes may share it.
+/// What an operator behind state is called, in metrics and in `explain`.
 #[must_use]
-pub fn held_by(pipeline: &Pipeline, id: NodeId) -> Vec<String> {
-    let operator = &pipeline.nodes[id].operator;
-    match operator {
-        Operator::Aggregate { .. } => vec![format!("aggregate {id}")],
-        Operator::Match { .. } => vec![format!("match {id}")],
-        Operator::Running { .. } => vec![format!("running {id}")],
-        Operator::Latest { .. } => vec![format!("latest {id}")],
-        Operator::Keep { .. } => vec![format!("keep {id}")],
-        Operator::IntervalJoin { .. } => vec![format!("interval join {id}")],
-        Operator::AsofJoin { .. } => vec![format!("asof join {id}")],
-        Operator::Join { .. } | Operator::Over { .. } => {
-            let wanted = wanted(operator).into_iter();
-            wanted.map(|wanted| wanted.name(pipeline)).collect()
-        }
+pub fn operator_name(operator: &Operator, id: NodeId) -> String {
+    let kind = match operator {
+        Operator::Aggregate { .. } => "aggregate",
+        Operator::Match { .. } => "match",
+        Operator::Running { .. } => "running",
+        Operator::Latest { .. } => "latest",
+        Operator::Keep { .. } => "keep",
+        Operator::IntervalJoin { .. } => "interval join",
+        Operator::AsofJoin { .. } => "asof join",
+        Operator::Join { .. } => "join",
+        Operator::Over { .. } => "over",
         Operator::Source { .. }
         | Operator::Filter { .. }
         | Operator::Project { .. }
@@ -28,8 +25,24 @@ pub fn held_by(pipeline: &Pipeline, id: NodeId) -> Vec<String> {
         | Operator::Unnest { .. }
         | Operator::Lookup { .. }
         | Operator::OnTime { .. }
-        | Operator::Window { .. } => Vec::new(),
+        | Operator::Window { .. } => "compute",
+    };
+    format!("{kind} {id}")
+}
+
+/// What a node holds; several nodes may share it.
+#[must_use]
+pub fn held_by(pipeline: &Pipeline, id: NodeId) -> Vec<String> {
+    let operator = &pipeline.nodes[id].operator;
+    if let Operator::Join { .. } | Operator::Over { .. } = operator {
+        let wanted = wanted(operator).into_iter();
+        return wanted.map(|wanted| wanted.name(pipeline)).collect();
     }
+    let holds = operator.is_stateful();
+    holds
+        .then(|| operator_name(operator, id))
+        .into_iter()
+        .collect()
 }
 
 /// Everything that the nodes of a plan hold, each once.

@@ -30,6 +30,7 @@ use super::group::{Grouped, Groups, Incoming, Local, PreGroups};
 use super::guard::gate;
 use super::interval::{IntervalJoin, IntervalPlan};
 use super::matching::Matches;
+use super::named::operator_name;
 use super::outcome::{Failure, Shared};
 use super::publish::Publish;
 use super::report::Positions;
@@ -258,6 +259,11 @@ impl<'scope> Built<'_, 'scope> {
         self.scope.concatenate(streams)
     }
 
+    /// What a node's operator is called.
+    fn name_of(&self, id: NodeId) -> String {
+        operator_name(&self.pipeline.nodes[id].operator, id)
+    }
+
     fn node(&mut self, id: NodeId, node: &Node) -> Edge<'scope> {
         let inputs = node.operator.inputs().into_iter();
         match &node.operator {
@@ -267,7 +273,7 @@ impl<'scope> Built<'_, 'scope> {
             Operator::Aggregate { input: from, .. } => {
                 let input = self.rows_of(*from);
                 let plan = self.aggregation(id, node);
-                let name = format!("aggregate {id}");
+                let name = self.name_of(id);
                 let aggregates = plan.aggregates();
                 let aggregates = aggregates.on_worker(self.scope.index(), self.scope.peers());
                 if self.pipeline.nodes[*from].changing {
@@ -292,7 +298,7 @@ impl<'scope> Built<'_, 'scope> {
                 };
                 let keys = make();
                 let hashes: Hashes = Box::new(move |rows| keys.hashes(rows));
-                self.spread(id, &format!("match {id}"), input, make(), hashes)
+                self.spread(id, &self.name_of(id), input, make(), hashes)
             }
             Operator::Running { .. } => self.running(id, node),
             Operator::Latest { .. } => self.latest(id, node),
@@ -310,7 +316,7 @@ impl<'scope> Built<'_, 'scope> {
                 let from = node.operator.inputs()[0];
                 let width = self.pipeline.nodes[from].schema.fields().len();
                 let action = action(self.pipeline, id, self.indexes);
-                let name = format!("compute {id}");
+                let name = self.name_of(id);
                 // Not through the door: while anything is withheld, no snapshot is taken.
                 let withheld = node.changing.then(|| {
                     let withheld = Withheld::new(&name, Arc::clone(self.shared));
@@ -345,7 +351,7 @@ impl<'scope> Built<'_, 'scope> {
         }
         match (&node.operator, indexes.as_slice()) {
             (Operator::Join { .. }, [left, right]) => {
-                let name = format!("join {id}");
+                let name = self.name_of(id);
                 let core = self.join(node, &name, [left, right]);
                 changing::join(left, right, &name, core, self.shared)
             }
@@ -359,7 +365,7 @@ impl<'scope> Built<'_, 'scope> {
                 [index],
             ) => {
                 let (output, codec) = (Arc::clone(&node.schema), index.codec());
-                let name = format!("over {id}");
+                let name = self.name_of(id);
                 let calls = Calls::new(calls.clone(), order, codec.schema()).expect(PLANNED);
                 let withheld = Withheld::new(&name, Arc::clone(self.shared));
                 let core = Over::new(codec, calls, *first, output, withheld);
@@ -410,7 +416,7 @@ impl<'scope> Built<'_, 'scope> {
         let codec = Arc::new(codec);
         let (output, by) = (Arc::clone(&node.schema), (*time, *behind_us));
         let core = Running::new(Arc::clone(&codec), calls, order, by, output).expect(PLANNED);
-        let name = format!("running {id}");
+        let name = self.name_of(id);
         let rows = self.by_key(&name, *input, codec);
         self.owned(id, &name, (rows, Incoming::Rows), core)
     }
@@ -442,7 +448,7 @@ impl<'scope> Built<'_, 'scope> {
             both: both(schemas.into_iter()),
             output: Arc::clone(&node.schema),
         };
-        let name = format!("interval join {id}");
+        let name = self.name_of(id);
         self.sided(id, &name, ([*left, *right], keys), |codecs| {
             IntervalJoin::new(plan, codecs)
         })

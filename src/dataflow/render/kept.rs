@@ -21,13 +21,13 @@ impl<'scope> Built<'_, 'scope> {
         let make =
             || Latest::new(Arc::clone(schema), keys.clone(), by.clone(), ttl_us).expect(PLANNED);
         let rows = self.rows_of(*input);
-        self.grouped(id, &format!("latest {id}"), rows, make(), make)
+        self.grouped(id, &self.name_of(id), rows, make(), make)
     }
 
     /// Records that are taken back. No key owns them: they stay where they were read.
     pub(super) fn keep(&self, id: NodeId, input: NodeId, ttl_us: i64) -> Edge<'scope> {
         let rows = (self.rows_of(input), Incoming::Rows);
         let schema = Arc::clone(&self.pipeline.nodes[id].schema);
-        self.owned(id, &format!("keep {id}"), rows, Keep::new(schema, ttl_us))
+        self.owned(id, &self.name_of(id), rows, Keep::new(schema, ttl_us))
     }
 }

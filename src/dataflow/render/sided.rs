@@ -31,7 +31,7 @@ impl<'scope> Built<'_, 'scope> {
             located: self.zones[*right].at_source,
             output: Arc::clone(&node.schema),
         };
-        let name = format!("asof join {id}");
+        let name = self.name_of(id);
         self.sided(id, &name, ([*left, *right], keys), |codecs| {
             AsofJoin::new(plan, codecs)
         })
