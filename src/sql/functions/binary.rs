@@ -11,94 +11,87 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
 use datafusion_common::{Result, exec_err, plan_err};
 use datafusion_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
 };
 
+use super::around::{Around, wrap};
 use super::coerced;
 use super::folded::{folded, unary};
 
 /// The function around DataFusion's, if it is one of the three.
 pub fn of_bytes(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
     let known = ["character_length", "octet_length", "substr"].contains(&function.name());
-    known.then(|| {
-        Arc::new(ScalarUDF::from(OfBytes {
-            function: Arc::clone(function),
-            signature: Signature::user_defined(Volatility::Immutable),
-        }))
-    })
+    known.then(|| wrap(function, OfBytes))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct OfBytes {
-    function: Arc<ScalarUDF>,
-    signature: Signature,
-}
+struct OfBytes;
 
-impl OfBytes {
-    fn cuts(&self) -> bool {
-        self.name() == "substr"
-    }
+/// Whether the function yields a part of the bytes.
+fn cuts(name: &str) -> bool {
+    name == "substr"
 }
 
 fn is_bytes(data_type: Option<&DataType>) -> bool {
     data_type == Some(&DataType::Binary)
 }
 
-impl ScalarUDFImpl for OfBytes {
-    fn name(&self) -> &str {
-        self.function.name()
-    }
+impl Around for OfBytes {
+    const TAKES: bool = true;
 
-    fn aliases(&self) -> &[String] {
-        self.function.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
+    fn takes(&self, function: &ScalarUDF, arguments: &[DataType]) -> Result<Vec<DataType>> {
         if !is_bytes(arguments.first()) {
-            return coerced(&self.function, arguments);
+            return coerced(function, arguments);
         }
         let places = arguments.iter().skip(1);
         let whole = places.clone().all(DataType::is_integer);
-        match (self.cuts(), arguments.len()) {
+        match (cuts(function.name()), arguments.len()) {
             (false, 1) | (true, 2..=3) if whole => {
                 let places = places.map(|_| DataType::Int64);
                 Ok([DataType::Binary].into_iter().chain(places).collect())
             }
-            (false, _) => plan_err!("{} takes one value", self.name()),
-            (true, _) => plan_err!("{} of BYTEA takes from where and how much", self.name()),
+            (false, _) => plan_err!("{} takes one value", function.name()),
+            (true, _) => plan_err!("{} of BYTEA takes from where and how much", function.name()),
         }
     }
 
-    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+    fn return_type(
+        &self,
+        function: &dyn ScalarUDFImpl,
+        arguments: &[DataType],
+    ) -> Result<DataType> {
         match is_bytes(arguments.first()) {
-            true if self.cuts() => Ok(DataType::Binary),
+            true if cuts(function.name()) => Ok(DataType::Binary),
             true => Ok(DataType::Int32),
-            false => self.function.inner().return_type(arguments),
+            false => function.return_type(arguments),
         }
     }
 
-    fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
+    fn return_field(
+        &self,
+        function: &dyn ScalarUDFImpl,
+        arguments: ReturnFieldArgs,
+    ) -> Result<FieldRef> {
         let mut fields = arguments.arg_fields.iter();
         let data_type = fields.next().map(|field| field.data_type().clone());
         if !is_bytes(data_type.as_ref()) {
-            return self.function.inner().return_field_from_args(arguments);
+            return function.return_field_from_args(arguments);
         }
         let nullable = arguments.arg_fields.iter().any(|field| field.is_nullable());
-        let data_type = self.return_type(&[DataType::Binary])?;
-        Ok(Arc::new(Field::new(self.name(), data_type, nullable)))
+        let data_type = self.return_type(function, &[DataType::Binary])?;
+        Ok(Arc::new(Field::new(function.name(), data_type, nullable)))
     }
 
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+    fn invoke(
+        &self,
+        function: &dyn ScalarUDFImpl,
+        arguments: ScalarFunctionArgs,
+    ) -> Result<ColumnarValue> {
         let first = arguments.args.first().map(ColumnarValue::data_type);
         if !is_bytes(first.as_ref()) {
-            return self.function.inner().invoke_with_args(arguments);
+            return function.invoke_with_args(arguments);
         }
-        if !self.cuts() {
+        if !cuts(function.name()) {
             return unary(&arguments, |bytes| {
                 let lengths = bytes.as_binary::<i32>().iter();
                 let lengths = lengths.map(|bytes| bytes.map(|it| it.len() as i32));

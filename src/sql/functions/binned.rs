@@ -13,10 +13,10 @@ use arrow::datatypes::{
 };
 use datafusion_common::{Result, ScalarValue, exec_datafusion_err, exec_err, plan_err};
 use datafusion_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
 };
 
+use super::around::{Around, wrap};
 use super::coerced;
 use super::folded::folded;
 use super::intervals::INTERVAL;
@@ -25,30 +25,16 @@ const DAY_US: i64 = 86_400_000_000;
 
 /// `date_bin`, if `function` is it.
 pub fn binned(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
-    (function.name() == "date_bin").then(|| {
-        Arc::new(ScalarUDF::from(Binned {
-            function: Arc::clone(function),
-            signature: Signature::user_defined(Volatility::Immutable),
-        }))
-    })
+    (function.name() == "date_bin").then(|| wrap(function, Binned))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Binned {
-    function: Arc<ScalarUDF>,
-    signature: Signature,
-}
+struct Binned;
 
-impl ScalarUDFImpl for Binned {
-    fn name(&self) -> &str {
-        self.function.name()
-    }
+impl Around for Binned {
+    const TAKES: bool = true;
 
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
+    fn takes(&self, function: &ScalarUDF, arguments: &[DataType]) -> Result<Vec<DataType>> {
         let [stride, time, ..] = arguments else {
             return plan_err!("date_bin takes an interval, a time and where to begin");
         };
@@ -59,7 +45,7 @@ impl ScalarUDFImpl for Binned {
         let zone = match time {
             DataType::Timestamp(_, zone) => zone.clone(),
             DataType::Date32 | DataType::Utf8 | DataType::Null => None,
-            _ => return coerced(&self.function, arguments),
+            _ => return coerced(function, arguments),
         };
         if !is_stride || arguments.len() > 3 {
             return plan_err!("date_bin takes an interval, a time and where to begin");
@@ -70,14 +56,18 @@ impl ScalarUDFImpl for Binned {
         Ok(types)
     }
 
-    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+    fn return_type(&self, _: &dyn ScalarUDFImpl, arguments: &[DataType]) -> Result<DataType> {
         match arguments.get(1) {
             Some(time) => Ok(time.clone()),
             None => plan_err!("date_bin takes a time"),
         }
     }
 
-    fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
+    fn return_field(
+        &self,
+        function: &dyn ScalarUDFImpl,
+        arguments: ReturnFieldArgs,
+    ) -> Result<FieldRef> {
         let mut fields = arguments.arg_fields.iter();
         let nullable = fields.any(|field| field.is_nullable());
         let types: Vec<DataType> = arguments
@@ -85,11 +75,15 @@ impl ScalarUDFImpl for Binned {
             .iter()
             .map(|field| field.data_type().clone())
             .collect();
-        let data_type = self.return_type(&types)?;
-        Ok(Arc::new(Field::new(self.name(), data_type, nullable)))
+        let data_type = self.return_type(function, &types)?;
+        Ok(Arc::new(Field::new(function.name(), data_type, nullable)))
     }
 
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+    fn invoke(
+        &self,
+        function: &dyn ScalarUDFImpl,
+        arguments: ScalarFunctionArgs,
+    ) -> Result<ColumnarValue> {
         let [
             ColumnarValue::Scalar(ScalarValue::IntervalMonthDayNano(stride)),
             rest @ ..,
@@ -110,29 +104,32 @@ impl ScalarUDFImpl for Binned {
                     Ok(Arc::new(bins(width, &times)?))
                 })
             }
-            _ => self.by_months(arguments, is_time),
+            _ => theirs(function, arguments, is_time),
         }
     }
 }
 
-impl Binned {
-    fn by_months(&self, mut arguments: ScalarFunctionArgs, is_time: bool) -> Result<ColumnarValue> {
-        let nanos = DataType::Timestamp(TimeUnit::Nanosecond, None);
-        if let Some(origin) = arguments.args.get_mut(2)
-            && is_time
-        {
-            *origin = origin.cast_to(&nanos, None)?;
-        }
-        let rows = arguments.number_rows;
-        let given = arguments.args.iter().map(|it| it.to_array(rows));
-        let given: Vec<ArrayRef> = given.collect::<Result<_>>()?;
-        let bins = self.function.inner().invoke_with_args(arguments)?;
-        let array = bins.to_array(rows)?;
-        let is_known = |row: &usize| given.iter().all(|it| it.is_valid(*row));
-        match (0..rows).any(|row| array.is_null(row) && is_known(&row)) {
-            true => exec_err!("timestamp out of range"),
-            false => Ok(bins),
-        }
+/// What the function itself comes to.
+fn theirs(
+    function: &dyn ScalarUDFImpl,
+    mut arguments: ScalarFunctionArgs,
+    is_time: bool,
+) -> Result<ColumnarValue> {
+    let nanos = DataType::Timestamp(TimeUnit::Nanosecond, None);
+    if let Some(origin) = arguments.args.get_mut(2)
+        && is_time
+    {
+        *origin = origin.cast_to(&nanos, None)?;
+    }
+    let rows = arguments.number_rows;
+    let given = arguments.args.iter().map(|it| it.to_array(rows));
+    let given: Vec<ArrayRef> = given.collect::<Result<_>>()?;
+    let bins = function.invoke_with_args(arguments)?;
+    let array = bins.to_array(rows)?;
+    let is_known = |row: &usize| given.iter().all(|it| it.is_valid(*row));
+    match (0..rows).any(|row| array.is_null(row) && is_known(&row)) {
+        true => exec_err!("timestamp out of range"),
+        false => Ok(bins),
     }
 }
 

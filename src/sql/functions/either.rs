@@ -10,23 +10,19 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, FieldRef, TimeUnit};
+use arrow::datatypes::{DataType, TimeUnit};
 use datafusion_common::Result;
-use datafusion_expr::simplify::{ExprSimplifyResult, SimplifyContext};
-use datafusion_expr::{
-    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-};
+use datafusion_expr::ScalarUDF;
+
+use super::around::{Around, wrap};
 
 /// The functions.
 pub const EITHER: [&str; 3] = ["coalesce", "greatest", "least"];
 
 /// The function around DataFusion's, if it is one of the three.
 pub fn either(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
-    EITHER.contains(&function.name()).then(|| {
-        Arc::new(ScalarUDF::from(Either {
-            function: Arc::clone(function),
-        }))
-    })
+    let is_either = EITHER.contains(&function.name());
+    is_either.then(|| wrap(function, Either))
 }
 
 /// The type of a TIMESTAMP beside a DATE, if there are both.
@@ -56,59 +52,17 @@ fn beside_text(types: &[DataType]) -> Option<DataType> {
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Either {
-    function: Arc<ScalarUDF>,
-}
+struct Either;
 
-impl ScalarUDFImpl for Either {
-    fn name(&self) -> &str {
-        self.function.name()
-    }
+impl Around for Either {
+    const TAKES: bool = true;
+    const YIELDS: bool = false;
 
-    fn aliases(&self) -> &[String] {
-        self.function.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.function.signature()
-    }
-
-    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
+    fn takes(&self, function: &ScalarUDF, arguments: &[DataType]) -> Result<Vec<DataType>> {
         match moment(arguments).or_else(|| beside_text(arguments)) {
             Some(common) => Ok(vec![common; arguments.len()]),
-            None => self.function.inner().coerce_types(arguments),
+            None => function.coerce_types(arguments),
         }
-    }
-
-    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        self.function.inner().return_type(arguments)
-    }
-
-    fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
-        self.function.inner().return_field_from_args(arguments)
-    }
-
-    fn simplify(
-        &self,
-        arguments: Vec<Expr>,
-        context: &SimplifyContext,
-    ) -> Result<ExprSimplifyResult> {
-        self.function.inner().simplify(arguments, context)
-    }
-
-    fn conditional_arguments<'a>(
-        &self,
-        arguments: &'a [Expr],
-    ) -> Option<(Vec<&'a Expr>, Vec<&'a Expr>)> {
-        self.function.inner().conditional_arguments(arguments)
-    }
-
-    fn short_circuits(&self) -> bool {
-        self.function.inner().short_circuits()
-    }
-
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        self.function.inner().invoke_with_args(arguments)
     }
 }
 

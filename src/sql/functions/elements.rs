@@ -4,15 +4,12 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef};
+use arrow::datatypes::{DataType, Field};
 use datafusion_common::Result;
-use datafusion_expr::simplify::{ExprSimplifyResult, SimplifyContext};
+use datafusion_expr::ScalarUDF;
 use datafusion_expr::type_coercion::functions::fields_with_udf;
-use datafusion_expr::{
-    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility,
-};
 
+use super::around::{Around, wrap};
 use crate::sql::coercion::united;
 
 const OF_LISTS: [&str; 15] = [
@@ -36,61 +33,26 @@ const OF_LISTS: [&str; 15] = [
 /// The function with its arguments of one type, if it is one of those.
 pub fn of_one_type(function: Arc<ScalarUDF>) -> Arc<ScalarUDF> {
     match OF_LISTS.contains(&function.name()) {
-        true => Arc::new(ScalarUDF::from(OfOneType {
-            function,
-            signature: Signature::user_defined(Volatility::Immutable),
-        })),
+        true => wrap(&function, OfOneType),
         false => function,
     }
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct OfOneType {
-    function: Arc<ScalarUDF>,
-    signature: Signature,
-}
+struct OfOneType;
 
-impl ScalarUDFImpl for OfOneType {
-    fn name(&self) -> &str {
-        self.function.name()
-    }
+impl Around for OfOneType {
+    const TAKES: bool = true;
+    const YIELDS: bool = false;
 
-    fn aliases(&self) -> &[String] {
-        self.function.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
+    fn takes(&self, function: &ScalarUDF, arguments: &[DataType]) -> Result<Vec<DataType>> {
         let fields = together(arguments).into_iter();
         let fields = fields.map(|of| Arc::new(Field::new("", of, true)));
-        let fields = fields_with_udf(&fields.collect::<Vec<_>>(), self.function.as_ref())?;
+        let fields = fields_with_udf(&fields.collect::<Vec<_>>(), function)?;
         Ok(fields
             .iter()
             .map(|field| field.data_type().clone())
             .collect())
-    }
-
-    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        self.function.inner().return_type(arguments)
-    }
-
-    fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
-        self.function.inner().return_field_from_args(arguments)
-    }
-
-    fn simplify(
-        &self,
-        arguments: Vec<Expr>,
-        context: &SimplifyContext,
-    ) -> Result<ExprSimplifyResult> {
-        self.function.simplify(arguments, context)
-    }
-
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        self.function.inner().invoke_with_args(arguments)
     }
 }
 

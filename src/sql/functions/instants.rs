@@ -10,12 +10,10 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, PrimitiveArray};
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Decimal128Type, FieldRef, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+    DataType, Decimal128Type, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType,
 };
 use datafusion_common::{Result, exec_datafusion_err};
-use datafusion_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-};
+use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl};
 
 use super::around::{Around, wrap};
 use super::converted::moved;
@@ -40,18 +38,8 @@ struct Instant {
 }
 
 impl Around for Instant {
-    fn return_type(&self, function: &dyn ScalarUDFImpl, of: &[DataType]) -> Result<DataType> {
-        Ok(micros(&function.return_type(of)?))
-    }
-
-    fn return_field(
-        &self,
-        function: &dyn ScalarUDFImpl,
-        arguments: ReturnFieldArgs,
-    ) -> Result<FieldRef> {
-        let field = function.return_field_from_args(arguments)?;
-        let to = micros(field.data_type());
-        Ok(Arc::new(field.as_ref().clone().with_data_type(to)))
+    fn result(&self, theirs: &DataType) -> DataType {
+        micros(theirs)
     }
 
     fn invoke(

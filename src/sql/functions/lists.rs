@@ -14,13 +14,12 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, ListArray, StringArray, new_empty_array, new_null_array,
 };
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::datatypes::DataType;
 use datafusion_common::{Result, ScalarValue};
 use datafusion_expr::expr::{Case, ScalarFunction};
 use datafusion_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion_expr::{
-    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility, lit,
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, lit,
 };
 
 use super::around::{Around, listed};
@@ -104,22 +103,8 @@ fn signed(of: &DataType) -> DataType {
 }
 
 impl Around for Counted {
-    fn return_type(
-        &self,
-        function: &dyn ScalarUDFImpl,
-        arguments: &[DataType],
-    ) -> Result<DataType> {
-        Ok(signed(&function.return_type(arguments)?))
-    }
-
-    fn return_field(
-        &self,
-        function: &dyn ScalarUDFImpl,
-        arguments: ReturnFieldArgs,
-    ) -> Result<FieldRef> {
-        let field = function.return_field_from_args(arguments)?;
-        let to = signed(field.data_type());
-        Ok(Arc::new(field.as_ref().clone().with_data_type(to)))
+    fn result(&self, theirs: &DataType) -> DataType {
+        signed(theirs)
     }
 
     fn invoke(

@@ -12,10 +12,10 @@ use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit, TimestampMicrosecond
 use chrono::{DateTime, Datelike, NaiveDate};
 use datafusion_common::{Result, exec_datafusion_err, exec_err, plan_err};
 use datafusion_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
 };
 
+use super::around::{Around, wrap};
 use super::coerced;
 use super::folded::folded;
 use crate::sql::problem::Problem;
@@ -26,12 +26,7 @@ const MONDAY_US: i64 = 4 * DAY_US;
 
 /// `date_trunc`, if `function` is it.
 pub fn truncated(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
-    (function.name() == "date_trunc").then(|| {
-        Arc::new(ScalarUDF::from(Truncated {
-            function: Arc::clone(function),
-            signature: Signature::user_defined(Volatility::Immutable),
-        }))
-    })
+    (function.name() == "date_trunc").then(|| wrap(function, Truncated))
 }
 
 /// What a time is cut off at.
@@ -87,39 +82,30 @@ impl Unit {
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Truncated {
-    function: Arc<ScalarUDF>,
-    signature: Signature,
-}
+struct Truncated;
 
-impl ScalarUDFImpl for Truncated {
-    fn name(&self) -> &str {
-        self.function.name()
-    }
+impl Around for Truncated {
+    const TAKES: bool = true;
 
-    fn aliases(&self) -> &[String] {
-        self.function.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
+    fn takes(&self, function: &ScalarUDF, arguments: &[DataType]) -> Result<Vec<DataType>> {
         let zone = match arguments {
             [_, DataType::Timestamp(_, zone)] => zone.clone(),
             [_, DataType::Date32 | DataType::Utf8 | DataType::Null] => None,
-            _ => return coerced(&self.function, arguments),
+            _ => return coerced(function, arguments),
         };
         let time = DataType::Timestamp(TimeUnit::Microsecond, zone);
         Ok(vec![DataType::Utf8, time])
     }
 
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+    fn return_type(&self, _: &dyn ScalarUDFImpl, _: &[DataType]) -> Result<DataType> {
         plan_err!("the type of date_trunc is that of its time")
     }
 
-    fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
+    fn return_field(
+        &self,
+        function: &dyn ScalarUDFImpl,
+        arguments: ReturnFieldArgs,
+    ) -> Result<FieldRef> {
         let [unit, time] = arguments.arg_fields else {
             return plan_err!("date_trunc takes a unit and a time");
         };
@@ -132,16 +118,20 @@ impl ScalarUDFImpl for Truncated {
         }
         let nullable = unit.is_nullable() || time.is_nullable();
         let data_type = time.data_type().clone();
-        Ok(Arc::new(Field::new(self.name(), data_type, nullable)))
+        Ok(Arc::new(Field::new(function.name(), data_type, nullable)))
     }
 
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+    fn invoke(
+        &self,
+        function: &dyn ScalarUDFImpl,
+        arguments: ScalarFunctionArgs,
+    ) -> Result<ColumnarValue> {
         let [ColumnarValue::Scalar(unit), times] = arguments.args.as_slice() else {
             return exec_err!("the unit of date_trunc is a constant");
         };
         let (Some(Some(unit)), DataType::Timestamp(..)) = (unit.try_as_str(), times.data_type())
         else {
-            return self.function.inner().invoke_with_args(arguments);
+            return function.invoke_with_args(arguments);
         };
         let unit = Unit::of(unit)?;
         let begin = |times: &ArrayRef| -> Result<ArrayRef> {
