@@ -9,7 +9,7 @@ use arrow::array::{
 use arrow::compute::{cast, concat};
 
 use super::buckets::{Bucket, is_closed, open_windows, windows};
-use super::changing::{Step, rows_for};
+use super::changing::Step;
 use super::error::AggregateError;
 use super::forgetting::Ages;
 use super::keys::{NO_KEY, hashes, route};
@@ -77,7 +77,7 @@ impl Aggregates {
             return self.update_by_turn(input);
         }
         let (plan, tables) = self.incoming();
-        tables.update(plan, input, Step::Give)
+        tables.apply(plan, input, Step::Give)
     }
 
     /// Takes what `Partials::drain` yielded, of the same plan.
@@ -213,15 +213,10 @@ impl Aggregates {
 
     /// The epoch of a changing input is complete: applies it.
     fn apply_pending(&mut self) -> Result<(), AggregateError> {
-        let Input::Changing { width } = self.plan.input else {
-            return Ok(());
-        };
         let pending = std::mem::take(&mut self.pending);
         for step in [Step::Give, Step::TakeBack] {
             for batch in &pending {
-                for rows in rows_for(step, batch, width)? {
-                    self.tables.update(&self.plan, &rows, step)?;
-                }
+                self.tables.apply(&self.plan, batch, step)?;
             }
         }
         Ok(())

@@ -28,7 +28,7 @@ impl Partials {
 
     /// Takes rows of the input.
     pub fn update(&mut self, input: &RecordBatch) -> Result<(), AggregateError> {
-        self.tables.update(&self.plan, input, Step::Give)
+        self.tables.apply(&self.plan, input, Step::Give)
     }
 
     /// How many groups it holds: what `drain` would yield in rows.

@@ -42,6 +42,9 @@ pub struct JoinPlan {
     pub output: SchemaRef,
     /// Whether rows are taken back.
     pub changing: bool,
+    /// Whether rows come with a count, as those that are taken back do: else a row that comes
+    /// twice stands there twice.
+    pub counted: bool,
 }
 
 /// How a join is computed.
@@ -219,7 +222,14 @@ impl Join {
     ) -> Result<(), CodecError> {
         let out = std::mem::take(out);
         for start in (0..out.counts.len()).step_by(CHUNK) {
-            emit(self.rows(&out.part(start, CHUNK), columns)?);
+            let part = out.part(start, CHUNK);
+            match self.plan.counted {
+                true => emit(self.rows(&part, columns)?),
+                false => part.each_once(|rows| {
+                    emit(self.rows(rows, columns)?);
+                    Ok::<_, CodecError>(())
+                })?,
+            }
         }
         Ok(())
     }
@@ -314,21 +324,12 @@ impl Join {
     }
 
     fn rows(&self, out: &Changes, columns: &[Vec<ArrayRef>; 2]) -> Result<RecordBatch, CodecError> {
-        // An append stream has no counts: a row that comes twice stands there twice.
-        let repeated;
-        let out = match self.plan.changing {
-            true => out,
-            false => {
-                repeated = out.repeated();
-                &repeated
-            }
-        };
         let mut taken = pick(&columns[0], &out.left)?;
         if !self.plan.kind.is_left_only() {
             taken.extend(pick(&columns[1], &out.right)?);
         }
         let rows = batch(Arc::clone(&self.plan.output), taken, out.counts.len())?;
-        Ok(match self.plan.changing {
+        Ok(match self.plan.counted {
             true => with_counts(&rows, &Int64Array::from(out.counts.clone())),
             false => rows,
         })
@@ -444,16 +445,22 @@ impl Changes {
         }
     }
 
-    /// Each row as often as it counts.
-    fn repeated(&self) -> Self {
-        let mut repeated = Self::default();
+    /// Each row as often as it counts, so many at a time.
+    fn each_once<E>(&self, mut each: impl FnMut(&Self) -> Result<(), E>) -> Result<(), E> {
+        let mut once = Self::default();
         for ((left, right), &count) in self.left.iter().zip(&self.right).zip(&self.counts) {
             assert!(count > 0, "an append stream takes nothing back");
             for _ in 0..count {
-                repeated.add(*left, *right, 1);
+                once.add(*left, *right, 1);
+                if once.counts.len() == CHUNK {
+                    each(&std::mem::take(&mut once))?;
+                }
             }
         }
-        repeated
+        match once.counts.is_empty() {
+            true => Ok(()),
+            false => each(&once),
+        }
     }
 }
 
