@@ -1,13 +1,17 @@
 //! What the workers of a run share: the counts, the first failure, and the wish to stop.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::board::Board;
 use crate::metrics::Metrics;
 use crate::plan::TableId;
-use crate::types::{Fates, Offset, SourceMark, Watermark};
+use crate::types::{Epoch, Fates, Offset, SourceMark, Watermark};
+
+/// So many of the epochs in which rows came to be left out, or no more, are told apart: a snapshot
+/// asks for its own as soon as that is over.
+const ASKED_FOR: usize = 1 << 12;
 
 /// Shared by all threads of a run.
 #[derive(Debug, Default)]
@@ -24,8 +28,8 @@ pub struct Shared {
     progress: Mutex<BTreeMap<TableId, SourceProgress>>,
     /// Where the sources stood in the oldest snapshot that is kept: no run begins before it.
     kept: Mutex<BTreeMap<String, SourceMark>>,
-    /// Rows that cannot be computed now.
-    left_out: AtomicUsize,
+    /// How many more rows cannot be computed, by the epoch since which that is so.
+    left_out: Mutex<BTreeMap<Epoch, i64>>,
     epochs_published: AtomicU64,
     /// By operator: whom it computes for.
     called: Mutex<BTreeMap<String, String>>,
@@ -175,7 +179,7 @@ impl Shared {
         lock(&self.fates).clear();
         lock(&self.progress).clear();
         lock(&self.kept).clear();
-        self.left_out.store(0, Ordering::SeqCst);
+        lock(&self.left_out).clear();
     }
 
     /// An operator computes for this INSERT.
@@ -205,16 +209,28 @@ impl Shared {
         self.cut.swap(false, Ordering::SeqCst)
     }
 
-    /// An operator leaves out so many rows now, and left out so many before.
-    pub fn leaves_out(&self, before: usize, now: usize) {
-        self.left_out.fetch_add(now, Ordering::SeqCst);
-        self.left_out.fetch_sub(before, Ordering::SeqCst);
+    /// An operator leaves out so many rows more in `epoch` than before it, or fewer.
+    pub fn leaves_out(&self, epoch: Epoch, rows: i64) {
+        let mut left_out = lock(&self.left_out);
+        *left_out.entry(epoch).or_default() += rows;
+        if left_out.len() > ASKED_FOR
+            && let Some((first, rows)) = left_out.pop_first()
+        {
+            let next = left_out.keys().next().copied().unwrap_or(first);
+            *left_out.entry(next).or_default() += rows;
+        }
     }
 
-    /// Whether rows are left out now because they cannot be computed.
+    /// Whether rows are left out at the end of `epoch` because they cannot be computed; asked
+    /// when every operator of this process has passed it. What later epochs have said by then
+    /// changes nothing.
     #[must_use]
-    pub fn has_left_out(&self) -> bool {
-        self.left_out.load(Ordering::SeqCst) > 0
+    pub fn has_left_out(&self, epoch: Epoch) -> bool {
+        lock(&self.left_out)
+            .range(..=epoch)
+            .map(|(_, rows)| rows)
+            .sum::<i64>()
+            > 0
     }
 
     /// No run begins before `sources` any more.

@@ -26,7 +26,7 @@ use crate::dataflow::roles::with_counts;
 use crate::dataflow::step::evaluate_rows;
 use crate::dataflow::withheld::{Withheld, row_text};
 use crate::plan::{Expression, JoinType};
-use crate::types::batch;
+use crate::types::{Epoch, batch};
 
 /// What an operator needs to know of a join besides its inputs.
 pub struct JoinPlan {
@@ -53,6 +53,8 @@ pub struct Join {
     codecs: [Arc<Codec>; 2],
     /// The pairs that the further condition fails on.
     withheld: Withheld,
+    /// The epoch that is being applied.
+    epoch: Epoch,
 }
 
 /// How many pairs are tried at once.
@@ -65,6 +67,7 @@ impl Join {
             plan,
             codecs,
             withheld,
+            epoch: Epoch(0),
         }
     }
 
@@ -81,6 +84,7 @@ impl Join {
         right: &mut Reader,
         emit: &mut impl FnMut(RecordBatch),
     ) -> Result<(), CodecError> {
+        self.epoch = Epoch(epoch);
         let (changed_left, changed_right) = (left.changes(epoch), right.changes(epoch));
         let (mut left_rows, left_storage) = left.contents();
         let (mut right_rows, right_storage) = right.contents();
@@ -270,7 +274,8 @@ impl Join {
                 return Err(exec_datafusion_err!("{why}").into());
             }
             let rows = self.pairs(&[Some(l.row)], &[Some(r.row)], columns)?;
-            self.withheld.change(row_text(&rows, 0), count, why.clone());
+            self.withheld
+                .change(self.epoch, row_text(&rows, 0), count, why.clone());
         }
         Ok(())
     }
