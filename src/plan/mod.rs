@@ -14,6 +14,7 @@
 mod aggregate;
 pub mod aggregate_types;
 mod asof;
+mod branches;
 mod explain;
 mod expression;
 mod frame;
@@ -31,6 +32,7 @@ mod ttl;
 
 pub use aggregate::{AggregateCall, AggregateFunction, AggregateWindow, Emit};
 pub use asof::Asof;
+pub use branches::compute_by_branch;
 pub use explain::{canonical, explain};
 pub use expression::Expression;
 pub use frame::{Frame, FrameBound, FrameUnits, OverFunction, RowOfFrame};

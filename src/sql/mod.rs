@@ -156,6 +156,7 @@ fn plan_here(file: &SourceText, given: &Given) -> Result<Pipeline, Refused> {
         inserts,
         fingerprint: String::new(),
     };
+    crate::plan::compute_by_branch(&mut pipeline);
     crate::plan::keep_records(&mut pipeline);
     pipeline.fingerprint = fingerprint(&pipeline);
     Ok(pipeline)
