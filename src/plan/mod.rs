@@ -36,7 +36,7 @@ pub use branches::compute_by_branch;
 pub use explain::{canonical, explain};
 pub use expression::Expression;
 pub use frame::{Frame, FrameBound, FrameUnits, OverFunction, RowOfFrame};
-pub use growth::{growing, looking_back, versions_joined};
+pub use growth::{growing, looking_back, sliding, versions_joined};
 pub use interval::{Interval, Within};
 pub use join::{JoinKind, JoinType};
 pub use keep::keep_records;
