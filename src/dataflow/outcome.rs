@@ -20,6 +20,8 @@ pub struct Shared {
     failed: AtomicBool,
     /// A snapshot is wanted.
     cut: AtomicBool,
+    /// The input goes on after this run.
+    goes_on: AtomicBool,
     /// Nothing is published any more, although nothing failed.
     withheld: AtomicBool,
     failure: Mutex<Option<Failure>>,
@@ -137,6 +139,17 @@ impl Shared {
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Says whether the input goes on in another run, though it may be read to its end in this one.
+    pub fn input_goes_on(&self, goes_on: bool) {
+        self.goes_on.store(goes_on, Ordering::SeqCst);
+    }
+
+    /// Whether what the run leaves open is for another one.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        self.is_stopping() || self.goes_on.load(Ordering::SeqCst)
     }
 
     /// The run cannot go on. From here on nothing is published: whoever sees a frontier pass

@@ -123,8 +123,8 @@ impl Guard {
         self.0.is_some()
     }
 
-    /// The frontier is here. If that is the end, what is left over ends the run, unless the run
-    /// was asked to stop: then the input goes on another time.
+    /// The frontier is here. If that is the end, what is left over ends the run, unless the input goes
+    /// on another time: then it is for that run to say.
     pub fn advance(&mut self, frontier: Option<Epoch>, left: Option<Failure>, shared: &Shared) {
         match (&mut self.0, frontier, left) {
             (Some(capability), Some(frontier), Some(_)) => {
@@ -133,7 +133,11 @@ impl Guard {
                 }
                 return;
             }
-            (_, None, Some(failure)) if !shared.is_stopping() => shared.fail(failure),
+            (_, None, Some(failure)) if shared.goes_on() => warn!(
+                why = failure.causes.join(": "),
+                "{}: it is left out until its input goes on", failure.message
+            ),
+            (_, None, Some(failure)) => shared.fail(failure),
             (None, _, _) | (Some(_), None, _) | (Some(_), Some(_), None) => {}
         }
         self.0 = None;
