@@ -39,7 +39,7 @@ impl Stateful for Aggregates {
     }
 
     fn save(&self) -> Result<Vec<RecordBatch>, StateError> {
-        Ok(self.state().collect::<Result<_, _>>()?)
+        Ok(self.saved()?)
     }
 
     fn restore(&mut self, saved: &RecordBatch) -> Result<(), StateError> {
