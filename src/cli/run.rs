@@ -1,5 +1,6 @@
 //! `run`: a pipeline from start to end, with its progress and its summary.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ use crate::engine::{
 use crate::metrics::RESTARTS;
 use crate::plan::{Pipeline, Role};
 use crate::sql::{Problem, SourceText};
-use crate::types::Clock;
+use crate::types::{Clock, Fates};
 
 /// How often a supervisor that waits for the world looks at it again.
 const LOOK: Duration = Duration::from_secs(1);
@@ -290,6 +291,8 @@ fn start_logging(arguments: &RunArgs) {
     let filter = EnvFilter::new(wanted);
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // A line that cannot be written, as on a full disk, is no reason to end.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     // A second run in one process keeps the first one's logging.
@@ -351,7 +354,7 @@ pub(super) fn summary_text(pipeline: &Pipeline, summary: &Summary, stopped: bool
     ];
     let header = header.map(str::to_owned);
     let mut lines = Vec::new();
-    let mut read = std::collections::BTreeMap::new();
+    let mut read = BTreeMap::new();
     for (&(insert, source), fates) in &summary.fates {
         let table = |id: usize| pipeline.tables[id].name.clone();
         let mut line = vec![table(pipeline.inserts[insert].table), table(source)];
@@ -364,7 +367,9 @@ pub(super) fn summary_text(pipeline: &Pipeline, summary: &Summary, stopped: bool
         ];
         line.extend(counts.map(say::grouped));
         lines.push(line);
-        read.insert(source, fates.read());
+        let before = summary.before.get(&(insert, source));
+        let before = before.map_or(0, Fates::read);
+        read.insert(source, fates.read().saturating_sub(before));
     }
     let mut text = say::table(&header, &lines);
     let total: u64 = read.values().sum();

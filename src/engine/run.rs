@@ -53,6 +53,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 pub struct Summary {
     /// What became of the records, by INSERT and source.
     pub fates: BTreeMap<(usize, TableId), Fates>,
+    /// What of it was known from a snapshot.
+    pub before: BTreeMap<(usize, TableId), Fates>,
     /// Transactions committed.
     pub commits: u64,
     /// How long it took.
@@ -303,12 +305,12 @@ impl Team {
         // The last snapshot is whole once all processes have said what they wrote, before they say
         // that they are done.
         let summary = if self.leads() {
-            let summary = outcome.and_then(|()| self.finish(shared, clock));
+            let summary = outcome.and_then(|()| self.finish(&plan.fates, shared, clock));
             rest();
             summary
         } else {
             rest();
-            outcome.and_then(|()| self.finish(shared, clock))
+            outcome.and_then(|()| self.finish(&plan.fates, shared, clock))
         };
         shared.board.write(|facts| facts.ended = true);
         summary
@@ -473,7 +475,12 @@ impl Team {
     }
 
     /// What the run came to, over all processes.
-    fn finish(self, shared: &Shared, clock: &Clock) -> Result<Summary, Failure> {
+    fn finish(
+        self,
+        before: &[(usize, TableId, Fates)],
+        shared: &Shared,
+        clock: &Clock,
+    ) -> Result<Summary, Failure> {
         if let Some(failure) = shared.failure() {
             return Err(failure);
         }
@@ -494,6 +501,10 @@ impl Team {
         }
         Ok(Summary {
             fates,
+            before: before
+                .iter()
+                .map(|&(i, t, fates)| ((i, t), fates))
+                .collect(),
             commits: shared.commits(),
             elapsed: clock.elapsed(),
         })

@@ -22,8 +22,8 @@ use super::functions::{casts, precision};
 use super::problem::Problem;
 use super::types::{cut_off, large_as_double};
 use super::{
-    accents, beside, by_interval, comparisons, first_rows, lateral, multisets, named_windows,
-    normalise, subqueries, using,
+    accents, beside, by_interval, comparisons, first_rows, guards, lateral, multisets,
+    named_windows, normalise, subqueries, using,
 };
 
 type Result<T> = std::result::Result<T, DataFusionError>;
@@ -114,7 +114,7 @@ pub fn optimise(catalog: &Catalog, plan: LogicalPlan) -> Result<LogicalPlan> {
     };
     let plan = Optimizer::with_rules(rules()).optimize(plan, &config, |_, _| {})?;
     subqueries::refuse_left(&plan)?;
-    Ok(plan)
+    guards::order(plan)
 }
 
 /// The rules of DataFusion's that are left out.
