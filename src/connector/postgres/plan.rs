@@ -121,6 +121,11 @@ impl Spec {
         )
     }
 
+    /// Whether a column holds lists: `unnest` would take them apart.
+    pub(super) fn has_lists(&self) -> bool {
+        self.kinds.iter().any(Kind::is_array)
+    }
+
     /// The statements that make those indexes that are asked for and not there.
     pub(super) fn create_indexes(&self, existing: Option<&Existing>) -> Vec<String> {
         let there = |columns: &Vec<String>| {
@@ -210,7 +215,7 @@ impl Plan {
                 Fit::Converted | Fit::No => None,
             })
             .collect();
-        let arrays = spec.kinds.iter().any(Kind::is_array);
+        let arrays = spec.has_lists();
         let appended = spec.table.key.is_empty();
         let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
         let names = list(&names);
