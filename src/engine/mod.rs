@@ -59,7 +59,7 @@ pub use options::{Ends, RunOptions};
 pub use rest::at_rest;
 pub use run::{Summary, run, run_as};
 pub use said::{error_line, say_failure, say_objects, say_panic, says_objects};
-pub use start::{foresee, reach_snapshots, state_folder};
+pub use start::{changed, foresee, reach_snapshots, state_folder};
 pub use status::{
     DestinationStatus, FateStatus, OperatorStatus, PartitionStatus, SinkStatus, SourceStatus,
     Status, ViewStatus, status,

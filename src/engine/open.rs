@@ -270,6 +270,12 @@ impl OpenedSource {
         }
     }
 
+    /// Whether it goes on, and can be asked how far it goes without being read: of a table that is read
+    /// again there is only what was read.
+    pub fn has_end(&self) -> bool {
+        self.source.live().is_some() && self.reload.is_none()
+    }
+
     /// Whether its positions mean the same in every start.
     fn is_remembered(&self) -> bool {
         let reload = self.reload.as_ref();

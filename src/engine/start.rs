@@ -212,6 +212,15 @@ pub fn foresee(pipeline: &Pipeline, base: &Path) -> Result<(), Failure> {
     fit(pipeline, &beginning, &marks)
 }
 
+/// What the file says differently from what the tables were computed by, as far as the marks tell.
+pub fn changed(pipeline: &Pipeline, base: &Path) -> Result<Option<Change>, Failure> {
+    let (shared, clock) = (Shared::default(), Clock::machine());
+    shared.stop();
+    let marks = peek(&open_sinks(pipeline, base)?, (&shared, &clock))?;
+    let mut changes = marks.iter();
+    Ok(changes.find_map(|mark| mark.recipe.change_to(&pipeline.recipe)))
+}
+
 /// Whether a run of `pipeline` can go on from each of `marks`.
 fn fit(pipeline: &Pipeline, beginning: &Beginning, marks: &[Mark]) -> Result<(), Failure> {
     for mark in marks {
