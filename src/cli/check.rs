@@ -80,7 +80,7 @@ pub fn check(
         say::out(&format!("  snapshots: {}\n", place.display()));
     }
     say::out(&together(&planned));
-    for text in [narrowed, growth, versions, forgetting] {
+    for text in [narrowed, growth, sliding, versions, forgetting] {
         say::out(&text(&planned));
     }
     0
@@ -131,6 +131,20 @@ fn growth(planned: &Planned) -> String {
         )
     });
     lines.chain(back).collect()
+}
+
+/// What a commit costs that is not as much as came in it.
+fn sliding(planned: &Planned) -> String {
+    let sliding = plan::sliding(&planned.pipeline).into_iter();
+    let lines = sliding.map(|(place, what)| {
+        format!(
+            "a commit goes through all rows of the interval, line {}: {what}\n  hint:  those of the \
+             partitions that it changed; where many are held, GROUP BY with HOP costs less, and so \
+             does a longer commit.interval\n",
+            place.line
+        )
+    });
+    lines.collect()
 }
 
 /// Joins with all versions of a key, where the one of the time may have been meant.

@@ -16,6 +16,7 @@ use super::outcome::Failure;
 use super::roles::{counts, with_counts};
 use super::step::{Action, Piece, Turned, plain};
 use super::withheld::{Withheld, left_over, row_text};
+use crate::types::Epoch;
 
 /// A step and the rows that it cannot compute now.
 pub struct Compute {
@@ -43,8 +44,8 @@ impl Compute {
         }
     }
 
-    /// What came of a batch.
-    pub fn run(&mut self, batch: &RecordBatch) -> Result<RecordBatch, Failure> {
+    /// What came of a batch of an epoch.
+    pub fn run(&mut self, epoch: Epoch, batch: &RecordBatch) -> Result<RecordBatch, Failure> {
         let rows_fail = |why: String| Failure::new("cannot compute rows").because(why);
         let columns: Vec<usize> = (0..self.width).collect();
         let rows = batch.project(&columns);
@@ -67,7 +68,7 @@ impl Compute {
             let text = row_text(&piece.rows, row);
             withheld
                 .borrow_mut()
-                .change(text, counts.value(row), message);
+                .change(epoch, text, counts.value(row), message);
         }
         let Some(counts) = counts else {
             return Ok(out.rows);

@@ -1,13 +1,17 @@
 //! What the workers of a run share: the counts, the first failure, and the wish to stop.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::board::Board;
 use crate::metrics::Metrics;
 use crate::plan::TableId;
-use crate::types::{Fates, Offset, SourceMark, Watermark};
+use crate::types::{Epoch, Fates, Offset, SourceMark, Watermark};
+
+/// So many of the epochs in which rows came to be left out, or no more, are told apart: a snapshot
+/// asks for its own as soon as that is over.
+const ASKED_FOR: usize = 1 << 12;
 
 /// Shared by all threads of a run.
 #[derive(Debug, Default)]
@@ -16,6 +20,8 @@ pub struct Shared {
     failed: AtomicBool,
     /// A snapshot is wanted.
     cut: AtomicBool,
+    /// The input goes on after this run.
+    goes_on: AtomicBool,
     /// Nothing is published any more, although nothing failed.
     withheld: AtomicBool,
     failure: Mutex<Option<Failure>>,
@@ -24,8 +30,8 @@ pub struct Shared {
     progress: Mutex<BTreeMap<TableId, SourceProgress>>,
     /// Where the sources stood in the oldest snapshot that is kept: no run begins before it.
     kept: Mutex<BTreeMap<String, SourceMark>>,
-    /// Rows that cannot be computed now.
-    left_out: AtomicUsize,
+    /// How many more rows cannot be computed, by the epoch since which that is so.
+    left_out: Mutex<BTreeMap<Epoch, i64>>,
     epochs_published: AtomicU64,
     /// By operator: whom it computes for.
     called: Mutex<BTreeMap<String, String>>,
@@ -135,6 +141,17 @@ impl Shared {
         self.stopping.load(Ordering::SeqCst)
     }
 
+    /// Says whether the input goes on in another run, though it may be read to its end in this one.
+    pub fn input_goes_on(&self, goes_on: bool) {
+        self.goes_on.store(goes_on, Ordering::SeqCst);
+    }
+
+    /// Whether what the run leaves open is for another one.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        self.is_stopping() || self.goes_on.load(Ordering::SeqCst)
+    }
+
     /// The run cannot go on. From here on nothing is published: whoever sees a frontier pass
     /// because of this sees the failure too, and other processes do not see it pass.
     pub fn fail(&self, failure: Failure) {
@@ -175,7 +192,7 @@ impl Shared {
         lock(&self.fates).clear();
         lock(&self.progress).clear();
         lock(&self.kept).clear();
-        self.left_out.store(0, Ordering::SeqCst);
+        lock(&self.left_out).clear();
     }
 
     /// An operator computes for this INSERT.
@@ -205,16 +222,28 @@ impl Shared {
         self.cut.swap(false, Ordering::SeqCst)
     }
 
-    /// An operator leaves out so many rows now, and left out so many before.
-    pub fn leaves_out(&self, before: usize, now: usize) {
-        self.left_out.fetch_add(now, Ordering::SeqCst);
-        self.left_out.fetch_sub(before, Ordering::SeqCst);
+    /// An operator leaves out so many rows more in `epoch` than before it, or fewer.
+    pub fn leaves_out(&self, epoch: Epoch, rows: i64) {
+        let mut left_out = lock(&self.left_out);
+        *left_out.entry(epoch).or_default() += rows;
+        if left_out.len() > ASKED_FOR
+            && let Some((first, rows)) = left_out.pop_first()
+        {
+            let next = left_out.keys().next().copied().unwrap_or(first);
+            *left_out.entry(next).or_default() += rows;
+        }
     }
 
-    /// Whether rows are left out now because they cannot be computed.
+    /// Whether rows are left out at the end of `epoch` because they cannot be computed; asked
+    /// when every operator of this process has passed it. What later epochs have said by then
+    /// changes nothing.
     #[must_use]
-    pub fn has_left_out(&self) -> bool {
-        self.left_out.load(Ordering::SeqCst) > 0
+    pub fn has_left_out(&self, epoch: Epoch) -> bool {
+        lock(&self.left_out)
+            .range(..=epoch)
+            .map(|(_, rows)| rows)
+            .sum::<i64>()
+            > 0
     }
 
     /// No run begins before `sources` any more.

@@ -5,6 +5,7 @@
 //!      └──reports──────────┴───────────────────────┘
 //! ```
 
+mod counted;
 mod kept;
 mod sided;
 
@@ -45,6 +46,7 @@ use super::withheld::Withheld;
 use super::zones::{Zone, zones};
 use crate::connector::Share;
 use crate::plan::{Interval, Node, NodeId, Operator, Pipeline, TableId, Within, state_ttl_us};
+use counted::takes_counts;
 
 /// How many groups a worker holds back before it sends them to their owners.
 const LOCAL_GROUPS: usize = 1 << 16;
@@ -352,7 +354,7 @@ impl<'scope> Built<'_, 'scope> {
         match (&node.operator, indexes.as_slice()) {
             (Operator::Join { .. }, [left, right]) => {
                 let name = self.name_of(id);
-                let core = self.join(node, &name, [left, right]);
+                let core = self.join(id, &name, [left, right]);
                 changing::join(left, right, &name, core, self.shared)
             }
             (
@@ -375,7 +377,8 @@ impl<'scope> Built<'_, 'scope> {
         }
     }
 
-    fn join(&self, node: &Node, name: &str, sides: [&Index<'scope>; 2]) -> Join {
+    fn join(&self, id: NodeId, name: &str, sides: [&Index<'scope>; 2]) -> Join {
+        let node = &self.pipeline.nodes[id];
         let Operator::Join {
             nulls_match,
             kind,
@@ -394,6 +397,7 @@ impl<'scope> Built<'_, 'scope> {
             both,
             output: Arc::clone(&node.schema),
             changing: node.changing,
+            counted: node.changing || takes_counts(self.pipeline, id),
         };
         Join::new(plan, codecs, Withheld::new(name, Arc::clone(self.shared)))
     }

@@ -262,11 +262,12 @@ pub fn compute<'scope>(
         move |frontiers: &[MutableAntichain<u64>]| {
             let mut output = output.activate();
             input.for_each(|capability, packets| {
+                let epoch = Epoch(*capability.time());
                 for packet in packets.packets.drain(..) {
                     let Packet::Rows { target, batch, .. } = packet else {
                         continue;
                     };
-                    match core.run(&batch) {
+                    match core.run(epoch, &batch) {
                         Ok(batch) if batch.num_rows() == 0 => {}
                         Ok(batch) => {
                             let packet = Packet::rows(target, batch);

@@ -9,7 +9,7 @@
 //! Rows of a running aggregate come and go, and which of them are seen at all depends on where
 //! epochs were cut. So a row that fails for a moment must leave no trace; what counts are the
 //! rows that are there when the input ends, which is a function of the input. A snapshot does not
-//! hold them: while there are any, none is published.
+//! hold them: of an epoch that ends with any, none is published (see `Shared::has_left_out`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,8 +48,8 @@ impl Withheld {
         }
     }
 
-    /// A row that fails came (`count` 1) or went (-1).
-    pub fn change(&mut self, row: String, count: i64, message: String) {
+    /// A row that fails came (`count` 1) or went (-1) in `epoch`.
+    pub fn change(&mut self, epoch: Epoch, row: String, count: i64, message: String) {
         if self.rows.is_empty() && count > 0 {
             warn!(
                 operator = self.operator,
@@ -59,14 +59,13 @@ impl Withheld {
                 "a row is left out while it cannot be computed"
             );
         }
-        let before = self.rows.len();
         let entry = self.rows.entry(row.clone());
         let entry = entry.or_insert(Entry { count: 0, message });
         entry.count += count;
         if entry.count == 0 {
             self.rows.remove(&row);
         }
-        self.shared.leaves_out(before, self.rows.len());
+        self.shared.leaves_out(epoch, count);
     }
 
     /// What to say of them when the input ends.
@@ -124,8 +123,8 @@ impl Guard {
         self.0.is_some()
     }
 
-    /// The frontier is here. If that is the end, what is left over ends the run, unless the run
-    /// was asked to stop: then the input goes on another time.
+    /// The frontier is here. If that is the end, what is left over ends the run, unless the input goes
+    /// on another time: then it is for that run to say.
     pub fn advance(&mut self, frontier: Option<Epoch>, left: Option<Failure>, shared: &Shared) {
         match (&mut self.0, frontier, left) {
             (Some(capability), Some(frontier), Some(_)) => {
@@ -134,7 +133,11 @@ impl Guard {
                 }
                 return;
             }
-            (_, None, Some(failure)) if !shared.is_stopping() => shared.fail(failure),
+            (_, None, Some(failure)) if shared.goes_on() => warn!(
+                why = failure.causes.join(": "),
+                "{}: it is left out until its input goes on", failure.message
+            ),
+            (_, None, Some(failure)) => shared.fail(failure),
             (None, _, _) | (Some(_), None, _) | (Some(_), Some(_), None) => {}
         }
         self.0 = None;
@@ -149,7 +152,12 @@ mod tests {
     fn a_row_that_came_and_went_leaves_nothing() {
         let mut withheld = Withheld::new("compute 3", Arc::default());
         let change = |withheld: &mut Withheld, count| {
-            withheld.change("n = 1".to_owned(), count, "division by zero".to_owned());
+            withheld.change(
+                Epoch(1),
+                "n = 1".to_owned(),
+                count,
+                "division by zero".to_owned(),
+            );
         };
 
         change(&mut withheld, 1);
@@ -161,11 +169,37 @@ mod tests {
         assert!(withheld.failure().is_none());
     }
 
+    /// Operators and threads do not keep step: what is asked is how one epoch ended.
+    #[test]
+    fn an_epoch_that_ended_with_a_row_left_out_is_known_when_the_row_is_well_again() {
+        let shared = Arc::new(Shared::default());
+        let mut withheld = Withheld::new("compute 3", Arc::clone(&shared));
+        let mut change = |epoch, count| {
+            withheld.change(Epoch(epoch), "n = 1".to_owned(), count, String::new());
+        };
+
+        change(7, -1);
+        change(5, 1);
+
+        let left_out = [4, 5, 6, 7, 8].map(|epoch| shared.has_left_out(Epoch(epoch)));
+        assert_eq!(left_out, [false, true, true, false, false]);
+    }
+
     #[test]
     fn what_is_left_over_is_named() {
         let mut withheld = Withheld::new("compute 3", Arc::default());
-        withheld.change("k = b".to_owned(), 1, "division by zero".to_owned());
-        withheld.change("k = a".to_owned(), 1, "division by zero".to_owned());
+        withheld.change(
+            Epoch(1),
+            "k = b".to_owned(),
+            1,
+            "division by zero".to_owned(),
+        );
+        withheld.change(
+            Epoch(1),
+            "k = a".to_owned(),
+            1,
+            "division by zero".to_owned(),
+        );
 
         let failure = withheld.failure().unwrap();
 

@@ -7,13 +7,17 @@
 //!                                       all three ──▶ manifest, then forget older snapshots
 //! ```
 //!
+//! A row that an operator cannot compute now is in no state (see `dataflow::withheld`): of an epoch
+//! that ends with one there is no snapshot. What an epoch ends with is known when every operator
+//! has passed it, so a part that was written counts only then.
+//!
 //! A snapshot may be used only if every destination holds its epoch, so it is published only
 //! then. In a replay most of them hold it from the start. A disk that is full does not end the run: the
 //! snapshot is given up once the rest of it has come, which is said, the last good one stays, and the next
 //! is tried when it is due.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -44,6 +48,8 @@ const TAKEN: Duration = Duration::from_secs(3);
 pub enum Word {
     /// The state of an operator on a worker.
     Part(Part),
+    /// Every operator of this process has passed this epoch.
+    Passed(Epoch),
     /// What another process wrote.
     Written(Written),
     /// Where everything stood.
@@ -59,7 +65,7 @@ pub struct Written {
     operator: String,
     worker: usize,
     file: Option<PartFile>,
-    /// It is no state to begin with: the process leaves out rows that it cannot compute now, has
+    /// It is no state to begin with: the epoch ends with rows that the process cannot compute, it has
     /// failed, or could not write it.
     incomplete: bool,
 }
@@ -108,6 +114,8 @@ pub struct Keeper {
     read: Mutex<BTreeMap<String, Arc<Vec<RecordBatch>>>>,
     /// How many workers have asked for all they want.
     restored: AtomicUsize,
+    /// The last epoch that state was saved of.
+    saved: AtomicU64,
 }
 
 impl Keeper {
@@ -128,6 +136,8 @@ impl Keeper {
             shared: Arc::clone(shared),
             clock: clock.clone(),
             pending: BTreeMap::new(),
+            early: Vec::new(),
+            passed: Epoch(0),
             asked: false,
             due: Duration::ZERO,
             given_up: Epoch(0),
@@ -140,6 +150,7 @@ impl Keeper {
             words: Mutex::new(Some(sender)),
             read: Mutex::default(),
             restored: AtomicUsize::new(0),
+            saved: AtomicU64::new(0),
         };
         (Arc::new(keeper), handle)
     }
@@ -151,6 +162,11 @@ impl Keeper {
             // A thread that is gone has said why.
             let _ = words.send(word);
         }
+    }
+
+    /// The epoch of the last snapshot of which a part was saved: whether it is passed is wanted.
+    pub fn saved_last(&self) -> Epoch {
+        Epoch(self.saved.load(Ordering::SeqCst))
     }
 
     /// Nothing more will be told: the thread ends.
@@ -186,6 +202,7 @@ impl Vault for Keeper {
     }
 
     fn save(&self, part: Part) {
+        self.saved.fetch_max(part.epoch.0, Ordering::SeqCst);
         self.tell(Word::Part(part));
     }
 }
@@ -199,6 +216,10 @@ struct Thread {
     /// Up to where each destination is durable.
     durable: Vec<Epoch>,
     pending: BTreeMap<Epoch, Pending>,
+    /// Parts that were written here, of epochs that some operator may not have passed.
+    early: Vec<Written>,
+    /// Every operator of this process has passed it.
+    passed: Epoch,
     /// A cut was asked for and has not come yet.
     asked: bool,
     due: Duration,
@@ -262,12 +283,12 @@ impl Thread {
                 // Someone has seen to it: one cut is enough.
                 self.shared.take_cut();
                 let written = self.write(part);
-                match &self.spec.others {
-                    Others::None | Others::Led(_) => self.written(written),
-                    Others::Leader(leader) => {
-                        leader.tell(serde_json::to_vec(&written).expect("it is plain data"));
-                    }
-                }
+                self.early.push(written);
+                self.count_in();
+            }
+            Word::Passed(epoch) => {
+                self.passed = epoch.max(self.passed);
+                self.count_in();
             }
             Word::Written(written) => self.written(written),
             Word::Facts(facts) => {
@@ -277,6 +298,22 @@ impl Thread {
             Word::Durable { destination, epoch } => {
                 let durable = &mut self.durable[destination];
                 *durable = epoch.max(*durable);
+            }
+        }
+    }
+
+    /// Parts of epochs that are passed count: now it is known what the epochs end with.
+    fn count_in(&mut self) {
+        let passed = self.passed;
+        let over = self.early.extract_if(.., |written| written.epoch <= passed);
+        for mut written in over.collect::<Vec<_>>() {
+            let is_whole = !self.shared.has_left_out(written.epoch) && !self.shared.has_failed();
+            written.incomplete |= !is_whole;
+            match &self.spec.others {
+                Others::None | Others::Led(_) => self.written(written),
+                Others::Leader(leader) => {
+                    leader.tell(serde_json::to_vec(&written).expect("it is plain data"));
+                }
             }
         }
     }
@@ -301,7 +338,7 @@ impl Thread {
         let is_there = is_wanted && file.is_ok();
         Written {
             file: file.unwrap_or_default(),
-            incomplete: !is_there || self.shared.has_left_out() || self.shared.has_failed(),
+            incomplete: !is_there,
             epoch: part.epoch,
             worker: part.worker,
             operator: part.operator,
@@ -343,7 +380,7 @@ impl Thread {
         let pending = pending.expect("it was found just now");
         let took = self.clock.elapsed().saturating_sub(pending.begun);
         // A failure may be why the epoch looks complete.
-        if pending.incomplete || self.shared.has_left_out() || self.shared.has_failed() {
+        if pending.incomplete || self.shared.has_failed() {
             debug!(%epoch, "no snapshot: a part of it is not whole");
             self.rest(took);
             return;

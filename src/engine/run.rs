@@ -37,7 +37,7 @@ use super::worker::{WorkerPlan, work};
 use crate::dataflow::chain::Indexes;
 use crate::dataflow::named::held;
 use crate::dataflow::outcome::{Failure, Shared};
-use crate::dataflow::source::Pace;
+use crate::dataflow::source::{AtEnd, Pace};
 use crate::dataflow::zones::zones;
 use crate::durability::Snapshots;
 use crate::metrics::RESTARTS;
@@ -373,6 +373,7 @@ impl Team {
             world,
         );
         shared.names_operators(pipeline);
+        shared.input_goes_on(options.at_end == AtEnd::Wait);
         let process = (self.crew.process, self.crew.processes);
         shared.board.write(|facts| {
             facts.process = process;

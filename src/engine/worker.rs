@@ -147,8 +147,10 @@ pub fn work(plan: &Arc<WorkerPlan>, worker: &mut Worker) {
         keeper.restored(plan.crew.threads);
     }
     let mut meter = plan.meter(index, &state, &last);
+    let mut passed = Passed::default();
     while !probe.done() && !plan.shared.has_failed() {
         worker.step_or_park(Some(LOOK_UP));
+        passed.tell(plan, thread, &probe);
         plan.steps.turned(thread);
         meter.turn();
     }
@@ -159,10 +161,30 @@ pub fn work(plan: &Arc<WorkerPlan>, worker: &mut Worker) {
         if let Err(error) = state.cut(epoch) {
             warn!(%error, "could not save the state at the end; the last snapshot stays");
         }
+        passed.tell(plan, thread, &probe);
     }
     if plan.shared.has_failed() {
         for dataflow in worker.installed_dataflows() {
             worker.drop_dataflow(dataflow);
+        }
+    }
+}
+
+/// How far the keeper knows that every operator is.
+#[derive(Default)]
+struct Passed(Epoch);
+
+impl Passed {
+    /// The process's first worker tells the keeper when what was saved last is of an epoch that
+    /// every operator has passed: the frontier behind all of them is that of all workers.
+    fn tell(&mut self, plan: &WorkerPlan, thread: usize, probe: &Handle<u64>) {
+        let (0, Some(keeper)) = (thread, &plan.keeper) else {
+            return;
+        };
+        let saved = keeper.saved_last();
+        if saved > self.0 && !probe.less_equal(&saved.0) {
+            keeper.tell(Word::Passed(saved));
+            self.0 = saved;
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::explain::told;
 use super::ttl::is_freed_below;
-use super::{AggregateFunction, NodeId, Operator, Pipeline, Place, Role};
+use super::{AggregateFunction, Frame, FrameBound, NodeId, Operator, Pipeline, Place, Role};
 
 /// The operators that hold every row of an input for ever: where they stand, and what they do.
 #[must_use]
@@ -54,6 +54,34 @@ pub fn looking_back(pipeline: &Pipeline) -> Vec<(Place, String)> {
         matching.looks_back() > 0 || (matching.waits_for_ever() && !matching.grows())
     });
     back.map(|(id, _)| told(pipeline, id)).collect()
+}
+
+/// The functions over the rows of an interval before each: a commit goes through all that are held of
+/// the partitions that it changed.
+#[must_use]
+pub fn sliding(pipeline: &Pipeline) -> Vec<(Place, String)> {
+    let nodes = pipeline.nodes.iter().enumerate();
+    let slides = |frame: Frame| frame.start != FrameBound::Unbounded && frame.counts_values();
+    let sliding = nodes.filter(|(_, node)| match &node.operator {
+        Operator::Running { calls, .. } => calls.iter().any(|call| slides(call.function.frame())),
+        Operator::Source { .. }
+        | Operator::Filter { .. }
+        | Operator::Project { .. }
+        | Operator::Union { .. }
+        | Operator::Unnest { .. }
+        | Operator::Lookup { .. }
+        | Operator::Window { .. }
+        | Operator::OnTime { .. }
+        | Operator::Aggregate { .. }
+        | Operator::Match { .. }
+        | Operator::Latest { .. }
+        | Operator::Join { .. }
+        | Operator::IntervalJoin { .. }
+        | Operator::AsofJoin { .. }
+        | Operator::Over { .. }
+        | Operator::Keep { .. } => false,
+    });
+    sliding.map(|(id, _)| told(pipeline, id)).collect()
 }
 
 /// The joins that find every version of a key: where they stand, what they do, and the table that

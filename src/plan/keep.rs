@@ -13,6 +13,7 @@
 
 use std::sync::Arc;
 
+use super::branches::renumber;
 use super::ttl::{is_of_records, is_timed, ttl_us};
 use super::{AggregateFunction, Emit, Node, NodeId, Operator, Pipeline, Within};
 
@@ -55,9 +56,7 @@ pub fn keep_records(pipeline: &mut Pipeline) {
         nodes.push(node);
     }
     pipeline.nodes = nodes;
-    for insert in &mut pipeline.inserts {
-        insert.input = moved[insert.input];
-    }
+    renumber(pipeline, &moved);
 }
 
 /// Bounds the joins of records whose rows must stay.

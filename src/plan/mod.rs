@@ -14,6 +14,7 @@
 mod aggregate;
 pub mod aggregate_types;
 mod asof;
+mod branches;
 mod explain;
 mod expression;
 mod frame;
@@ -31,10 +32,11 @@ mod ttl;
 
 pub use aggregate::{AggregateCall, AggregateFunction, AggregateWindow, Emit};
 pub use asof::Asof;
+pub use branches::compute_by_branch;
 pub use explain::{canonical, canonical_table, explain};
 pub use expression::Expression;
 pub use frame::{Frame, FrameBound, FrameUnits, OverFunction, RowOfFrame};
-pub use growth::{growing, looking_back, versions_joined};
+pub use growth::{growing, looking_back, sliding, versions_joined};
 pub use interval::{Interval, Within};
 pub use join::{JoinKind, JoinType};
 pub use keep::keep_records;

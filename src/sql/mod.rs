@@ -160,6 +160,7 @@ fn plan_here(file: &SourceText, given: &Given) -> Result<Pipeline, Refused> {
         inserts,
         recipe: Recipe::default(),
     };
+    crate::plan::compute_by_branch(&mut pipeline);
     crate::plan::keep_records(&mut pipeline);
     pipeline.recipe = recipe::of(&pipeline, &words);
     Ok(pipeline)

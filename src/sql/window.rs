@@ -399,7 +399,8 @@ pub fn microseconds(
     match interval_microseconds(interval.months, interval.days, interval.nanoseconds) {
         Some(size) if size > 0 => Ok(size),
         Some(_) => Err(wrong("the size of a window is more than a microsecond").into()),
-        None => Err(wrong("a month has no fixed length").into()),
+        None if interval.months != 0 => Err(wrong("a month has no fixed length").into()),
+        None => Err(wrong("the size of a window is beyond what times can be apart").into()),
     }
 }
 

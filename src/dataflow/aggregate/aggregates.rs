@@ -9,13 +9,14 @@ use arrow::array::{
 use arrow::compute::{cast, concat};
 
 use super::buckets::{Bucket, is_closed, open_windows, windows};
-use super::changing::{Step, rows_for};
+use super::changing::Step;
 use super::error::AggregateError;
 use super::forgetting::Ages;
 use super::keys::{NO_KEY, hashes, route};
+use super::partials::together_again;
 use super::plan::{Input, Plan};
 use super::table::{Table, Tracking};
-use super::tables::Tables;
+use super::tables::{Tables, each_partial};
 use crate::dataflow::parts::{Most, together};
 use crate::dataflow::state::{OpenWindows, owner};
 use crate::dataflow::withheld::row_text;
@@ -77,7 +78,7 @@ impl Aggregates {
             return self.update_by_turn(input);
         }
         let (plan, tables) = self.incoming();
-        tables.update(plan, input, Step::Give)
+        tables.apply(plan, input, Step::Give)
     }
 
     /// Takes what `Partials::drain` yielded, of the same plan.
@@ -171,12 +172,21 @@ impl Aggregates {
         if self.ages.is_some() {
             return self.load_by_turn(state);
         }
-        self.tables.merge(&self.plan, state)?;
-        let mut tables = self.tables.by_bucket.values_mut();
-        match self.plan.emit {
-            Emit::Changes => tables.try_for_each(|table| table.was_shown(&self.plan)),
-            Emit::OnClose => Ok(()),
-        }
+        let (plan, tables) = (&self.plan, &mut self.tables);
+        each_partial(plan, state, |bucket, keys, states| {
+            let table = tables.at(plan, bucket);
+            table.merge(plan, keys, states)?;
+            match plan.emit {
+                Emit::Changes => table.was_shown(plan),
+                Emit::OnClose => Ok(()),
+            }
+        })
+    }
+
+    /// `state` with the small batches of small windows put together.
+    pub fn saved(&self) -> Result<Vec<RecordBatch>, AggregateError> {
+        let batches = self.state().collect::<Result<Vec<_>, _>>()?;
+        together_again(&self.plan, &batches)
     }
 
     /// How many groups are held, over all windows or panes.
@@ -213,15 +223,10 @@ impl Aggregates {
 
     /// The epoch of a changing input is complete: applies it.
     fn apply_pending(&mut self) -> Result<(), AggregateError> {
-        let Input::Changing { width } = self.plan.input else {
-            return Ok(());
-        };
         let pending = std::mem::take(&mut self.pending);
         for step in [Step::Give, Step::TakeBack] {
             for batch in &pending {
-                for rows in rows_for(step, batch, width)? {
-                    self.tables.update(&self.plan, &rows, step)?;
-                }
+                self.tables.apply(&self.plan, batch, step)?;
             }
         }
         Ok(())
@@ -320,12 +325,12 @@ impl Aggregates {
                 if let Some(failing) = table.failing(&self.plan)? {
                     return Err(AggregateError::Row(failing.why.to_owned()));
                 }
+                self.tables.recycle(table);
                 continue;
             }
             let mut ends = windows(window, bucket);
             let open = ends.find(|open| !is_closed(window, open.end, watermark));
-            // With `Emit::Changes` a bucket is one window, also where rows come by pane.
-            let Some(open) = open.filter(|_| self.plan.emit == Emit::OnClose) else {
+            let Some(open) = open else {
                 self.tables.recycle(table);
                 continue;
             };

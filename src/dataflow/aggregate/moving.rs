@@ -92,7 +92,7 @@ impl Moving {
 
     /// Row `i` of states comes to group `groups[i]`.
     pub fn merge(&mut self, states: &[ArrayRef], groups: &[u32]) -> Result<(), AggregateError> {
-        self.slots.merge(&self.plan, states, groups)
+        self.slots.merge(&self.plan, Step::Give, states, groups)
     }
 
     /// The types of the columns of a state.

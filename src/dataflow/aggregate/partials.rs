@@ -28,7 +28,7 @@ impl Partials {
 
     /// Takes rows of the input.
     pub fn update(&mut self, input: &RecordBatch) -> Result<(), AggregateError> {
-        self.tables.update(&self.plan, input, Step::Give)
+        self.tables.apply(&self.plan, input, Step::Give)
     }
 
     /// How many groups it holds: what `drain` would yield in rows.
@@ -51,12 +51,16 @@ impl Partials {
             .states(&self.plan)
             .collect::<Result<Vec<_>, _>>()?;
         self.tables.clear();
-        join(&self.plan, &batches)
+        together_again(&self.plan, &batches)
     }
 }
 
-/// Joins small batches, so that many small buckets do not become many small messages.
-fn join(plan: &Plan, batches: &[RecordBatch]) -> Result<Vec<RecordBatch>, AggregateError> {
+/// Joins small batches, so that many small buckets do not become many small messages, nor many
+/// batches of a snapshot.
+pub(super) fn together_again(
+    plan: &Plan,
+    batches: &[RecordBatch],
+) -> Result<Vec<RecordBatch>, AggregateError> {
     const ENOUGH: usize = 4096;
     let mut joined = Vec::new();
     let (mut from, mut rows) = (0, 0);

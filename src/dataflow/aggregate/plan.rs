@@ -28,14 +28,27 @@ use crate::plan::{AggregateCall, AggregateFunction, AggregateWindow, Emit, Expre
 pub enum Input {
     /// Rows of sources, which have a place in the input.
     Records,
-    /// Rows behind state that come once and stay: those of closed windows. They have no place
-    /// in the input, so where an order says nothing, the value decides.
-    Final,
+    /// Rows behind state that come and stay: those of closed windows, or the pairs of records.
+    /// They have no place in the input, so where an order says nothing, the value decides.
+    Final {
+        /// The node's columns. A count may stand behind them.
+        width: usize,
+    },
     /// Rows that may be taken back: of a node with so many columns, with a count behind them.
     Changing {
         /// The node's columns.
         width: usize,
     },
+}
+
+impl Input {
+    /// How many columns the rows have before a count, if one may be there.
+    pub(super) fn width(self) -> Option<usize> {
+        match self {
+            Self::Records => None,
+            Self::Final { width } | Self::Changing { width } => Some(width),
+        }
+    }
 }
 
 /// How an aggregate computes. Cheap to clone; `partials` and `aggregates` make what holds rows.

@@ -16,12 +16,11 @@ impl Input {
     #[must_use]
     pub fn of(pipeline: &Pipeline, zones: &[Zone], node: NodeId) -> Self {
         let rows = &pipeline.nodes[node];
+        let width = rows.schema.fields().len();
         match (rows.changing, zones[node].at_source) {
-            (true, _) => Self::Changing {
-                width: rows.schema.fields().len(),
-            },
+            (true, _) => Self::Changing { width },
             (false, true) => Self::Records,
-            (false, false) => Self::Final,
+            (false, false) => Self::Final { width },
         }
     }
 }
@@ -40,7 +39,7 @@ impl Stateful for Aggregates {
     }
 
     fn save(&self) -> Result<Vec<RecordBatch>, StateError> {
-        Ok(self.state().collect::<Result<_, _>>()?)
+        Ok(self.saved()?)
     }
 
     fn restore(&mut self, saved: &RecordBatch) -> Result<(), StateError> {

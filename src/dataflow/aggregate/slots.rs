@@ -63,10 +63,11 @@ impl Slots {
         Ok(())
     }
 
-    /// Takes the columns of all accumulators' states: row `i` into `slots[i]`.
+    /// Takes the columns of all accumulators' states, or takes them back: row `i` of `slots[i]`.
     pub fn merge(
         &mut self,
         plan: &Plan,
+        step: Step,
         states: &[ArrayRef],
         slots: &[u32],
     ) -> Result<(), AggregateError> {
@@ -74,9 +75,11 @@ impl Slots {
         for (accumulator, recipe) in self.0.iter_mut().zip(&plan.recipes) {
             let (own, others) = states.split_at(accumulator.state_types().len());
             states = others;
-            accumulator
-                .merge(own, slots)
-                .map_err(|cause| recipe.failed(cause))?;
+            let done = match step {
+                Step::Give => accumulator.merge(own, slots),
+                Step::TakeBack => accumulator.unmerge(own, slots),
+            };
+            done.map_err(|cause| recipe.failed(cause))?;
         }
         Ok(())
     }

@@ -158,14 +158,36 @@ impl Table {
         states: &[ArrayRef],
     ) -> Result<(), AggregateError> {
         self.number(plan, keys, &hashes(keys), None)?;
-        self.slots.merge(plan, states, &self.numbers)
+        self.slots.merge(plan, Step::Give, states, &self.numbers)
     }
 
     /// Takes all that another table has.
     pub fn merge_table(&mut self, plan: &Plan, other: &Self) -> Result<(), AggregateError> {
+        self.apply_table(plan, Step::Give, other)
+    }
+
+    /// Takes all that another table has, or takes it back.
+    pub fn apply_table(
+        &mut self,
+        plan: &Plan,
+        step: Step,
+        other: &Self,
+    ) -> Result<(), AggregateError> {
         for range in chunks(other.len()) {
             let states = other.slots.states(plan, range.clone())?;
-            self.merge(plan, &other.groups.keys(range), &states)?;
+            let keys = other.groups.keys(range);
+            self.number(plan, &keys, &hashes(&keys), None)?;
+            self.slots.merge(plan, step, &states, &self.numbers)?;
+        }
+        Ok(())
+    }
+
+    /// Takes all that it has once more.
+    pub fn double(&mut self, plan: &Plan) -> Result<(), AggregateError> {
+        for range in chunks(self.len()) {
+            let states = self.slots.states(plan, range.clone())?;
+            let groups: Vec<u32> = numbers(range).collect();
+            self.slots.merge(plan, Step::Give, &states, &groups)?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch};
 
 use super::buckets::{Bucket, of_partials, of_rows};
-use super::changing::Step;
+use super::changing::{Counted, Step, many_times, rows_for};
 use super::error::AggregateError;
 use super::plan::Plan;
 use super::table::{Given, Table, Tracking, chunks, pick};
@@ -102,6 +102,25 @@ impl Tables {
         each_given(plan, input, |bucket, given| {
             self.at(plan, bucket).take(plan, step, given)
         })
+    }
+
+    /// Sorts rows into tables, each as often as its count says.
+    pub fn apply(
+        &mut self,
+        plan: &Plan,
+        input: &RecordBatch,
+        step: Step,
+    ) -> Result<(), AggregateError> {
+        match rows_for(plan.input, input, step)? {
+            Counted::None => Ok(()),
+            Counted::Each(rows) => self.update(plan, &rows, step),
+            Counted::Times(rows, times) => {
+                let many = many_times(plan, &rows, &times)?;
+                many.by_bucket.iter().try_for_each(|(bucket, table)| {
+                    self.at(plan, *bucket).apply_table(plan, step, table)
+                })
+            }
+        }
     }
 
     /// Sorts states into tables.

@@ -26,7 +26,7 @@ use crate::dataflow::roles::with_counts;
 use crate::dataflow::step::evaluate_rows;
 use crate::dataflow::withheld::{Withheld, row_text};
 use crate::plan::{Expression, JoinType};
-use crate::types::batch;
+use crate::types::{Epoch, batch};
 
 /// What an operator needs to know of a join besides its inputs.
 pub struct JoinPlan {
@@ -42,6 +42,9 @@ pub struct JoinPlan {
     pub output: SchemaRef,
     /// Whether rows are taken back.
     pub changing: bool,
+    /// Whether rows come with a count, as those that are taken back do: else a row that comes
+    /// twice stands there twice.
+    pub counted: bool,
 }
 
 /// How a join is computed.
@@ -50,6 +53,8 @@ pub struct Join {
     codecs: [Arc<Codec>; 2],
     /// The pairs that the further condition fails on.
     withheld: Withheld,
+    /// The epoch that is being applied.
+    epoch: Epoch,
 }
 
 /// How many pairs are tried at once.
@@ -62,6 +67,7 @@ impl Join {
             plan,
             codecs,
             withheld,
+            epoch: Epoch(0),
         }
     }
 
@@ -78,6 +84,7 @@ impl Join {
         right: &mut Reader,
         emit: &mut impl FnMut(RecordBatch),
     ) -> Result<(), CodecError> {
+        self.epoch = Epoch(epoch);
         let (changed_left, changed_right) = (left.changes(epoch), right.changes(epoch));
         let (mut left_rows, left_storage) = left.contents();
         let (mut right_rows, right_storage) = right.contents();
@@ -219,7 +226,14 @@ impl Join {
     ) -> Result<(), CodecError> {
         let out = std::mem::take(out);
         for start in (0..out.counts.len()).step_by(CHUNK) {
-            emit(self.rows(&out.part(start, CHUNK), columns)?);
+            let part = out.part(start, CHUNK);
+            match self.plan.counted {
+                true => emit(self.rows(&part, columns)?),
+                false => part.each_once(|rows| {
+                    emit(self.rows(rows, columns)?);
+                    Ok::<_, CodecError>(())
+                })?,
+            }
         }
         Ok(())
     }
@@ -260,7 +274,8 @@ impl Join {
                 return Err(exec_datafusion_err!("{why}").into());
             }
             let rows = self.pairs(&[Some(l.row)], &[Some(r.row)], columns)?;
-            self.withheld.change(row_text(&rows, 0), count, why.clone());
+            self.withheld
+                .change(self.epoch, row_text(&rows, 0), count, why.clone());
         }
         Ok(())
     }
@@ -314,21 +329,12 @@ impl Join {
     }
 
     fn rows(&self, out: &Changes, columns: &[Vec<ArrayRef>; 2]) -> Result<RecordBatch, CodecError> {
-        // An append stream has no counts: a row that comes twice stands there twice.
-        let repeated;
-        let out = match self.plan.changing {
-            true => out,
-            false => {
-                repeated = out.repeated();
-                &repeated
-            }
-        };
         let mut taken = pick(&columns[0], &out.left)?;
         if !self.plan.kind.is_left_only() {
             taken.extend(pick(&columns[1], &out.right)?);
         }
         let rows = batch(Arc::clone(&self.plan.output), taken, out.counts.len())?;
-        Ok(match self.plan.changing {
+        Ok(match self.plan.counted {
             true => with_counts(&rows, &Int64Array::from(out.counts.clone())),
             false => rows,
         })
@@ -444,16 +450,22 @@ impl Changes {
         }
     }
 
-    /// Each row as often as it counts.
-    fn repeated(&self) -> Self {
-        let mut repeated = Self::default();
+    /// Each row as often as it counts, so many at a time.
+    fn each_once<E>(&self, mut each: impl FnMut(&Self) -> Result<(), E>) -> Result<(), E> {
+        let mut once = Self::default();
         for ((left, right), &count) in self.left.iter().zip(&self.right).zip(&self.counts) {
             assert!(count > 0, "an append stream takes nothing back");
             for _ in 0..count {
-                repeated.add(*left, *right, 1);
+                once.add(*left, *right, 1);
+                if once.counts.len() == CHUNK {
+                    each(&std::mem::take(&mut once))?;
+                }
             }
         }
-        repeated
+        match once.counts.is_empty() {
+            true => Ok(()),
+            false => each(&once),
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::dataflow::outcome::Failure;
 use crate::dataflow::roles::with_counts;
 use crate::dataflow::withheld::{Withheld, row_text};
 use crate::plan::OverFunction;
-use crate::types::batch;
+use crate::types::{Epoch, batch};
 
 /// How functions over partitions are computed.
 pub struct Over {
@@ -33,6 +33,8 @@ pub struct Over {
     output: SchemaRef,
     /// The rows with a result that is beyond its type.
     withheld: Withheld,
+    /// The epoch that is being applied.
+    epoch: Epoch,
 }
 
 /// Partitions that are worked out together: their rows before and after.
@@ -64,6 +66,7 @@ impl Over {
             first,
             output,
             withheld,
+            epoch: Epoch(0),
         }
     }
 
@@ -79,6 +82,7 @@ impl Over {
         reader: &mut Reader,
         emit: &mut impl FnMut(RecordBatch),
     ) -> Result<(), CodecError> {
+        self.epoch = Epoch(epoch);
         let changed = reader.changes(epoch);
         let (mut cursor, storage) = reader.contents();
         let mut round = Round::default();
@@ -163,7 +167,7 @@ impl Over {
         for (listing, sign) in moments.iter().zip([-1, 1]) {
             for (place, why) in &listing.said.failed {
                 let text = row_text(&rows, listing.rows[*place] as usize);
-                self.withheld.change(text, sign, why.clone());
+                self.withheld.change(self.epoch, text, sign, why.clone());
             }
         }
         let changed = differing(&moments);

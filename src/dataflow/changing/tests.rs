@@ -156,6 +156,7 @@ impl Tried {
                     both: Arc::new(Schema::new(all.to_vec())),
                     output: Arc::new(Schema::new(output.to_vec())),
                     changing: true,
+                    counted: true,
                 };
                 let codecs = [sides[0].codec(), sides[1].codec()];
                 let core = Join::new(plan, codecs, Withheld::new("join", Arc::clone(shared)));

@@ -70,7 +70,7 @@ impl FrameAggregate {
         });
         // Frames that only grow take nothing back.
         let kind = match frame.start {
-            FrameBound::Unbounded => Input::Final,
+            FrameBound::Unbounded => Input::Final { width },
             FrameBound::At(_) => Input::Changing { width },
         };
         let output = Arc::new(Schema::new(vec![Arc::clone(&call.output)]));

@@ -60,8 +60,10 @@ impl Navigator {
                 Navigated::Aggregate(call) => {
                     let output = Arc::new(Schema::new(vec![Arc::clone(&call.output)]));
                     let calls = std::slice::from_ref(call.as_ref());
+                    let width = input.fields().len();
+                    let kind = Input::Final { width };
                     let aggregation =
-                        Aggregation::new(Input::Final, &[], calls, None, Emit::OnClose, output)?;
+                        Aggregation::new(kind, &[], calls, None, Emit::OnClose, output)?;
                     (call.output.data_type().clone(), Some(aggregation))
                 }
             };

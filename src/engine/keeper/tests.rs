@@ -43,6 +43,12 @@ fn asked(shared: &Shared) -> bool {
 
 /// All that is told for a snapshot at `epoch`.
 fn tell(keeper: &Keeper, epoch: Epoch) {
+    save(keeper, epoch);
+    finish(keeper, epoch);
+}
+
+/// Both workers save their state.
+fn save(keeper: &Keeper, epoch: Epoch) {
     for worker in 0..2 {
         let column = Arc::new(Int64Array::from(vec![1, 2, 3]));
         keeper.save(Part {
@@ -52,6 +58,11 @@ fn tell(keeper: &Keeper, epoch: Epoch) {
             batches: vec![RecordBatch::try_from_iter([("n", column as _)]).unwrap()],
         });
     }
+}
+
+/// Every operator has passed the epoch.
+fn finish(keeper: &Keeper, epoch: Epoch) {
+    keeper.tell(Word::Passed(epoch));
     keeper.tell(Word::Facts(Facts {
         epoch,
         sources: BTreeMap::new(),
@@ -77,8 +88,52 @@ fn a_part_that_cannot_be_written_costs_one_snapshot_and_no_more() {
         keeper.close();
         thread.join().unwrap();
 
-        let listed = Snapshots::new(Store::at(folder.path())).list().unwrap();
-        let epochs: Vec<u64> = listed.iter().map(|(epoch, _)| epoch.0).collect();
-        assert_eq!(epochs, [12, 9], "worker {worker}");
+        assert_eq!(listed(&folder), [12, 9], "worker {worker}");
     }
+}
+
+/// The snapshots that there are.
+fn listed(folder: &TempDir) -> Vec<u64> {
+    let listed = Snapshots::new(Store::at(folder.path())).list().unwrap();
+    listed.iter().map(|(epoch, _)| epoch.0).collect()
+}
+
+/// The row is well again when the keeper looks, and was not when the state was cut.
+#[test]
+fn an_epoch_that_ends_with_a_row_left_out_has_no_snapshot() {
+    let folder = TempDir::new().unwrap();
+    let shared = Arc::new(Shared::default());
+    let (keeper, thread) = keeper(&folder, &shared);
+
+    assert!(asked(&shared));
+    shared.leaves_out(Epoch(5), 1);
+    shared.leaves_out(Epoch(6), -1);
+    tell(&keeper, Epoch(5));
+    assert!(asked(&shared));
+    // What comes later is no matter either.
+    shared.leaves_out(Epoch(10), 1);
+    tell(&keeper, Epoch(9));
+    keeper.close();
+    thread.join().unwrap();
+
+    assert_eq!(listed(&folder), [9]);
+}
+
+/// What an operator leaves out of an epoch it may say when all state of it is saved.
+#[test]
+fn a_snapshot_waits_until_every_operator_has_passed_its_epoch() {
+    let folder = TempDir::new().unwrap();
+    let shared = Arc::new(Shared::default());
+    let (keeper, thread) = keeper(&folder, &shared);
+
+    assert!(asked(&shared));
+    save(&keeper, Epoch(5));
+    assert_eq!(keeper.saved_last(), Epoch(5));
+    shared.leaves_out(Epoch(5), 1);
+    finish(&keeper, Epoch(5));
+    assert!(asked(&shared), "it is over");
+    keeper.close();
+    thread.join().unwrap();
+
+    assert!(listed(&folder).is_empty());
 }

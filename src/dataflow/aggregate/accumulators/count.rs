@@ -59,6 +59,14 @@ impl Accumulator for Counts {
         Ok(())
     }
 
+    fn unmerge(&mut self, state: &[ArrayRef], groups: &[u32]) -> Result<(), ArrowError> {
+        let counts = state[0].as_primitive::<Int64Type>().values();
+        for (&count, &group) in counts.iter().zip(groups) {
+            self.0[group as usize] -= count;
+        }
+        Ok(())
+    }
+
     fn peek(&self, _: &Output, groups: &[u32]) -> Result<ArrayRef, ArrowError> {
         let counts = groups.iter().map(|&group| self.0[group as usize]);
         Ok(Arc::new(Int64Array::from_iter_values(counts)))

@@ -16,6 +16,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Sign;
 use super::wide::{Wide, round};
 
 /// Room that a new window leaves below the first value's last bit before it has to move.
@@ -289,24 +290,29 @@ impl ExactSums {
         }
     }
 
-    /// Adds another group's state. `None` if its bytes were not written by `canonical`.
+    /// Adds another group's state, or takes it back. `None` if its bytes were not written by
+    /// `canonical`.
     #[must_use]
-    pub fn merge(
-        &mut self,
-        group: usize,
-        sum: i128,
-        exponent: i16,
-        count: u64,
-        rest: &[u8],
-    ) -> Option<()> {
-        self.cells[group].count_and_exponent += count << COUNT_SHIFT;
+    pub fn merge(&mut self, group: usize, state: &Canonical, sign: Sign) -> Option<()> {
+        let count = state.count << COUNT_SHIFT;
+        let (cell, sum) = (&mut self.cells[group], state.sum);
+        let sum = match sign {
+            Sign::Plus => {
+                cell.count_and_exponent += count;
+                sum
+            }
+            Sign::Minus => {
+                cell.count_and_exponent -= count;
+                -sum
+            }
+        };
         if sum != 0 {
-            self.add_outside(group, sum, i32::from(exponent));
+            self.add_outside(group, sum, i32::from(state.exponent));
         }
-        if rest.is_empty() {
+        if state.rest.is_empty() {
             return Some(());
         }
-        let (counts, wide) = rest.split_at_checked(size_of::<[u64; 3]>())?;
+        let (counts, wide) = state.rest.split_at_checked(size_of::<[u64; 3]>())?;
         let count = |i: usize| Some(u64::from_le_bytes(counts.as_chunks().0.get(i).copied()?));
         let specials = Specials {
             nan: count(0)?,
@@ -314,13 +320,14 @@ impl ExactSums {
             negative: count(2)?,
         };
         if specials != Specials::default() {
-            let ours = self.specials.entry(number(group)).or_default();
-            ours.nan += specials.nan;
-            ours.infinite += specials.infinite;
-            ours.negative += specials.negative;
+            self.merge_specials(group, specials, sign);
         }
         if !wide.is_empty() {
-            self.widen(group).add_wide(&Wide::from_bytes(wide)?);
+            let wide = Wide::from_bytes(wide)?;
+            match sign {
+                Sign::Plus => self.widen(group).add_wide(&wide),
+                Sign::Minus => self.widen(group).subtract_wide(&wide),
+            }
         }
         Some(())
     }
@@ -342,6 +349,24 @@ impl ExactSums {
                 .map(|wide| NODE + wide.bytes())
                 .sum::<usize>()
             + self.specials.len() * NODE
+    }
+
+    fn merge_specials(&mut self, group: usize, theirs: Specials, sign: Sign) {
+        let ours = self.specials.entry(number(group)).or_default();
+        let pairs = [
+            (&mut ours.nan, theirs.nan),
+            (&mut ours.infinite, theirs.infinite),
+            (&mut ours.negative, theirs.negative),
+        ];
+        for (ours, theirs) in pairs {
+            match sign {
+                Sign::Plus => *ours += theirs,
+                Sign::Minus => *ours -= theirs,
+            }
+        }
+        if *ours == Specials::default() {
+            self.specials.remove(&number(group));
+        }
     }
 
     #[cold]

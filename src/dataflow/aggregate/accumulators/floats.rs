@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int16Type, UInt64T
 use arrow::error::ArrowError;
 
 use super::exact::{Canonical, ExactSums};
-use super::{Accumulator, Output, counted, for_each};
+use super::{Accumulator, Output, Sign, counted, for_each};
 
 /// Exact sums of one column of floats.
 #[derive(Default)]
@@ -83,7 +83,11 @@ impl Accumulator for FloatSums {
     }
 
     fn merge(&mut self, state: &[ArrayRef], groups: &[u32]) -> Result<(), ArrowError> {
-        merge_exact(&mut self.0, state, groups)
+        merge_exact(&mut self.0, state, groups, Sign::Plus)
+    }
+
+    fn unmerge(&mut self, state: &[ArrayRef], groups: &[u32]) -> Result<(), ArrowError> {
+        merge_exact(&mut self.0, state, groups, Sign::Minus)
     }
 
     fn peek(&self, output: &Output, groups: &[u32]) -> Result<ArrayRef, ArrowError> {
@@ -149,26 +153,26 @@ pub fn exact_state(sums: &ExactSums, groups: Range<usize>) -> Vec<ArrayRef> {
     ]
 }
 
-/// Adds what `exact_state` gave.
+/// Adds what `exact_state` gave, or takes it back.
 pub fn merge_exact(
     sums: &mut ExactSums,
     state: &[ArrayRef],
     groups: &[u32],
+    sign: Sign,
 ) -> Result<(), ArrowError> {
     let integers = state[0].as_primitive::<Decimal128Type>().values();
     let exponents = state[1].as_primitive::<Int16Type>().values();
     let counts = state[2].as_primitive::<UInt64Type>().values();
     let rests: &BinaryArray = state[3].as_binary();
     for (row, &group) in groups.iter().enumerate() {
-        let rest = rests.value(row);
-        sums.merge(
-            group as usize,
-            integers[row],
-            exponents[row],
-            counts[row],
-            rest,
-        )
-        .ok_or_else(|| ArrowError::ParseError("a state of a sum is damaged".to_owned()))?;
+        let state = Canonical {
+            sum: integers[row],
+            exponent: exponents[row],
+            count: counts[row],
+            rest: rests.value(row).to_vec(),
+        };
+        sums.merge(group as usize, &state, sign)
+            .ok_or_else(|| ArrowError::ParseError("a state of a sum is damaged".to_owned()))?;
     }
     debug_assert_eq!(groups.len(), rests.len());
     Ok(())

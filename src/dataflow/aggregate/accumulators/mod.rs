@@ -88,6 +88,13 @@ pub trait Accumulator: Send {
     /// Takes what another accumulator of the same kind has: row `i` of `state` into `groups[i]`.
     fn merge(&mut self, state: &[ArrayRef], groups: &[u32]) -> Result<(), ArrowError>;
 
+    /// Takes back what `merge` took, as if it had never been.
+    fn unmerge(&mut self, _state: &[ArrayRef], _groups: &[u32]) -> Result<(), ArrowError> {
+        Err(ArrowError::NotYetImplemented(
+            "this aggregate cannot take rows back".to_owned(),
+        ))
+    }
+
     /// The results of `groups`, in their order. Changes nothing.
     fn peek(&self, output: &Output, groups: &[u32]) -> Result<ArrayRef, ArrowError>;
 
@@ -102,6 +109,13 @@ pub trait Accumulator: Send {
 
     /// Memory held, in bytes.
     fn bytes(&self) -> usize;
+}
+
+/// Whether values come or go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sign {
+    Plus,
+    Minus,
 }
 
 /// The rows that count: those without a NULL among `values` and not filtered out. `None` is all.

@@ -22,7 +22,7 @@ use arrow::error::ArrowError;
 use super::exact::{ExactSums, split};
 use super::floats::{EXACT_STATE, exact_state, merge_exact};
 use super::wide::Wide;
-use super::{Accumulator, Output, counted, for_each};
+use super::{Accumulator, Output, Sign, counted, for_each};
 
 /// What is read from moments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +109,27 @@ impl Moments {
         Ok(())
     }
 
+    fn join(&mut self, state: &[ArrayRef], groups: &[u32], sign: Sign) -> Result<(), ArrowError> {
+        let (sums, products) = state.split_at(self.sums.len() * EXACT_STATE.len());
+        for (ours, theirs) in self.sums.iter_mut().zip(sums.chunks(EXACT_STATE.len())) {
+            merge_exact(ours, theirs, groups, sign)?;
+        }
+        for (ours, theirs) in self.products.iter_mut().zip(products) {
+            let theirs: &BinaryArray = theirs.as_binary();
+            for (row, &group) in groups.iter().enumerate() {
+                let wide = Wide::from_bytes(theirs.value(row)).ok_or_else(|| {
+                    ArrowError::ParseError("a state of a product is damaged".to_owned())
+                })?;
+                match sign {
+                    Sign::Plus => ours[group as usize].add_wide(&wide),
+                    Sign::Minus => ours[group as usize].subtract_wide(&wide),
+                }
+            }
+            assert_eq!(theirs.len(), groups.len());
+        }
+        Ok(())
+    }
+
     /// n² times the population (co)variance of two of the columns, exactly, in digits.
     fn centred(&self, group: usize, a: usize, b: usize) -> Wide {
         let count = i128::from(self.sums[0].count(group));
@@ -164,12 +185,6 @@ impl Moments {
             }
         }
     }
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Sign {
-    Plus,
-    Minus,
 }
 
 /// `digits * 2^exponent`.
@@ -252,21 +267,11 @@ impl Accumulator for Moments {
     }
 
     fn merge(&mut self, state: &[ArrayRef], groups: &[u32]) -> Result<(), ArrowError> {
-        let (sums, products) = state.split_at(self.sums.len() * EXACT_STATE.len());
-        for (ours, theirs) in self.sums.iter_mut().zip(sums.chunks(EXACT_STATE.len())) {
-            merge_exact(ours, theirs, groups)?;
-        }
-        for (ours, theirs) in self.products.iter_mut().zip(products) {
-            let theirs: &BinaryArray = theirs.as_binary();
-            for (row, &group) in groups.iter().enumerate() {
-                let wide = Wide::from_bytes(theirs.value(row)).ok_or_else(|| {
-                    ArrowError::ParseError("a state of a product is damaged".to_owned())
-                })?;
-                ours[group as usize].add_wide(&wide);
-            }
-            assert_eq!(theirs.len(), groups.len());
-        }
-        Ok(())
+        self.join(state, groups, Sign::Plus)
+    }
+
+    fn unmerge(&mut self, state: &[ArrayRef], groups: &[u32]) -> Result<(), ArrowError> {
+        self.join(state, groups, Sign::Minus)
     }
 
     fn peek(&self, output: &Output, groups: &[u32]) -> Result<ArrayRef, ArrowError> {

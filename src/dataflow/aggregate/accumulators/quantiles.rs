@@ -46,7 +46,30 @@ fn middle(bucket: i32) -> f64 {
     if bucket < 0 { -middle } else { middle }
 }
 
+/// The group, bucket and count of each entry of states.
+fn each_count(state: &[ArrayRef], groups: &[u32], mut each: impl FnMut(usize, i32, u64)) {
+    let state: &BinaryArray = state[0].as_binary();
+    assert_eq!(state.len(), groups.len());
+    for (row, &group) in groups.iter().enumerate() {
+        for entry in state.value(row).as_chunks::<12>().0 {
+            let (bucket, count) = entry.split_at(4);
+            let bucket = i32::from_le_bytes(bucket.try_into().expect("four bytes"));
+            let count = u64::from_le_bytes(count.try_into().expect("eight bytes"));
+            each(group as usize, bucket, count);
+        }
+    }
+}
+
 impl Quantiles {
+    fn take_back(&mut self, group: usize, bucket: i32, times: u64) {
+        let count = self.0[group].get_mut(&bucket);
+        let count = count.expect("what is taken back was given");
+        *count -= times;
+        if *count == 0 {
+            self.0[group].remove(&bucket);
+        }
+    }
+
     fn result(&self, fraction: f64, group: u32) -> Option<f64> {
         let buckets = &self.0[group as usize];
         let count = usize::try_from(buckets.values().sum::<u64>()).expect("64-bit addresses");
@@ -91,31 +114,22 @@ impl Accumulator for Quantiles {
         let floats = without_signs(&cast(&arguments[0], &DataType::Float64)?);
         let floats = floats.as_primitive::<Float64Type>().values();
         for_each(rows.as_ref(), groups, |row, group| {
-            let bucket = bucket(floats[row]);
-            let count = self.0[group]
-                .get_mut(&bucket)
-                .expect("what is taken back was given");
-            *count -= 1;
-            if *count == 0 {
-                self.0[group].remove(&bucket);
-            }
+            self.take_back(group, bucket(floats[row]), 1);
         });
         Ok(())
     }
 
     fn merge(&mut self, state: &[ArrayRef], groups: &[u32]) -> Result<(), ArrowError> {
-        let state: &BinaryArray = state[0].as_binary();
-        assert_eq!(state.len(), groups.len());
-        for (row, &group) in groups.iter().enumerate() {
-            for entry in state.value(row).as_chunks::<12>().0 {
-                let (bucket, count) = entry.split_at(4);
-                let bucket = bucket.try_into().expect("four bytes");
-                let count = count.try_into().expect("eight bytes");
-                *self.0[group as usize]
-                    .entry(i32::from_le_bytes(bucket))
-                    .or_default() += u64::from_le_bytes(count);
-            }
-        }
+        each_count(state, groups, |group, bucket, count| {
+            *self.0[group].entry(bucket).or_default() += count;
+        });
+        Ok(())
+    }
+
+    fn unmerge(&mut self, state: &[ArrayRef], groups: &[u32]) -> Result<(), ArrowError> {
+        each_count(state, groups, |group, bucket, count| {
+            self.take_back(group, bucket, count);
+        });
         Ok(())
     }
 

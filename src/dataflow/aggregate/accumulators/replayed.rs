@@ -112,6 +112,32 @@ impl Replayed {
         Ok((values.collect::<Result<_, _>>()?, owners))
     }
 
+    /// Counts the rows of states in or out: those that are the only ones of their kind, and their
+    /// groups.
+    fn join(
+        &mut self,
+        state: &LargeBinaryArray,
+        groups: &[u32],
+        count: impl Fn(&mut Self, usize, &[u8], u64) -> Seen,
+    ) -> Result<(Vec<ArrayRef>, Vec<u32>), ArrowError> {
+        assert_eq!(state.len(), groups.len());
+        let damaged = || ArrowError::ParseError("a state of counted rows is damaged".to_owned());
+        let (mut seen, mut owners) = (Vec::new(), Vec::new());
+        for (row, &group) in groups.iter().enumerate() {
+            for entry in read(state.value(row)) {
+                let (times, row) = entry?.split_first_chunk().ok_or_else(damaged)?;
+                if count(self, group as usize, row, u64::from_le_bytes(*times)) == Seen::Only {
+                    seen.push(row);
+                    owners.push(group);
+                }
+            }
+        }
+        if self.told.is_none() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        Ok((self.values(seen.into_iter())?, owners))
+    }
+
     fn give(&mut self, group: usize, row: &[u8], times: u64) -> Seen {
         let rows = &mut self.groups[group];
         if let Some(count) = rows.get_mut(row) {
@@ -123,11 +149,11 @@ impl Replayed {
         Seen::Only
     }
 
-    fn take_back(&mut self, group: usize, row: &[u8]) -> Seen {
+    fn take_back(&mut self, group: usize, row: &[u8], times: u64) -> Seen {
         let rows = &mut self.groups[group];
         let count = rows.get_mut(row);
         let count = count.expect("what is taken back was given, and comes first in its epoch");
-        *count -= 1;
+        *count -= times;
         if *count > 0 {
             return Seen::OneOfSeveral;
         }
@@ -190,7 +216,8 @@ impl Accumulator for Replayed {
         groups: &[u32],
         filter: Option<&BooleanArray>,
     ) -> Result<(), ArrowError> {
-        let (values, owners) = self.apply(arguments, groups, filter, Self::take_back)?;
+        let take_back = |own: &mut Self, group, row: &[u8]| own.take_back(group, row, 1);
+        let (values, owners) = self.apply(arguments, groups, filter, take_back)?;
         match &mut self.told {
             Some(told) => told.retract(&values, &owners, None),
             None => Ok(()),
@@ -198,25 +225,19 @@ impl Accumulator for Replayed {
     }
 
     fn merge(&mut self, state: &[ArrayRef], groups: &[u32]) -> Result<(), ArrowError> {
-        let state: &LargeBinaryArray = state[0].as_binary();
-        assert_eq!(state.len(), groups.len());
-        let damaged = || ArrowError::ParseError("a state of counted rows is damaged".to_owned());
-        let (mut new, mut owners) = (Vec::new(), Vec::new());
-        for (row, &group) in groups.iter().enumerate() {
-            for entry in read(state.value(row)) {
-                let (count, row) = entry?.split_first_chunk().ok_or_else(damaged)?;
-                if self.give(group as usize, row, u64::from_le_bytes(*count)) == Seen::Only {
-                    new.push(row);
-                    owners.push(group);
-                }
-            }
+        let (values, owners) = self.join(state[0].as_binary(), groups, Self::give)?;
+        match &mut self.told {
+            Some(told) => told.update(&values, &owners, None),
+            None => Ok(()),
         }
-        if self.told.is_none() {
-            return Ok(());
+    }
+
+    fn unmerge(&mut self, state: &[ArrayRef], groups: &[u32]) -> Result<(), ArrowError> {
+        let (values, owners) = self.join(state[0].as_binary(), groups, Self::take_back)?;
+        match &mut self.told {
+            Some(told) => told.retract(&values, &owners, None),
+            None => Ok(()),
         }
-        let values = self.values(new.into_iter())?;
-        let told = self.told.as_mut().expect("looked at just now");
-        told.update(&values, &owners, None)
     }
 
     fn peek(&self, output: &Output, groups: &[u32]) -> Result<ArrayRef, ArrowError> {

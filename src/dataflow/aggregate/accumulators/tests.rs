@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use super::exact::ExactSums;
 use super::wide::{Wide, power_of_two};
-use super::{Accumulator, Counts, FloatSums, Moment, Moments, Output, Quantiles, whole_sums};
+use super::{Accumulator, Counts, FloatSums, Moment, Moments, Output, Quantiles, Sign, whole_sums};
 
 /// Floats of every size, and those that are none.
 fn any_float() -> impl Strategy<Value = f64> {
@@ -117,7 +117,7 @@ proptest! {
         }
         for from in [0, 1] {
             let state = roundabout.canonical(from);
-            let merged = roundabout.merge(2, state.sum, state.exponent, state.count, &state.rest);
+            let merged = roundabout.merge(2, &state, Sign::Plus);
             prop_assert!(merged.is_some());
         }
         others.iter().rev().for_each(|&value| roundabout.subtract(2, value));

@@ -18,7 +18,7 @@ use arrow::datatypes::{
 };
 use arrow::error::ArrowError;
 
-use super::{Accumulator, Output, counted, for_each};
+use super::{Accumulator, Output, Sign, counted, for_each};
 
 /// Decimals of up to so many digits sum up in 128 bits: 2^46 of them and more.
 const NARROW_DIGITS: u8 = 24;
@@ -39,6 +39,7 @@ pub fn whole_sums(argument: &DataType) -> Option<Box<dyn Accumulator>> {
 trait Total: ArrowPrimitiveType<Native: Copy + Default + Send> + DecimalType + Send {
     fn add(total: Self::Native, value: i128) -> Self::Native;
     fn join(total: Self::Native, other: Self::Native) -> Self::Native;
+    fn part(total: Self::Native, other: Self::Native) -> Self::Native;
     fn narrow(total: Self::Native) -> Option<i128>;
     fn widen(total: Self::Native) -> i256;
 }
@@ -50,6 +51,9 @@ impl Total for Decimal128Type {
     }
     fn join(total: i128, other: i128) -> i128 {
         total.wrapping_add(other)
+    }
+    fn part(total: i128, other: i128) -> i128 {
+        total.wrapping_sub(other)
     }
     fn narrow(total: i128) -> Option<i128> {
         Some(total)
@@ -65,6 +69,9 @@ impl Total for Decimal256Type {
     }
     fn join(total: i256, other: i256) -> i256 {
         total.wrapping_add(other)
+    }
+    fn part(total: i256, other: i256) -> i256 {
+        total.wrapping_sub(other)
     }
     fn narrow(total: i256) -> Option<i128> {
         total.to_i128()
@@ -177,12 +184,6 @@ impl<T: Total> WholeSums<T> {
     }
 }
 
-#[derive(Clone, Copy)]
-enum Sign {
-    Plus,
-    Minus,
-}
-
 /// Rounded half away from zero, as NUMERIC does.
 fn divide(dividend: i128, divisor: i128) -> i128 {
     let (quotient, remainder) = (dividend / divisor, dividend % divisor);
@@ -244,6 +245,17 @@ impl<T: Total> Accumulator for WholeSums<T> {
             let cell = &mut self.cells[group as usize];
             cell.total = T::join(cell.total, totals[row]);
             cell.count += counts[row];
+        }
+        Ok(())
+    }
+
+    fn unmerge(&mut self, state: &[ArrayRef], groups: &[u32]) -> Result<(), ArrowError> {
+        let totals = state[0].as_primitive::<T>().values();
+        let counts = state[1].as_primitive::<UInt64Type>().values();
+        for (row, &group) in groups.iter().enumerate() {
+            let cell = &mut self.cells[group as usize];
+            cell.total = T::part(cell.total, totals[row]);
+            cell.count -= counts[row];
         }
         Ok(())
     }

@@ -9,7 +9,7 @@
 //! stretches the first of those and removes the others, so that intervals stay disjoint.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use hashbrown::HashTable;
@@ -40,11 +40,12 @@ pub struct Session<T> {
     birth: u64,
 }
 
-/// The sessions of a key, in their order.
+/// The sessions of a key, in their order, which is that of their starts and of their ends: they
+/// are searched, and never walked. What is over stands in front.
 struct Keyed {
     hash: u64,
     key: Arc<[u8]>,
-    sessions: Vec<u32>,
+    sessions: VecDeque<u32>,
 }
 
 impl<T> Default for Intervals<T> {
@@ -72,16 +73,15 @@ impl<T> Intervals<T> {
         let Some(keyed) = self.keys.find(hash, |keyed| *keyed.key == *key) else {
             return;
         };
+        let sessions = &keyed.sessions;
+        let begins = |id: &u32| self.at(*id).start < end;
         // Rows mostly belong to the last one.
-        for &id in keyed.sessions.iter().rev() {
-            let session = self.at(id);
-            if session.end <= start {
-                break;
-            }
-            if session.start < end {
-                found.push(id);
-            }
-        }
+        let before = match sessions.back().is_none_or(begins) {
+            true => sessions.len(),
+            false => sessions.partition_point(begins),
+        };
+        let before = sessions.range(..before).rev();
+        found.extend(before.take_while(|id| self.at(**id).end > start));
         found.reverse();
     }
 
@@ -99,7 +99,7 @@ impl<T> Intervals<T> {
             Keyed {
                 hash,
                 key: Arc::from(key),
-                sessions: Vec::new(),
+                sessions: VecDeque::new(),
             }
         });
         let keyed = entry.get_mut();
@@ -131,20 +131,20 @@ impl<T> Intervals<T> {
 
     /// Takes a session away.
     pub fn remove(&mut self, id: u32) -> Session<T> {
-        let session = self.sessions[id as usize]
-            .take()
-            .expect("it is removed once");
-        self.free.push(id);
-        let keyed = self
-            .keys
-            .find_entry(session.hash, |keyed| *keyed.key == *session.key);
+        let Self { keys, sessions, .. } = self;
+        let at = |id: u32| sessions[id as usize].as_ref().expect("it is removed once");
+        let session = at(id);
+        let keyed = keys.find_entry(session.hash, |keyed| *keyed.key == *session.key);
         let mut keyed = keyed.unwrap_or_else(|_| panic!("the key of a session is known"));
-        keyed.get_mut().sessions.retain(|other| *other != id);
-        if keyed.get().sessions.is_empty() {
+        let of_key = &mut keyed.get_mut().sessions;
+        let place = of_key.partition_point(|other| at(*other).start < session.start);
+        assert_eq!(of_key.remove(place), Some(id), "sessions are disjoint");
+        if of_key.is_empty() {
             self.key_bytes -= session.key.len();
             keyed.remove();
         }
-        session
+        self.free.push(id);
+        self.sessions[id as usize].take().expect("it was looked at")
     }
 
     /// The sessions whose end `is_over`, which is true up to some end: by end, start and key.
@@ -236,5 +236,38 @@ impl<T> Session<T> {
     /// The hash of its key.
     pub fn hash(&self) -> u64 {
         self.hash
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Walked instead of searched, they would take minutes.
+    #[test]
+    fn a_hundred_thousand_sessions_of_one_key_are_found_and_go_one_by_one() {
+        const COUNT: i64 = 100_000;
+        let key = (b"k".as_slice(), 7);
+        let mut intervals = Intervals::default();
+        for at in 0..COUNT {
+            intervals.insert(key, (at * 10, at * 10 + 5), at);
+        }
+
+        let mut found = Vec::new();
+        for at in 0..COUNT {
+            intervals.overlapping(key, (at * 10 + 4, at * 10 + 11), &mut found);
+            let values = found.iter().map(|id| intervals.at(*id).value);
+            let next = (at + 1 < COUNT).then_some(at + 1);
+            assert!(values.eq([at].into_iter().chain(next)));
+            intervals.overlapping(key, (at * 10 + 5, at * 10 + 10), &mut found);
+            assert!(found.is_empty());
+        }
+        let over = intervals.over(|end| end < COUNT * 10 - 10);
+        assert_eq!(over.len(), usize::try_from(COUNT - 1).unwrap());
+        for id in over {
+            intervals.remove(id);
+        }
+
+        assert_eq!(intervals.len(), 1);
     }
 }

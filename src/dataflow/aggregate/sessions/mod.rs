@@ -239,7 +239,8 @@ impl Sessions {
         let from: Vec<u32> = ends.keys().copied().collect();
         let to: Vec<u32> = ends.into_values().collect();
         let states = self.states_of(&from)?;
-        self.slots.merge(&self.plan.aggregate, &states, &to)
+        self.slots
+            .merge(&self.plan.aggregate, Step::Give, &states, &to)
     }
 
     /// The states of some slots, which ascend.
@@ -294,7 +295,7 @@ impl Sessions {
         for (from, old) in (0..).step_by(CHUNK).zip(old.chunks(CHUNK)) {
             let new: Vec<u32> = (from..).take(old.len()).collect();
             let states = self.states_of(old)?;
-            slots.merge(&self.plan.aggregate, &states, &new)?;
+            slots.merge(&self.plan.aggregate, Step::Give, &states, &new)?;
             for (old, new) in old.iter().zip(new) {
                 moved[*old as usize] = new;
             }

@@ -9,6 +9,7 @@ use arrow::array::{ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, UInt
 
 use super::{Arriving, Row, Sessions};
 use crate::dataflow::aggregate::buckets::micros;
+use crate::dataflow::aggregate::changing::Step;
 use crate::dataflow::aggregate::error::AggregateError;
 use crate::dataflow::aggregate::keys::{hashes, route};
 use crate::dataflow::aggregate::table::CHUNK;
@@ -75,7 +76,8 @@ impl Sessions {
         };
         let (slots, merges) = self.place(&arriving)?;
         let states = &saved.columns()[5..];
-        self.slots.merge(&self.plan.aggregate, states, &slots)?;
+        self.slots
+            .merge(&self.plan.aggregate, Step::Give, states, &slots)?;
         self.merge_slots(merges)?;
         Ok(slots)
     }

@@ -24,10 +24,15 @@ fn over_changes(rows: &RecordBatch, keys: &[&str], calls: &[AggregateCall]) -> A
     plan_over(input, &rows.schema(), keys, calls, None, Emit::Changes)
 }
 
+fn over_final(rows: &RecordBatch) -> Input {
+    let width = rows.num_columns();
+    Input::Final { width }
+}
+
 /// What an append stream of these rows comes to.
 fn of_remaining(rows: &RecordBatch, there: &[u32], calls: &[AggregateCall]) -> Accumulated {
     let schema = rows.schema();
-    let plan = plan_over(Input::Final, &schema, &KEYS, calls, None, Emit::Changes);
+    let plan = plan_over(over_final(rows), &schema, &KEYS, calls, None, Emit::Changes);
     let mut aggregates = plan.aggregates();
     let there = UInt32Array::from(there.to_vec());
     aggregates
@@ -100,6 +105,74 @@ proptest! {
         prop_assert!(said.rows().is_empty());
         prop_assert_eq!(aggregates.groups(), 0);
         prop_assert_eq!(aggregates.state().map(|state| state.unwrap().num_rows()).sum::<usize>(), 0);
+    }
+}
+
+/// More rows than are written out: `times` of the first, and of the others a few fewer.
+fn many(rows: &RecordBatch, times: i64) -> RecordBatch {
+    let counts = (0..)
+        .take(rows.num_rows())
+        .map(|row: i64| times - times.signum() * row);
+    with_counts(rows, &counts.collect::<Int64Array>())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn a_row_many_times_over_is_as_many_rows(seed: u64) {
+        let mut random = Random::new(seed);
+        let rows = random_rows(&mut random, 20);
+        let mut calls = every_call(&rows);
+        calls.retain(|call| !matches!(call.function, F::ApproxDistinct));
+        let times = 25;
+        let written_out: Vec<u32> = (0..20).flat_map(|row| (row..25).map(move |_| row)).collect();
+        let expected = of_remaining(&rows, &written_out, &calls);
+
+        for input in [over_final(&rows), Input::Changing { width: rows.num_columns() }] {
+            let plan = plan_over(input, &rows.schema(), &KEYS, &calls, None, Emit::Changes);
+            let mut aggregates = plan.aggregates();
+            feed(&mut aggregates, &[many(&rows, times)]);
+            let mut said = Accumulated::default();
+            said.apply(&mut aggregates);
+            prop_assert_eq!(said.rows(), expected.rows());
+        }
+
+        let mut aggregates = over_changes(&rows, &KEYS, &calls).aggregates();
+        let mut said = Accumulated::default();
+        for change in [2 * times, -times, -times] {
+            feed(&mut aggregates, &[many(&rows, change)]);
+            said.apply(&mut aggregates);
+        }
+        // Twice the first count less two of the second: the places of the rows are left.
+        let left: Vec<u32> = (0..20).flat_map(|row| (0..row).map(move |_| row)).collect();
+        let expected = of_remaining(&rows, &left, &calls);
+        prop_assert_eq!(said.rows(), expected.rows());
+    }
+}
+
+/// Four billion rows of each of two kinds, which nothing walks.
+#[test]
+fn a_count_beyond_memory_costs_no_more_than_its_digits() {
+    let times = 1 << 32;
+    let rows = values();
+    let schema = rows.schema();
+    let calls = [
+        call(F::Count, &schema, &[]),
+        call(F::Sum, &schema, &["value"]),
+        call(F::Max, &schema, &["value"]),
+    ];
+    for input in [over_final(&rows), Input::Changing { width: 2 }] {
+        let plan = plan_over(input, &schema, &["key"], &calls, None, Emit::Changes);
+        let mut aggregates = plan.aggregates();
+        feed(
+            &mut aggregates,
+            &[keyed(&[("a", 2, times), ("a", 3, times)])],
+        );
+        let mut said = Accumulated::default();
+        said.apply(&mut aggregates);
+
+        assert_eq!(said.rows(), [format!("a {} {} 3", 2 * times, 5 * times)]);
     }
 }
 
@@ -200,7 +273,7 @@ fn among_rows_without_a_place_the_value_decides() {
         )
     };
     let calls = [by(F::First), by(F::Last), by(F::ArrayAgg)];
-    for input in [Input::Final, Input::Changing { width: 2 }] {
+    for input in [over_final(&rows), Input::Changing { width: 2 }] {
         let plan = plan_over(input, &schema, &[], &calls, None, Emit::Changes);
         assert!(!plan.positions_needed());
         let mut aggregates = plan.aggregates();

@@ -32,6 +32,27 @@ fn at(time: i64) -> Watermark {
     Watermark::behind(EventTime(time), 0)
 }
 
+/// A snapshot costs by groups, and coming back from it too: not by windows times windows.
+#[test]
+fn many_small_windows_are_saved_together_and_come_back_as_shown() {
+    let starts: Vec<i64> = (0..6000).map(|n| n * 10).collect();
+    let input = orders(&starts, &["a"; 6000], &[1; 6000]);
+    let calls = [call(AggregateFunction::Count, &input.schema(), &[])];
+    let window = tumble(10, 0);
+    let plan = plan(&input.schema(), &["page"], &calls, window, Emit::Changes);
+    let mut aggregates = plan.aggregates();
+    aggregates.update(&input).unwrap();
+    aggregates.changes().unwrap();
+
+    let saved = aggregates.saved().unwrap();
+    let mut other = plan.aggregates();
+    saved.iter().for_each(|state| other.load(state).unwrap());
+
+    assert_eq!(saved.len(), 2);
+    assert_eq!(other.groups(), 6000);
+    assert!(other.changes().unwrap().is_empty());
+}
+
 #[test]
 fn a_window_is_emitted_once_when_the_watermark_reaches_its_end_and_the_lateness() {
     let input = orders(&[0, 0, 10, 0], &["b", "a", "a", "b"], &[1, 2, 3, 4]);
