@@ -164,10 +164,7 @@ impl Captures {
                 Finds::All => texts.append_option(regex.find(text).map(|found| found.as_str())),
                 Finds::Pieces => pieces(regex, text, &mut lists),
                 Finds::Every => {
-                    let most = if key.1.contains('g') { usize::MAX } else { 1 };
-                    for found in regex.captures_iter(text).take(most) {
-                        captured(&found, every.values());
-                    }
+                    matches(regex, text, key.1.contains('g'), every.values());
                     every.append(true);
                 }
             }
@@ -184,6 +181,26 @@ fn groups(regex: &Regex, text: &str, out: &mut ListBuilder<StringBuilder>) {
     match regex.captures(text) {
         Some(found) => captured(&found, out),
         None => out.append_null(),
+    }
+}
+
+/// The groups of the first match, or of each: the next one is looked for where the last one ends, or a
+/// character on if that is where it began.
+fn matches(regex: &Regex, text: &str, each: bool, out: &mut ListBuilder<StringBuilder>) {
+    let mut from = 0;
+    while from <= text.len()
+        && let Some(found) = regex.captures_at(text, from)
+    {
+        captured(&found, out);
+        let whole = found.get_match();
+        let behind = text[whole.end()..].chars().next();
+        from = match whole.is_empty() {
+            true => whole.end() + behind.map_or(1, char::len_utf8),
+            false => whole.end(),
+        };
+        if !each {
+            return;
+        }
     }
 }
 
@@ -228,5 +245,21 @@ mod tests {
         assert_eq!(split(",a,", ","), ["", "a", ""]);
         assert_eq!(split("", ","), [""]);
         assert_eq!(split("ab12c", "[0-9]*"), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn every_match_is_found_and_empty_ones_behind_others_too() {
+        let all = |text: &str, pattern: &str| -> Vec<String> {
+            let mut out = ListBuilder::new(StringBuilder::new());
+            matches(&Regex::new(pattern).unwrap(), text, true, &mut out);
+            let groups = out.finish();
+            let texts = groups.values().as_string::<i32>();
+            texts.iter().flatten().map(str::to_owned).collect()
+        };
+
+        assert_eq!(all("abbcb", "b*"), ["", "bb", "", "b", ""]);
+        assert_eq!(all("a=1 b=2", "([a-z])=([0-9])"), ["a", "1", "b", "2"]);
+        assert_eq!(all("", "a*"), [""]);
+        assert_eq!(all("aü", "ü?"), ["", "ü", ""]);
     }
 }
