@@ -298,10 +298,10 @@ fn check(client: &mut Client, case: &Case, folder: &Path) -> Outcome {
     case.write(&whole);
     let checked = tidemark(&whole, &["check", "case.sql"], &[]);
     if checked.how != Exit::Code(0) {
-        let why = checked.stderr.lines().next().unwrap_or_default().to_owned();
-        if number("CHANGING_CASES", 0) == 1 {
-            println!("refused:\n{}\n{}", case.sql(), checked.stderr);
-        }
+        let why = match number("CHANGING_CASES", 300) {
+            1 => format!("{}\n{}", checked.stderr, case.sql()),
+            _ => checked.stderr.lines().next().unwrap_or_default().to_owned(),
+        };
         return Outcome::Refused(why);
     }
     let waits = waits(&whole);
