@@ -161,7 +161,12 @@ impl Catalog {
 
     /// `count`.
     pub fn count(&self) -> Arc<AggregateUDF> {
-        let known = self.functions.aggregate.get("count");
+        self.aggregate("count")
+    }
+
+    /// One of our aggregates.
+    pub fn aggregate(&self, name: &str) -> Arc<AggregateUDF> {
+        let known = self.functions.aggregate.get(name);
         Arc::clone(known.expect("it is among our aggregates"))
     }
 
