@@ -120,11 +120,12 @@ impl Asker {
             self.serve();
             match told {
                 Ok(ids) => return Ok(ids),
-                // No broker that knows of ids says so.
-                Err(
-                    RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion,
-                ) => return Ok(BTreeMap::new()),
-                Err(code) => failed = code,
+                Err(code) if is_away(code) => failed = code,
+                // One that knows of ids tells them.
+                Err(code) => {
+                    tracing::debug!(%code, "Kafka does not say which topics they are");
+                    return Ok(BTreeMap::new());
+                }
             }
         }
         Err(ConnectorError::Transient(format!(
@@ -332,6 +333,19 @@ impl Drop for Asker {
             }
         }
     }
+}
+
+/// Whether nobody answered.
+fn is_away(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::BrokerNotAvailable
+            | RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::OperationTimedOut
+            | RDKafkaErrorCode::RequestTimedOut
+            | RDKafkaErrorCode::Resolve
+    )
 }
 
 /// What was read of the topic was another's.
