@@ -572,7 +572,7 @@ mod tests {
         known.identity = Some("a topic's id".to_owned());
 
         let now = beginning(source("1", 0));
-        let resume = resume("f", &now, Epoch(0), &marks).unwrap();
+        let resume = resume(&recipe("f"), &now, Epoch(0), &marks).unwrap();
 
         assert_eq!(resume.stops.len(), 1);
     }
