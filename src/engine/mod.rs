@@ -37,6 +37,7 @@ mod open;
 mod options;
 mod pacing;
 mod patience;
+mod pauses;
 mod reference;
 mod reload;
 mod rest;

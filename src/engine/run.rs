@@ -221,17 +221,24 @@ impl Opened {
         let differs =
             |(name, mark): &(&String, &SourceMark)| decision.start.get(*name) != Some(mark);
         let table = self.references.iter().find(differs).map(|(name, _)| name);
-        let others = |source: &&OpenedSource| {
+        let other = |source: &OpenedSource| {
             let start = decision.start.get(&source.name);
-            !start.is_some_and(|start| source.has_files_of(start))
+            let has_other_files = !start.is_some_and(|start| source.has_files_of(start));
+            let is_other = has_other_files || !start.is_some_and(|start| source.is_of(start));
+            is_other.then(|| (source.name.clone(), has_other_files))
         };
-        let source = self.sources.iter().find(others).map(|source| &source.name);
+        let source = self.sources.iter().find_map(other);
         let cause = match (table, source) {
             (None, None) => return Ok(()),
             (Some(name), _) => {
                 format!("the reference table `{name}` is not what process 0 has read")
             }
-            (None, Some(name)) => format!("the files of `{name}` are not what process 0 has found"),
+            (None, Some((name, true))) => {
+                format!("the files of `{name}` are not what process 0 has found")
+            }
+            (None, Some((name, false))) => {
+                format!("the topic of `{name}` is not the one that process 0 has found")
+            }
         };
         let failure = Failure::new("could not start as one of several processes");
         Err(failure.because(cause).again())

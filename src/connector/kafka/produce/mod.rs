@@ -145,7 +145,8 @@ pub fn produce(job: &ProduceJob, progress: &ProduceProgress) -> Result<(), Conne
         forget(&producers[0], &known)?;
         known.clear();
     }
-    let positions = Positions::of(&name, &known)?;
+    let topic = (job.topic.as_str(), id_of(job, &cluster)?);
+    let positions = Positions::of(&name, &known)?.in_topic(topic, &job.job)?;
     positions.check(&opened.parts, &job.job)?;
     count(&opened.parts, &positions, progress);
     let outcome = send_all((job, &name), &opened, &producers, &positions, progress);
@@ -179,6 +180,11 @@ fn find_topic(job: &ProduceJob, cluster: &Cluster) -> Result<bool, ConnectorErro
             Err(ConnectorError::hinted(message, hint))
         }
     }
+}
+
+/// Which topic it is, where that is told.
+fn id_of(job: &ProduceJob, cluster: &Cluster) -> Result<Option<String>, ConnectorError> {
+    Asker::new(&cluster.asking("read_uncommitted"), &job.topic)?.id()
 }
 
 fn make_missing(job: &ProduceJob, cluster: &Cluster) -> Result<(), ConnectorError> {

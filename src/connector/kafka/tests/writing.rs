@@ -19,7 +19,7 @@ use crate::connector::{ConnectorError, Destination, TableChanges, fixtures, vali
 use crate::plan::{Role, Table};
 use crate::types::{Clock, Epoch, Mark, Recipe};
 
-fn sink_table(topic: &Topic, columns: &[(&str, DataType)], options: &[(&str, &str)]) -> Table {
+pub fn sink_table(topic: &Topic, columns: &[(&str, DataType)], options: &[(&str, &str)]) -> Table {
     let mut all = vec![
         ("connector", "kafka"),
         ("topic", topic.name.as_str()),
@@ -31,9 +31,9 @@ fn sink_table(topic: &Topic, columns: &[(&str, DataType)], options: &[(&str, &st
     fixtures::table(Role::Sink, columns, &all)
 }
 
-const PAIR: [(&str, DataType); 2] = [("id", DataType::Int64), ("name", DataType::Utf8)];
+pub const PAIR: [(&str, DataType); 2] = [("id", DataType::Int64), ("name", DataType::Utf8)];
 
-fn open(pipeline: &str, table: &Table) -> Result<KafkaSink, ConnectorError> {
+pub fn open(pipeline: &str, table: &Table) -> Result<KafkaSink, ConnectorError> {
     assert_eq!(validate(table), []);
     KafkaSink::from_origin(&SinkOrigin {
         pipeline,
@@ -58,7 +58,7 @@ fn inserts(rows: RecordBatch) -> TableChanges {
     }
 }
 
-fn mark(epoch: u64, generation: u64, incarnation: u64) -> Mark {
+pub fn mark(epoch: u64, generation: u64, incarnation: u64) -> Mark {
     Mark {
         generation,
         incarnation,
