@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -139,6 +140,31 @@ fn look(arguments: &RunArgs, planned: &Planned, replay: Replay) -> Result<Replay
     if arguments.cluster.member {
         return Ok(replay);
     }
+    let looking = Arc::new(AtomicBool::new(true));
+    end_on_signals(&looking);
+    let looked = look_until_it_is_there(arguments, planned, replay);
+    looking.store(false, Ordering::SeqCst);
+    looked
+}
+
+/// As long as it is only looked, a signal ends the process: nothing has begun. Without a handler, the
+/// first process of a container would not hear it.
+fn end_on_signals(looking: &Arc<AtomicBool>) {
+    let looking = Arc::clone(looking);
+    on_wishes(move || {
+        if looking.load(Ordering::SeqCst) {
+            signal_hook::low_level::exit(0);
+        }
+        // Others listen by now.
+        false
+    });
+}
+
+fn look_until_it_is_there(
+    arguments: &RunArgs,
+    planned: &Planned,
+    replay: Replay,
+) -> Result<Replay, Vec<Problem>> {
     let (clock, mut said) = (Clock::machine(), false);
     loop {
         let Looked {
