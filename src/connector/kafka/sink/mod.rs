@@ -449,6 +449,14 @@ impl Destination for KafkaSink {
 
     fn inspect(&self) -> Result<Vec<Finding>, ConnectorError> {
         let mut findings = Vec::new();
+        match marks::look(&self.cluster) {
+            Err(ConnectorError::Permanent { message, hint }) => findings.push(Finding {
+                table: 0,
+                message,
+                hint,
+            }),
+            other => other?,
+        }
         for (index, table) in self.tables.iter().enumerate() {
             let Some(asker) = self.topic_of(table)? else {
                 continue;
