@@ -393,7 +393,7 @@ fn destination(pipeline: &Pipeline, shared: &Arc<Shared>) -> (DestinationPart, J
             incarnation: 1,
             life: 0,
             epoch: Epoch(0),
-            fingerprint: String::new(),
+            recipe: tidemark::types::Recipe::default(),
             sources: BTreeMap::new(),
         },
         references: BTreeMap::new(),

@@ -46,7 +46,7 @@ fn check_foresees_what_run_would_refuse() {
         2,
         &[
             "cannot resume `counts`",
-            "a different pipeline file",
+            "a different pipeline file: INSERT INTO `counts` has changed",
             "--fresh",
         ],
     );

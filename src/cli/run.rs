@@ -67,14 +67,16 @@ pub fn run_with(
     let options = options(arguments, planned.base, replay);
     let shared = Arc::new(Shared::default());
     stop_on_signals(&shared);
-    let membership =
-        match cluster.membership((&planned.pipeline.fingerprint, &options.alike()), &shared) {
-            Ok(membership) => membership,
-            Err(failure) => {
-                say::failure(&failure);
-                return WRONG;
-            }
-        };
+    let membership = match cluster.membership(
+        (&planned.pipeline.recipe.fingerprint, &options.alike()),
+        &shared,
+    ) {
+        Ok(membership) => membership,
+        Err(failure) => {
+            say::failure(&failure);
+            return WRONG;
+        }
+    };
     let pipeline = &planned.pipeline;
     let process = membership.as_ref().map_or(0, |it| it.member.process);
     let (leads, is_one_of_several) = (process == 0, membership.is_some());

@@ -25,7 +25,7 @@ pub fn snapshots(arguments: &SnapshotsArgs) -> u8 {
         return 0;
     }
     let header = ["epoch", "rows", "bytes", "parts", "took", "state"].map(str::to_owned);
-    let fingerprint = &planned.pipeline.fingerprint;
+    let fingerprint = &planned.pipeline.recipe.fingerprint;
     let judged: Vec<(Vec<String>, bool)> = listed
         .into_iter()
         .map(|(epoch, manifest)| {

@@ -296,7 +296,7 @@ mod tests {
     use arrow::array::{Int64Array, StringArray};
 
     use super::*;
-    use crate::types::Epoch;
+    use crate::types::{Epoch, Recipe};
 
     fn table(key: &[usize]) -> SinkTable {
         SinkTable {
@@ -329,7 +329,7 @@ mod tests {
             incarnation: 1,
             life: 0,
             epoch: Epoch(1),
-            fingerprint: String::new(),
+            recipe: Recipe::default(),
             sources: BTreeMap::new(),
         };
         for changes in epochs {

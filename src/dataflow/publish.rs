@@ -324,7 +324,7 @@ mod tests {
     use std::sync::mpsc::sync_channel;
 
     use super::*;
-    use crate::types::{Offset, PartitionMark};
+    use crate::types::{Offset, PartitionMark, Recipe};
 
     /// A source's word at the end of a run: its partition stands at `offset`.
     fn last_word(offset: u64, stops_short: bool) -> Report {
@@ -348,7 +348,7 @@ mod tests {
                 incarnation: 1,
                 life: 1,
                 epoch: Epoch(4),
-                fingerprint: String::new(),
+                recipe: Recipe::default(),
                 sources: BTreeMap::from([("s".to_owned(), stands)]),
             },
             references: BTreeMap::new(),

@@ -12,7 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Epoch, Mark, Offset, PartitionMark, Side, SourceMark, Watermark};
+use crate::types::{
+    Change, Epoch, Mark, Offset, PartitionMark, Recipe, Side, SourceMark, Watermark,
+};
 
 /// What to do before going live.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,13 +33,8 @@ pub struct Resume {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The rows were computed by another plan.
-    #[error("its tables were computed by a different pipeline file")]
-    OtherPlan {
-        /// The plan of the mark.
-        theirs: String,
-        /// The plan of this run.
-        ours: String,
-    },
+    #[error("its tables were computed by {0}")]
+    OtherRecipe(Change),
     /// One of the destinations is from before, or from after, another one was started over.
     #[error("some of its destinations were started over, and others hold rows of before that")]
     OtherLife,
@@ -183,18 +180,15 @@ pub fn one_life(marks: &[Mark]) -> Result<(), Refusal> {
 
 /// Decides what to replay. `marks` are those that survived; state is there up to `done`.
 pub fn resume(
-    fingerprint: &str,
+    recipe: &Recipe,
     beginning: &Beginning,
     done: Epoch,
     marks: &[Mark],
 ) -> Result<Resume, Refusal> {
     one_life(marks)?;
     for mark in marks {
-        if mark.fingerprint != fingerprint {
-            return Err(Refusal::OtherPlan {
-                theirs: mark.fingerprint.clone(),
-                ours: fingerprint.to_owned(),
-            });
+        if let Some(change) = mark.recipe.change_to(recipe) {
+            return Err(Refusal::OtherRecipe(change));
         }
         for (source, now) in &beginning.sources {
             let grows = beginning.growing.contains(source);
@@ -340,20 +334,27 @@ mod tests {
         )])
     }
 
+    fn recipe(fingerprint: &str) -> Recipe {
+        Recipe {
+            fingerprint: fingerprint.to_owned(),
+            ..Recipe::default()
+        }
+    }
+
     fn mark(epoch: u64, offset: u64) -> Mark {
         Mark {
             generation: epoch,
             incarnation: 0,
             life: 0,
             epoch: Epoch(epoch),
-            fingerprint: "f".to_owned(),
+            recipe: recipe("f"),
             sources: source("1", offset),
         }
     }
 
     #[test]
     fn nothing_survived_means_nothing_to_replay() {
-        let resume = resume("f", &beginning(source("1", 0)), Epoch(0), &[]).unwrap();
+        let resume = resume(&recipe("f"), &beginning(source("1", 0)), Epoch(0), &[]).unwrap();
 
         assert_eq!((resume.stops, resume.highest), (vec![], Epoch(0)));
     }
@@ -362,7 +363,7 @@ mod tests {
     fn unequal_marks_are_reached_one_after_the_other() {
         let marks = [mark(57, 90), mark(40, 70), mark(57, 90), mark(0, 0)];
 
-        let resume = resume("f", &beginning(source("1", 0)), Epoch(0), &marks).unwrap();
+        let resume = resume(&recipe("f"), &beginning(source("1", 0)), Epoch(0), &marks).unwrap();
 
         let epochs: Vec<_> = resume.stops.iter().map(|mark| mark.epoch.0).collect();
         assert_eq!(epochs, [40, 57]);
@@ -378,7 +379,8 @@ mod tests {
         };
 
         let marks = [mark(40, 70), reborn.clone()];
-        let refusal = resume("f", &beginning(source("1", 0)), Epoch(0), &marks).unwrap_err();
+        let now = beginning(source("1", 0));
+        let refusal = resume(&recipe("f"), &now, Epoch(0), &marks).unwrap_err();
 
         assert_eq!(refusal, Refusal::OtherLife);
         assert_eq!(one_life(&[reborn.clone(), reborn]), Ok(()));
@@ -386,25 +388,49 @@ mod tests {
 
     #[test]
     fn another_plan_is_refused() {
-        let refusal = resume("g", &beginning(source("1", 0)), Epoch(0), &[mark(3, 4)]).unwrap_err();
+        let refusal = resume(
+            &recipe("g"),
+            &beginning(source("1", 0)),
+            Epoch(0),
+            &[mark(3, 4)],
+        )
+        .unwrap_err();
 
-        assert!(matches!(refusal, Refusal::OtherPlan { .. }));
+        assert!(matches!(refusal, Refusal::OtherRecipe(_)));
     }
 
     #[test]
     fn a_file_that_changed_or_came_or_went_is_refused() {
-        let changed = resume("f", &beginning(source("2", 0)), Epoch(0), &[mark(3, 4)]).unwrap_err();
+        let changed = resume(
+            &recipe("f"),
+            &beginning(source("2", 0)),
+            Epoch(0),
+            &[mark(3, 4)],
+        )
+        .unwrap_err();
         assert!(matches!(changed, Refusal::PartitionChanged { .. }));
 
         let nothing = BTreeMap::from([("clicks".to_owned(), SourceMark::default())]);
-        let gone = resume("f", &beginning(nothing.clone()), Epoch(0), &[mark(3, 4)]).unwrap_err();
+        let gone = resume(
+            &recipe("f"),
+            &beginning(nothing.clone()),
+            Epoch(0),
+            &[mark(3, 4)],
+        )
+        .unwrap_err();
         assert!(matches!(gone, Refusal::PartitionGone { .. }));
 
         let known_nothing = Mark {
             sources: nothing,
             ..mark(3, 4)
         };
-        let new = resume("f", &beginning(source("1", 0)), Epoch(0), &[known_nothing]).unwrap_err();
+        let new = resume(
+            &recipe("f"),
+            &beginning(source("1", 0)),
+            Epoch(0),
+            &[known_nothing],
+        )
+        .unwrap_err();
         assert!(matches!(new, Refusal::PartitionNew { .. }));
     }
 
@@ -429,7 +455,7 @@ mod tests {
             sources: grown,
             growing: BTreeSet::from(["clicks".to_owned()]),
         };
-        assert!(resume("f", &now, Epoch(0), &[later]).is_ok());
+        assert!(resume(&recipe("f"), &now, Epoch(0), &[later]).is_ok());
     }
 
     /// Whoever read on from there would else read 3 from its beginning and count it twice.
@@ -453,7 +479,7 @@ mod tests {
             sources: BTreeMap::from([("clicks".to_owned(), first)]),
             growing: BTreeSet::from(["clicks".to_owned()]),
         };
-        assert!(resume("f", &now, Epoch(0), &[found]).is_ok());
+        assert!(resume(&recipe("f"), &now, Epoch(0), &[found]).is_ok());
     }
 
     #[test]
@@ -508,15 +534,15 @@ mod tests {
     fn a_run_without_the_files_goes_on_once_they_are_read() {
         let read = mark_of(history(true, Some(500)));
         let now = topic(std::slice::from_ref(&read));
-        assert!(resume("f", &now, Epoch(0), std::slice::from_ref(&read)).is_ok());
+        assert!(resume(&recipe("f"), &now, Epoch(0), std::slice::from_ref(&read)).is_ok());
         let first = &now.sources["clicks"].partitions["0"];
         assert_eq!(*first, PartitionMark::following(Offset(3), EventTime(500)));
 
         let reading = mark_of(history(false, Some(500)));
-        let refusal = resume("f", &now, Epoch(0), &[reading]).unwrap_err();
+        let refusal = resume(&recipe("f"), &now, Epoch(0), &[reading]).unwrap_err();
         assert!(matches!(refusal, Refusal::InHistory { .. }), "{refusal}");
         let ended = mark_of(history(true, None));
-        let refusal = resume("f", &now, Epoch(0), &[ended]).unwrap_err();
+        let refusal = resume(&recipe("f"), &now, Epoch(0), &[ended]).unwrap_err();
         assert!(matches!(refusal, Refusal::HistoryEnded { .. }), "{refusal}");
     }
 
@@ -547,21 +573,22 @@ mod tests {
         };
         let mut alone = history(true, Some(500));
         alone.get_mut("clicks").unwrap().partitions.remove("a.csv");
-        let refusal = resume("f", &with_files(500), Epoch(0), &[mark_of(alone)]).unwrap_err();
+        let refusal =
+            resume(&recipe("f"), &with_files(500), Epoch(0), &[mark_of(alone)]).unwrap_err();
         assert!(matches!(refusal, Refusal::NotReplayed { .. }), "{refusal}");
 
         let met = mark_of(history(false, Some(400)));
-        let refusal = resume("f", &with_files(500), Epoch(0), &[met]).unwrap_err();
+        let refusal = resume(&recipe("f"), &with_files(500), Epoch(0), &[met]).unwrap_err();
         assert!(matches!(refusal, Refusal::OtherSide { .. }), "{refusal}");
         let first = mark_of(history(false, Some(500)));
-        assert!(resume("f", &with_files(500), Epoch(0), &[first]).is_ok());
+        assert!(resume(&recipe("f"), &with_files(500), Epoch(0), &[first]).is_ok());
     }
 
     #[test]
     fn what_a_snapshot_holds_is_not_replayed() {
         let marks = [mark(57, 90), mark(40, 70)];
 
-        let resume = resume("f", &beginning(source("1", 0)), Epoch(40), &marks).unwrap();
+        let resume = resume(&recipe("f"), &beginning(source("1", 0)), Epoch(40), &marks).unwrap();
 
         let epochs: Vec<_> = resume.stops.iter().map(|mark| mark.epoch.0).collect();
         assert_eq!((resume.done, epochs), (Epoch(40), vec![57]));

@@ -78,17 +78,19 @@ fn from_marks(pipeline: &Pipeline, known: &[Known]) -> Status {
 }
 
 fn sinks(pipeline: &Pipeline, (name, tables, mark): &Known) -> Vec<SinkStatus> {
-    let waits_for = match mark {
-        None => "has no mark: it was never run, or keeps none".to_owned(),
-        Some(mark) if mark.fingerprint != pipeline.fingerprint => format!(
-            "holds everything up to epoch {}, computed by another version of this file: a run would be refused",
+    let change = mark.as_ref();
+    let change = change.and_then(|mark| mark.recipe.change_to(&pipeline.recipe));
+    let waits_for = match (mark, change) {
+        (None, _) => "has no mark: it was never run, or keeps none".to_owned(),
+        (Some(mark), Some(change)) => format!(
+            "holds everything up to epoch {}, computed by {change}: a run would be refused",
             mark.epoch
         ),
-        Some(mark) if mark.epoch == Epoch(0) => format!(
+        (Some(mark), None) if mark.epoch == Epoch(0) => format!(
             "was taken over by start {} of the pipeline, and holds nothing yet",
             mark.generation
         ),
-        Some(mark) => format!(
+        (Some(mark), None) => format!(
             "holds everything up to epoch {}, by start {} of the pipeline; the next one goes on from \
              there",
             mark.epoch, mark.generation

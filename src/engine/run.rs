@@ -206,7 +206,7 @@ fn open(
     let sinks = open_sinks(pipeline, &options.base)?;
     let snapshots = open_snapshots(pipeline, options, &sinks).map(Arc::new);
     if let Some(snapshots) = snapshots.as_ref().filter(|_| !options.fresh) {
-        let (snapshots, fingerprint) = (Arc::clone(snapshots), pipeline.fingerprint.clone());
+        let (snapshots, fingerprint) = (Arc::clone(snapshots), pipeline.recipe.fingerprint.clone());
         // While servers are asked and destinations are taken over. Whoever wants it waits for it.
         spawn_named("read-ahead", move || snapshots.read_ahead(&fingerprint));
     }
@@ -438,7 +438,7 @@ impl Team {
 
     fn keeper_spec(&self, pipeline: &Pipeline, decision: &Decision, opened: &Opened) -> KeeperSpec {
         KeeperSpec {
-            fingerprint: pipeline.fingerprint.clone(),
+            fingerprint: pipeline.recipe.fingerprint.clone(),
             life: decision.life,
             incarnation: decision.incarnation,
             parts: held(pipeline).len() * self.crew.workers(),

@@ -23,7 +23,7 @@ use crate::durability::{
     object_name, one_life, resume,
 };
 use crate::plan::{Pipeline, Role};
-use crate::types::{Clock, Epoch, Mark, SourceMark};
+use crate::types::{Change, Clock, Epoch, Mark, SourceMark};
 
 /// Where a run begins and what it replays.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -84,7 +84,7 @@ pub fn decide(
     logs.foresee(sinks, &marks)?;
     if let Some(snapshots) = snapshots.filter(|_| leaves_files(sources, &marks)) {
         let held = marks.iter().cloned().map(Some).collect();
-        let begin = newest(snapshots, &pipeline.fingerprint, held)?;
+        let begin = newest(snapshots, pipeline, held)?;
         needs_no_files(pipeline, sources, &marks, begin.as_ref())?;
     }
     let incarnation = random();
@@ -104,11 +104,11 @@ pub fn decide(
         // Whoever ran until now went on until it was fenced.
         beginning = given.beginning(&known, world)?;
     }
-    let begin = snapshots.map(|snapshots| newest(snapshots, &pipeline.fingerprint, held()));
+    let begin = snapshots.map(|snapshots| newest(snapshots, pipeline, held()));
     let begin = begin.transpose()?.flatten();
     needs_no_files(pipeline, sources, &known, begin.as_ref())?;
     let done = begin.as_ref().map_or(Epoch(0), |begin| begin.facts.epoch);
-    let resume = resume(&pipeline.fingerprint, &beginning, done, &known)
+    let resume = resume(&pipeline.recipe, &beginning, done, &known)
         .map_err(|refusal| refused(&pipeline.name, &refusal))?;
     let life = known.iter().map(|mark| mark.life).max();
     if let Some(snapshots) = snapshots {
@@ -119,7 +119,7 @@ pub fn decide(
         incarnation,
         life: life.unwrap_or_else(random),
         epoch: Epoch(0),
-        fingerprint: pipeline.fingerprint.clone(),
+        recipe: pipeline.recipe.clone(),
         sources: beginning.sources,
     };
     let mut marks = Vec::new();
@@ -217,7 +217,7 @@ fn fit(pipeline: &Pipeline, beginning: &Beginning, marks: &[Mark]) -> Result<(),
     one_life(marks).map_err(|refusal| refused(&pipeline.name, &refusal))?;
     for mark in marks {
         let mark = std::slice::from_ref(mark);
-        resume(&pipeline.fingerprint, beginning, Epoch(0), mark)
+        resume(&pipeline.recipe, beginning, Epoch(0), mark)
             .map_err(|refusal| refused(&pipeline.name, &refusal))?;
     }
     Ok(())
@@ -324,13 +324,13 @@ fn forget_after(snapshots: &Snapshots, held: &[Option<Mark>]) -> Result<(), Fail
 /// The newest snapshot that is whole and that every destination is at or past.
 fn newest(
     snapshots: &Snapshots,
-    fingerprint: &str,
+    pipeline: &Pipeline,
     held: Vec<Option<Mark>>,
 ) -> Result<Option<Manifest>, Failure> {
     let unreachable = |error| unreached(&snapshots.place(), error);
     for (epoch, manifest) in snapshots.list().map_err(unreachable)? {
         let verified = manifest.and_then(|manifest| {
-            let serves = manifest.serves(fingerprint, &held);
+            let serves = manifest.serves(&pipeline.recipe.fingerprint, &held);
             if serves {
                 snapshots.fetch(&manifest)?;
             }
@@ -372,7 +372,11 @@ fn first_mark(
     if open.guarantee == Guarantee::ExactlyOnce && mark.epoch > Epoch(0) {
         info!(destination = open.name, epoch = %mark.epoch, "resumes");
     }
-    Ok(mark)
+    // The statements may say the same in other words.
+    Ok(Mark {
+        recipe: first.recipe.clone(),
+        ..mark
+    })
 }
 
 /// The marks that are there, nothing being taken over.
@@ -389,7 +393,10 @@ fn peek(sinks: &[Sink], world: (&Shared, &Clock)) -> Result<Vec<Mark>, Failure> 
 
 fn refused(pipeline: &str, refusal: &Refusal) -> Failure {
     let hint = match refusal {
-        Refusal::OtherPlan { .. } => {
+        Refusal::OtherRecipe(Change::Planning { .. }) => {
+            "run the earlier build of Tidemark, or start over with --fresh, which empties its tables"
+        }
+        Refusal::OtherRecipe(Change::Statements(_) | Change::Unknown) => {
             "restore the earlier file, or start over with --fresh, which empties its tables"
         }
         Refusal::PartitionGone { .. }

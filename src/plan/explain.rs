@@ -11,7 +11,6 @@
 //! under a number, and referred to afterwards.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use arrow::datatypes::FieldRef;
@@ -59,23 +58,7 @@ pub fn explain(pipeline: &Pipeline, guarantee: impl Fn(&Table) -> String) -> Str
 pub fn canonical(pipeline: &Pipeline) -> String {
     let mut out = String::new();
     for table in &pipeline.tables {
-        write!(out, "table {} key {:?}", table.name, table.primary_key).expect("strings take text");
-        write!(out, " watermark {:?}", table.watermark).expect("strings take text");
-        for column in &table.columns {
-            out += &format!(" [{}", canonical_field(&column.field));
-            if let Some(computed) = &column.computed {
-                out += &format!(" AS {:?}", computed.0);
-            }
-            out.push(']');
-        }
-        for check in &table.checks {
-            out += &format!(" check {:?}", check.predicate);
-        }
-        let is_read = table.role == Role::Source;
-        let options = table.options.iter();
-        for (name, value) in options.filter(|(name, _)| is_read && decodes(name)) {
-            out += &format!(" {name} {:?}", value.text);
-        }
+        out += &canonical_table(table);
         out.push('\n');
     }
     for (id, node) in pipeline.nodes.iter().enumerate() {
@@ -94,6 +77,29 @@ pub fn canonical(pipeline: &Pipeline) -> String {
             "insert {} <- {}\n",
             pipeline.tables[insert.table].name, insert.input
         );
+    }
+    out
+}
+
+/// Everything about a table that results depend on.
+#[must_use]
+pub fn canonical_table(table: &Table) -> String {
+    let mut out = format!("table {} key {:?}", table.name, table.primary_key);
+    out += &format!(" watermark {:?}", table.watermark);
+    for column in &table.columns {
+        out += &format!(" [{}", canonical_field(&column.field));
+        if let Some(computed) = &column.computed {
+            out += &format!(" AS {:?}", computed.0);
+        }
+        out.push(']');
+    }
+    for check in &table.checks {
+        out += &format!(" check {:?}", check.predicate);
+    }
+    let is_read = table.role == Role::Source;
+    let options = table.options.iter();
+    for (name, value) in options.filter(|(name, _)| is_read && decodes(name)) {
+        out += &format!(" {name} {:?}", value.text);
     }
     out
 }

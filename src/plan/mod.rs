@@ -31,7 +31,7 @@ mod ttl;
 
 pub use aggregate::{AggregateCall, AggregateFunction, AggregateWindow, Emit};
 pub use asof::Asof;
-pub use explain::{canonical, explain};
+pub use explain::{canonical, canonical_table, explain};
 pub use expression::Expression;
 pub use frame::{Frame, FrameBound, FrameUnits, OverFunction, RowOfFrame};
 pub use growth::{growing, looking_back, versions_joined};

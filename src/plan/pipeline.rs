@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::types::Recipe;
+
 use super::{Narrowed, Node, NodeId, Operator, Place, Table, TableId};
 
 /// What a pipeline file means.
@@ -17,8 +19,8 @@ pub struct Pipeline {
     pub nodes: Vec<Node>,
     /// Every `INSERT INTO`, in the order of the file.
     pub inserts: Vec<Insert>,
-    /// Changes when the meaning of the file does; marks and snapshots carry it.
-    pub fingerprint: String,
+    /// What rows are computed by; marks carry it, and snapshots its fingerprint.
+    pub recipe: Recipe,
 }
 
 impl Pipeline {

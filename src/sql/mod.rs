@@ -36,6 +36,7 @@ mod named_windows;
 mod only;
 mod problem;
 mod query;
+mod recipe;
 mod refusals;
 mod renamed;
 mod rows;
@@ -52,12 +53,12 @@ mod walk;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::Hasher as _;
 
 use datafusion_sql::sqlparser::ast::{Ident, Query};
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use crate::plan::{Insert, Narrowed, Pipeline, Place, Role, Table, TableId};
+use crate::types::Recipe;
 
 use catalog::{Catalog, FOLLOWS};
 use graph::Graph;
@@ -119,6 +120,7 @@ pub fn plan(file: &SourceText, given: &Given) -> Result<Pipeline, Refused> {
 fn plan_here(file: &SourceText, given: &Given) -> Result<Pipeline, Refused> {
     let mut problems = Vec::new();
     let statements = statement::parse(file.text, &given.variables, &mut problems);
+    let words = recipe::words(&statements);
     let settings = settings(&statements, given, &mut problems);
     let mut declared = declare(statements, &settings, &mut problems);
     only::keep(&mut declared, &given.only, &mut problems);
@@ -154,10 +156,10 @@ fn plan_here(file: &SourceText, given: &Given) -> Result<Pipeline, Refused> {
         tables: declared.tables,
         nodes: graph.nodes,
         inserts,
-        fingerprint: String::new(),
+        recipe: Recipe::default(),
     };
     crate::plan::keep_records(&mut pipeline);
-    pipeline.fingerprint = fingerprint(&pipeline);
+    pipeline.recipe = recipe::of(&pipeline, &words);
     Ok(pipeline)
 }
 
@@ -205,7 +207,7 @@ fn declare(
         mentions: BTreeMap::new(),
     };
     let mut views = Vec::new();
-    for Statement { kind, place } in statements {
+    for Statement { kind, place, .. } in statements {
         match kind {
             Kind::Set { .. } => {}
             Kind::Broken { name } => declared.catalog.add_broken(&normalise(&name)),
@@ -487,23 +489,6 @@ fn roles(
             };
     }
     sources
-}
-
-/// A hash of everything that the results depend on.
-fn fingerprint(pipeline: &Pipeline) -> String {
-    let mut hasher = xxhash_rust::xxh3::Xxh3::new();
-    let settings = &pipeline.settings;
-    let mut write = |text: &str| {
-        hasher.write(text.as_bytes());
-        hasher.write_u8(0);
-    };
-    write(&settings.timezone);
-    write(&format!("{}", settings.allowed_lateness.as_micros()));
-    if let Some(ttl) = settings.state_ttl {
-        write(&format!("forget after {}", ttl.as_micros()));
-    }
-    write(&crate::plan::canonical(pipeline));
-    format!("{:016x}", hasher.finish())
 }
 
 /// A name as DataFusion sees it: in small letters unless quoted.

@@ -33,6 +33,9 @@ use super::{asof, create_table, matching, place_of, variables};
 pub struct Statement {
     pub kind: Kind,
     pub place: Place,
+    /// Its words and signs, variables being replaced: the same for the same meaning, whatever
+    /// stands between them.
+    pub words: Vec<String>,
 }
 
 /// What a pipeline file can say.
@@ -125,6 +128,7 @@ pub fn parse(
                     statements.push(Statement {
                         kind: Kind::Broken { name },
                         place: place_of(tokens[0].span),
+                        words: Vec::new(),
                     });
                 }
             }
@@ -169,6 +173,7 @@ const TOKENS_MAX: usize = 20_000;
 
 fn statement(dialect: &TidemarkDialect, tokens: &[TokenWithSpan]) -> Result<Statement, Problem> {
     let place = place_of(tokens[0].span);
+    let words = words_of(tokens);
     if tokens.len() > TOKENS_MAX {
         return Err(Problem::at(
             place,
@@ -195,7 +200,15 @@ fn statement(dialect: &TidemarkDialect, tokens: &[TokenWithSpan]) -> Result<Stat
         return Err(Problem::at(place, "EMIT belongs to an INSERT")
             .hint("write it at the end of the INSERT INTO that reads this"));
     }
-    Ok(Statement { kind, place })
+    Ok(Statement { kind, place, words })
+}
+
+fn words_of(tokens: &[TokenWithSpan]) -> Vec<String> {
+    let word = |token: &TokenWithSpan| match &token.token {
+        Token::Word(word) if word.quote_style.is_none() => word.value.to_lowercase(),
+        other => other.to_string(),
+    };
+    tokens.iter().map(word).collect()
 }
 
 /// What the word before the next one may have been meant to be: `FORM` is taken for the name of a

@@ -161,7 +161,7 @@ fn columns_of_an_insert_may_repeat() {
 fn the_fingerprint_changes_with_the_meaning_and_not_with_the_layout() {
     let fingerprint = |filter: &str| {
         let sql = format!("{TABLES} INSERT INTO out SELECT id::text FROM t WHERE {filter};");
-        plan_text(&sql).unwrap().fingerprint
+        plan_text(&sql).unwrap().recipe.fingerprint
     };
 
     assert_eq!(
@@ -180,7 +180,7 @@ fn the_fingerprint_tells_columns_of_one_name_orders_and_formats_apart() {
             CREATE TABLE o (id BIGINT PRIMARY KEY, s TEXT) WITH (connector = 'sqlite', path = 'o');
             INSERT INTO o SELECT a.id, {query} FROM a JOIN b ON a.id = b.id GROUP BY a.id;"
         );
-        plan_text(&sql).unwrap().fingerprint
+        plan_text(&sql).unwrap().recipe.fingerprint
     };
     let base = fingerprint("", "sum(a.v)::text");
     assert_eq!(base, fingerprint("", "sum(a.v)::text"));
@@ -190,6 +190,48 @@ fn the_fingerprint_tells_columns_of_one_name_orders_and_formats_apart() {
         |order: &str| fingerprint("", &format!("string_agg(a.v::text, ',' ORDER BY {order})"));
     assert_ne!(listed("b.v"), listed("b.v NULLS FIRST"));
     assert_ne!(listed("b.v"), listed("a.v"));
+}
+
+#[test]
+fn a_recipe_tells_which_statement_has_changed() {
+    const FILE: &str = "SET 'allowed.lateness' = '1s';
+        CREATE TABLE t (id BIGINT NOT NULL, v BIGINT) WITH (connector = 'file', path = 'a', format = 'json');
+        CREATE TABLE o (id BIGINT, v BIGINT) WITH (connector = 'stdout');
+        CREATE VIEW large AS SELECT id, v FROM t WHERE v > 10;
+        CREATE VIEW unused AS SELECT id FROM t;
+        INSERT INTO o SELECT id, v FROM large;
+        INSERT INTO o SELECT id, -v FROM t;";
+    let recipe = |sql: &str| plan_text(sql).unwrap().recipe;
+    let said = |before: &str, after: &str| {
+        assert!(FILE.contains(before), "{before}");
+        let change = recipe(FILE).change_to(&recipe(&FILE.replacen(before, after, 1)));
+        change.map_or_else(String::new, |change| change.to_string())
+    };
+    let different = |what: &str| format!("a different pipeline file: {what}");
+
+    assert_eq!(
+        said("v > 10", "v > 11"),
+        different("CREATE VIEW `large` has changed")
+    );
+    assert_eq!(
+        said("'1s'", "'2s'"),
+        different("SET 'allowed.lateness' has changed")
+    );
+    assert_eq!(
+        said("v BIGINT)", "v INT)"),
+        different("CREATE TABLE `t` has changed")
+    );
+    assert_eq!(
+        said("-v FROM", "v FROM"),
+        different("INSERT INTO `o` (2) has changed")
+    );
+    assert_eq!(
+        said("INSERT INTO o SELECT id, -v FROM t;", ""),
+        different("INSERT INTO `o` (2) is gone")
+    );
+    assert_eq!(said("SELECT id FROM t", "SELECT v FROM t"), "");
+    assert_eq!(said("path = 'a'", "path = 'b'"), "");
+    assert_eq!(said("id, v FROM large", "id, /* all */ V from large"), "");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Epoch, EventTime, Offset, Watermark};
+use super::{Epoch, EventTime, Offset, Recipe, Watermark};
 
 /// What a destination holds: every epoch up to `epoch`, and the input positions that this means.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,8 +20,9 @@ pub struct Mark {
     pub life: u64,
     /// The last epoch whose rows are here.
     pub epoch: Epoch,
-    /// The plan these rows were computed by.
-    pub fingerprint: String,
+    /// What these rows were computed by.
+    #[serde(flatten)]
+    pub recipe: Recipe,
     /// Positions at the end of `epoch`, by source name.
     pub sources: BTreeMap<String, SourceMark>,
 }

@@ -12,6 +12,7 @@ mod mark;
 pub mod moment;
 mod nearest;
 mod position;
+mod recipe;
 mod reject;
 mod time;
 
@@ -21,5 +22,6 @@ pub use clock::Clock;
 pub use mark::{Fates, Floor, Judged, Mark, PartitionMark, Side, SourceMark, TakenFile};
 pub use nearest::nearest;
 pub use position::{Offset, Span};
+pub use recipe::{Change, Recipe, StatementChange};
 pub use reject::{Reason, Reject};
 pub use time::{Epoch, EventTime, Watermark};

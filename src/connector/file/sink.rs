@@ -328,7 +328,7 @@ mod tests {
     use crate::connector::fixtures::table;
     use crate::connector::open_destinations;
     use crate::plan::Role;
-    use crate::types::Epoch;
+    use crate::types::{Epoch, Recipe};
 
     fn open(folder: &TempDir, pipeline: &str, format: &str) -> Box<dyn Destination> {
         let options = [("connector", "file"), ("path", "out"), ("format", format)];
@@ -343,7 +343,10 @@ mod tests {
             incarnation: 7,
             life: 0,
             epoch: Epoch(epoch),
-            fingerprint: "f".to_owned(),
+            recipe: Recipe {
+                fingerprint: "f".to_owned(),
+                ..Recipe::default()
+            },
             sources: BTreeMap::new(),
         }
     }

@@ -22,7 +22,7 @@ use super::destination::Postgres;
 use super::plan::Spec;
 use super::session::Limits;
 use crate::connector::{ConnectorError, Destination, SinkTable, TableChanges};
-use crate::types::{Epoch, Mark};
+use crate::types::{Epoch, Mark, Recipe};
 
 /// A schema of the test database, gone with the test.
 struct Scratch {
@@ -153,7 +153,10 @@ fn mark(epoch: u64) -> Mark {
         life: 0,
         incarnation: u64::MAX,
         epoch: Epoch(epoch),
-        fingerprint: "it's a \\ f".to_owned(),
+        recipe: Recipe {
+            fingerprint: "it's a \\ f".to_owned(),
+            ..Recipe::default()
+        },
         sources: BTreeMap::new(),
     }
 }

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::Sqlite;
 use crate::connector::{ConnectorError, Destination, SinkTable, TableChanges};
-use crate::types::{Epoch, Mark};
+use crate::types::{Epoch, Mark, Recipe};
 
 fn counts(key: &[usize]) -> SinkTable {
     SinkTable {
@@ -38,7 +38,10 @@ fn mark(epoch: u64) -> Mark {
         incarnation: 7,
         life: 0,
         epoch: Epoch(epoch),
-        fingerprint: "f".to_owned(),
+        recipe: Recipe {
+            fingerprint: "f".to_owned(),
+            ..Recipe::default()
+        },
         sources: BTreeMap::new(),
     }
 }

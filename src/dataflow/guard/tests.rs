@@ -12,7 +12,7 @@ use super::super::zones::zones;
 use super::*;
 use crate::format::Positions;
 use crate::plan::{Column, Insert, Node, Place as FilePlace, Role, Settings, Table};
-use crate::types::{Fates, Offset, Span};
+use crate::types::{Fates, Offset, Recipe, Span};
 
 fn table(name: &str, connector: &str) -> Table {
     Table {
@@ -73,7 +73,7 @@ fn pipeline(inserts: &[(usize, NodeId)]) -> Pipeline {
             .into(),
         nodes: vec![node(source), node(over)],
         inserts: inserts.iter().map(insert).collect(),
-        fingerprint: String::new(),
+        recipe: Recipe::default(),
     }
 }
 

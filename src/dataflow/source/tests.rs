@@ -18,7 +18,7 @@ use crate::format::Positions as Places;
 use crate::plan::{
     Column, Insert, Node, Operator, Pipeline, Place as FilePlace, Role, Settings, Table,
 };
-use crate::types::{Floor, Offset, Span};
+use crate::types::{Floor, Offset, Recipe, Span};
 
 fn table(name: &str) -> Table {
     let column = Column {
@@ -66,7 +66,7 @@ fn pipeline() -> Pipeline {
             place: FilePlace::default(),
             views: Vec::new(),
         }],
-        fingerprint: String::new(),
+        recipe: Recipe::default(),
     }
 }
 

@@ -6,6 +6,7 @@ use arrow::array::Int64Array;
 use tempfile::TempDir;
 
 use super::*;
+use crate::types::Recipe;
 
 fn state(values: &[i64]) -> Vec<RecordBatch> {
     let column = Arc::new(Int64Array::from(values.to_vec()));
@@ -51,7 +52,10 @@ fn mark(epoch: u64) -> Option<Mark> {
         incarnation: 1,
         life: 7,
         epoch: Epoch(epoch),
-        fingerprint: "f".to_owned(),
+        recipe: Recipe {
+            fingerprint: "f".to_owned(),
+            ..Recipe::default()
+        },
         sources: BTreeMap::new(),
     })
 }

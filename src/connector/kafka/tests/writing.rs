@@ -17,7 +17,7 @@ use crate::connector::kafka::transaction::Transactions;
 use crate::connector::open::SinkOrigin;
 use crate::connector::{ConnectorError, Destination, TableChanges, fixtures, validate};
 use crate::plan::{Role, Table};
-use crate::types::{Clock, Epoch, Mark};
+use crate::types::{Clock, Epoch, Mark, Recipe};
 
 fn sink_table(topic: &Topic, columns: &[(&str, DataType)], options: &[(&str, &str)]) -> Table {
     let mut all = vec![
@@ -64,7 +64,10 @@ fn mark(epoch: u64, generation: u64, incarnation: u64) -> Mark {
         incarnation,
         life: 0,
         epoch: Epoch(epoch),
-        fingerprint: "plan".to_owned(),
+        recipe: Recipe {
+            fingerprint: "plan".to_owned(),
+            ..Recipe::default()
+        },
         sources: BTreeMap::new(),
     }
 }

@@ -178,7 +178,7 @@ fn the_mark_is_returned_to_the_next_start() {
     let found = next.take_over(8).unwrap().unwrap();
     assert_eq!(found.epoch, Epoch(5));
     assert_eq!((found.generation, found.incarnation), (2, 8));
-    assert_eq!(found.fingerprint, mark(5).fingerprint);
+    assert_eq!(found.recipe, mark(5).recipe);
 }
 
 #[test]
