@@ -358,6 +358,7 @@ impl Destination for KafkaSink {
     }
 
     fn take_over(&mut self, incarnation: u64) -> Result<Option<Mark>, ConnectorError> {
+        marks::look(&self.cluster)?;
         self.make_topics()?;
         let transactions = self.open()?;
         let found = self.read(Until::End)?;
