@@ -47,6 +47,7 @@ pub fn run_with(
         Ok(planned) => planned,
         Err(code) => return code,
     };
+    let alone = end_on_signals();
     let replay = can_share(arguments, &planned.pipeline)
         .and_then(|()| replay(&mut planned))
         .and_then(|replay| look(arguments, &planned, replay));
@@ -62,11 +63,12 @@ pub fn run_with(
         return WRONG;
     }
     if let (Some(processes), false) = (cluster.processes, cluster.member) {
-        return supervise_processes(arguments, usize::from(processes));
+        return supervise_processes(arguments, usize::from(processes), &alone);
     }
     let options = options(arguments, planned.base, replay);
     let shared = Arc::new(Shared::default());
     stop_on_signals(&shared);
+    alone.store(false, Ordering::SeqCst);
     let membership = match cluster.membership(
         (&planned.pipeline.recipe.fingerprint, &options.alike()),
         &shared,
@@ -142,31 +144,6 @@ fn look(arguments: &RunArgs, planned: &Planned, replay: Replay) -> Result<Replay
     if arguments.cluster.member {
         return Ok(replay);
     }
-    let looking = Arc::new(AtomicBool::new(true));
-    end_on_signals(&looking);
-    let looked = look_until_it_is_there(arguments, planned, replay);
-    looking.store(false, Ordering::SeqCst);
-    looked
-}
-
-/// As long as it is only looked, a signal ends the process: nothing has begun. Without a handler, the
-/// first process of a container would not hear it.
-fn end_on_signals(looking: &Arc<AtomicBool>) {
-    let looking = Arc::clone(looking);
-    on_wishes(move || {
-        if looking.load(Ordering::SeqCst) {
-            signal_hook::low_level::exit(0);
-        }
-        // Others listen by now.
-        false
-    });
-}
-
-fn look_until_it_is_there(
-    arguments: &RunArgs,
-    planned: &Planned,
-    replay: Replay,
-) -> Result<Replay, Vec<Problem>> {
     let (clock, mut said) = (Clock::machine(), false);
     loop {
         let Looked {
@@ -275,8 +252,22 @@ fn options(arguments: &RunArgs, base: PathBuf, replay: Replay) -> RunOptions {
     }
 }
 
+/// Until others listen, a signal ends the process: nothing has begun. Without a handler, the first
+/// process of a container would not hear it.
+fn end_on_signals() -> Arc<AtomicBool> {
+    let alone = Arc::new(AtomicBool::new(true));
+    let ends = Arc::clone(&alone);
+    on_wishes(move || {
+        if ends.load(Ordering::SeqCst) {
+            signal_hook::low_level::exit(0);
+        }
+        false
+    });
+    alone
+}
+
 /// Becomes the supervisor of `processes` others, which are given the same arguments.
-fn supervise_processes(arguments: &RunArgs, processes: usize) -> u8 {
+fn supervise_processes(arguments: &RunArgs, processes: usize, alone: &AtomicBool) -> u8 {
     let path = match std::env::current_exe() {
         Ok(path) => path,
         Err(error) => {
@@ -286,7 +277,7 @@ fn supervise_processes(arguments: &RunArgs, processes: usize) -> u8 {
     };
     let mut given: Vec<OsString> = std::env::args_os().skip(1).collect();
     given.push("--member".into());
-    supervise::supervise(Supervision {
+    let supervision = Supervision {
         program: Program {
             path,
             arguments: given,
@@ -295,7 +286,8 @@ fn supervise_processes(arguments: &RunArgs, processes: usize) -> u8 {
         processes,
         failures_max: arguments.cluster.failed_starts,
         fresh: arguments.fresh,
-    })
+    };
+    supervise::supervise(supervision, || alone.store(false, Ordering::SeqCst))
 }
 
 /// A number from the environment, for tests.
