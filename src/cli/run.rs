@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -47,6 +48,7 @@ pub fn run_with(
         Ok(planned) => planned,
         Err(code) => return code,
     };
+    let alone = end_on_signals();
     let replay = can_share(arguments, &planned.pipeline)
         .and_then(|()| replay(&mut planned))
         .and_then(|replay| look(arguments, &planned, replay));
@@ -62,11 +64,12 @@ pub fn run_with(
         return WRONG;
     }
     if let (Some(processes), false) = (cluster.processes, cluster.member) {
-        return supervise_processes(arguments, usize::from(processes));
+        return supervise_processes(arguments, usize::from(processes), &alone);
     }
     let options = options(arguments, planned.base, replay);
     let shared = Arc::new(Shared::default());
     stop_on_signals(&shared);
+    alone.store(false, Ordering::SeqCst);
     let membership = match cluster.membership(
         (&planned.pipeline.recipe.fingerprint, &options.alike()),
         &shared,
@@ -250,8 +253,22 @@ fn options(arguments: &RunArgs, base: PathBuf, replay: Replay) -> RunOptions {
     }
 }
 
+/// Until others listen, a signal ends the process: nothing has begun. Without a handler, the first
+/// process of a container would not hear it.
+fn end_on_signals() -> Arc<AtomicBool> {
+    let alone = Arc::new(AtomicBool::new(true));
+    let ends = Arc::clone(&alone);
+    on_wishes(move || {
+        if ends.load(Ordering::SeqCst) {
+            signal_hook::low_level::exit(0);
+        }
+        false
+    });
+    alone
+}
+
 /// Becomes the supervisor of `processes` others, which are given the same arguments.
-fn supervise_processes(arguments: &RunArgs, processes: usize) -> u8 {
+fn supervise_processes(arguments: &RunArgs, processes: usize, alone: &AtomicBool) -> u8 {
     let path = match std::env::current_exe() {
         Ok(path) => path,
         Err(error) => {
@@ -261,7 +278,7 @@ fn supervise_processes(arguments: &RunArgs, processes: usize) -> u8 {
     };
     let mut given: Vec<OsString> = std::env::args_os().skip(1).collect();
     given.push("--member".into());
-    supervise::supervise(Supervision {
+    let supervision = Supervision {
         program: Program {
             path,
             arguments: given,
@@ -270,7 +287,8 @@ fn supervise_processes(arguments: &RunArgs, processes: usize) -> u8 {
         processes,
         failures_max: arguments.cluster.failed_starts,
         fresh: arguments.fresh,
-    })
+    };
+    supervise::supervise(supervision, || alone.store(false, Ordering::SeqCst))
 }
 
 /// A number from the environment, for tests.

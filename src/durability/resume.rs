@@ -35,6 +35,9 @@ pub enum Refusal {
     /// The rows were computed by another plan.
     #[error("its tables were computed by {0}")]
     OtherRecipe(Change),
+    /// One of the destinations is from before, or from after, another one was started over.
+    #[error("some of its destinations were started over, and others hold rows of before that")]
+    OtherLife,
     /// A partition of the mark is not there any more.
     #[error("`{partition}` of `{source_name}` was read before and is gone")]
     PartitionGone {
@@ -169,6 +172,15 @@ pub fn is_past_files(source: &str, follows: &Mark, done: Option<&SourceMark>) ->
         })
 }
 
+/// Whether all marks are of one life: their epochs and positions count from the same beginning. They
+/// are not where a backup of one destination is from before `--fresh`.
+pub fn one_life(marks: &[Mark]) -> Result<(), Refusal> {
+    match marks.windows(2).all(|pair| pair[0].life == pair[1].life) {
+        true => Ok(()),
+        false => Err(Refusal::OtherLife),
+    }
+}
+
 /// Decides what to replay. `marks` are those that survived; state is there up to `done`.
 pub fn resume(
     recipe: &Recipe,
@@ -176,6 +188,7 @@ pub fn resume(
     done: Epoch,
     marks: &[Mark],
 ) -> Result<Resume, Refusal> {
+    one_life(marks)?;
     for mark in marks {
         if let Some(change) = mark.recipe.change_to(recipe) {
             return Err(Refusal::OtherRecipe(change));
@@ -365,6 +378,21 @@ mod tests {
         assert_eq!(epochs, [40, 57]);
         assert_eq!(resume.highest, Epoch(57));
         assert_eq!(resume.generation, 57);
+    }
+
+    #[test]
+    fn marks_of_two_lives_are_refused() {
+        let reborn = Mark {
+            life: 7,
+            ..mark(57, 90)
+        };
+
+        let marks = [mark(40, 70), reborn.clone()];
+        let now = beginning(source("1", 0));
+        let refusal = resume(&recipe("f"), &now, Epoch(0), &marks).unwrap_err();
+
+        assert_eq!(refusal, Refusal::OtherLife);
+        assert_eq!(one_life(&[reborn.clone(), reborn]), Ok(()));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use super::destinations::{committers, placed, specs};
 use super::feed::Reading;
 use super::history::pacing;
 use super::keeper::{Keeper, KeeperSpec, Others, Word};
-use super::mesh::{self, Control, Duty, Link, Member, Steps, end_process};
+use super::mesh::{self, Control, Duty, Link, Member, Steps, Unmet, end_process};
 use super::meter::announce;
 use super::open::{
     OpenedSource, Sink, default_workers, open_sinks, open_sources, show_progress, stops,
@@ -59,6 +59,16 @@ pub struct Summary {
     pub commits: u64,
     /// How long it took.
     pub elapsed: Duration,
+}
+
+impl Summary {
+    /// Of a run that was asked to stop before it began.
+    fn of_nothing(clock: &Clock) -> Self {
+        Self {
+            elapsed: clock.elapsed(),
+            ..Self::default()
+        }
+    }
 }
 
 /// What is opened before anything is decided.
@@ -131,7 +141,10 @@ fn once(
                 Ok(serde_json::to_vec(&decision).expect("a decision is plain data"))
             };
             debug!("meets the others");
-            let joined = mesh::meet(member, told)?;
+            let joined = match mesh::meet(member, shared, told) {
+                Err(Unmet::Stopped) => return Ok(Summary::of_nothing(&clock)),
+                joined => joined?,
+            };
             let decision = serde_json::from_slice(&joined.orders)
                 .map_err(|error| Failure::new("cannot read the decision").because(error))?;
             opened.agrees(&decision)?;

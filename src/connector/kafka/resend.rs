@@ -86,6 +86,7 @@ pub fn resend(
     );
     // Who was here before cannot commit any more; only then is what it committed all there is.
     let open = || {
+        marks::look(&cluster)?;
         marks::make(&cluster)?;
         Transactions::open(&cluster, &name, &[("compression.type", "lz4")])
     };

@@ -175,6 +175,8 @@ fn parse_indexes(table: &SinkTable, text: &str) -> Result<Vec<Vec<String>>, Conn
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) spec: Spec,
+    /// The name and the type of each column, as the table had them.
+    pub(super) columns: Vec<(String, String)>,
     /// The longest text that each column takes.
     pub(super) characters: Vec<Option<usize>>,
     /// By COPY, where a table without a key takes our types as they are.
@@ -229,7 +231,13 @@ impl Plan {
         };
         let all = parameters(&mut spec.kinds.iter());
         let key = parameters(&mut spec.table.key.iter().map(|&at| &spec.kinds[at]));
+        let declared = fields.iter().map(|field| {
+            let there = existing.column(field.name());
+            let declared = there.map(|there| there.declared.clone());
+            (field.name().clone(), declared.unwrap_or_default())
+        });
         Self {
+            columns: declared.collect(),
             characters,
             copy: (appended && exact).then(|| copy(&spec.target.sql())),
             staging: arrays.then(|| Staging::new(&spec, number, copy, &insert, &conflict)),

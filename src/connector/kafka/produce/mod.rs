@@ -69,6 +69,8 @@ pub struct ProduceJob {
     pub objects: bool,
     /// Where the records are from.
     pub input: ProduceInput,
+    /// Whether the cluster has to remember for good how far the job is: a show is over when it ends.
+    pub lasts: bool,
 }
 
 /// Where records are from.
@@ -135,6 +137,9 @@ pub fn produce(job: &ProduceJob, progress: &ProduceProgress) -> Result<(), Conne
     if !find_topic(job, &cluster)? {
         find_nothing_sent(job, &cluster, &name)?;
         make_missing(job, &cluster)?;
+    }
+    if job.lasts {
+        marks::look(&cluster)?;
     }
     marks::make(&cluster)?;
     // Who was here before cannot commit any more; only then is what they committed all there is.

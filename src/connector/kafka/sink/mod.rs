@@ -379,6 +379,7 @@ impl Destination for KafkaSink {
     }
 
     fn take_over(&mut self, incarnation: u64) -> Result<Option<Mark>, ConnectorError> {
+        marks::look(&self.cluster)?;
         self.make_topics()?;
         let topics = self.ids()?;
         let transactions = self.open()?;
@@ -473,6 +474,14 @@ impl Destination for KafkaSink {
 
     fn inspect(&self) -> Result<Vec<Finding>, ConnectorError> {
         let mut findings = Vec::new();
+        match marks::look(&self.cluster) {
+            Err(ConnectorError::Permanent { message, hint }) => findings.push(Finding {
+                table: 0,
+                message,
+                hint,
+            }),
+            other => other?,
+        }
         for (index, table) in self.tables.iter().enumerate() {
             let Some(asker) = self.topic_of(table)? else {
                 continue;

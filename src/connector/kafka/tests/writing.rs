@@ -10,7 +10,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::kit::{Kept, LIMIT, Topic, refusal, unique};
-use crate::connector::kafka::marks::{TOPIC, Until, make, read};
+use crate::connector::kafka::marks::{TOPIC, Until, keeps, make, read};
 use crate::connector::kafka::settings::Cluster;
 use crate::connector::kafka::sink::KafkaSink;
 use crate::connector::kafka::transaction::Transactions;
@@ -78,6 +78,30 @@ fn kept(key: Option<&str>, value: Option<&str>) -> Kept {
         value.map(str::to_owned),
         "{}".to_owned(),
     )
+}
+
+/// As a cluster makes a topic whose maker does not say how it is kept.
+#[test]
+fn marks_are_not_entrusted_to_a_topic_that_forgets_them() {
+    for (policy, is_kept) in [
+        ("compact", true),
+        ("delete", false),
+        ("compact,delete", false),
+    ] {
+        let Some(topic) = Topic::with("keeps_marks", 1, &[("cleanup.policy", policy)]) else {
+            return;
+        };
+        let table = sink_table(&topic, &PAIR, &[]);
+
+        let outcome = keeps(&Cluster::of(&table).unwrap(), &topic.name);
+
+        assert_eq!(outcome.is_ok(), is_kept, "{policy}: {outcome:?}");
+        if !is_kept {
+            let (message, hint) = refusal(outcome);
+            assert!(message.contains("forgets"), "{message}");
+            assert!(hint.contains("cleanup.policy=compact"), "{hint}");
+        }
+    }
 }
 
 #[test]
