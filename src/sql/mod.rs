@@ -25,6 +25,7 @@ mod first_rows;
 mod functions;
 mod graph;
 mod grouped_windows;
+mod guards;
 mod habits;
 mod insert;
 mod lateral;

@@ -22,8 +22,8 @@ use super::functions::{casts, precision};
 use super::problem::Problem;
 use super::types::{cut_off, large_as_double};
 use super::{
-    accents, beside, by_interval, comparisons, first_rows, lateral, multisets, named_windows,
-    normalise, subqueries, using,
+    accents, beside, by_interval, comparisons, first_rows, guards, lateral, multisets,
+    named_windows, normalise, subqueries, using,
 };
 
 type Result<T> = std::result::Result<T, DataFusionError>;
@@ -130,10 +130,17 @@ const LEFT_OUT: [&str; 5] = [
     "propagate_empty_relation",
 ];
 
-/// DataFusion's rules but those that rewrite what the dataflow does better itself.
+/// DataFusion's rules but those that rewrite what the dataflow does better itself, and conditions in
+/// the order in which they are written.
 fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let mut rules = Optimizer::new().rules;
     rules.retain(|rule| !LEFT_OUT.contains(&rule.name()));
+    let in_order = guards::InOrder::default();
+    for rule in &mut rules {
+        if rule.name() == in_order.name() {
+            *rule = Arc::new(guards::InOrder::default());
+        }
+    }
     rules
 }
 
