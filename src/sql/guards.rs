@@ -1,163 +1,196 @@
-//! In which order conditions joined by AND are asked: first those that have an answer for every row.
+//! The order of conditions joined by AND: those that may fail stay in the order in which they are
+//! written, so that one guards those behind it (`t ~ '^[0-9]+$' AND t::int > 5`).
 //!
-//! ```text
-//!   WHERE t ~ '^[0-9]+$' AND t::int > 5        the first guards the second
-//! ```
+//! DataFusion puts conditions that it takes for cheap, among them casts and divisions, before those
+//! that it takes for dear, such as functions and patterns. Here it sees conditions that may fail as
+//! calls of a function that is nothing but its argument, which are all alike to it; where it has
+//! moved them, the calls are taken away. Comparisons of columns and constants cannot fail: they go
+//! first, for whatever stands before them.
 //!
-//! PostgreSQL asks conditions of equal cost as they are written, and those of a view before those
-//! of who reads it. The optimiser asks what is cheap first, whoever wrote it, so that a cast comes
-//! before the match that was to guard it, and fails for rows that were not meant. What cannot
-//! fail goes first here; whoever comes behind it sees the rows that are left.
+//! The conditions of ON come before those of WHERE.
 #![allow(
     clippy::wildcard_enum_match_arm,
-    reason = "of DataFusion's expressions, those that cannot fail are named"
+    reason = "of DataFusion's plans and expressions, those of interest are named"
 )]
 
+use std::sync::{Arc, LazyLock};
+
 use arrow::datatypes::DataType;
-use datafusion_common::tree_node::Transformed;
-use datafusion_common::{DFSchema, Result};
-use datafusion_expr::utils::{conjunction, split_conjunction_owned};
-use datafusion_expr::{Expr, ExprSchemable, LogicalPlan, Operator};
+use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::{Result, exec_err};
+use datafusion_expr::utils::{conjunction, split_conjunction, split_conjunction_owned};
+use datafusion_expr::{
+    BinaryExpr, ColumnarValue, Expr, LogicalPlan, Operator, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion_optimizer::optimizer::ApplyOrder;
+use datafusion_optimizer::push_down_filter::PushDownFilter;
+use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
 
-/// Functions that have an answer for whatever they are given.
-const ANSWERING: [&str; 28] = [
-    "array_length",
-    "btrim",
-    "cardinality",
-    "character_length",
-    "coalesce",
-    "concat",
-    "contains",
-    "date_part",
-    "ends_with",
-    "json_get",
-    "json_get_text",
-    "json_path",
-    "json_path_text",
-    "json_typeof",
-    "jsonb_typeof",
-    "left",
-    "lower",
-    "ltrim",
-    "nullif",
-    "octet_length",
-    "reverse",
-    "right",
-    "rtrim",
-    "split_part",
-    "starts_with",
-    "strpos",
-    "substr",
-    "upper",
-];
+/// How many plans deep DataFusion's rule takes conditions at a time: a filter that stays, what it
+/// passes, a filter below.
+const DEPTH: usize = 3;
 
-/// Puts the conditions of every filter and join of a plan in order.
-pub fn order(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let ordered = plan.transform_up_with_subqueries(|mut plan| {
-        let changed = match &mut plan {
-            LogicalPlan::Filter(filter) => {
-                let schema = filter.input.schema();
-                reorder(&mut filter.predicate, schema)
-            }
-            LogicalPlan::Join(join) => match &mut join.filter {
-                Some(condition) => {
-                    let schema = join.left.schema().join(join.right.schema())?;
-                    reorder(condition, &schema)
-                }
-                None => false,
-            },
-            _ => false,
+/// DataFusion's rule that moves conditions towards the sources, in the order of those that may
+/// fail.
+#[derive(Debug, Default)]
+pub struct InOrder {
+    moves: PushDownFilter,
+}
+
+impl OptimizerRule for InOrder {
+    fn name(&self) -> &str {
+        self.moves.name()
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        self.moves.apply_order()
+    }
+
+    fn supports_rewrite(&self) -> bool {
+        true
+    }
+
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        config: &dyn OptimizerConfig,
+    ) -> Result<Transformed<LogicalPlan>> {
+        let LogicalPlan::Filter(mut filter) = plan else {
+            return self.moves.rewrite(plan, config);
         };
-        Ok(match changed {
-            true => Transformed::yes(plan),
-            false => Transformed::no(plan),
-        })
-    })?;
-    Ok(ordered.data)
+        let of_on =
+            matches!(filter.input.as_ref(), LogicalPlan::Join(join) if join.filter.is_some());
+        if of_on {
+            let join = Arc::unwrap_or_clone(filter.input);
+            filter.input = Arc::new(self.moves.rewrite(join, config)?.data);
+        }
+        // What a filter stands on is put into one with it.
+        let mut below = filter.input.as_ref();
+        let mut may_fail = has_guarded(&filter.predicate);
+        while let LogicalPlan::Filter(inner) = below {
+            may_fail |= has_guarded(&inner.predicate);
+            below = inner.input.as_ref();
+        }
+        if !may_fail {
+            return self.moves.rewrite(LogicalPlan::Filter(filter), config);
+        }
+        let marked = marked(LogicalPlan::Filter(filter))?;
+        let moved = self.moves.rewrite(marked, config)?;
+        moved.map_data(|plan| unmarked(plan, DEPTH))
+    }
 }
 
-/// Whether anything has moved.
-fn reorder(condition: &mut Expr, schema: &DFSchema) -> bool {
-    let parts = split_conjunction_owned(condition.clone());
-    let answers: Vec<bool> = parts.iter().map(|part| cannot_fail(part, schema)).collect();
-    if answers.is_sorted_by(|before, after| before >= after) {
-        return false;
-    }
-    let with_answers = parts.into_iter().zip(answers);
-    let (first, then): (Vec<_>, Vec<_>) = with_answers.partition(|(_, answers)| *answers);
-    let parts = first.into_iter().chain(then).map(|(part, _)| part);
-    if let Some(ordered) = conjunction(parts) {
-        *condition = ordered;
-    }
-    true
-}
-
-/// Whether it has an answer for every row, as far as is known.
-fn cannot_fail(expr: &Expr, schema: &DFSchema) -> bool {
-    let fine = |expr: &Expr| cannot_fail(expr, schema);
-    match expr {
-        Expr::Column(_) | Expr::Literal(..) => true,
-        Expr::Alias(alias) => fine(&alias.expr),
-        Expr::BinaryExpr(binary) => {
-            let (left, right) = (fine(&binary.left), fine(&binary.right));
-            left && right
-                && match binary.op {
-                    Operator::Eq
+/// Whether a condition is nothing but comparisons of columns and constants.
+fn is_plain(condition: &Expr) -> bool {
+    let beyond = condition.exists(|part| {
+        Ok(!match part {
+            Expr::Column(_)
+            | Expr::Literal(..)
+            | Expr::Not(_)
+            | Expr::IsNull(_)
+            | Expr::IsNotNull(_)
+            | Expr::IsTrue(_)
+            | Expr::IsNotTrue(_)
+            | Expr::IsFalse(_)
+            | Expr::IsNotFalse(_)
+            | Expr::Between(_)
+            | Expr::InList(_) => true,
+            Expr::BinaryExpr(BinaryExpr { op, .. }) => matches!(
+                op,
+                Operator::Eq
                     | Operator::NotEq
                     | Operator::Lt
                     | Operator::LtEq
                     | Operator::Gt
                     | Operator::GtEq
-                    | Operator::And
-                    | Operator::Or
                     | Operator::IsDistinctFrom
                     | Operator::IsNotDistinctFrom
-                    | Operator::StringConcat => true,
-                    // What is no regular expression fails.
-                    Operator::RegexMatch
-                    | Operator::RegexIMatch
-                    | Operator::RegexNotMatch
-                    | Operator::RegexNotIMatch => binary.right.as_literal().is_some(),
-                    _ => false,
-                }
-        }
-        Expr::Not(inner)
-        | Expr::IsNull(inner)
-        | Expr::IsNotNull(inner)
-        | Expr::IsTrue(inner)
-        | Expr::IsFalse(inner)
-        | Expr::IsUnknown(inner)
-        | Expr::IsNotTrue(inner)
-        | Expr::IsNotFalse(inner)
-        | Expr::IsNotUnknown(inner) => fine(inner),
-        Expr::Like(like) => fine(&like.expr) && like.pattern.as_literal().is_some(),
-        Expr::Between(between) => fine(&between.expr) && fine(&between.low) && fine(&between.high),
-        Expr::InList(list) => fine(&list.expr) && list.list.iter().all(fine),
-        Expr::Cast(cast) => fine(&cast.expr) && widens(&cast.expr, cast.field.data_type(), schema),
-        Expr::ScalarFunction(call) => match call.name() {
-            "regexp_like" => call
-                .args
-                .iter()
-                .skip(1)
-                .all(|arg| arg.as_literal().is_some()),
-            name => ANSWERING.contains(&name) && call.args.iter().all(fine),
-        },
-        _ => false,
-    }
+                    | Operator::And
+                    | Operator::Or
+            ),
+            _ => false,
+        })
+    });
+    !beyond.unwrap_or(true)
 }
 
-/// Whether every value of the expression is one of the type as well.
-fn widens(expr: &Expr, to: &DataType, schema: &DFSchema) -> bool {
-    use DataType::{Float32, Float64, Int8, Int16, Int32, Int64, Utf8};
-    let Ok(from) = expr.get_type(schema) else {
-        return false;
+fn has_guarded(predicate: &Expr) -> bool {
+    !split_conjunction(predicate).into_iter().all(is_plain)
+}
+
+/// The filters at the top with the conditions that may fail marked, the others before them.
+fn marked(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let LogicalPlan::Filter(mut filter) = plan else {
+        return Ok(plan);
     };
-    matches!(
-        (&from, to),
-        (_, Utf8)
-            | (Int8, Int16 | Int32 | Int64 | Float32 | Float64)
-            | (Int16, Int32 | Int64 | Float32 | Float64)
-            | (Int32, Int64 | Float64)
-            | (Int64 | Float32, Float64)
-    ) || &from == to
+    filter.input = Arc::new(marked(Arc::unwrap_or_clone(filter.input))?);
+    let conditions = split_conjunction_owned(filter.predicate.clone());
+    let marked = conditions
+        .into_iter()
+        .map(|condition| match is_plain(&condition) {
+            true => condition,
+            false => KEPT.call(vec![condition]),
+        });
+    if let Some(predicate) = conjunction(marked) {
+        filter.predicate = predicate;
+    }
+    Ok(LogicalPlan::Filter(filter))
+}
+
+/// A plan without marks, of which there are none deeper than `depth`.
+fn unmarked(plan: LogicalPlan, depth: usize) -> Result<LogicalPlan> {
+    if depth == 0 {
+        return Ok(plan);
+    }
+    let plan = plan.map_expressions(|expr| {
+        expr.transform_up(|part| match part {
+            Expr::ScalarFunction(mut call) if call.func.name() == NAME => {
+                let inner = call.args.pop().unwrap_or_default();
+                Ok(Transformed::yes(inner))
+            }
+            part => Ok(Transformed::no(part)),
+        })
+    })?;
+    let plan = plan
+        .data
+        .map_children(|child| unmarked(child, depth - 1).map(Transformed::yes))?;
+    Ok(plan.data)
+}
+
+/// The name of the mark, which no SQL can write.
+const NAME: &str = "kept in order";
+
+/// The mark.
+static KEPT: LazyLock<ScalarUDF> = LazyLock::new(|| {
+    ScalarUDF::from(Kept {
+        signature: Signature::any(1, Volatility::Immutable),
+    })
+});
+
+/// A function that is its argument.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Kept {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Kept {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        Ok(arguments.first().cloned().unwrap_or(DataType::Boolean))
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        match arguments.args.into_iter().next() {
+            Some(argument) => Ok(argument),
+            None => exec_err!("there is no condition"),
+        }
+    }
 }

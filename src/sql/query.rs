@@ -117,7 +117,7 @@ pub fn optimise(catalog: &Catalog, plan: LogicalPlan) -> Result<LogicalPlan> {
     };
     let plan = Optimizer::with_rules(rules()).optimize(plan, &config, |_, _| {})?;
     subqueries::refuse_left(&plan)?;
-    guards::order(plan)
+    Ok(plan)
 }
 
 /// The rules of DataFusion's that are left out.
@@ -133,10 +133,17 @@ const LEFT_OUT: [&str; 5] = [
     "propagate_empty_relation",
 ];
 
-/// DataFusion's rules but those that rewrite what the dataflow does better itself.
+/// DataFusion's rules but those that rewrite what the dataflow does better itself, and conditions in
+/// the order in which they are written.
 fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let mut rules = Optimizer::new().rules;
     rules.retain(|rule| !LEFT_OUT.contains(&rule.name()));
+    let in_order = guards::InOrder::default();
+    for rule in &mut rules {
+        if rule.name() == in_order.name() {
+            *rule = Arc::new(guards::InOrder::default());
+        }
+    }
     rules
 }
 

@@ -227,7 +227,11 @@ impl<'a> Found<'a> {
                     .iter()
                     .find(|(names, _)| names.contains(&name.as_str()));
                 if let Some((_, hint)) = instead {
-                    self.refuse(place, format!("function `{name}` not found"), hint);
+                    let message = match self.catalog.has_function(&name) {
+                        true => format!("{name} does not stand in FROM by itself"),
+                        false => format!("function `{name}` not found"),
+                    };
+                    self.refuse(place, message, hint);
                 }
                 if !series::stands_in_from(&name) {
                     self.windowed(&arguments.args);

@@ -1,17 +1,43 @@
 //! Functions of lists and of what may be in them, where one is of floats and the other a NUMERIC:
 //! `array_position(list, 0.5)`. DataFusion finds no type for both; here they are floats, as in PostgreSQL.
 //! Of whole numbers and NUMERICs, and of several NUMERICs, they are NUMERICs with room for all digits.
+//!
+//! And the element of a list that an aggregate makes, `(array_agg(x ORDER BY y))[1]`, of which
+//! DataFusion would make another aggregate.
 #![allow(clippy::wildcard_enum_match_arm, reason = "of types, lists are named")]
 
 use std::sync::Arc;
 
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field};
-use datafusion_common::Result;
-use datafusion_expr::ScalarUDF;
+use datafusion_common::{DFSchema, Result};
+use datafusion_expr::planner::{ExprPlanner, PlannerResult, RawFieldAccessExpr};
 use datafusion_expr::type_coercion::functions::fields_with_udf;
+use datafusion_expr::{Expr, GetFieldAccess, ScalarUDF};
+use datafusion_functions_nested::expr_fn::array_element;
 
 use super::around::{Around, wrap};
 use crate::sql::coercion::united;
+
+/// Turns the element of an aggregate's list into a call.
+#[derive(Debug)]
+pub struct ElementPlanner;
+
+impl ExprPlanner for ElementPlanner {
+    fn plan_field_access(
+        &self,
+        raw: RawFieldAccessExpr,
+        _: &DFSchema,
+    ) -> Result<PlannerResult<RawFieldAccessExpr>> {
+        Ok(match (raw.expr, raw.field_access) {
+            (list @ Expr::AggregateFunction(_), GetFieldAccess::ListIndex { key }) => {
+                PlannerResult::Planned(array_element(list, *key))
+            }
+            (expr, field_access) => {
+                PlannerResult::Original(RawFieldAccessExpr { expr, field_access })
+            }
+        })
+    }
+}
 
 const OF_LISTS: [&str; 15] = [
     "array_append",

@@ -55,6 +55,7 @@ use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, Volatility, Windo
 #[cfg(test)]
 pub use aggregates::aggregate_names;
 pub use aggregates::{ORDER_DEPENDENT, function_of};
+pub use elements::ElementPlanner;
 pub use json::JsonPlanner;
 pub use literals::LiteralPlanner;
 pub use parts::TimePlanner;
@@ -247,6 +248,39 @@ pub const INSTEAD: &[(&[&str], &str)] = &[
     (
         &["date_diff", "datediff", "timestampdiff"],
         "subtract: extract(epoch FROM (a - b)), or for whole days CAST(a AS DATE) - CAST(b AS DATE)",
+    ),
+    // Flink's and Spark's, where `mm` is a minute and `MM` a month.
+    (
+        &["date_format"],
+        "write to_char(at, 'YYYY-MM-DD HH24:MI:SS'), where MM is the month and MI the minute",
+    ),
+    (
+        &[
+            "year",
+            "quarter",
+            "month",
+            "week",
+            "day",
+            "hour",
+            "minute",
+            "second",
+            "dayofmonth",
+        ],
+        "write extract(hour FROM at), or date_trunc('hour', at)",
+    ),
+    (
+        &["generate_series"],
+        "write CROSS JOIN UNNEST(generate_series(a, b)) AS u(n)",
+    ),
+    (&["unix_timestamp"], "write extract(epoch FROM at)"),
+    (
+        &["last_day"],
+        "write date_trunc('month', at) + INTERVAL '1 month' - INTERVAL '1 day'",
+    ),
+    (&["regexp_extract"], "write (regexp_match(x, 'pattern'))[1]"),
+    (
+        &["split_index"],
+        "write split_part(x, ',', n), which counts from 1",
     ),
     (
         &["make_timestamp", "make_timestamptz"],
