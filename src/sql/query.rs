@@ -22,8 +22,8 @@ use super::functions::{casts, precision};
 use super::problem::Problem;
 use super::types::{cut_off, large_as_double};
 use super::{
-    accents, beside, by_interval, comparisons, first_rows, guards, interval_sums, lateral, multisets,
-    named_windows, normalise, series, subqueries, using,
+    accents, beside, by_interval, comparisons, first_rows, guards, interval_sums, lateral,
+    multisets, named_windows, normalise, series, subqueries, using,
 };
 
 type Result<T> = std::result::Result<T, DataFusionError>;
