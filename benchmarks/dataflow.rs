@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arrow::array::TimestampMicrosecondArray;
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
@@ -25,7 +25,7 @@ use mimalloc::MiMalloc;
 use tidemark::dataflow::arrival::{Arrival, ArrivedRows, Inbox};
 use tidemark::dataflow::chain::{Chain, Indexes};
 use tidemark::dataflow::outcome::Shared;
-use tidemark::dataflow::publish::{Line, Publish, PublishSpec};
+use tidemark::dataflow::publish::{Line, MarkedSource, Publish, PublishSpec};
 use tidemark::dataflow::render::{DestinationPart, Parts, SourcePart, positions_needed, render};
 use tidemark::dataflow::report::Positions;
 use tidemark::dataflow::schedule::Schedule;
@@ -238,6 +238,12 @@ impl Inbox for Rounds {
     fn is_quiet(&self, _: usize) -> bool {
         false
     }
+
+    fn reads_since(&self, _: usize) -> Duration {
+        Duration::ZERO
+    }
+
+    fn ask(&mut self, _: usize) {}
 }
 
 fn plan(scenario: &Scenario) -> Pipeline {
@@ -382,6 +388,11 @@ fn destination(pipeline: &Pipeline, shared: &Arc<Shared>) -> (DestinationPart, J
         .find(|table| table.name == "out")
         .unwrap();
     let names = Arc::new(vec!["memory".to_owned()]);
+    let source = MarkedSource {
+        name: "events".to_owned(),
+        partitions: names,
+        identity: None,
+    };
     let spec = PublishSpec {
         lanes: vec![Lane {
             name: out.name.clone(),
@@ -397,7 +408,7 @@ fn destination(pipeline: &Pipeline, shared: &Arc<Shared>) -> (DestinationPart, J
             sources: BTreeMap::new(),
         },
         references: BTreeMap::new(),
-        sources: BTreeMap::from([(0, ("events".to_owned(), names))]),
+        sources: BTreeMap::from([(0, source)]),
         share: None,
     };
     let shared = Arc::clone(shared);

@@ -370,3 +370,85 @@ fn of_two_copies_of_a_pipeline_the_older_is_refused_its_commit_and_ends() {
     assert!(status.success(), "{said}");
     assert_whole(folder.path());
 }
+
+/// Starts so many processes with a file of hosts, as they are on machines of their own.
+fn on_hosts<const N: usize>(folder: &Path) -> [Run; N] {
+    let free = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let hosts = free.map(|free| free.local_addr().unwrap().to_string());
+    std::fs::write(folder.join("hosts"), hosts.join("\n")).unwrap();
+    let mut numbers = 0..;
+    [(); N].map(|()| {
+        let number = numbers.next().unwrap_or(0).to_string();
+        Run::start(folder, &["--hosts", "hosts", "--process", &number])
+    })
+}
+
+/// A table that refuses one of the numbers.
+fn refusing() -> tempfile::TempDir {
+    let folder = folder();
+    let database = Connection::open(folder.path().join("out.db")).unwrap();
+    let table = "create table kept (n bigint check (n <> 3000))";
+    database.execute_batch(table).unwrap();
+    folder
+}
+
+/// Nobody takes the end of the others, which follows from it, for the reason.
+#[test]
+fn what_makes_a_run_fail_is_said_by_all_its_processes_and_is_final() {
+    let folder = refusing();
+
+    let runs: [Run; 3] = on_hosts(folder.path());
+
+    for run in runs {
+        let (status, said) = run.end();
+        assert!(said.contains("CHECK constraint failed"), "{said}");
+        assert!(!said.contains("error: lost process"), "{said}");
+        assert_eq!(status.code(), Some(1), "{said}");
+    }
+}
+
+#[test]
+fn a_supervisor_does_not_try_again_what_was_refused() {
+    let folder = refusing();
+
+    let (status, said) = Run::start(folder.path(), &["--processes", "2"]).end();
+
+    assert!(said.contains("CHECK constraint failed"), "{said}");
+    assert!(!said.contains("all start again"), "{said}");
+    assert_eq!(status.code(), Some(1), "{said}");
+}
+
+#[test]
+fn a_process_that_waits_for_the_others_stops_when_it_is_asked_to() {
+    let folder = folder();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let hosts = format!("{}\n127.0.0.1:1\n", free.local_addr().unwrap());
+    std::fs::write(folder.path().join("hosts"), hosts).unwrap();
+    drop(free);
+    let options = ["--hosts", "hosts", "--process", "0", "--meet-within", "600"];
+    let run = Run::start(folder.path(), &options);
+    run.until("meets the others");
+
+    signal("-TERM", run.process.id());
+
+    let (status, said) = run.end();
+    assert!(status.success(), "{said}");
+}
+
+#[test]
+fn a_supervisor_that_waits_for_a_server_stops_when_it_is_asked_to() {
+    let folder = tempfile::tempdir().unwrap();
+    // Nobody listens at port 1.
+    let sql = "CREATE TABLE made (n BIGINT) WITH (connector = 'generator');
+        CREATE TABLE kept (n BIGINT)
+          WITH (connector = 'postgres', url = 'postgres://nobody@127.0.0.1:1/none');
+        INSERT INTO kept SELECT n FROM made;";
+    std::fs::write(folder.path().join("pipeline.sql"), sql).unwrap();
+    let run = Run::start(folder.path(), &["--processes", "2"]);
+    run.until("waiting for it to begin");
+
+    signal("-TERM", run.process.id());
+
+    let (status, said) = run.end();
+    assert!(status.success(), "{said}");
+}

@@ -189,6 +189,39 @@ fn a_crash_at_any_step_of_a_snapshot_leaves_nothing_lost_and_nothing_twice() {
     assert!(in_replay >= 5, "only {in_replay} were taken in a replay");
 }
 
+/// It is filled from the beginning, in more epochs than there were; the other one is where it was.
+#[test]
+fn a_destination_that_is_lost_is_filled_again_also_if_that_crashes() {
+    const SNAPSHOTS: &str = "snapshot.interval=1ms";
+    let undisturbed = tempfile::tempdir().unwrap();
+    write(undisturbed.path());
+    run(undisturbed.path(), ("1", SNAPSHOTS), None, None);
+    let expected = left(undisturbed.path());
+    for step in 1.. {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path());
+        run(folder.path(), ("10", SNAPSHOTS), None, None);
+        for file in ["one.db", "one.db-wal", "one.db-shm"] {
+            // The last two are there only while it is open.
+            let _ = std::fs::remove_file(folder.path().join(file));
+        }
+
+        let (ended, _) = run(folder.path(), ("1", SNAPSHOTS), Some(step), None);
+        run(folder.path(), ("3", SNAPSHOTS), None, None);
+
+        let found = left(folder.path());
+        assert!(
+            found == expected,
+            "killed at step {step}:\n{}",
+            difference(&expected, &found)
+        );
+        if ended == Exit::Code(0) {
+            assert!(step > 8, "there were only {step} to crash at");
+            return;
+        }
+    }
+}
+
 /// A replay is cut into other epochs and begins with another snapshot: what it forgets is what the
 /// first run forgot, or a row would stay for a key that is held no more.
 #[test]

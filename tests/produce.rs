@@ -337,6 +337,16 @@ fn a_topic_that_is_gone_is_not_made_anew_behind_what_was_sent() {
     topic.produce(folder.path(), &["a.json", "--fresh-job"]);
 
     assert_eq!(topic.records().concat().len(), 1);
+
+    // Somebody else makes it anew.
+    topic.delete();
+    std::fs::write(folder.path().join("b.json"), "{\"n\": 2}\n").unwrap();
+    topic.produce(folder.path(), &["b.json", "--job", "other"]);
+    let refused = topic.command(folder.path(), &["a.json"]).output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("was deleted and made anew"), "{said}");
+    topic.produce(folder.path(), &["a.json", "--fresh-job"]);
+    assert_eq!(topic.records().concat().len(), 2);
 }
 
 #[test]

@@ -205,12 +205,22 @@ fn a_crash_at_any_step_of_a_later_run_leaves_what_the_last_contents_say() {
 
 #[test]
 fn a_run_that_goes_on_reads_the_table_when_it_is_due() {
+    goes_on(&["--threads", "2"]);
+}
+
+/// Of those that serve metrics only one holds the log of what was read.
+#[test]
+fn processes_that_are_watched_read_the_table_when_it_is_due() {
+    goes_on(&["--processes", "2", "--metrics-port", "0"]);
+}
+
+fn goes_on(options: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     write(folder);
     hold(folder, 0);
 
-    let run_on = Run::start(folder, &["--threads", "2"]);
+    let run_on = Run::start(folder, options);
     run_on.until("was read again, and is different");
     for reading in 1..3 {
         hold(folder, reading);

@@ -31,29 +31,41 @@ INSERT INTO seen SELECT part, place, n FROM clicks;
 ";
 
 /// A topic of the test's own.
-struct Topic {
-    servers: String,
-    name: String,
+pub struct Topic {
+    pub servers: String,
+    pub name: String,
 }
 
 impl Topic {
-    fn new(folder: &Path, partitions: i32, settings: &[(&str, &str)]) -> Option<Self> {
+    pub fn new(folder: &Path, partitions: i32, settings: &[(&str, &str)]) -> Option<Self> {
         let servers = kafka("this test")?;
         let unique = folder.file_name().unwrap().to_str().unwrap();
         let topic = Self {
             servers,
             name: format!("topics-{}", unique.trim_start_matches('.')),
         };
-        let new = NewTopic::new(&topic.name, partitions, TopicReplication::Fixed(1));
-        let new = settings
-            .iter()
-            .fold(new, |new, (key, value)| new.set(key, value));
-        let made = topic.ask(|admin, options| admin.create_topics([&new], options));
-        made.unwrap().remove(0).unwrap();
+        topic.make(partitions, settings);
         let sql = PIPELINE.replace("${TOPIC}", &topic.name);
         let sql = sql.replace("${KAFKA}", &topic.servers);
         std::fs::write(folder.join("pipeline.sql"), sql).unwrap();
         Some(topic)
+    }
+
+    fn make(&self, partitions: i32, settings: &[(&str, &str)]) {
+        let new = NewTopic::new(&self.name, partitions, TopicReplication::Fixed(1));
+        let new = settings
+            .iter()
+            .fold(new, |new, (key, value)| new.set(key, value));
+        let made = self.ask(|admin, options| admin.create_topics([&new], options));
+        made.unwrap().remove(0).unwrap();
+    }
+
+    /// Deletes it, and makes another one of its name.
+    pub fn make_anew(&self, partitions: i32) {
+        let deleted =
+            self.ask(|admin, options| admin.delete_topics(&[self.name.as_str()], options));
+        deleted.unwrap().remove(0).unwrap();
+        self.make(partitions, &[]);
     }
 
     fn ask<T, F: Future<Output = T>>(
@@ -86,7 +98,7 @@ impl Topic {
     }
 
     /// Returns once they are there.
-    fn send(&self, partition: i32, numbers: std::ops::Range<i64>) {
+    pub fn send(&self, partition: i32, numbers: std::ops::Range<i64>) {
         let producer: BaseProducer = self.config().create().unwrap();
         for number in numbers {
             let (key, text) = (number.to_string(), format!("{{\"n\":{number}}}"));
@@ -99,7 +111,7 @@ impl Topic {
     }
 }
 
-fn run(folder: &Path, threads: &str) {
+pub fn run(folder: &Path, threads: &str) {
     let arguments = [
         "run",
         "pipeline.sql",
@@ -112,7 +124,7 @@ fn run(folder: &Path, threads: &str) {
 }
 
 /// Partition and offset of every row.
-fn seen(database: &Connection) -> Vec<(i64, i64)> {
+pub fn seen(database: &Connection) -> Vec<(i64, i64)> {
     let mut query = database
         .prepare("select part, place from seen order by part, place")
         .unwrap();

@@ -11,6 +11,8 @@ use super::{FAILED, FileArgs, WRONG, file, say};
 use crate::connector::{
     ConnectorError, KeptLetter, LetterFilter, ResendJob, Resent, places_at, read_letters, resend,
 };
+use crate::dataflow::outcome::Failure;
+use crate::engine::changed;
 use crate::plan::{Pipeline, Role, Table};
 use crate::types::nearest;
 
@@ -92,6 +94,10 @@ pub fn dead_letters(arguments: &DeadLettersArgs) -> u8 {
             refuse(&error);
             FAILED
         }
+        Err(Stop::Unknown(failure)) => {
+            say::failure(&failure);
+            FAILED
+        }
     }
 }
 
@@ -102,6 +108,8 @@ enum Stop {
     /// Nobody agreed to what it does.
     Declined,
     Failed(ConnectorError),
+    /// Where the tables stand cannot be told.
+    Unknown(Failure),
 }
 
 impl From<ConnectorError> for Stop {
@@ -261,6 +269,15 @@ fn send(
         limit: arguments.limit,
         dry: false,
     };
+    if let Some(change) = changed(&planned.pipeline, &planned.base).map_err(Stop::Unknown)? {
+        let name = &planned.pipeline.name;
+        return Err(Stop::Wrong(
+            format!("the tables of `{name}` were computed by {change}"),
+            "run this file with --fresh instead, which reads these records again with all others; sent \
+             again they would count twice"
+                .to_owned(),
+        ));
+    }
     let topic = source.option("topic").unwrap_or_default();
     let resend = |dry| {
         let job = ResendJob { dry, ..job };

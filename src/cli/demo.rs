@@ -211,6 +211,7 @@ impl Show {
             key: Some("trip_id".to_owned()),
             objects: true,
             input: ProduceInput::Table(Box::new(made_up), admission),
+            lasts: false,
         }
     }
 

@@ -180,6 +180,7 @@ fn job(arguments: &ProduceArgs) -> Result<ProduceJob, u8> {
         key: arguments.key.clone(),
         objects: arguments.as_format == "json",
         input,
+        lasts: true,
     })
 }
 

@@ -1,9 +1,11 @@
 //! `run`: a pipeline from start to end, with its progress and its summary.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -26,7 +28,7 @@ use crate::engine::{
 use crate::metrics::RESTARTS;
 use crate::plan::{Pipeline, Role};
 use crate::sql::{Problem, SourceText};
-use crate::types::Clock;
+use crate::types::{Clock, Fates};
 
 /// How often a supervisor that waits for the world looks at it again.
 const LOOK: Duration = Duration::from_secs(1);
@@ -46,6 +48,7 @@ pub fn run_with(
         Ok(planned) => planned,
         Err(code) => return code,
     };
+    let alone = end_on_signals();
     let replay = can_share(arguments, &planned.pipeline)
         .and_then(|()| replay(&mut planned))
         .and_then(|replay| look(arguments, &planned, replay));
@@ -61,11 +64,12 @@ pub fn run_with(
         return WRONG;
     }
     if let (Some(processes), false) = (cluster.processes, cluster.member) {
-        return supervise_processes(arguments, usize::from(processes));
+        return supervise_processes(arguments, usize::from(processes), &alone);
     }
     let options = options(arguments, planned.base, replay);
     let shared = Arc::new(Shared::default());
     stop_on_signals(&shared);
+    alone.store(false, Ordering::SeqCst);
     let membership = match cluster.membership(
         (&planned.pipeline.recipe.fingerprint, &options.alike()),
         &shared,
@@ -249,8 +253,22 @@ fn options(arguments: &RunArgs, base: PathBuf, replay: Replay) -> RunOptions {
     }
 }
 
+/// Until others listen, a signal ends the process: nothing has begun. Without a handler, the first
+/// process of a container would not hear it.
+fn end_on_signals() -> Arc<AtomicBool> {
+    let alone = Arc::new(AtomicBool::new(true));
+    let ends = Arc::clone(&alone);
+    on_wishes(move || {
+        if ends.load(Ordering::SeqCst) {
+            signal_hook::low_level::exit(0);
+        }
+        false
+    });
+    alone
+}
+
 /// Becomes the supervisor of `processes` others, which are given the same arguments.
-fn supervise_processes(arguments: &RunArgs, processes: usize) -> u8 {
+fn supervise_processes(arguments: &RunArgs, processes: usize, alone: &AtomicBool) -> u8 {
     let path = match std::env::current_exe() {
         Ok(path) => path,
         Err(error) => {
@@ -260,7 +278,7 @@ fn supervise_processes(arguments: &RunArgs, processes: usize) -> u8 {
     };
     let mut given: Vec<OsString> = std::env::args_os().skip(1).collect();
     given.push("--member".into());
-    supervise::supervise(Supervision {
+    let supervision = Supervision {
         program: Program {
             path,
             arguments: given,
@@ -269,7 +287,8 @@ fn supervise_processes(arguments: &RunArgs, processes: usize) -> u8 {
         processes,
         failures_max: arguments.cluster.failed_starts,
         fresh: arguments.fresh,
-    })
+    };
+    supervise::supervise(supervision, || alone.store(false, Ordering::SeqCst))
 }
 
 /// A number from the environment, for tests.
@@ -290,6 +309,8 @@ fn start_logging(arguments: &RunArgs) {
     let filter = EnvFilter::new(wanted);
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // A line that cannot be written, as on a full disk, is no reason to end.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     // A second run in one process keeps the first one's logging.
@@ -351,7 +372,7 @@ pub(super) fn summary_text(pipeline: &Pipeline, summary: &Summary, stopped: bool
     ];
     let header = header.map(str::to_owned);
     let mut lines = Vec::new();
-    let mut read = std::collections::BTreeMap::new();
+    let mut read = BTreeMap::new();
     for (&(insert, source), fates) in &summary.fates {
         let table = |id: usize| pipeline.tables[id].name.clone();
         let mut line = vec![table(pipeline.inserts[insert].table), table(source)];
@@ -364,7 +385,9 @@ pub(super) fn summary_text(pipeline: &Pipeline, summary: &Summary, stopped: bool
         ];
         line.extend(counts.map(say::grouped));
         lines.push(line);
-        read.insert(source, fates.read());
+        let before = summary.before.get(&(insert, source));
+        let before = before.map_or(0, Fates::read);
+        read.insert(source, fates.read().saturating_sub(before));
     }
     let mut text = say::table(&header, &lines);
     let total: u64 = read.values().sum();

@@ -19,6 +19,16 @@ pub trait Live: Send + Sync {
     /// Where each of them ends now: a run that stops when it has caught up stops there.
     fn ends(&self) -> Result<Vec<Offset>, ConnectorError>;
 
+    /// What must not have changed for offsets to mean the same, where that is told: a topic's id.
+    fn identity(&self) -> Option<&str> {
+        None
+    }
+
+    /// Earlier runs have read the source that was `known`: an error if this is another one.
+    fn is_still(&self, _known: &str) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
     /// Earlier runs have read these partitions up to here: an error if they end before that, and so
     /// are not what they were.
     fn covers(&self, _read: &BTreeMap<usize, Offset>) -> Result<(), ConnectorError> {
@@ -37,7 +47,8 @@ pub trait Live: Send + Sync {
     fn discovery(&self) -> Duration;
 
     /// How many partitions there are now: never fewer than before. The new ones begin at their
-    /// first record. That nobody answers now is `Transient`; that the topic is gone is not.
+    /// first record. That nobody answers now is `Transient`; that the topic is gone, or another one,
+    /// is not.
     fn count_partitions(&self) -> Result<usize, ConnectorError>;
 
     /// Tells the outside how far the partitions are committed, for people's eyes only: nothing
@@ -75,6 +86,12 @@ pub trait Consumer: Send {
 
     /// Reads on where it was.
     fn resume(&mut self, partition: usize) -> Result<(), ConnectorError>;
+
+    /// Has `CaughtUp` said again of a partition that stands at its end, if it still does when this is
+    /// called. One that says so each time anyway has nothing to do.
+    fn ask(&mut self, _partition: usize) -> Result<(), ConnectorError> {
+        Ok(())
+    }
 
     /// Reads one more partition.
     fn add(&mut self, partition: usize, from: Offset) -> Result<(), ConnectorError>;

@@ -1,6 +1,7 @@
 //! What a source's reading threads hand to the worker that owns the partition.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::buffer::ScalarBuffer;
@@ -175,8 +176,15 @@ pub trait Inbox {
     /// The worker wants this partition again.
     fn resume(&mut self, partition: usize);
 
-    /// Whether all that has come of this partition has been taken, and what comes would be.
+    /// Whether all that has come of this partition has been taken.
     fn is_quiet(&self, partition: usize) -> bool;
+
+    /// Since when it has been read without a pause, by the clock of the run; the present if it is not
+    /// read now. What came to it in a pause may wait where nobody has looked yet.
+    fn reads_since(&self, partition: usize) -> Duration;
+
+    /// Wants to be told again that the partition has been read to its end, if that is still so.
+    fn ask(&mut self, partition: usize);
 
     /// The files of a history are read: the topic may be read now.
     fn follow(&mut self) {}
@@ -197,6 +205,14 @@ impl Inbox for Box<dyn Inbox> {
 
     fn is_quiet(&self, partition: usize) -> bool {
         (**self).is_quiet(partition)
+    }
+
+    fn reads_since(&self, partition: usize) -> Duration {
+        (**self).reads_since(partition)
+    }
+
+    fn ask(&mut self, partition: usize) {
+        (**self).ask(partition);
     }
 
     fn follow(&mut self) {

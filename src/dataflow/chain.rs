@@ -11,7 +11,8 @@
 //! Common parts of several INSERTs run once. A record has one fate per INSERT: accepted if it
 //! leaves by any edge of that INSERT; else late if some branch found it late; else rejected if
 //! an expression failed on it; else filtered. The order is that of what a person would miss:
-//! a record that only one of two branches filters out, and the other finds late, is late.
+//! a record that only one of two branches filters out, and the other finds late, is late. The
+//! elements of a list are no branches: a record that fails as one of them is taken as none.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -48,6 +49,9 @@ struct Step {
     inputs: Vec<usize>,
     action: Action,
     schema: SchemaRef,
+    /// Whether its rows may be elements of a record's list: a record that fails as one of them is
+    /// rejected with all.
+    together: bool,
 }
 
 /// Where rows leave.
@@ -128,17 +132,20 @@ impl Chain {
             .filter(|&node| here(node))
             .collect();
         let step_of = |node: NodeId| nodes.iter().position(|&other| other == node);
-        let steps = nodes.iter().map(|&node| Step {
-            node,
-            inputs: pipeline.nodes[node]
-                .operator
-                .inputs()
-                .into_iter()
-                .filter_map(step_of)
-                .collect(),
-            action: action(pipeline, node, indexes),
-            schema: schema_of(&pipeline.nodes[node]),
-        });
+        let mut steps: Vec<Step> = Vec::with_capacity(nodes.len());
+        for &node in &nodes {
+            let inputs = pipeline.nodes[node].operator.inputs().into_iter();
+            let inputs: Vec<usize> = inputs.filter_map(step_of).collect();
+            let action = action(pipeline, node, indexes);
+            steps.push(Step {
+                node,
+                together: matches!(action, Action::Unnest(_))
+                    || inputs.iter().any(|&input| steps[input].together),
+                inputs,
+                action,
+                schema: schema_of(&pipeline.nodes[node]),
+            });
+        }
         let mut edges: Vec<Edge> = nodes
             .iter()
             .enumerate()
@@ -166,7 +173,7 @@ impl Chain {
         }
         Self {
             views,
-            steps: steps.collect(),
+            steps,
             edges,
         }
     }
@@ -190,14 +197,16 @@ impl Chain {
                 .iter()
                 .chain(step.inputs.iter().map(|&input| &results[input].0));
             for piece in inputs.flatten() {
-                pieces.push(step.action.run(piece, &step.schema, passed, &mut turned)?);
+                let before = turned.len();
+                let made = step.action.run(piece, &step.schema, passed, &mut turned)?;
+                pieces.push(step.whole_records(made, &turned[before..])?);
             }
             results.push((pieces, turned));
         }
         let mut outcome = Outcome::default();
         let mut held = Vec::with_capacity(self.views.len());
         for view in &self.views {
-            let leaving = view.leaving(&self.edges, &results)?;
+            let leaving = view.leaving(self, &results)?;
             view.judge(rows.num_rows(), &leaving, &results, &mut outcome);
             held.push(leaving);
         }
@@ -230,6 +239,23 @@ impl Chain {
     /// The nodes by which rows leave.
     pub fn edges(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.edges.iter().map(|edge| self.steps[edge.step].node)
+    }
+}
+
+impl Step {
+    /// Of records that failed as one of the elements of their lists, none of these.
+    fn whole_records(&self, rows: Piece, turned: &[Turned]) -> Result<Piece> {
+        let failed = turned.iter().filter_map(|one| match one {
+            Turned::Failed { row, .. } => Some(*row),
+            Turned::Late { .. } | Turned::Behind { .. } => None,
+        });
+        let failed: BTreeSet<u32> = failed.filter(|_| self.together).collect();
+        if failed.is_empty() {
+            return Ok(rows);
+        }
+        let count = rows.rows.num_rows();
+        let kept = (0..count).map(|row| Some(!failed.contains(&rows.origin_of(row))));
+        rows.keep(&kept.collect())
     }
 }
 
@@ -368,15 +394,18 @@ impl Leaving {
 
 impl View {
     /// What leaves for it, as its sink can hold it.
-    fn leaving(&self, edges: &[Edge], results: &[Results]) -> Result<Leaving> {
+    fn leaving(&self, chain: &Chain, results: &[Results]) -> Result<Leaving> {
         let mut leaving = Leaving::default();
         for exit in &self.edges {
-            let pieces = results[edges[exit.edge].step].0.iter().cloned();
+            let step = chain.edges[exit.edge].step;
+            let pieces = results[step].0.iter().cloned();
             let held = pieces.map(|piece| {
+                let before = leaving.turned.len();
                 let mut guards = exit.guards.iter();
-                guards.try_fold(piece, |piece, guard| {
+                let held = guards.try_fold(piece, |piece, guard| {
                     guard.turn_away(piece, &mut leaving.turned)
-                })
+                })?;
+                chain.steps[step].whole_records(held, &leaving.turned[before..])
             });
             let held = held.collect::<Result<_>>()?;
             leaving.pieces.push(held);

@@ -9,6 +9,9 @@
 //! One that comes back where all were silent wakes the others: they return with it, and event time waits
 //! for each until it has spoken or is idle anew.
 //!
+//! What came to it in a pause of reading nobody has looked at. So one that was silent over a pause is asked
+//! anew whether its end is still its end: a slow destination makes nobody idle.
+//!
 //! A run that goes live waits for everyone again: a partition that was idle when the last run ended
 //! may have records waiting, and how fast they are read must not decide whether they are late. Who is
 //! behind event time then returns like one that was idle.
@@ -23,6 +26,10 @@ use std::time::Duration;
 use super::arrival::{Arrival, ArrivedRows, Found};
 use crate::types::{Epoch, Floor, Offset, PartitionMark, Side, Watermark};
 
+/// How many times the idle timeout an answer may take, which stands behind all that came of other partitions,
+/// before it is asked again.
+const ANSWER: u32 = 8;
+
 /// What is known of a partition.
 #[derive(Debug)]
 pub(super) struct PartitionState {
@@ -35,14 +42,51 @@ pub(super) struct PartitionState {
     pub held: VecDeque<Arrival>,
     /// Floors further on, in a replay.
     floors: VecDeque<Floor>,
-    /// When it was read to its end, if nothing came since.
-    caught_up: Option<Duration>,
+    /// It was read to its end, and nothing came since.
+    silent: Option<Silence>,
     /// Announced in this epoch, its floor not known yet.
     returning: Option<Epoch>,
     /// It came back since the last epoch closed.
     came_back: bool,
     /// It does not exist yet where the replay is.
     hidden: bool,
+}
+
+/// How long a partition has had nothing to say, and how surely.
+#[derive(Clone, Copy, Debug)]
+struct Silence {
+    /// When it was read to its end.
+    since: Duration,
+    word: Word,
+}
+
+/// What was heard of a silence after it had lasted for long.
+#[derive(Clone, Copy, Debug)]
+enum Word {
+    /// Nobody has asked.
+    Unasked,
+    /// It was asked then, and says nothing yet.
+    Asked(Duration),
+    /// It was still so.
+    Confirmed,
+}
+
+impl Silence {
+    fn begin(now: Duration) -> Self {
+        Self {
+            since: now,
+            word: Word::Unasked,
+        }
+    }
+
+    /// The end was reached, for the first time or still.
+    fn goes_on(self) -> Self {
+        let word = match self.word {
+            Word::Unasked => Word::Unasked,
+            Word::Asked(_) | Word::Confirmed => Word::Confirmed,
+        };
+        Self { word, ..self }
+    }
 }
 
 impl PartitionState {
@@ -54,7 +98,7 @@ impl PartitionState {
             done: false,
             held: VecDeque::new(),
             floors: VecDeque::new(),
-            caught_up: None,
+            silent: None,
             returning: None,
             came_back: false,
             hidden: false,
@@ -269,11 +313,12 @@ impl PartitionState {
         }
         match &arrival {
             Arrival::CaughtUp(_) => {
-                self.caught_up.get_or_insert(now);
+                let before = self.silent.map(Silence::goes_on);
+                self.silent = before.or(Some(Silence::begin(now)));
                 return None;
             }
             Arrival::Away => {
-                self.caught_up = None;
+                self.silent = None;
                 return None;
             }
             Arrival::Found(..) => {
@@ -284,7 +329,7 @@ impl PartitionState {
             }
             Arrival::End => {}
             Arrival::Rows(_) => {
-                self.caught_up = None;
+                self.silent = None;
                 if self.mark.idle {
                     self.come_back(open);
                     self.held.push_back(arrival);
@@ -311,7 +356,7 @@ impl PartitionState {
 
     /// How long it has been silent counts from now.
     pub fn listen_anew(&mut self, now: Duration) {
-        self.caught_up = self.caught_up.map(|_| now);
+        self.silent = self.silent.map(|_| Silence::begin(now));
     }
 
     fn announce(&mut self, open: Epoch) {
@@ -341,16 +386,31 @@ impl PartitionState {
         });
     }
 
-    /// Event time waits for it no longer, if it has had nothing to say for `timeout`.
-    pub fn rest(&mut self, now: Duration, timeout: Duration) {
-        let long = self
-            .caught_up
-            .is_some_and(|since| now.saturating_sub(since) >= timeout);
-        if long && !self.mark.idle && !self.done && self.returning.is_none() && self.held.is_empty()
-        {
-            self.mark.idle = true;
-            self.moved = true;
+    /// Event time waits for it no longer, if it has had nothing to say for `timeout`. Records may have
+    /// come meanwhile that nobody has looked at, if it was not read without a pause: then it is to be asked
+    /// first whether its end is still its end, which is what this returns. So nobody is idle for how
+    /// slowly a destination takes rows, and one that is does not stay waited for because of that.
+    pub fn rest(&mut self, now: Duration, timeout: Duration, reads_since: Duration) -> bool {
+        let Some(silent) = &mut self.silent else {
+            return false;
+        };
+        let long = now.saturating_sub(silent.since) >= timeout;
+        let may = !self.mark.idle && !self.done && self.returning.is_none();
+        if !long || !may || !self.held.is_empty() {
+            return false;
         }
+        match silent.word {
+            Word::Unasked if reads_since > silent.since => {}
+            Word::Asked(at) if now.saturating_sub(at) < ANSWER * timeout => return false,
+            Word::Asked(_) => {}
+            Word::Unasked | Word::Confirmed => {
+                self.mark.idle = true;
+                self.moved = true;
+                return false;
+            }
+        }
+        silent.word = Word::Asked(now);
+        true
     }
 
     /// What is to be reported, once.

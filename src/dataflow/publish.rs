@@ -94,6 +94,17 @@ impl Line {
     }
 }
 
+/// A source, as marks name it.
+#[derive(Clone, Debug)]
+pub struct MarkedSource {
+    /// Its name.
+    pub name: String,
+    /// Its partitions' names.
+    pub partitions: Arc<Vec<String>>,
+    /// Which source of that name it is, where that is told.
+    pub identity: Option<String>,
+}
+
 /// What a destination's publisher knows from the start.
 #[derive(Clone, Debug)]
 pub struct PublishSpec {
@@ -103,8 +114,8 @@ pub struct PublishSpec {
     pub mark: Mark,
     /// The reference tables: they are read whole, so where they stand does not change.
     pub references: BTreeMap<String, SourceMark>,
-    /// The sources, by name, with the names of their partitions.
-    pub sources: BTreeMap<TableId, (String, Arc<Vec<String>>)>,
+    /// The sources.
+    pub sources: BTreeMap<TableId, MarkedSource>,
     /// What of the rows comes here, if not all.
     pub share: Option<Share>,
 }
@@ -141,7 +152,7 @@ impl Publish {
         let counts = spec
             .sources
             .iter()
-            .map(|(&table, (_, names))| (table, names.len()));
+            .map(|(&table, source)| (table, source.partitions.len()));
         Self {
             positions: Positions::new(counts),
             stash: BTreeMap::new(),
@@ -238,13 +249,11 @@ impl Publish {
         (changes, written, cut): (Vec<TableChanges>, Written, bool),
         held: Option<Capability<u64>>,
     ) {
-        let sources = self
-            .spec
-            .sources
-            .iter()
-            .map(|(&table, (name, partitions))| {
-                (name.clone(), self.positions.source_mark(table, partitions))
-            });
+        let sources = self.spec.sources.iter().map(|(&table, source)| {
+            let stands = self.positions.source_mark(table, &source.partitions);
+            let identity = source.identity.clone();
+            (source.name.clone(), SourceMark { identity, ..stands })
+        });
         let sources: BTreeMap<String, SourceMark> =
             sources.chain(self.spec.references.clone()).collect();
         assert_covers(&sources, &self.spec.mark);
@@ -341,6 +350,11 @@ mod tests {
             partitions: BTreeMap::from([("0".to_owned(), PartitionMark::beginning(Offset(10)))]),
             ..SourceMark::default()
         };
+        let source = MarkedSource {
+            name: "s".to_owned(),
+            partitions: Arc::new(vec!["0".to_owned()]),
+            identity: Some("t".to_owned()),
+        };
         let spec = PublishSpec {
             lanes: Vec::new(),
             mark: Mark {
@@ -352,7 +366,7 @@ mod tests {
                 sources: BTreeMap::from([("s".to_owned(), stands)]),
             },
             references: BTreeMap::new(),
-            sources: BTreeMap::from([(0, ("s".to_owned(), Arc::new(vec!["0".to_owned()])))]),
+            sources: BTreeMap::from([(0, source)]),
             share: None,
         };
         let (jobs, sent) = sync_channel(8);
@@ -372,6 +386,7 @@ mod tests {
         assert_eq!(marks.len(), 1);
         assert_eq!(marks[0].epoch, Epoch(6));
         assert_eq!(marks[0].sources["s"].partitions["0"].offset, Offset(12));
+        assert_eq!(marks[0].sources["s"].identity.as_deref(), Some("t"));
     }
 
     /// The source may be in another process than its destination.

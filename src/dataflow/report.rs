@@ -244,7 +244,7 @@ impl Positions {
     }
 
     /// Where `table`'s partitions are, by the names given; one without a name has its number.
-    /// Partitions never heard of are left out.
+    /// Partitions never heard of are left out. Which source it is, is for the caller to say.
     #[must_use]
     pub fn source_mark(&self, table: TableId, names: &[String]) -> SourceMark {
         let known = &self.sources[&table];
@@ -256,6 +256,7 @@ impl Positions {
                     Some((name_of(names, index).into_owned(), mark.clone()?))
                 })
                 .collect(),
+            identity: None,
         }
     }
 }

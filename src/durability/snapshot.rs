@@ -425,10 +425,10 @@ impl Snapshots {
 
     /// Deletes those of `life` that are from after `held`, and says which they were. A destination
     /// that held them has gone back, as a backup does that is restored: from here on other epochs have
-    /// their numbers.
+    /// their numbers. One that cannot be read now may be one of them, and be readable later.
     pub fn forget_after(&self, held: Epoch, life: u64) -> Result<Vec<Epoch>, StoreError> {
         let is_after = |(epoch, manifest): &Listed| {
-            *epoch > held && manifest.as_ref().is_ok_and(|own| own.life == life)
+            *epoch > held && manifest.as_ref().map_or(true, |own| own.life == life)
         };
         let after = self.list()?.into_iter().filter(is_after);
         let after: Vec<Epoch> = after.map(|(epoch, _)| epoch).collect();

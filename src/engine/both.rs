@@ -11,6 +11,7 @@
 //! end, and hold rows from there on only. It bounds what is held meanwhile.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use timely::scheduling::activate::SyncActivator;
 
@@ -117,6 +118,18 @@ impl Inbox for BothInbox {
             None => self.files.is_quiet(partition),
             Some(partition) => self.topic.is_quiet(partition),
         }
+    }
+
+    fn reads_since(&self, partition: usize) -> Duration {
+        match partition.checked_sub(self.both.count) {
+            None => self.files.reads_since(partition),
+            Some(partition) => self.topic.reads_since(partition),
+        }
+    }
+
+    fn ask(&mut self, partition: usize) {
+        let (inbox, partition) = self.of(partition);
+        inbox.ask(partition);
     }
 
     fn follow(&mut self) {

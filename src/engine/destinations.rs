@@ -11,7 +11,7 @@ use super::open::Sink;
 use super::threads::spawn_named;
 use super::worker::{Placed, PlacedSource};
 use crate::dataflow::outcome::Shared;
-use crate::dataflow::publish::{Line, PublishSpec};
+use crate::dataflow::publish::{Line, MarkedSource, PublishSpec};
 use crate::dataflow::seal::Lane;
 use crate::plan::{Pipeline, TableId};
 use crate::types::{Clock, Mark, SourceMark};
@@ -75,10 +75,12 @@ pub fn specs(
     let sources: BTreeMap<_, _> = sources
         .iter()
         .map(|source| {
-            (
-                source.table,
-                (source.name.clone(), Arc::clone(&source.partitions)),
-            )
+            let marked = MarkedSource {
+                name: source.name.clone(),
+                partitions: Arc::clone(&source.partitions),
+                identity: source.identity.clone(),
+            };
+            (source.table, marked)
         })
         .collect();
     let lane = |&table: &TableId| {

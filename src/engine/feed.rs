@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use timely::scheduling::activate::SyncActivator;
 
@@ -27,7 +28,8 @@ use crate::dataflow::step::plain;
 use crate::types::{EventTime, Offset};
 
 /// How many files that overlap in event time are read side by side, if they are read in its order.
-/// Each takes the memory of a block. Beyond that, event time waits for one to end.
+/// Each takes the memory of a block, and a few of them that of two. Beyond that, event time waits for one to
+/// end.
 const OVERLAPPING: usize = 256;
 
 /// The reading threads of a source and the inboxes that they fill: one of each per worker of
@@ -180,18 +182,17 @@ impl Feed {
             lane.time = time;
         }
         let enough = 4 + 4 * self.crew.threads as u64;
-        // What is not due yet stays where it is; of one file it must not be much, and it must not keep
-        // the others from being read.
-        let (ahead, ahead_in_all) = match pacing {
-            None => (enough, enough),
-            Some(_) => (2, u64::MAX),
+        // What is not due yet stays where it is; of one file it must not be much.
+        let ahead = match pacing {
+            None => enough,
+            Some(_) => 2,
         };
         Self {
             order: Order::Time,
             pacing,
             at_a_time: OVERLAPPING,
             ahead,
-            ahead_in_all,
+            ahead_in_all: enough,
             ..self
         }
     }
@@ -399,7 +400,13 @@ impl Feed {
                 let under_way: u64 = state.lanes.iter().map(Lane::under_way).sum();
                 let waiting = lanes.filter(|(_, lane)| lane.is_waiting(may_open));
                 let first = waiting.min_by_key(|(index, lane)| (lane.expected(), *index));
-                let first = first.filter(|_| under_way < self.ahead_in_all);
+                let ahead = match (under_way < self.ahead_in_all, &self.pacing) {
+                    (true, _) => self.ahead,
+                    // What is not due yet must not keep the others from being read.
+                    (false, Some(_)) => 1,
+                    (false, None) => 0,
+                };
+                let claimable = |(_, lane): &(usize, &Lane)| lane.is_claimable(may_open, ahead);
                 first.filter(claimable).or_else(|| self.starved(state))
             }
         };
@@ -558,6 +565,12 @@ impl Inbox for WorkerInbox {
         // What ends is never idle.
         false
     }
+
+    fn reads_since(&self, _: usize) -> Duration {
+        Duration::ZERO
+    }
+
+    fn ask(&mut self, _: usize) {}
 }
 
 #[cfg(test)]

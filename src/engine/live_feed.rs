@@ -21,6 +21,7 @@ use super::committer::failed;
 use super::crew::Crew;
 use super::feed::Reading;
 use super::intake::Intake;
+use super::pauses::Pauses;
 use crate::connector::{ConnectorError, Consumer, Fetched, Live, Reads, Source};
 use crate::dataflow::arrival::{Arrival, Found, Inbox};
 use crate::dataflow::outcome::{Failure, Shared};
@@ -67,6 +68,7 @@ struct LaneState {
     waker: Option<SyncActivator>,
     /// The consumer is not polled, for want of room.
     stalled: bool,
+    pauses: Pauses,
     /// It is not read yet.
     held: bool,
     closed: bool,
@@ -76,9 +78,29 @@ struct LaneState {
 enum Want {
     Park(usize),
     Resume(usize),
+    Ask(usize),
 }
 
 impl Lane {
+    fn new(from: Vec<(usize, Offset)>, limit: usize) -> Self {
+        Self {
+            state: Mutex::new(LaneState {
+                from,
+                queue: VecDeque::new(),
+                bytes: 0,
+                caught_up: BTreeMap::new(),
+                wants: Vec::new(),
+                waker: None,
+                stalled: false,
+                pauses: Pauses::default(),
+                held: false,
+                closed: false,
+            }),
+            wanted: Condvar::new(),
+            limit,
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, LaneState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -91,6 +113,9 @@ impl Lane {
                 return None;
             }
             state.stalled = state.bytes > self.limit;
+            if state.stalled {
+                state.pauses.is_full();
+            }
             if !state.stalled || !state.wants.is_empty() {
                 return Some(std::mem::take(&mut state.wants));
             }
@@ -158,21 +183,7 @@ impl LiveFeed {
         let lane = |thread: usize| {
             let own = from.iter().copied().enumerate();
             let own = own.filter(|&(partition, _)| crew.thread_of(partition) == Some(thread));
-            Lane {
-                state: Mutex::new(LaneState {
-                    from: own.collect(),
-                    queue: VecDeque::new(),
-                    bytes: 0,
-                    caught_up: BTreeMap::new(),
-                    wants: Vec::new(),
-                    waker: None,
-                    stalled: false,
-                    held: false,
-                    closed: false,
-                }),
-                wanted: Condvar::new(),
-                limit: queue_bytes / crew.threads,
-            }
+            Lane::new(own.collect(), queue_bytes / crew.threads)
         };
         Self {
             name: name.to_owned(),
@@ -239,6 +250,7 @@ impl LiveFeed {
                 continue;
             }
             reader.discover().map_err(unreadable)?;
+            lane.lock().pauses.look(self.clock.elapsed());
             for (partition, fetched) in reader.consumer.poll(POLL).map_err(unreadable)? {
                 reader.deliver(partition, fetched)?;
             }
@@ -254,6 +266,7 @@ impl Reader<'_> {
                 Want::Park(partition) => self.consumer.pause(partition)?,
                 Want::Resume(partition) if self.ended.contains(&partition) => {}
                 Want::Resume(partition) => self.consumer.resume(partition)?,
+                Want::Ask(partition) => self.consumer.ask(partition)?,
             }
         }
         Ok(())
@@ -430,6 +443,42 @@ impl Inbox for LiveInbox {
 
     fn is_quiet(&self, partition: usize) -> bool {
         let state = self.feed.lanes[self.thread].lock();
-        !state.stalled && !state.queue.iter().any(|(other, ..)| *other == partition)
+        !state.queue.iter().any(|(other, ..)| *other == partition)
+    }
+
+    fn reads_since(&self, _: usize) -> Duration {
+        let state = self.feed.lanes[self.thread].lock();
+        state.pauses.reads_since(self.feed.clock.elapsed())
+    }
+
+    fn ask(&mut self, partition: usize) {
+        self.feed.lanes[self.thread].want(Want::Ask(partition));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_that_was_full_has_paused_also_where_there_is_room_when_it_is_looked_at() {
+        let (lane, second) = (Lane::new(Vec::new(), 10), Duration::from_secs(1));
+        let since = |now| lane.lock().pauses.reads_since(now);
+        lane.lock().pauses.look(second);
+        assert!(lane.wait().unwrap().is_empty());
+        assert_eq!(since(second), Duration::ZERO);
+
+        lane.put(0, Arrival::Away, 20);
+        lane.want(Want::Ask(1));
+        // What is wanted is done all the same.
+        assert_eq!(lane.wait().unwrap().len(), 1);
+        assert!(lane.is_stalled());
+        lane.lock().bytes = 0;
+        assert!(lane.wait().unwrap().is_empty());
+
+        assert!(!lane.is_stalled());
+        assert_eq!(since(second), second);
+        lane.lock().pauses.look(second);
+        assert_eq!(since(2 * second), second);
     }
 }

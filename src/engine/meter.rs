@@ -250,7 +250,7 @@ pub fn announce(
     });
     // Where a run ends that stops there is known from the start.
     let goes_on = |opened: &&OpenedSource| {
-        opened.source.live().is_some() && decision.ends.is_none() && shared.board.is_watched()
+        opened.has_end() && decision.ends.is_none() && shared.board.is_watched()
     };
     for opened in sources.iter().filter(goes_on) {
         let (table, source) = (

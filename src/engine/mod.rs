@@ -37,6 +37,7 @@ mod open;
 mod options;
 mod pacing;
 mod patience;
+mod pauses;
 mod reference;
 mod reload;
 mod rest;
@@ -59,7 +60,7 @@ pub use options::{Ends, RunOptions};
 pub use rest::at_rest;
 pub use run::{Summary, run, run_as};
 pub use said::{error_line, say_failure, say_objects, say_panic, says_objects};
-pub use start::{foresee, reach_snapshots, state_folder};
+pub use start::{changed, foresee, reach_snapshots, state_folder};
 pub use status::{
     DestinationStatus, FateStatus, OperatorStatus, PartitionStatus, SinkStatus, SourceStatus,
     Status, ViewStatus, status,

@@ -142,7 +142,7 @@ pub fn beginning(source: &dyn Source) -> SourceMark {
     });
     SourceMark {
         partitions: partitions.collect(),
-        watermark: Watermark::START,
+        ..SourceMark::default()
     }
 }
 
@@ -270,6 +270,12 @@ impl OpenedSource {
         }
     }
 
+    /// Whether it goes on, and can be asked how far it goes without being read: of a table that is read
+    /// again there is only what was read.
+    pub fn has_end(&self) -> bool {
+        self.source.live().is_some() && self.reload.is_none()
+    }
+
     /// Whether its positions mean the same in every start.
     fn is_remembered(&self) -> bool {
         let reload = self.reload.as_ref();
@@ -301,9 +307,12 @@ impl OpenedSource {
             Some(from) => PartitionMark::following(mark.first, from),
             None => mark,
         };
+        let identity = live.identity().map(str::to_owned);
         if let Some(mut known) = first_positions(&self.name, marks) {
             self.recall(live, &known)?;
+            self.is_still(live, marks)?;
             self.covers(live, marks, world)?;
+            known.identity = identity.or(known.identity);
             let all = std::mem::take(&mut known.partitions).into_iter();
             known.partitions = all.map(|(name, mark)| (name, follow(mark))).collect();
             return Ok(known);
@@ -319,6 +328,7 @@ impl OpenedSource {
         Ok(SourceMark {
             partitions: self.partitions.iter().cloned().zip(marks).collect(),
             watermark: Watermark::START,
+            identity,
         })
     }
 
@@ -330,6 +340,18 @@ impl OpenedSource {
         let files = known.partitions.iter().filter_map(file).collect();
         let message = format!("cannot resume `{}`", self.name);
         live.recall(&files).map_err(|error| failed(&message, error))
+    }
+
+    /// Whether it is the source that the destinations know. A mark that does not say which it was is
+    /// of an older build, and takes over the one that is there.
+    fn is_still(&self, live: &dyn Live, marks: &[Mark]) -> Result<(), Failure> {
+        let known = marks.iter().filter_map(|mark| mark.sources.get(&self.name));
+        for known in known.filter_map(|known| known.identity.as_deref()) {
+            let message = format!("cannot resume `{}`", self.name);
+            live.is_still(known)
+                .map_err(|error| failed(&message, error))?;
+        }
+        Ok(())
     }
 
     /// Whether the source still has what the destinations hold of it.
@@ -349,6 +371,13 @@ impl OpenedSource {
         }
         let message = format!("cannot resume `{}`", self.name);
         patiently(&self.name, world, || live.covers(&read)).map_err(|error| failed(&message, error))
+    }
+
+    /// Whether it is the source that a run begins with, as far as either says which it is.
+    pub fn is_of(&self, start: &SourceMark) -> bool {
+        let now = self.source.live().and_then(Live::identity);
+        let known = start.identity.as_deref();
+        now.zip(known).is_none_or(|(now, known)| now == known)
     }
 
     /// Whether its files are those that a run begins with.
@@ -550,6 +579,7 @@ impl OpenedSource {
             table: self.table,
             name: self.name.clone(),
             partitions: self.known(decision),
+            identity: start.identity.clone(),
             history: from.map(|from| Followed {
                 files: self.followed(),
                 from,

@@ -24,7 +24,7 @@ use super::destinations::{committers, placed, specs};
 use super::feed::Reading;
 use super::history::pacing;
 use super::keeper::{Keeper, KeeperSpec, Others, Word};
-use super::mesh::{self, Control, Duty, Link, Member, Steps, end_process};
+use super::mesh::{self, Control, Duty, Link, Member, Steps, Unmet, end_process};
 use super::meter::announce;
 use super::open::{
     OpenedSource, Sink, default_workers, open_sinks, open_sources, show_progress, stops,
@@ -53,10 +53,22 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 pub struct Summary {
     /// What became of the records, by INSERT and source.
     pub fates: BTreeMap<(usize, TableId), Fates>,
+    /// What of it was known from a snapshot.
+    pub before: BTreeMap<(usize, TableId), Fates>,
     /// Transactions committed.
     pub commits: u64,
     /// How long it took.
     pub elapsed: Duration,
+}
+
+impl Summary {
+    /// Of a run that was asked to stop before it began.
+    fn of_nothing(clock: &Clock) -> Self {
+        Self {
+            elapsed: clock.elapsed(),
+            ..Self::default()
+        }
+    }
 }
 
 /// What is opened before anything is decided.
@@ -129,7 +141,10 @@ fn once(
                 Ok(serde_json::to_vec(&decision).expect("a decision is plain data"))
             };
             debug!("meets the others");
-            let joined = mesh::meet(member, told)?;
+            let joined = match mesh::meet(member, shared, told) {
+                Err(Unmet::Stopped) => return Ok(Summary::of_nothing(&clock)),
+                joined => joined?,
+            };
             let decision = serde_json::from_slice(&joined.orders)
                 .map_err(|error| Failure::new("cannot read the decision").because(error))?;
             opened.agrees(&decision)?;
@@ -219,17 +234,24 @@ impl Opened {
         let differs =
             |(name, mark): &(&String, &SourceMark)| decision.start.get(*name) != Some(mark);
         let table = self.references.iter().find(differs).map(|(name, _)| name);
-        let others = |source: &&OpenedSource| {
+        let other = |source: &OpenedSource| {
             let start = decision.start.get(&source.name);
-            !start.is_some_and(|start| source.has_files_of(start))
+            let has_other_files = !start.is_some_and(|start| source.has_files_of(start));
+            let is_other = has_other_files || !start.is_some_and(|start| source.is_of(start));
+            is_other.then(|| (source.name.clone(), has_other_files))
         };
-        let source = self.sources.iter().find(others).map(|source| &source.name);
+        let source = self.sources.iter().find_map(other);
         let cause = match (table, source) {
             (None, None) => return Ok(()),
             (Some(name), _) => {
                 format!("the reference table `{name}` is not what process 0 has read")
             }
-            (None, Some(name)) => format!("the files of `{name}` are not what process 0 has found"),
+            (None, Some((name, true))) => {
+                format!("the files of `{name}` are not what process 0 has found")
+            }
+            (None, Some((name, false))) => {
+                format!("the topic of `{name}` is not the one that process 0 has found")
+            }
         };
         let failure = Failure::new("could not start as one of several processes");
         Err(failure.because(cause).again())
@@ -303,12 +325,12 @@ impl Team {
         // The last snapshot is whole once all processes have said what they wrote, before they say
         // that they are done.
         let summary = if self.leads() {
-            let summary = outcome.and_then(|()| self.finish(shared, clock));
+            let summary = outcome.and_then(|()| self.finish(&plan.fates, shared, clock));
             rest();
             summary
         } else {
             rest();
-            outcome.and_then(|()| self.finish(shared, clock))
+            outcome.and_then(|()| self.finish(&plan.fates, shared, clock))
         };
         shared.board.write(|facts| facts.ended = true);
         summary
@@ -474,7 +496,12 @@ impl Team {
     }
 
     /// What the run came to, over all processes.
-    fn finish(self, shared: &Shared, clock: &Clock) -> Result<Summary, Failure> {
+    fn finish(
+        self,
+        before: &[(usize, TableId, Fates)],
+        shared: &Shared,
+        clock: &Clock,
+    ) -> Result<Summary, Failure> {
         if let Some(failure) = shared.failure() {
             return Err(failure);
         }
@@ -495,6 +522,10 @@ impl Team {
         }
         Ok(Summary {
             fates,
+            before: before
+                .iter()
+                .map(|&(i, t, fates)| ((i, t), fates))
+                .collect(),
             commits: shared.commits(),
             elapsed: clock.elapsed(),
         })

@@ -20,7 +20,7 @@ use crate::connector::{Guarantee, OpenDestination};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::durability::{
     Beginning, Manifest, Refusal, Resume, Snapshots, Store, StoreError, is_bucket, is_past_files,
-    object_name, resume,
+    object_name, one_life, resume,
 };
 use crate::plan::{Pipeline, Role};
 use crate::types::{Change, Clock, Epoch, Mark, SourceMark};
@@ -112,7 +112,7 @@ pub fn decide(
         .map_err(|refusal| refused(&pipeline.name, &refusal))?;
     let life = known.iter().map(|mark| mark.life).max();
     if let Some(snapshots) = snapshots {
-        forget_after(snapshots, &known)?;
+        forget_after(snapshots, &held())?;
     }
     let first = Mark {
         generation: resume.generation,
@@ -212,8 +212,18 @@ pub fn foresee(pipeline: &Pipeline, base: &Path) -> Result<(), Failure> {
     fit(pipeline, &beginning, &marks)
 }
 
-/// Whether a run of `pipeline` can go on from each of `marks`.
+/// What the file says differently from what the tables were computed by, as far as the marks tell.
+pub fn changed(pipeline: &Pipeline, base: &Path) -> Result<Option<Change>, Failure> {
+    let (shared, clock) = (Shared::default(), Clock::machine());
+    shared.stop();
+    let marks = peek(&open_sinks(pipeline, base)?, (&shared, &clock))?;
+    let mut changes = marks.iter();
+    Ok(changes.find_map(|mark| mark.recipe.change_to(&pipeline.recipe)))
+}
+
+/// Whether a run of `pipeline` can go on from each of `marks`, and from all of them together.
 fn fit(pipeline: &Pipeline, beginning: &Beginning, marks: &[Mark]) -> Result<(), Failure> {
+    one_life(marks).map_err(|refusal| refused(&pipeline.name, &refusal))?;
     for mark in marks {
         let mark = std::slice::from_ref(mark);
         resume(&pipeline.recipe, beginning, Epoch(0), mark)
@@ -301,16 +311,20 @@ fn needs_no_files(
 }
 
 /// Nobody is to begin with what a destination held and holds no more.
-fn forget_after(snapshots: &Snapshots, marks: &[Mark]) -> Result<(), Failure> {
-    let Some(least) = marks.iter().min_by_key(|mark| mark.epoch) else {
+fn forget_after(snapshots: &Snapshots, held: &[Option<Mark>]) -> Result<(), Failure> {
+    let Some(least) = held.iter().flatten().min_by_key(|mark| mark.epoch) else {
         return Ok(());
     };
+    // A destination that comes without a mark is filled from the beginning, and the epochs of that
+    // are cut anew: its marks would say of an old snapshot of the same number that it is held.
+    let is_whole = held.iter().all(Option::is_some);
+    let epoch = if is_whole { least.epoch } else { Epoch(0) };
     let message = "could not delete a snapshot from after what a destination holds";
     let forgotten = snapshots
-        .forget_after(least.epoch, least.life)
+        .forget_after(epoch, least.life)
         .map_err(|error| Failure::new(message).because(error))?;
+    let held = epoch;
     for epoch in forgotten {
-        let held = least.epoch;
         warn!(%epoch, %held, "forgets a snapshot: a destination has gone back behind it");
     }
     Ok(())
@@ -398,6 +412,9 @@ fn refused(pipeline: &str, refusal: &Refusal) -> Failure {
         | Refusal::PartitionNew { .. }
         | Refusal::PartitionChanged { .. } => {
             "put the files back as they were, or start over with --fresh, which empties its tables"
+        }
+        Refusal::OtherLife => {
+            "restore all of them from after that, or start over with --fresh, which empties its tables"
         }
         Refusal::OtherSide { .. } => {
             "give the same --then-follow --from, or start over with --fresh, which empties its tables"

@@ -83,6 +83,8 @@ pub struct PlacedSource {
     pub name: String,
     /// All its partitions.
     pub partitions: Arc<Vec<String>>,
+    /// Which source it is, where that is told.
+    pub identity: Option<String>,
     /// Whether it goes on after this run.
     pub is_live: bool,
     /// Whether event time is told by it, and ends with it: not by a table that is read again.
@@ -219,7 +221,8 @@ impl WorkerPlan {
     fn facts(&self, epoch: Epoch, positions: &Positions) -> Facts {
         let mark = |source: &PlacedSource| {
             let mark = positions.source_mark(source.table, &source.partitions);
-            (source.name.clone(), mark)
+            let identity = source.identity.clone();
+            (source.name.clone(), SourceMark { identity, ..mark })
         };
         let mut fates: BTreeMap<(usize, TableId), Fates> = BTreeMap::new();
         for &(insert, table, before) in &self.fates {

@@ -3,12 +3,14 @@
 //! | written | planned |
 //! |---|---|
 //! | `(s).x`, a field of a STRUCT | `s.x` |
-//! | `CROSS JOIN LATERAL unnest(list)` | `CROSS JOIN UNNEST(list)` |
+//! | `LATERAL unnest(list)`, `SELECT unnest(list)` and their like | see `series` |
 //! | `t AT TIME ZONE z` | `timezone(z, t)` |
 //! | `(a, b) = (c, d)` | `a = c AND b = d`, see `rows` |
-//! | `x < ANY(list)` | `NOT (x >= ALL(list))` |
+//! | `x < ANY(list)`, `LIKE ANY (..)` and their like | see `quantified` |
+//! | `-row_number() OVER (..)` | `-CAST(row_number() OVER (..) AS BIGINT)` |
+//! | `make_interval(days => n)` | `make_interval(0, 0, 0, n, 0, 0, 0)` |
 //! | `-a ^ b` | `(-a) ^ b` |
-//! | `date(x)`, `LIKE ANY (..)` and their like | see `habits` |
+//! | `date(x)` and its like | see `habits` |
 //! | `lag(x, 2, d) OVER (..)` | `CASE WHEN lag(1, 2) OVER (..) IS NULL THEN d ELSE lag(x, 2) OVER (..) END` |
 #![allow(
     clippy::wildcard_enum_match_arm,
@@ -19,13 +21,15 @@ use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion_sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, Ident, ObjectName, TableFactor, UnaryOperator, Value,
-    VisitMut, VisitorMut,
+    AccessExpr, BinaryOperator, CaseWhen, CastKind, DataType, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Select,
+    TableFactor, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 
+use super::functions::NUMBERS_OVER;
+use super::functions::made::MAKE_INTERVAL;
 use super::functions::zones::TIMEZONE;
-use super::{habits, rows, walk};
+use super::{habits, quantified, rows, series, walk};
 
 /// Rewrites them in a query or an expression.
 pub fn rewrite(sql: &mut impl VisitMut) {
@@ -37,11 +41,15 @@ struct Accents;
 impl VisitorMut for Accents {
     type Break = ();
 
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        series::into_from(select);
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        if let Some(unnest) = unnest(factor) {
-            *factor = unnest;
+        if let Some(rows) = series::rows_of(factor) {
+            *factor = rows;
         }
-        habits::name_elements(factor);
         ControlFlow::Continue(())
     }
 
@@ -49,9 +57,11 @@ impl VisitorMut for Accents {
         let instead = field(expr).or_else(|| with_default(expr));
         let instead = instead.or_else(|| at_time_zone(expr));
         let instead = instead.or_else(|| power_of_negative(expr));
+        let instead = instead.or_else(|| negated_number(expr));
+        let instead = instead.or_else(|| interval_of_parts(expr));
         let instead = instead.or_else(|| habits::meant(expr));
         if let Some(instead) = instead
-            .or_else(|| any(expr))
+            .or_else(|| quantified::meant(expr))
             .or_else(|| rows::compared(expr))
         {
             *expr = instead;
@@ -60,35 +70,91 @@ impl VisitorMut for Accents {
     }
 }
 
-/// DataFusion knows that a list may hold a NULL where ALL is asked, but not where ANY is. `= ANY`
-/// is a function of ours.
-fn any(expr: &Expr) -> Option<Expr> {
-    let Expr::AnyOp {
-        left,
-        compare_op,
-        right,
-        ..
+/// A number of a row, which has no sign to DataFusion, with one before a minus.
+fn negated_number(expr: &Expr) -> Option<Expr> {
+    let Expr::UnaryOp {
+        op: op @ UnaryOperator::Minus,
+        expr,
     } = expr
     else {
         return None;
     };
-    let opposite = match compare_op {
-        BinaryOperator::NotEq => BinaryOperator::Eq,
-        BinaryOperator::Lt => BinaryOperator::GtEq,
-        BinaryOperator::LtEq => BinaryOperator::Gt,
-        BinaryOperator::Gt => BinaryOperator::LtEq,
-        BinaryOperator::GtEq => BinaryOperator::Lt,
-        _ => return None,
+    let mut expr = expr.clone();
+    give_sign(&mut expr).then_some(Expr::UnaryOp { op: *op, expr })
+}
+
+/// Whether there was something to give it to.
+fn give_sign(expr: &mut Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) => give_sign(inner),
+        Expr::BinaryOp { left, right, .. } => {
+            let changed = give_sign(left);
+            give_sign(right) || changed
+        }
+        Expr::Function(call) if call.over.is_some() => {
+            let name = call.name.to_string().to_lowercase();
+            let numbers =
+                NUMBERS_OVER.contains(&name.as_str()) && !IN_PARTS.contains(&name.as_str());
+            if numbers {
+                *expr = Expr::Cast {
+                    kind: CastKind::Cast,
+                    expr: Box::new(expr.clone()),
+                    data_type: DataType::BigInt(None),
+                    array: false,
+                    format: None,
+                };
+            }
+            numbers
+        }
+        _ => false,
+    }
+}
+
+/// Functions OVER a partition that say what part of it comes before a row.
+const IN_PARTS: [&str; 2] = ["percent_rank", "cume_dist"];
+
+/// `make_interval` with all of its parts in their order: those that are not given are nothing.
+fn interval_of_parts(expr: &Expr) -> Option<Expr> {
+    const PARTS: [&str; 7] = ["years", "months", "weeks", "days", "hours", "mins", "secs"];
+    let Expr::Function(call) = expr else {
+        return None;
     };
-    let all = Expr::AllOp {
-        left: left.clone(),
-        compare_op: opposite,
-        right: right.clone(),
+    let FunctionArguments::List(list) = &call.args else {
+        return None;
     };
-    Some(Expr::UnaryOp {
-        op: UnaryOperator::Not,
-        expr: Box::new(Expr::Nested(Box::new(all))),
-    })
+    let is_it = call.name.to_string().eq_ignore_ascii_case(MAKE_INTERVAL);
+    let is_whole = |argument: &FunctionArg| matches!(argument, FunctionArg::Unnamed(_));
+    if !is_it || list.args.len() == PARTS.len() && list.args.iter().all(is_whole) {
+        return None;
+    }
+    let zero = || Expr::value(Value::Number("0".to_owned(), false));
+    let mut parts = [(); PARTS.len()].map(|()| zero());
+    let place = |name: &Ident| {
+        let mut known = PARTS.iter();
+        known.position(|known| name.value.eq_ignore_ascii_case(known))
+    };
+    for (at, argument) in list.args.iter().enumerate() {
+        let (at, part) = match argument {
+            FunctionArg::Named {
+                name,
+                arg: FunctionArgExpr::Expr(part),
+                ..
+            } => (place(name)?, part),
+            // `days := 3`, as PostgreSQL wrote it once.
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::BinaryOp {
+                left,
+                op: BinaryOperator::Assignment,
+                right,
+            })) => match left.as_ref() {
+                Expr::Identifier(name) => (place(name)?, right.as_ref()),
+                _ => return None,
+            },
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(part)) => (at, part),
+            _ => return None,
+        };
+        *parts.get_mut(at)? = part.clone();
+    }
+    Some(self::call(MAKE_INTERVAL, parts))
 }
 
 /// PostgreSQL's minus belongs to the number before it is raised to a power; sqlparser's does not.
@@ -199,33 +265,6 @@ fn with_default(expr: &Expr) -> Option<Expr> {
             result: default.clone(),
         }],
         else_result: Some(Box::new(of(value.clone()))),
-    })
-}
-
-fn unnest(factor: &TableFactor) -> Option<TableFactor> {
-    let TableFactor::Function {
-        name,
-        args,
-        with_ordinality: false,
-        alias,
-        ..
-    } = factor
-    else {
-        return None;
-    };
-    if !name.to_string().eq_ignore_ascii_case("unnest") {
-        return None;
-    }
-    let lists = args.iter().map(|argument| match argument {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(list)) => Some(list.clone()),
-        _ => None,
-    });
-    Some(TableFactor::UNNEST {
-        alias: alias.clone(),
-        array_exprs: lists.collect::<Option<_>>()?,
-        with_offset: false,
-        with_offset_alias: None,
-        with_ordinality: false,
     })
 }
 

@@ -18,7 +18,7 @@ use datafusion_sql::planner::ContextProvider;
 use crate::plan::{Table, TableId};
 
 use super::asof::AsofPlanner;
-use super::functions::{Functions, JsonPlanner, LiteralPlanner, TimePlanner};
+use super::functions::{ElementPlanner, Functions, JsonPlanner, LiteralPlanner, TimePlanner};
 use super::matching::MatchPlanner;
 use super::problem::{Problem, did_you_mean};
 use super::table::WITH_RECORD;
@@ -133,6 +133,7 @@ impl Catalog {
                 Arc::new(TimePlanner),
                 Arc::new(datafusion_functions::core::planner::CoreFunctionPlanner::default()),
                 Arc::new(datafusion_functions_nested::planner::NestedFunctionPlanner),
+                Arc::new(ElementPlanner),
                 Arc::new(datafusion_functions_nested::planner::FieldAccessPlanner),
                 Arc::new(datafusion_functions::unicode::planner::UnicodeFunctionPlanner),
                 Arc::new(datafusion_functions_aggregate::planner::AggregateFunctionPlanner),
@@ -161,7 +162,12 @@ impl Catalog {
 
     /// `count`.
     pub fn count(&self) -> Arc<AggregateUDF> {
-        let known = self.functions.aggregate.get("count");
+        self.aggregate("count")
+    }
+
+    /// One of our aggregates.
+    pub fn aggregate(&self, name: &str) -> Arc<AggregateUDF> {
+        let known = self.functions.aggregate.get(name);
         Arc::clone(known.expect("it is among our aggregates"))
     }
 

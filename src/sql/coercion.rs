@@ -7,6 +7,7 @@
 //! |---|---|
 //! | compared or calculated with: a float and a NUMERIC, REAL and anything but REAL | DOUBLE PRECISION |
 //! | values of one column, list, CASE or `coalesce`: a float and a NUMERIC | the float's |
+//! | keys of a join and columns of a UNION: a DATE and a TIMESTAMP | TIMESTAMP |
 //!
 //! `round` and `trunc` of a NUMERIC are given their digits here, which their type goes by.
 #![allow(
@@ -29,6 +30,7 @@ use datafusion_optimizer::AnalyzerRule;
 use datafusion_optimizer::analyzer::type_coercion::TypeCoercionRewriter;
 
 use super::comparisons::compares;
+use super::functions::either::moment;
 use super::functions::{days, numerics, rounded};
 use super::renamed::under_their_names;
 
@@ -115,7 +117,7 @@ fn inputs(plan: LogicalPlan) -> Result<LogicalPlan> {
             let (left, right) = (join.left.schema(), join.right.schema());
             for (ours, theirs) in &mut join.on {
                 let types = (ours.get_type(left)?, theirs.get_type(right)?);
-                if let Some(to) = together(&[types.0, types.1]) {
+                if let Some(to) = beside(&[types.0, types.1]) {
                     *ours = std::mem::take(ours).cast_to(&to, left)?;
                     *theirs = std::mem::take(theirs).cast_to(&to, right)?;
                 }
@@ -133,7 +135,7 @@ fn united_columns(union: Union) -> Result<Union> {
         let inputs = union.inputs.iter();
         let of_inputs = inputs.filter_map(move |input| input.schema().fields().get(at));
         let types: Vec<DataType> = of_inputs.map(|field| field.data_type().clone()).collect();
-        united(&types)
+        united(&types).or_else(|| moment_of(&types))
     };
     let types: Vec<Option<DataType>> = (0..columns).map(types).collect();
     if types.iter().all(Option::is_none) {
@@ -228,7 +230,7 @@ impl<'a> Rewriter<'a> {
                 negated,
             }) => {
                 let of_subquery = subquery.subquery.schema().field(0).data_type().clone();
-                if let Some(to) = together(&[expr.get_type(self.schema)?, of_subquery]) {
+                if let Some(to) = beside(&[expr.get_type(self.schema)?, of_subquery]) {
                     *expr = expr.cast_to(&to, self.schema)?;
                     subquery = cast_subquery(subquery, &to)?;
                 }
@@ -378,6 +380,17 @@ fn together(types: &[DataType]) -> Option<DataType> {
         (small && (large || other || decimal)) || (large && decimal)
     };
     is_mixed(&mut numbers).then_some(DataType::Float64)
+}
+
+/// The same of whatever is compared.
+fn beside(types: &[DataType]) -> Option<DataType> {
+    together(types).or_else(|| moment_of(types))
+}
+
+/// The type of dates beside timestamps: DataFusion counts those in nanoseconds, which end in the year
+/// 2262.
+fn moment_of(types: &[DataType]) -> Option<DataType> {
+    moment(types).filter(|_| !types.iter().any(DataType::is_string))
 }
 
 /// The type of values of which one is chosen, where DataFusion would choose another.

@@ -1,11 +1,14 @@
 //! PostgreSQL's dialect, a little widened: `STRUCT<..>` types, and clauses that other engines'
-//! users type (`FOR SYSTEM_TIME AS OF`, `MATCH_RECOGNIZE`) parse.
+//! users type (`FOR SYSTEM_TIME AS OF`, `MATCH_RECOGNIZE`) parse. So does what PostgreSQL knows and
+//! sqlparser does not: see `written`.
 
 use datafusion_sql::sqlparser::ast::Expr;
 use datafusion_sql::sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use datafusion_sql::sqlparser::keywords::Keyword;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
 use datafusion_sql::sqlparser::tokenizer::Token;
+
+use super::written;
 
 /// What pipeline files are written in.
 #[derive(Debug, Default)]
@@ -77,6 +80,10 @@ impl Dialect for TidemarkDialect {
         self.0.get_next_precedence(parser)
     }
 
+    fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+        written::trim(parser)
+    }
+
     // PostgreSQL ends the right side of IS DISTINCT FROM before AND and OR; sqlparser takes them in.
     // ISNULL, for IS NULL, it takes for a name.
     fn parse_infix(
@@ -90,6 +97,10 @@ impl Dialect for TidemarkDialect {
         if is_isnull(parser) {
             parser.advance_token();
             return Some(Ok(Expr::IsNull(Box::new(left.clone()))));
+        }
+        let symmetric = written::between_symmetric(parser, left, precedence);
+        if symmetric.is_some() {
+            return symmetric;
         }
         let made = if parser.parse_keywords(&IS) {
             Expr::IsDistinctFrom

@@ -45,6 +45,9 @@ pub struct Facts {
     pub present: BTreeSet<String>,
     /// The keys of the rows; empty if there is none.
     pub keys: Vec<Key>,
+    /// Pairs of columns, ascending, each of which says what the other is: the bounds of windows of
+    /// one length.
+    pub bounds: BTreeSet<(usize, usize)>,
     /// Pairs of columns that are never both NULL, ascending.
     pub either: BTreeSet<(usize, usize)>,
     /// Pairs of those that are a key together.
@@ -58,6 +61,23 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// The parts of a key of these columns: of those of which one says what the other is, either.
+    pub fn parts(&self, columns: &[usize]) -> Key {
+        let mut parts = Key::new();
+        for at in columns {
+            let others = self.bounds.iter().filter_map(|(one, other)| match at {
+                at if at == one => Some(*other),
+                at if at == other => Some(*one),
+                _ => None,
+            });
+            let part: Vec<usize> = [*at].into_iter().chain(others).collect();
+            if !parts.iter().any(|known| known.contains(at)) {
+                parts.push(part);
+            }
+        }
+        parts
+    }
+
     /// How far behind the watermark a row may come with the time in a column; `None` if nothing is
     /// known of that.
     pub fn lag(&self, column: usize) -> Option<i64> {
@@ -217,6 +237,7 @@ impl Graph {
                 .filter_map(|to| Some((to, *known.signs.get(&sources[to]?)?)))
                 .collect(),
             present: BTreeSet::new(),
+            bounds: known.bounds.iter().filter_map(pair).collect(),
             either: known.either.iter().filter_map(pair).collect(),
             merged: known
                 .merged

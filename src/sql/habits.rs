@@ -6,12 +6,10 @@
 //! | `date_trunc('day', at, zone)` | `date_trunc('day', at AT TIME ZONE zone) AT TIME ZONE zone` |
 //! | `INTERVAL '01:30'` | `CAST('01:30' AS INTERVAL)` |
 //! | `substring(t FROM 'pattern')` | `(regexp_match(t, 'pattern'))[1]` |
-//! | `t LIKE ANY (ARRAY['a%', 'b%'])` | `t LIKE 'a%' OR t LIKE 'b%'` |
 //! | `x = ANY('{1,2}')`, `x <> ALL('{1,2}')` | `x IN ('1', '2')`, `x NOT IN ('1', '2')` |
 //! | `t LIKE 'a!%' ESCAPE '!'` | `t LIKE 'a\%'` |
 //! | `items[1].sku` | `get_field(items[1], 'sku')` |
 //! | `t ^@ 'a'` | `starts_with(t, 'a')` |
-//! | `FROM t, unnest(list) x` | `FROM t, unnest(list) AS x(x)` |
 #![allow(
     clippy::wildcard_enum_match_arm,
     reason = "of the syntax of SQL, the forms above are named"
@@ -19,7 +17,7 @@
 
 use datafusion_sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArguments, Interval, TableAlias, TableAliasColumnDef, TableFactor, Value,
+    FunctionArguments, Interval, Value,
 };
 
 use super::accents::call;
@@ -66,7 +64,6 @@ pub fn meant(expr: &Expr) -> Option<Expr> {
             ..
         } => with_backslash(expr, &escape.value),
         Expr::CompoundFieldAccess { root, access_chain } => of_element(root, access_chain),
-        Expr::Like { any: true, .. } | Expr::ILike { any: true, .. } => like_any(expr),
         Expr::BinaryOp {
             left,
             op: BinaryOperator::PGStartsWith,
@@ -171,35 +168,6 @@ fn of_list(left: &Expr, list: &Expr, negated: bool) -> Option<Expr> {
     })))
 }
 
-/// One LIKE for each pattern that is written out.
-fn like_any(expr: &Expr) -> Option<Expr> {
-    let (Expr::Like { pattern, .. } | Expr::ILike { pattern, .. }) = expr else {
-        return None;
-    };
-    let mut list = pattern.as_ref();
-    while let Expr::Nested(inside) = list {
-        list = inside;
-    }
-    let patterns = match list {
-        Expr::Array(array) => &array.elem,
-        Expr::Tuple(patterns) => patterns,
-        _ => return None,
-    };
-    let each = patterns.iter().map(|one| {
-        let mut like = expr.clone();
-        if let Expr::Like { any, pattern, .. } | Expr::ILike { any, pattern, .. } = &mut like {
-            (*any, **pattern) = (false, one.clone());
-        }
-        like
-    });
-    let any = each.reduce(|left, right| Expr::BinaryOp {
-        left: Box::new(left),
-        op: BinaryOperator::Or,
-        right: Box::new(right),
-    })?;
-    Some(Expr::Nested(Box::new(any)))
-}
-
 /// LIKE with the escape that DataFusion knows.
 fn with_backslash(expr: &Expr, escape: &Value) -> Option<Expr> {
     let Value::SingleQuotedString(escape) = escape else {
@@ -269,21 +237,4 @@ fn of_element(root: &Expr, access: &[AccessExpr]) -> Option<Expr> {
         };
     }
     Some(out)
-}
-
-/// Gives the only column of an unnested list the name that the list was given.
-pub fn name_elements(factor: &mut TableFactor) {
-    if let TableFactor::UNNEST {
-        alias: Some(TableAlias { name, columns, .. }),
-        array_exprs,
-        ..
-    } = factor
-        && columns.is_empty()
-        && array_exprs.len() == 1
-    {
-        columns.push(TableAliasColumnDef {
-            name: name.clone(),
-            data_type: None,
-        });
-    }
 }

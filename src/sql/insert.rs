@@ -351,7 +351,7 @@ pub fn lower(
     }
     match upsert_by {
         Some(by) => Ok(latest(sink, by, graph, node, prepared.place)),
-        None => check_key(sink, graph, node, key_text, prepared.place).map(|()| node),
+        None => check_key(sink, graph, node, key_text, prepared).map(|()| node),
     }
 }
 
@@ -487,13 +487,36 @@ fn default_of(data_type: &arrow::datatypes::DataType) -> Option<&'static str> {
     (data_type == &arrow::datatypes::DataType::Utf8).then_some("'unknown'")
 }
 
+/// What makes the sink's key of the columns that the rows are grouped by, with the first column of
+/// the key that is computed.
+fn computed_of_keys(sink: &Table, graph: &Graph, node: NodeId) -> Option<(usize, String)> {
+    let Operator::Project { input, columns } = &graph.nodes[node].operator else {
+        return None;
+    };
+    let parts = graph.facts(*input).keys.iter().flatten();
+    let grouped: BTreeSet<usize> = parts.flatten().copied().collect();
+    let mut key = sink.primary_key.iter();
+    let first = key.find(|at| columns[**at].as_column().is_none())?;
+    let texts = sink.primary_key.iter().map(|at| {
+        let reads = columns[*at].columns();
+        let of_keys = reads.iter().all(|at| grouped.contains(at));
+        (of_keys && !reads.is_empty()).then(|| columns[*at].text.clone())
+    });
+    let texts: Vec<String> = texts.collect::<Option<_>>()?;
+    Some((*first, texts.join(", ")))
+}
+
+/// What is a key of the rows of GROUPING SETS.
+const OF_SETS: &str = "make a PRIMARY KEY of grouping(..) of all of them and of each as \
+                       coalesce(x, ..), where x is NOT NULL in what is grouped";
+
 /// The sink's key is a key of the query.
 fn check_key(
     sink: &Table,
     graph: &Graph,
     node: NodeId,
     key_text: Option<String>,
-    place: Place,
+    prepared: &Prepared,
 ) -> std::result::Result<(), Problem> {
     let proven = graph.facts(node).keys.iter().any(|key| {
         key.iter()
@@ -515,6 +538,11 @@ fn check_key(
             .map(|part| sink.columns[part[0]].field.name().as_str());
         names.collect::<Vec<&str>>().join(", ")
     });
+    let computed = computed_of_keys(sink, graph, node).filter(|_| wanted.is_none());
+    let place = match &computed {
+        Some((at, _)) => prepared.places[*at],
+        None => prepared.place,
+    };
     let sink = &sink.name;
     Err(match key_text {
         Some(of_query) => Problem::at(
@@ -524,14 +552,13 @@ fn check_key(
                  one per ({of_query})"
             ),
         )
-        .hint(match wanted {
-            _ if of_query.starts_with(GROUPING) => {
-                "make a PRIMARY KEY of grouping(..) of all of them and of each as coalesce(x, ..), \
-                 where x is NOT NULL in what is grouped"
-                    .to_owned()
+        .hint(match (wanted, computed) {
+            _ if of_query.starts_with(GROUPING) => OF_SETS.to_owned(),
+            (Some(wanted), _) => format!("declare PRIMARY KEY ({wanted}) on `{sink}`"),
+            (None, Some((_, texts))) => {
+                format!("write the same in the SELECT and in the GROUP BY: GROUP BY {texts}")
             }
-            Some(wanted) => format!("declare PRIMARY KEY ({wanted}) on `{sink}`"),
-            None => {
+            (None, None) => {
                 format!("insert all of these columns and make them the PRIMARY KEY of `{sink}`")
             }
         }),

@@ -6,12 +6,20 @@
 //!   ├ t                      ──▶     └ Unnest list
 //!   └ Subquery: Unnest(outer t.tags)   └ Project t.*, t.tags AS list
 //! ```
+//!
+//! Of `LEFT JOIN .. ON true` a list without elements yields NULL.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "of joins, those with the rows of a list are named"
+)]
 
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{Column, DataFusionError, JoinType, TableReference};
 use datafusion_expr::logical_plan::Unnest;
-use datafusion_expr::{Expr, Join, LogicalPlan, LogicalPlanBuilder};
+use datafusion_expr::utils::conjunction;
+use datafusion_expr::{Expr, Join, LogicalPlan, LogicalPlanBuilder, lit};
 
+use super::functions::zipped::at_least_null;
 use super::lower::expression::substitute;
 use super::problem::Problem;
 
@@ -35,14 +43,16 @@ fn unnest_join(join: &Join, unnest: &Unnest, columns: Vec<Expr>) -> Result<Logic
     let LogicalPlan::Projection(lists) = unnest.input.as_ref() else {
         return Err(unsupported());
     };
-    let ([list], JoinType::Inner, true) = (
-        lists.expr.as_slice(),
-        join.join_type,
-        join.on.is_empty() && join.filter.is_none(),
-    ) else {
+    let [list] = lists.expr.as_slice() else {
         return Err(unsupported());
     };
     let list = own_columns(list.clone().unalias_nested().data)?;
+    let (list, filter) = match (join.join_type, condition(join)) {
+        (JoinType::Inner, filter) => (list, filter),
+        (JoinType::Left, None) => (at_least_null(list), None),
+        (JoinType::Left, Some(_)) => return Err(conditional()),
+        _ => return Err(unsupported()),
+    };
     let left = join.left.schema().columns();
     let mut exprs: Vec<Expr> = left.iter().cloned().map(Expr::Column).collect();
     // A qualifier of its own: the stream may have a column of this name.
@@ -60,7 +70,28 @@ fn unnest_join(join: &Join, unnest: &Unnest, columns: Vec<Expr>) -> Result<Logic
         let column = substitute(column, &unnest.schema, std::slice::from_ref(&item))?;
         exprs.push(column.alias_qualified(qualifier.cloned(), field.name()));
     }
-    LogicalPlanBuilder::from(unnested).project(exprs)?.build()
+    let joined = LogicalPlanBuilder::from(unnested).project(exprs)?;
+    match filter {
+        Some(filter) => joined.filter(filter)?.build(),
+        None => joined.build(),
+    }
+}
+
+/// What a join asks for, if it asks for anything.
+fn condition(join: &Join) -> Option<Expr> {
+    let equal = join.on.iter();
+    let equal = equal.map(|(left, right)| left.clone().eq(right.clone()));
+    conjunction(
+        equal
+            .chain(join.filter.clone())
+            .filter(|it| it != &lit(true)),
+    )
+}
+
+fn conditional() -> DataFusionError {
+    Problem::of_file("a pipeline cannot compute a LEFT JOIN LATERAL with a condition yet")
+        .hint("write LEFT JOIN LATERAL unnest(t.list) AS x(item) ON true")
+        .into()
 }
 
 fn unsupported() -> DataFusionError {
@@ -88,6 +119,9 @@ fn unnest_under(plan: &LogicalPlan) -> Option<(&Unnest, Result<Vec<Expr>>)> {
     }
     if let LogicalPlan::SubqueryAlias(alias) = plan {
         return unnest_under(&alias.input);
+    }
+    if let LogicalPlan::Subquery(subquery) = plan {
+        return unnest_under(&subquery.subquery);
     }
     if let LogicalPlan::Projection(projection) = plan {
         let (unnest, columns) = unnest_under(&projection.input)?;

@@ -90,7 +90,7 @@ fn render_place(out: &mut String, file: &SourceText, place: Place) {
         .and_then(|line| file.text.lines().nth(line.checked_sub(1)?))
         .unwrap_or_default();
     // Tabs would put the carets elsewhere than the word.
-    let text = text.replace('\t', " ");
+    let text = super::secrets::covered(&text.replace('\t', " "));
     let before = usize::try_from(column.saturating_sub(1)).unwrap_or(usize::MAX);
     let word: String = text.chars().skip(before).collect();
     let number = line.to_string();

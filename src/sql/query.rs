@@ -22,8 +22,8 @@ use super::functions::{casts, precision};
 use super::problem::Problem;
 use super::types::{cut_off, large_as_double};
 use super::{
-    accents, beside, by_interval, comparisons, first_rows, lateral, multisets, named_windows,
-    normalise, subqueries, using,
+    accents, beside, by_interval, comparisons, first_rows, guards, interval_sums, lateral,
+    multisets, named_windows, normalise, series, subqueries, using,
 };
 
 type Result<T> = std::result::Result<T, DataFusionError>;
@@ -33,6 +33,7 @@ type Result<T> = std::result::Result<T, DataFusionError>;
 /// `SqlToRel` is generic over the catalog and dear to compile: this file is where it is used.
 pub fn plan(catalog: &Catalog, mut query: ast::Query) -> Result<LogicalPlan> {
     accents::rewrite(&mut query);
+    series::refuse_left(&mut query)?;
     using::rewrite(&mut query, catalog)?;
     cut_off(&mut query);
     large_as_double(&mut query);
@@ -44,6 +45,7 @@ pub fn plan(catalog: &Catalog, mut query: ast::Query) -> Result<LogicalPlan> {
     let plan = first_rows::number_distinct_on(plan, &catalog.row_number())?;
     let plan = multisets::count_copies(plan, &catalog.row_number())?;
     let plan = lateral::unnest_joins(plan)?;
+    let plan = interval_sums::rewrite(plan, catalog)?;
     subqueries::rewrite(plan, catalog)
 }
 
@@ -70,6 +72,7 @@ pub fn view(catalog: &Catalog, query: ast::Query, columns: &[ast::Ident]) -> Res
 /// An expression over the columns of `schema`, types coerced and constants folded.
 pub fn expression(catalog: &Catalog, mut sql: ast::Expr, schema: &DFSchema) -> Result<Expr> {
     accents::rewrite(&mut sql);
+    series::refuse_left(&mut sql)?;
     cut_off(&mut sql);
     large_as_double(&mut sql);
     precision::rewrite(&mut sql);
@@ -130,10 +133,17 @@ const LEFT_OUT: [&str; 5] = [
     "propagate_empty_relation",
 ];
 
-/// DataFusion's rules but those that rewrite what the dataflow does better itself.
+/// DataFusion's rules but those that rewrite what the dataflow does better itself, and conditions in
+/// the order in which they are written.
 fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let mut rules = Optimizer::new().rules;
     rules.retain(|rule| !LEFT_OUT.contains(&rule.name()));
+    let in_order = guards::InOrder::default();
+    for rule in &mut rules {
+        if rule.name() == in_order.name() {
+            *rule = Arc::new(guards::InOrder::default());
+        }
+    }
     rules
 }
 

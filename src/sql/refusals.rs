@@ -21,7 +21,7 @@ use super::catalog::Catalog;
 use super::functions::{INSTEAD, NUMBERS_OVER, VALUES_OVER, VOLATILE};
 use super::matching::NAVIGATIONS;
 use super::problem::Problem;
-use super::{normalise, place_of};
+use super::{normalise, place_of, series};
 
 /// What was found in a query.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ pub fn of_expression(expr: &Expr, catalog: &Catalog) -> Vec<Problem> {
 
 /// Names that are called like functions and planned in another way.
 const SYNTAX: &[&str] = &[
-    "unnest",
+    "all",
     "unnest_outer",
     "map",
     "make_map",
@@ -168,7 +168,10 @@ impl<'a> Found<'a> {
                 name.to_uppercase()
             );
             self.refuse(place, format!("{name} stands in FROM"), &usage);
-        } else if !self.catalog.has_function(&name) && !SYNTAX.contains(&name.as_str()) {
+        } else if !self.catalog.has_function(&name)
+            && !SYNTAX.contains(&name.as_str())
+            && !series::yields_rows(&name)
+        {
             let instead = INSTEAD
                 .iter()
                 .find(|(names, _)| names.contains(&name.as_str()));
@@ -224,9 +227,15 @@ impl<'a> Found<'a> {
                     .iter()
                     .find(|(names, _)| names.contains(&name.as_str()));
                 if let Some((_, hint)) = instead {
-                    self.refuse(place, format!("function `{name}` not found"), hint);
+                    let message = match self.catalog.has_function(&name) {
+                        true => format!("{name} does not stand in FROM by itself"),
+                        false => format!("function `{name}` not found"),
+                    };
+                    self.refuse(place, message, hint);
                 }
-                self.windowed(&arguments.args);
+                if !series::stands_in_from(&name) {
+                    self.windowed(&arguments.args);
+                }
             }
             TableFactor::Table { name, .. } => {
                 if let [part] = name.0.as_slice()

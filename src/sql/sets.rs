@@ -184,5 +184,14 @@ fn filled(expr: &Physical) -> Option<(&Physical, &Physical)> {
         return None;
     };
     let tested = when.downcast_ref::<IsNotNullExpr>()?.arg();
-    (tested.as_ref() == then.as_ref()).then_some((then, otherwise))
+    // Of `coalesce(g, 0)` the optimiser tests `g`, and not the BIGINT that is made of it.
+    (without_casts(tested).as_ref() == without_casts(then).as_ref()).then_some((then, otherwise))
+}
+
+/// What is cast: a cast has a value where that has one.
+fn without_casts(expr: &Physical) -> &Physical {
+    match expr.downcast_ref::<CastExpr>() {
+        Some(cast) => without_casts(cast.expr()),
+        None => expr,
+    }
 }

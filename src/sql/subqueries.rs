@@ -67,17 +67,21 @@ pub fn refuse_left(plan: &LogicalPlan) -> Result<()> {
                     Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_)
                 ))
             };
-            match expr.exists(is_query)? {
-                false => Ok(TreeNodeRecursion::Continue),
-                true => Err(Problem::of_file(
-                    "a pipeline cannot compute this query inside an expression yet",
-                )
-                .hint(
-                    "in WHERE of the inner query, compare its columns by = with those outside; or \
-                     write it as a join",
-                )
-                .into()),
+            if !expr.exists(is_query)? {
+                return Ok(TreeNodeRecursion::Continue);
             }
+            let hint = match node {
+                LogicalPlan::Aggregate(_) => {
+                    "ask below the aggregate: SELECT sum(x) FROM (SELECT CASE WHEN EXISTS (..) THEN 1 \
+                     ELSE 0 END AS x, .. FROM ..) AS t"
+                }
+                _ => {
+                    "in WHERE of the inner query, compare its columns by = with those outside; or \
+                     write it as a join"
+                }
+            };
+            let message = "a pipeline cannot compute this query inside an expression yet";
+            Err(Problem::of_file(message).hint(hint).into())
         })
     })?;
     Ok(())
@@ -390,7 +394,8 @@ fn refuse_reference(subquery: &Subquery) -> Result<()> {
         Problem::of_file("a pipeline cannot look a table up inside an expression yet")
             .hint(
                 "write IN (SELECT ..) or EXISTS in WHERE, or LEFT JOIN the table and ask whether \
-                 its key IS NOT NULL",
+                 its key IS NOT NULL; of a table with 'reload.interval', CROSS JOIN (SELECT \
+                 count(*) AS n FROM ..) AS t",
             )
             .into(),
     )

@@ -14,26 +14,28 @@
     reason = "of the syntax of FROM and SELECT, joins and columns are of interest"
 )]
 
-use std::collections::BTreeSet;
+mod names;
+
 use std::ops::ControlFlow;
 
 use datafusion_common::DataFusionError;
 use datafusion_sql::sqlparser::ast::{
     BinaryOperator, ExcludeSelectItem, Expr, Ident, JoinConstraint, JoinOperator, ObjectName,
     Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor,
-    TableWithJoins, VisitMut, VisitorMut, WildcardAdditionalOptions,
+    TableWithJoins, Value, VisitMut, VisitorMut, WildcardAdditionalOptions,
 };
 
 use super::catalog::Catalog;
 use super::grouped_windows::call_of;
 use super::problem::Problem;
 use super::{normalise, place_of, walk};
+use names::Frame;
 
 /// Rewrites the joins of a query.
 pub fn rewrite(query: &mut Query, catalog: &Catalog) -> Result<(), DataFusionError> {
     let mut joins = Joins {
         catalog,
-        with: BTreeSet::new(),
+        with: Vec::new(),
         wrong: None,
     };
     let _ = walk::rewrite(query, &mut joins);
@@ -45,8 +47,8 @@ pub fn rewrite(query: &mut Query, catalog: &Catalog) -> Result<(), DataFusionErr
 
 struct Joins<'a> {
     catalog: &'a Catalog,
-    /// The names in WITH: what columns those have is not known here.
-    with: BTreeSet<String>,
+    /// The names in WITH, of the queries that the walk is in.
+    with: Vec<Frame>,
     wrong: Option<Problem>,
 }
 
@@ -54,9 +56,8 @@ impl VisitorMut for Joins<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        let tables = query.with.iter().flat_map(|with| &with.cte_tables);
-        self.with
-            .extend(tables.map(|table| normalise(&table.alias.name)));
+        let frame = self.frame(query);
+        self.with.push(frame);
         let SetExpr::Select(select) = query.body.as_mut() else {
             return ControlFlow::Continue(());
         };
@@ -76,6 +77,11 @@ impl VisitorMut for Joins<'_> {
         if let Some(order) = &mut query.order_by {
             merge(order, &merged);
         }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.with.pop();
         ControlFlow::Continue(())
     }
 
@@ -155,12 +161,25 @@ impl Joins<'_> {
         merged
     }
 
+    /// Rewrites the joins of one of the parts of FROM.
     fn from(&mut self, tables: &mut TableWithJoins) -> From {
+        let (from, constraints) = self.joined(tables);
+        for (join, constraint) in tables.joins.iter_mut().zip(constraints) {
+            if let (Some(at), Some(new)) = (constraint_mut(&mut join.join_operator), constraint) {
+                *at = new;
+            }
+        }
+        from
+    }
+
+    /// What is in it, and what its joins are joined by then.
+    fn joined(&mut self, tables: &TableWithJoins) -> (From, Vec<Option<JoinConstraint>>) {
+        let mut constraints = Vec::with_capacity(tables.joins.len());
         let mut from = From {
             relations: vec![self.relation(&tables.relation)],
             ..From::default()
         };
-        for join in &mut tables.joins {
+        for join in &tables.joins {
             let mut right = self.relation(&join.relation);
             let kept = match &join.join_operator {
                 JoinOperator::Join(_) | JoinOperator::Inner(_) => Some(Kept::Both),
@@ -169,12 +188,14 @@ impl Joins<'_> {
                 JoinOperator::FullOuter(_) => Some(Kept::Neither),
                 _ => None,
             };
-            if let (Some(kept), Some(constraint)) = (kept, constraint(&mut join.join_operator)) {
+            let mut constraint = constraint(&join.join_operator).cloned();
+            if let (Some(kept), Some(constraint)) = (kept, &mut constraint) {
                 self.join(&mut from, &mut right, kept, constraint);
             }
+            constraints.push(constraint);
             from.relations.push(right);
         }
-        from
+        (from, constraints)
     }
 
     fn join(
@@ -184,6 +205,16 @@ impl Joins<'_> {
         kept: Kept,
         constraint: &mut JoinConstraint,
     ) {
+        if matches!(constraint, JoinConstraint::Natural)
+            && from
+                .shared_with(right)
+                .is_some_and(|names| names.is_empty())
+        {
+            // Nothing is asked of them.
+            let always = Expr::value(Value::Boolean(true));
+            *constraint = JoinConstraint::On(always);
+            return;
+        }
         let names = match constraint {
             JoinConstraint::On(condition) => return merge(condition, &from.merged),
             JoinConstraint::None => return,
@@ -237,7 +268,7 @@ impl Joins<'_> {
         from.merged = merged;
     }
 
-    fn relation(&self, factor: &TableFactor) -> Relation {
+    fn relation(&mut self, factor: &TableFactor) -> Relation {
         let (own, alias) = match factor {
             TableFactor::Table {
                 name,
@@ -251,19 +282,7 @@ impl Joins<'_> {
             | TableFactor::NestedJoin { alias, .. } => (None, alias),
             _ => (None, &None),
         };
-        let renamed = alias.as_ref().map(|alias| &alias.columns);
-        let columns = match renamed {
-            Some(columns) if !columns.is_empty() => Some(
-                columns
-                    .iter()
-                    .map(|column| normalise(&column.name))
-                    .collect(),
-            ),
-            _ => own.map(normalise).and_then(|name| {
-                let is_known = !self.with.contains(&name);
-                is_known.then(|| self.catalog.columns(&name)).flatten()
-            }),
-        };
+        let columns = self.columns_of_factor(factor, own, alias.as_ref());
         Relation {
             name: alias.as_ref().map(|alias| &alias.name).or(own).cloned(),
             columns,
@@ -454,7 +473,20 @@ impl VisitorMut for Merging<'_> {
     }
 }
 
-fn constraint(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
+fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
+    match operator {
+        JoinOperator::Join(constraint)
+        | JoinOperator::Inner(constraint)
+        | JoinOperator::Left(constraint)
+        | JoinOperator::LeftOuter(constraint)
+        | JoinOperator::Right(constraint)
+        | JoinOperator::RightOuter(constraint)
+        | JoinOperator::FullOuter(constraint) => Some(constraint),
+        _ => None,
+    }
+}
+
+fn constraint_mut(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
     match operator {
         JoinOperator::Join(constraint)
         | JoinOperator::Inner(constraint)

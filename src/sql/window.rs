@@ -230,6 +230,7 @@ fn window(
         "tumble" | "session" => 3,
         _ => 4,
     };
+    refuse_offset(name, expressions.len(), place)?;
     if expressions.len() != wanted || arguments.len() != wanted {
         let message = match name {
             "session" => "SESSION takes a table, PARTITION BY, a time and a gap".to_owned(),
@@ -280,6 +281,16 @@ fn window(
         _ => return Err(wrong(format!("{name} takes {wanted} arguments")).into()),
     };
     WindowAssign::try_new(input, time, kind, partition, place)
+}
+
+/// Flink's windows that begin elsewhere than in UTC.
+fn refuse_offset(name: &str, arguments: usize, place: Place) -> Result<(), Problem> {
+    if name != "tumble" || arguments != 4 {
+        return Ok(());
+    }
+    let message = "TUMBLE takes no offset: windows are aligned in UTC";
+    let hint = "of days elsewhere, GROUP BY date_trunc('day', at AT TIME ZONE 'Europe/Berlin')";
+    Err(Problem::at(place, message).hint(hint))
 }
 
 /// The columns of `PARTITION BY`, which the parser reads as `partition_by => a, b`, and the other

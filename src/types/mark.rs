@@ -35,6 +35,10 @@ pub struct SourceMark {
     /// How far event time had come: it does not go back.
     #[serde(default, skip_serializing_if = "Watermark::is_start")]
     pub watermark: Watermark,
+    /// What must not have changed for the offsets of all partitions to mean the same: a topic's
+    /// id. Older marks do not say, nor do those of brokers that give none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
 }
 
 impl SourceMark {

@@ -11,7 +11,7 @@
 //! is seen that every commit is a consistent cut, not only the last.
 //!
 //! `CHANGING_CASES` says how many cases, `CHANGING_SEED` where they begin. A case that fails leaves its
-//! folder behind; `CHANGING_SEED=n CHANGING_CASES=1` runs it again.
+//! folder behind; `CHANGING_SEED=n CHANGING_CASES=1` runs it again, and shows one that is refused.
 
 mod asking;
 mod beside;
@@ -298,7 +298,10 @@ fn check(client: &mut Client, case: &Case, folder: &Path) -> Outcome {
     case.write(&whole);
     let checked = tidemark(&whole, &["check", "case.sql"], &[]);
     if checked.how != Exit::Code(0) {
-        let why = checked.stderr.lines().next().unwrap_or_default().to_owned();
+        let why = match number("CHANGING_CASES", 300) {
+            1 => format!("{}\n{}", checked.stderr, case.sql()),
+            _ => checked.stderr.lines().next().unwrap_or_default().to_owned(),
+        };
         return Outcome::Refused(why);
     }
     let waits = waits(&whole);

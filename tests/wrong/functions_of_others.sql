@@ -8,3 +8,5 @@ INSERT INTO a SELECT k FROM orders WHERE tags && ARRAY['x'];
 INSERT INTO a SELECT k COLLATE "C" FROM orders;
 INSERT INTO a SELECT substring(k FROM '^[a-z]+') FROM orders;
 INSERT INTO a SELECT to_char(a, '999') FROM orders;
+INSERT INTO a SELECT date_format(at, 'yyyy-MM-dd HH:mm') FROM orders;
+INSERT INTO a SELECT hour(at) FROM orders;

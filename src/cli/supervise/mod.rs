@@ -64,11 +64,13 @@ pub enum Event {
     Signal,
 }
 
-/// Runs all processes until they have done their work, or do not get it done.
-pub fn supervise(supervision: Supervision) -> u8 {
+/// Runs all processes until they have done their work, or do not get it done. `listens` is called as
+/// soon as it hears signals.
+pub fn supervise(supervision: Supervision, listens: impl FnOnce()) -> u8 {
     let (events, happening) = sync_channel(64);
     let wishes = events.clone();
     on_wishes(move || wishes.send(Event::Signal).is_ok());
+    listens();
     match Supervisor::new(supervision, events, happening).run() {
         Ok(code) => code,
         Err(failure) => {

@@ -33,7 +33,13 @@ pub(super) fn make_topic(cluster: &Cluster, wish: &Wish<'_>) -> Result<(), Conne
     let failed = |reason: String| {
         ConnectorError::hinted(
             format!("cannot create topic `{topic}`: {reason}"),
-            "create it yourself, or let this user CREATE it",
+            match wish.compacted {
+                true => {
+                    "create it yourself, with one partition and cleanup.policy=compact, or let this \
+                     user CREATE it"
+                }
+                false => "create it yourself, or let this user CREATE it",
+            },
         )
     };
     let signed = |number| i32::try_from(number).unwrap_or(i32::MAX);

@@ -1,5 +1,6 @@
 //! Asking a cluster about a topic: its partitions, and where they begin and end.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 use rdkafka::topic_partition_list::{Offset as Place, TopicPartitionList};
 
+use super::identity;
 use super::settings::refused;
 use crate::connector::ConnectorError;
 use crate::types::{Offset, nearest};
@@ -99,6 +101,48 @@ impl Asker {
         }
         let count = topic.map_or(0, |topic| topic.partitions().len());
         Ok(Some(count).filter(|&count| count > 0))
+    }
+
+    /// Which topic it is, where that is told: one that is made under its name later is another.
+    pub fn id(&self) -> Result<Option<String>, ConnectorError> {
+        Ok(self.ids(&[&self.topic])?.remove(&self.topic))
+    }
+
+    /// The same of any topics; those without an id are left out.
+    pub fn ids(&self, topics: &[&str]) -> Result<BTreeMap<String, String>, ConnectorError> {
+        let metadata = self.metadata(Some(&self.topic))?;
+        let mut brokers: Vec<i32> = metadata.brokers().iter().map(|it| it.id()).collect();
+        // First the one that has just answered.
+        brokers.sort_by_key(|&broker| broker != metadata.orig_broker_id());
+        let mut failed = RDKafkaErrorCode::BrokerNotAvailable;
+        for (broker, patience) in brokers.into_iter().zip(TRIES) {
+            let told = identity::ids(self.consumer.client(), broker, topics, patience);
+            self.serve();
+            match told {
+                Ok(ids) => return Ok(ids),
+                Err(code) if is_away(code) => failed = code,
+                // One that knows of ids tells them.
+                Err(code) => {
+                    tracing::debug!(%code, "Kafka does not say which topics they are");
+                    return Ok(BTreeMap::new());
+                }
+            }
+        }
+        Err(ConnectorError::Transient(format!(
+            "could not ask which topic `{}` is: {failed}",
+            topics.join("`, `")
+        )))
+    }
+
+    /// Refuses the topic of today where it is not the one that was `known`.
+    pub fn is_still(&self, known: Option<&str>) -> Result<(), ConnectorError> {
+        let Some(known) = known else {
+            return Ok(());
+        };
+        match self.id()? {
+            Some(now) if now != known => Err(made_anew(&self.topic, known, &now)),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// The topic is not for this user.
@@ -289,6 +333,48 @@ impl Drop for Asker {
             }
         }
     }
+}
+
+/// Whether nobody answered.
+fn is_away(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::BrokerNotAvailable
+            | RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::OperationTimedOut
+            | RDKafkaErrorCode::RequestTimedOut
+            | RDKafkaErrorCode::Resolve
+    )
+}
+
+/// What was read of the topic was another's.
+pub(super) fn made_anew(topic: &str, known: &str, now: &str) -> ConnectorError {
+    ConnectorError::hinted(
+        format!(
+            "topic `{topic}` was deleted and made anew since it was read (its id was {known}, and is {now}): the \
+             offsets of the mark mean other records"
+        ),
+        same_records(
+            "`--fresh` starts over, which empties the pipeline's tables",
+            now,
+        ),
+    )
+}
+
+/// The way out for whoever moved a topic as it was.
+pub(super) fn same_records(over: &str, now: &str) -> String {
+    format!(
+        "{over}; if it has the same records at the same offsets (a mirror, a backup), 'topic.id' = '{now}' says so"
+    )
+}
+
+/// The topic is not the one that 'topic.id' names.
+pub(super) fn not_named(topic: &str, named: &str, now: &str) -> ConnectorError {
+    ConnectorError::hinted(
+        format!("topic `{topic}` has the id {now}, and 'topic.id' names {named}"),
+        "was it deleted and made anew? name the id that it has, or leave the option out",
+    )
 }
 
 /// Partitions are counted in 32 bits.

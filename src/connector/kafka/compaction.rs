@@ -11,7 +11,7 @@ use crate::connector::ConnectorError;
 use crate::connector::open::{Keeps, required};
 use crate::plan::Table;
 
-const POLICY: &str = "cleanup.policy";
+pub(super) const POLICY: &str = "cleanup.policy";
 const LAG: &str = "min.compaction.lag.ms";
 
 /// What the hint asks for at least: most outages are shorter.

@@ -33,6 +33,8 @@ pub(super) struct KafkaConsumer {
     settings: Arc<Settings>,
     reads: Reads,
     asker: Arc<Asker>,
+    /// Which topic is read.
+    id: Option<String>,
     layout: Arc<Layout>,
     lanes: BTreeMap<i32, Lane>,
     contact: Contact,
@@ -66,7 +68,7 @@ struct Event {
 impl KafkaConsumer {
     pub fn new(
         (settings, reads): (Arc<Settings>, Reads),
-        asker: Arc<Asker>,
+        (asker, id): (Arc<Asker>, Option<String>),
         layout: Arc<Layout>,
         clock: Clock,
         from: &[(usize, Offset)],
@@ -76,6 +78,7 @@ impl KafkaConsumer {
             settings,
             reads,
             asker,
+            id,
             layout,
             lanes: BTreeMap::new(),
             contact: Contact::default(),
@@ -310,6 +313,7 @@ impl KafkaConsumer {
             return Ok(());
         };
         let asked = lane.position;
+        self.asker.is_still(self.id.as_deref())?;
         let (first, end) = self.asker.bounds(partition)?;
         if asked > end {
             return Err(self.asker.ends_before(partition, end, asked));
@@ -437,6 +441,21 @@ impl Consumer for KafkaConsumer {
             lane.is_paused = false;
         }
         self.batch.release(partition);
+        Ok(())
+    }
+
+    /// Fetched anew from where it stands: what was fetched before is not what comes then.
+    fn ask(&mut self, partition: usize) -> Result<(), ConnectorError> {
+        let partition = number(partition);
+        let place = self.lanes.get(&partition);
+        let place: Vec<_> = place
+            .map(|lane| lane.place(partition))
+            .into_iter()
+            .collect();
+        if let Err(message) = self.batch.seek(&place) {
+            // It is asked again after a while.
+            tracing::debug!(topic = self.settings.topic, message, "could not ask anew");
+        }
         Ok(())
     }
 

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode;
+use tracing::debug;
 
-use super::admin::{Wish, make_topic};
+use super::admin::{Wish, make_topic, topic_settings};
 use super::ask::Asker;
 use super::batch::{BatchConsumer, Taken};
+use super::compaction::POLICY;
 use super::settings::{Cluster, refused};
 use crate::connector::{ConnectorError, Reads};
 use crate::types::Clock;
@@ -41,10 +43,51 @@ pub(super) fn make(cluster: &Cluster) -> Result<(), ConnectorError> {
         replication: None,
         compacted: true,
     };
-    if count_partitions(cluster)?.is_none() {
-        make_topic(cluster, &wish)?;
+    match count_partitions(cluster)? {
+        None => make_topic(cluster, &wish),
+        Some(_) => Ok(()),
     }
-    Ok(())
+}
+
+/// What is against the topic as it is, if it is there: it has to keep the last mark of each writer.
+pub(super) fn look(cluster: &Cluster) -> Result<(), ConnectorError> {
+    match count_partitions(cluster)? {
+        None => Ok(()),
+        Some(_) => keeps(cluster, TOPIC),
+    }
+}
+
+/// Whether a topic keeps the last mark of each writer for good. Where the cluster does not say how
+/// it is kept, it is taken for right.
+pub(super) fn keeps(cluster: &Cluster, topic: &str) -> Result<(), ConnectorError> {
+    let settings = match topic_settings(cluster, topic) {
+        Ok(settings) => settings,
+        Err(reason) => {
+            debug!(reason, topic, "could not read the settings of a topic");
+            return Ok(());
+        }
+    };
+    match settings.get(POLICY) {
+        Some(policy) if !is_for_good(policy) => Err(forgets(&cluster.servers, topic, policy)),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// By the topic's policy. With `delete`, beside `compact` too, a mark that is old enough is gone.
+fn is_for_good(policy: &str) -> bool {
+    policy.split(',').all(|policy| policy.trim() == "compact")
+}
+
+fn forgets(servers: &str, topic: &str, policy: &str) -> ConnectorError {
+    ConnectorError::hinted(
+        format!(
+            "topic `{topic}` has {POLICY} = {policy}: in time it forgets what says which rows are there"
+        ),
+        format!(
+            "kafka-configs --bootstrap-server {servers} --alter --entity-type topics --entity-name \
+             {topic} --add-config {POLICY}=compact"
+        ),
+    )
 }
 
 fn count_partitions(cluster: &Cluster) -> Result<Option<usize>, ConnectorError> {
@@ -115,4 +158,17 @@ pub(super) fn read(
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_keeps_marks_for_good_if_it_is_compacted_and_nothing_else() {
+        assert!(is_for_good("compact"));
+        assert!(!is_for_good("delete"));
+        assert!(!is_for_good("compact,delete"));
+        assert!(!is_for_good("delete, compact"));
+    }
 }

@@ -18,6 +18,7 @@ mod compaction;
 mod consumer;
 mod contact;
 mod embedded;
+mod identity;
 mod letters;
 mod marks;
 mod produce;
@@ -78,6 +79,13 @@ pub(super) const CONNECTOR: Connector = Connector {
             name: "bootstrap.servers",
             help: "brokers to ask first, as host:port, with commas between",
             default: Absent::Required,
+            side: Side::Both,
+            kind: ValueKind::Text,
+        },
+        ConnectorOption {
+            name: settings::TOPIC_ID,
+            help: "the id that the topic has now: it has the same records as the one that was read or written before",
+            default: Absent::Means("as the mark says"),
             side: Side::Both,
             kind: ValueKind::Text,
         },

@@ -5,9 +5,9 @@
 //! ```
 //!
 //! Which letters have been sent stands in `tidemark_marks`, in the transaction of their records, by
-//! partition and offset of the record that each was. So it does not matter how often it is done, in
-//! how many parts, or where it was killed. Records are held until there are enough of them or no
-//! letter is left: a transaction is not open for as long as letters take to be read. A record goes
+//! partition and offset of the record that each was, and by the topic's id. So it does not matter how
+//! often it is done, in how many parts, or where it was killed. Records are held until there are enough
+//! of them or no letter is left: a transaction is not open for as long as letters take to be read. A record goes
 //! to the partition that it was in. Its key is not in a letter, and not in the record.
 
 mod sent;
@@ -20,7 +20,7 @@ use arrow::datatypes::DataType;
 use self::sent::Sent;
 use super::ask::Asker;
 use super::marks::{self, TOPIC, Until};
-use super::settings::Cluster;
+use super::settings::{Cluster, TOPIC_ID};
 use super::transaction::{Failed, Outgoing, Transactions};
 use crate::connector::letters::{KeptLetter, LetterFilter, PAYLOAD};
 use crate::connector::open::required;
@@ -86,6 +86,7 @@ pub fn resend(
     );
     // Who was here before cannot commit any more; only then is what it committed all there is.
     let open = || {
+        marks::look(&cluster)?;
         marks::make(&cluster)?;
         Transactions::open(&cluster, &name, &[("compression.type", "lz4")])
     };
@@ -95,7 +96,10 @@ pub fn resend(
         false => Until::End,
     };
     let marks = marks::read(&cluster, &name, until)?;
-    let sent = Sent::of(&marks, &name).map_err(|key| {
+    // What has the same records as an earlier topic has that one's letters, too.
+    let is_named = job.source.option(TOPIC_ID).is_some();
+    let id = asker.id()?.filter(|_| !is_named);
+    let sent = Sent::of(&marks, &name, id).map_err(|key| {
         ConnectorError::permanent(format!("cannot read the mark `{key}` in `{TOPIC}`"))
     })?;
     let mut sender = Resender {

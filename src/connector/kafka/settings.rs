@@ -18,6 +18,9 @@ use crate::plan::Table;
 /// How often new partitions are looked for, unless the table says.
 pub(super) const DISCOVERY: &str = "10s";
 
+/// Which topic it is, whatever the mark says: an option.
+pub(super) const TOPIC_ID: &str = "topic.id";
+
 /// For how many milliseconds a broker keeps an answer back that has nothing to bring. Idle
 /// processes cost little by it.
 const WAIT: &str = "500";
@@ -65,6 +68,8 @@ pub(super) const fn text(name: &'static str, help: &'static str) -> ConnectorOpt
 pub(super) struct Settings {
     pub cluster: Cluster,
     pub topic: String,
+    /// The id that the topic is said to have, whatever it had before.
+    pub topic_id: Option<String>,
     pub group: String,
     pub start: Start,
     pub discovery: Duration,
@@ -79,6 +84,7 @@ impl Settings {
         Ok(Self {
             cluster: Cluster::of(table)?,
             topic: required(table, "topic")?.to_owned(),
+            topic_id: table.option(TOPIC_ID).map(str::to_owned),
             group: group.unwrap_or_else(|| format!("tidemark-{}", table.name)),
             start: Start::of(table).map_err(|(_, message)| ConnectorError::permanent(message))?,
             discovery: option::length(discovery).unwrap_or(Duration::from_secs(10)),

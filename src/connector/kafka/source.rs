@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ask::{Asker, When, number};
+use super::ask::{Asker, When, made_anew, not_named, number};
 use super::blocks::Layout;
 use super::consumer::KafkaConsumer;
 use super::settings::Settings;
@@ -18,6 +18,8 @@ use crate::types::{Clock, Offset};
 pub struct KafkaSource {
     settings: Arc<Settings>,
     asker: Arc<Asker>,
+    /// Which topic it is, where the brokers say so.
+    id: Option<String>,
     partitions: Vec<Partition>,
     format: FormatOptions,
     wanted: Wanted,
@@ -41,7 +43,14 @@ impl KafkaSource {
         let Some(count) = asker.count_partitions()? else {
             return Err(asker.no_topic());
         };
+        let id = asker.id()?;
+        if let (Some(named), Some(id)) = (&settings.topic_id, &id)
+            && named != id
+        {
+            return Err(not_named(&settings.topic, named, id));
+        }
         Ok(Self {
+            id,
             partitions: (0..count).map(partition).collect(),
             layout: Arc::new(Layout::new(&settings.topic, &origin.metadata)),
             settings,
@@ -133,6 +142,19 @@ impl Live for KafkaSource {
         self.places_or_ends(When::End)
     }
 
+    fn identity(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    fn is_still(&self, known: &str) -> Result<(), ConnectorError> {
+        match &self.id {
+            Some(now) if now != known && self.settings.topic_id.is_none() => {
+                Err(made_anew(&self.settings.topic, known, now))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     fn covers(&self, read: &BTreeMap<usize, Offset>) -> Result<(), ConnectorError> {
         let ends = self.places(When::End)?;
         let end = |partition: usize| ends.get(partition).copied().flatten().unwrap_or_default();
@@ -156,7 +178,7 @@ impl Live for KafkaSource {
     ) -> Result<Box<dyn Consumer>, ConnectorError> {
         let consumer = KafkaConsumer::new(
             (Arc::clone(&self.settings), reads),
-            Arc::clone(&self.asker),
+            (Arc::clone(&self.asker), self.id.clone()),
             Arc::clone(&self.layout),
             self.clock.clone(),
             from,
@@ -172,7 +194,10 @@ impl Live for KafkaSource {
         // Nobody may be there to answer for a while, which is nothing to stop for.
         let count = self.asker.count_partitions();
         match count.map_err(|error| ConnectorError::Transient(error.to_string()))? {
-            Some(count) => Ok(count.max(self.partitions.len())),
+            Some(count) => {
+                self.asker.is_still(self.id.as_deref())?;
+                Ok(count.max(self.partitions.len()))
+            }
             None => Err(self.asker.no_topic()),
         }
     }

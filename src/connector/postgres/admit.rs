@@ -22,23 +22,68 @@ pub(super) enum Admission {
 
 /// Whether the role may keep a mark.
 pub(super) fn own_tables(lacking: &Lacking) -> Option<Refusal> {
-    let (role, what) = (&lacking.role, &lacking.what);
+    let (role, mend) = (&lacking.role, &lacking.mend);
     (!lacking.nothing).then(|| {
         Refusal::new(
             format!("`{role}` may not keep tidemark_marks and tidemark_tables there"),
-            format!(
-                "{what} TO {}, or name a schema of its own: ?options=-csearch_path%3Dname",
-                quoted(role)
-            ),
+            format!("{mend}, or name a schema of its own: ?options=-csearch_path%3Dname"),
         )
     })
 }
 
 /// Whether this pipeline may keep the table, given what is there; else everything against it.
 pub(super) fn admit(spec: &Spec, facts: &Facts) -> Result<Admission, Vec<Refusal>> {
+    let name = spec.target.to_string();
+    let one = |message: String, hint: String| Err(vec![Refusal::new(message, hint)]);
+    if let Some(refusal) = whatever_is_there(spec, facts) {
+        return Err(vec![refusal]);
+    }
+    match &facts.existing {
+        None if facts.has_mark && facts.kept_by_us => one(
+            format!("table `{name}` is gone, but the mark says that its rows are there"),
+            "start over with --fresh".to_owned(),
+        ),
+        _ if facts.has_mark && !facts.kept_by_us => one(
+            format!(
+                "table `{name}` is new to this pipeline, which has already published without it"
+            ),
+            "start over with --fresh, or keep the new table under another `pipeline.name`"
+                .to_owned(),
+        ),
+        None if !facts.may_create => one(
+            format!("`{}` may not make the table `{name}`", facts.role),
+            format!(
+                "GRANT CREATE ON SCHEMA {} TO {}, or make the table: {}",
+                quoted(&spec.target.schema),
+                quoted(&facts.role),
+                spec.create_table()
+            ),
+        ),
+        None => Ok(Admission::Create),
+        Some(existing) => {
+            let refusals = differences(spec, existing, facts);
+            if !refusals.is_empty() {
+                return Err(refusals);
+            }
+            if existing.has_rows && !facts.has_mark {
+                return one(
+                    format!("table `{name}` holds rows that no mark accounts for"),
+                    format!(
+                        "empty it (TRUNCATE {}), or choose another name with `table`",
+                        spec.target.sql()
+                    ),
+                );
+            }
+            Ok(Admission::Keep)
+        }
+    }
+}
+
+/// What keeps this pipeline from a table of this name, be there one or not.
+fn whatever_is_there(spec: &Spec, facts: &Facts) -> Option<Refusal> {
     let target = &spec.target;
     let name = target.to_string();
-    let one = |message: String, hint: String| Err(vec![Refusal::new(message, hint)]);
+    let one = |message: String, hint: String| Some(Refusal::new(message, hint));
     if target.name.starts_with(OWN_PREFIX) {
         return one(
             format!("the table name `{}` is reserved", target.name),
@@ -64,47 +109,19 @@ pub(super) fn admit(spec: &Spec, facts: &Facts) -> Result<Admission, Vec<Refusal
         );
     }
     if let (Some(written), true) = (facts.other_lanes, facts.kept_by_us) {
-        return Err(vec![other_lanes(&name, written)]);
+        return Some(other_lanes(&name, written));
     }
-    match &facts.existing {
-        None if facts.has_mark && facts.kept_by_us => one(
-            format!("table `{name}` is gone, but the mark says that its rows are there"),
-            "start over with --fresh".to_owned(),
-        ),
-        _ if facts.has_mark && !facts.kept_by_us => one(
+    if spec.has_lists() && !facts.may_stage {
+        let role = quoted(&facts.role);
+        return one(
             format!(
-                "table `{name}` is new to this pipeline, which has already published without it"
+                "`{}` may not make temporary tables, by which lists are written to `{name}`",
+                facts.role
             ),
-            "start over with --fresh, or keep the new table under another `pipeline.name`"
-                .to_owned(),
-        ),
-        None if !facts.may_create => one(
-            format!("`{}` may not make the table `{name}`", facts.role),
-            format!(
-                "GRANT CREATE ON SCHEMA {} TO {}, or make the table: {}",
-                quoted(&target.schema),
-                quoted(&facts.role),
-                spec.create_table()
-            ),
-        ),
-        None => Ok(Admission::Create),
-        Some(existing) => {
-            let refusals = differences(spec, existing, &facts.role);
-            if !refusals.is_empty() {
-                return Err(refusals);
-            }
-            if existing.has_rows && !facts.has_mark {
-                return one(
-                    format!("table `{name}` holds rows that no mark accounts for"),
-                    format!(
-                        "empty it (TRUNCATE {}), or choose another name with `table`",
-                        target.sql()
-                    ),
-                );
-            }
-            Ok(Admission::Keep)
-        }
+            format!("GRANT TEMPORARY ON DATABASE .. TO {role}"),
+        );
     }
+    None
 }
 
 /// Which lane a row goes to depends on how many there are, and what each holds on its mark.
@@ -122,7 +139,7 @@ pub(super) fn other_lanes(name: &str, written: Written) -> Refusal {
 }
 
 /// Everything that keeps rows from being written as they are.
-pub(super) fn differences(spec: &Spec, existing: &Existing, role: &str) -> Vec<Refusal> {
+pub(super) fn differences(spec: &Spec, existing: &Existing, facts: &Facts) -> Vec<Refusal> {
     let (name, sql) = (spec.target.to_string(), spec.target.sql());
     if !existing.is_table() {
         let what = match existing.kind.as_str() {
@@ -149,31 +166,25 @@ pub(super) fn differences(spec: &Spec, existing: &Existing, role: &str) -> Vec<R
         ),
         _ => {}
     }
-    let needed: &[&str] = if spec.table.key.is_empty() {
-        &["INSERT", "SELECT"]
-    } else {
-        &["INSERT", "SELECT", "UPDATE", "DELETE"]
-    };
-    let lacking = existing.lacking.iter().map(String::as_str);
-    let lacking: Vec<&str> = lacking.filter(|p| needed.contains(p)).collect();
-    if !lacking.is_empty() {
-        let lacking = lacking.join(", ");
-        refuse(
-            format!("does not grant {lacking} to `{role}`"),
-            format!("GRANT {lacking} ON {sql} TO {}", quoted(role)),
-        );
-    }
-    if existing.row_security {
-        refuse(
-            format!("shows `{role}` only the rows that its policies allow"),
-            format!(
-                "ALTER ROLE {} BYPASSRLS, or connect as its owner",
-                quoted(role)
-            ),
-        );
-    }
+    may_write(spec, existing, &facts.role, &mut refuse);
     for (at, field) in spec.table.schema.fields().iter().enumerate() {
-        column_fits(spec, at, field, existing.column(field.name()), &mut refuse);
+        match existing.column(field.name()) {
+            Some(there) => column_fits(spec, (at, field), there, &mut refuse),
+            None => {
+                let add = format!(
+                    "ALTER TABLE {sql} ADD COLUMN {} {}",
+                    quoted(field.name()),
+                    spec.kinds[at].declared()
+                );
+                let hint = match facts.has_mark {
+                    true => format!(
+                        "{add}; and start over with --fresh: the rows that are there have no value for it"
+                    ),
+                    false => add,
+                };
+                refuse(format!("has no column `{}`", field.name()), hint);
+            }
+        }
     }
     for there in &existing.columns {
         let declared = spec.table.schema.field_with_name(&there.name).is_ok();
@@ -192,23 +203,55 @@ pub(super) fn differences(spec: &Spec, existing: &Existing, role: &str) -> Vec<R
     found
 }
 
+/// Whether the role may do what is done to the table.
+fn may_write(
+    spec: &Spec,
+    existing: &Existing,
+    role: &str,
+    refuse: &mut impl FnMut(String, String),
+) {
+    let sql = spec.target.sql();
+    let needed: &[&str] = if spec.table.key.is_empty() {
+        &["INSERT", "SELECT"]
+    } else {
+        &["INSERT", "SELECT", "UPDATE", "DELETE"]
+    };
+    let lacking = existing.lacking.iter().map(String::as_str);
+    let lacking: Vec<&str> = lacking.filter(|p| needed.contains(p)).collect();
+    if !lacking.is_empty() {
+        let lacking = lacking.join(", ");
+        refuse(
+            format!("does not grant {lacking} to `{role}`"),
+            format!("GRANT {lacking} ON {sql} TO {}", quoted(role)),
+        );
+    }
+    if let (Some(index), false) = (spec.create_indexes(Some(existing)).first(), existing.owned) {
+        refuse(
+            format!("is not owned by `{role}`, so that it may not make an index there"),
+            format!("{index}, as its owner; or leave out `indexes`"),
+        );
+    }
+    if existing.row_security {
+        refuse(
+            format!("shows `{role}` only the rows that its policies allow"),
+            format!(
+                "ALTER ROLE {} BYPASSRLS, or connect as its owner",
+                quoted(role)
+            ),
+        );
+    }
+}
+
 /// Whether the column of this name takes what is written to it.
 fn column_fits(
     spec: &Spec,
-    at: usize,
-    field: &Field,
-    there: Option<&ExistingColumn>,
+    (at, field): (usize, &Field),
+    there: &ExistingColumn,
     refuse: &mut impl FnMut(String, String),
 ) {
     let (kind, name) = (&spec.kinds[at], field.name());
     let alter = format!("ALTER TABLE {}", spec.target.sql());
     let column = quoted(name);
-    let Some(there) = there else {
-        return refuse(
-            format!("has no column `{name}`"),
-            format!("{alter} ADD COLUMN {column} {}", kind.declared()),
-        );
-    };
     if !there.built_in || fit_of(kind, there) == Fit::No {
         let declared = kind.declared();
         return refuse(

@@ -10,12 +10,13 @@ use super::admit::{self, Admission};
 use super::empty;
 use super::error::{self, Class};
 use super::facts::{Existing, Facts};
+use super::hold::Hold;
 use super::marks::{self, Lane, MarkRow, Marks};
 use super::options::refuse_twin;
 use super::plan::{Plan, Spec};
 use super::rows::Ready;
 use super::session::{self, Connected, Limits};
-use super::write::{self, Prepared};
+use super::write::{self, Prepared, Unwritten};
 use crate::connector::sink::Refusal;
 use crate::connector::{ConnectorError, Destination, Finding, TableChanges};
 use crate::types::{Epoch, Mark};
@@ -30,11 +31,11 @@ pub struct Postgres {
     pub(super) beside: Vec<Spec>,
     lane: Option<Lane>,
     /// What there is once this start has taken over.
-    tenure: Option<Tenure>,
+    pub(super) tenure: Option<Tenure>,
     /// None while the connection is lost.
     pub(super) session: Option<Session>,
     /// The connection of a look at the mark: who looks is about to take over.
-    looked: Mutex<Option<Connected>>,
+    pub(super) looked: Mutex<Option<Connected>>,
     /// The incarnation that this destination has tried to take over with.
     attempted: Option<u64>,
 }
@@ -42,10 +43,11 @@ pub struct Postgres {
 /// This start's hold on the database. It outlives connections.
 pub(super) struct Tenure {
     incarnation: String,
-    marks: Marks,
-    plans: Vec<Plan>,
+    pub(super) marks: Marks,
+    pub(super) plans: Vec<Plan>,
+    pub(super) hold: Hold,
     /// The last epoch that was acknowledged, or found.
-    acknowledged: Option<Epoch>,
+    pub(super) acknowledged: Option<Epoch>,
     /// The epoch that was under way when the connection was lost: it may have been applied.
     in_doubt: Option<Epoch>,
 }
@@ -60,7 +62,10 @@ pub(super) struct Session {
 
 /// Why an epoch was not written.
 enum Fault {
-    Fenced,
+    /// No row of the marks is ours.
+    NotOurs,
+    /// The table of this plan is not any more what its rows were made for.
+    Altered(usize),
     /// At this part of what is written, or at none of them.
     Server(Error, Option<usize>),
     /// The commit itself: its outcome is what the server says, or unknown.
@@ -198,6 +203,7 @@ impl Postgres {
             incarnation: incarnation.to_owned(),
             marks,
             plans,
+            hold: Hold::of(&row),
             acknowledged,
             in_doubt: None,
         };
@@ -217,7 +223,11 @@ impl Postgres {
         let tenure = self.tenure();
         let mut client = self.connect()?.client;
         let row = match tenure.marks.confirm(&mut client, &tenure.incarnation) {
-            Ok(row) => row.ok_or_else(|| self.fenced(epoch))?,
+            Ok(Some(row)) => row,
+            Ok(None) => return Err(self.unheld(&mut client, epoch)),
+            Err(error) if error::is_missing(&error) => {
+                return Err(self.unheld(&mut client, epoch));
+            }
             Err(error) => return Err(self.waited(&mut client, &tenure.marks, &error)),
         };
         if row.epoch != tenure.acknowledged && row.epoch != tenure.in_doubt {
@@ -249,21 +259,14 @@ impl Postgres {
         }
     }
 
-    fn tenure(&self) -> &Tenure {
+    pub(super) fn tenure(&self) -> &Tenure {
         self.tenure
             .as_ref()
             .expect("a destination is taken over before it publishes")
     }
 
-    fn fenced(&self, epoch: Epoch) -> ConnectorError {
-        ConnectorError::Fenced {
-            destination: self.address.to_string(),
-            epoch,
-        }
-    }
-
     /// Ends a transaction that failed. If even that fails, the connection is of no use.
-    fn roll_back(&mut self) {
+    pub(super) fn roll_back(&mut self) {
         let ended = self
             .session
             .as_mut()
@@ -276,9 +279,14 @@ impl Postgres {
     /// What a fault means, having brought the connection into a state to go on from.
     fn after(&mut self, fault: Fault, mark: &Mark, ready: &[Ready]) -> ConnectorError {
         let (error, at, committing) = match fault {
-            Fault::Fenced => {
+            Fault::NotOurs => return self.no_row(mark.epoch),
+            // The mark is what is written first.
+            Fault::Server(error, None) if error::is_missing(&error) => {
+                return self.no_row(mark.epoch);
+            }
+            Fault::Altered(table) => {
                 self.roll_back();
-                return self.fenced(mark.epoch);
+                return self.plan_again(table);
             }
             Fault::Server(error, at) => (error, at, false),
             Fault::Commit(error) => (error, None, true),
@@ -343,7 +351,9 @@ impl Destination for Postgres {
             standby,
         } = looked.map_or_else(|| self.connect(), Ok)?;
         if standby {
-            return Err(standby_refusal(&self.address).into_error());
+            // In the middle of a failover: the next connection may find the new primary.
+            let Refusal { message, hint } = standby_refusal(&self.address);
+            return Err(ConnectorError::Away { message, hint });
         }
         client
             .batch_execute(marks::begin(true))
@@ -386,6 +396,7 @@ impl Destination for Postgres {
         }
         let tenure = self.tenure.as_mut().expect("checked above");
         tenure.acknowledged = Some(mark.epoch);
+        tenure.hold.life = Some(mark.life);
         tenure.in_doubt = None;
         Ok(())
     }
@@ -398,10 +409,7 @@ impl Destination for Postgres {
         let outcome = flush(client, tenure);
         match outcome {
             Ok(true) => Ok(()),
-            Ok(false) => {
-                self.roll_back();
-                Err(self.fenced(epoch))
-            }
+            Ok(false) => Err(self.no_row(epoch)),
             Err(error) => {
                 // A lost connection is found to be lost once more by the next to use it.
                 self.roll_back();
@@ -455,17 +463,19 @@ fn commit(
     // A mark alone says that others may forget what came before it.
     let alone = ready.iter().all(Ready::is_empty);
     let synchronous = alone || session.holds.is_none();
-    let server = |at| move |error| Fault::Server(error, at);
     let ours = tenure
         .marks
         .advance(client, &tenure.incarnation, mark, synchronous)
-        .map_err(server(None))?;
+        .map_err(|error| Fault::Server(error, None))?;
     if !ours {
-        return Err(Fault::Fenced);
+        return Err(Fault::NotOurs);
     }
     for (at, part) in ready.iter().enumerate() {
         let (plan, prepared) = (&tenure.plans[part.table], &mut session.prepared[part.table]);
-        write::write(client, plan, prepared, part).map_err(server(Some(at)))?;
+        write::write(client, plan, prepared, part).map_err(|unwritten| match unwritten {
+            Unwritten::Altered => Fault::Altered(part.table),
+            Unwritten::Server(error) => Fault::Server(error, Some(at)),
+        })?;
     }
     marks::commit(client).map_err(Fault::Commit)
 }
@@ -529,7 +539,7 @@ fn standby_refusal(address: &Address) -> Refusal {
 }
 
 /// Everything that differs is a finding; a start says the first.
-fn first_of(refusals: Vec<Refusal>) -> ConnectorError {
+pub(super) fn first_of(refusals: Vec<Refusal>) -> ConnectorError {
     let mut refusals = refusals.into_iter();
     let first = refusals.next().expect("a refusal has a reason");
     let more = refusals.len();

@@ -4,7 +4,7 @@ use postgres::{Client, Error};
 
 use super::admit;
 use super::destination::Postgres;
-use super::facts::Existing;
+use super::facts::{Existing, Facts};
 use super::marks::{self, Marks};
 use super::plan::Target;
 use super::session::Connected;
@@ -54,7 +54,7 @@ fn remove(client: &mut Client, sink: &Postgres, marks: &Marks, schema: &str) -> 
         let declared = declared.map(|spec| spec.within(schema));
         let fits = declared
             .filter(|spec| spec.target == target)
-            .any(|spec| admit::differences(&spec, &existing, "").is_empty());
+            .any(|spec| admit::differences(&spec, &existing, &Facts::default()).is_empty());
         let created: bool = row.get(2);
         let verb = if created && !fits {
             "drop table"

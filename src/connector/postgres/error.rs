@@ -41,6 +41,11 @@ pub(super) fn class(error: &Error) -> Class {
     }
 }
 
+/// Whether it is that there is no such table.
+pub(super) fn is_missing(error: &Error) -> bool {
+    error.code() == Some(&SqlState::UNDEFINED_TABLE)
+}
+
 /// The client's own errors, and those of the network.
 fn class_without_answer(error: &Error) -> Class {
     let source = error.source();

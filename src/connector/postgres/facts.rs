@@ -23,6 +23,8 @@ pub(super) struct Facts {
     /// Whether there is such a schema, and whether the role may make a table in it.
     pub(super) schema_exists: bool,
     pub(super) may_create: bool,
+    /// Whether the role may make temporary tables.
+    pub(super) may_stage: bool,
     pub(super) role: String,
 }
 
@@ -35,6 +37,8 @@ pub(super) struct Existing {
     /// `u` is an unlogged table, `t` a temporary one.
     pub(super) persistence: String,
     pub(super) row_security: bool,
+    /// Whether the role may do what only an owner may: make an index.
+    pub(super) owned: bool,
     /// Of INSERT, SELECT, UPDATE, DELETE, those that the role lacks.
     pub(super) lacking: Vec<String>,
     pub(super) columns: Vec<ExistingColumn>,
@@ -83,6 +87,7 @@ select json_build_object(
   'row_security', c.relrowsecurity
      and not (select rolbypassrls or rolsuper from pg_roles where rolname = current_user)
      and (c.relforcerowsecurity or not pg_has_role(c.relowner, 'usage')),
+  'owned', pg_has_role(c.relowner, 'usage'),
   'lacking', (select coalesce(json_agg(p), '[]') from unnest(array['INSERT','SELECT','UPDATE','DELETE']) p
      where not has_table_privilege(c.oid, p)),
   'columns', (select coalesce(json_agg(json_build_object(
@@ -159,7 +164,8 @@ impl Facts {
         };
         let schema = client.query_one(
             "select current_user::text, to_regnamespace($1) is not null,
-                    coalesce(has_schema_privilege(to_regnamespace($1), 'create'), false)",
+                    coalesce(has_schema_privilege(to_regnamespace($1), 'create'), false),
+                    has_database_privilege(current_database(), 'temporary')",
             &[&quoted(&target.schema)],
         )?;
         Ok(Self {
@@ -171,6 +177,7 @@ impl Facts {
             other_lanes: None,
             schema_exists: schema.get(1),
             may_create: schema.get(2),
+            may_stage: schema.get(3),
         })
     }
 }

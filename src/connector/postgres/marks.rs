@@ -68,8 +68,8 @@ impl MarkRow {
 /// What a role may not do with the tables of our own.
 pub(super) struct Lacking {
     pub(super) nothing: bool,
-    /// The statement that mends it, but for the role.
-    pub(super) what: String,
+    /// The statement that mends it.
+    pub(super) mend: String,
     pub(super) role: String,
 }
 
@@ -225,22 +225,27 @@ impl Marks {
                         and has_table_privilege(m, 'update') and has_table_privilege(m, 'delete')
                         and has_table_privilege(t, 'insert') and has_table_privilege(t, 'select')
                         and has_table_privilege(t, 'delete'), has_schema_privilege($3, 'create')),
+                     coalesce(row_security_active(m) or row_security_active(t), false),
                      m is not null and t is not null, current_user::text
                    from (select to_regclass($1) m, to_regclass($2) t) own";
         let row = client.query_one(sql, &[&self.own(), &self.tables, &schema])?;
-        let exist: bool = row.get(1);
+        let (granted, secured, exist): (bool, bool, bool) = (row.get(0), row.get(1), row.get(2));
+        let role: String = row.get(3);
+        let (own, tables, to) = (self.own(), &self.tables, quoted(&role));
+        let mend = match (exist, granted) {
+            (true, false) => {
+                format!("GRANT INSERT, SELECT, UPDATE, DELETE ON {own}, {tables} TO {to}")
+            }
+            (true, true) => format!(
+                "ALTER TABLE {own} DISABLE ROW LEVEL SECURITY; ALTER TABLE {tables} DISABLE ROW \
+                 LEVEL SECURITY"
+            ),
+            (false, _) => format!("GRANT CREATE ON SCHEMA {} TO {to}", quoted(schema)),
+        };
         Ok(Lacking {
-            nothing: row.get(0),
-            what: if exist {
-                format!(
-                    "GRANT INSERT, SELECT, UPDATE, DELETE ON {}, {}",
-                    self.own(),
-                    self.tables
-                )
-            } else {
-                format!("GRANT CREATE ON SCHEMA {}", quoted(schema))
-            },
-            role: row.get(2),
+            nothing: granted && !secured,
+            mend,
+            role,
         })
     }
 

@@ -20,17 +20,20 @@
 //!    connection lost ──▶ was the epoch applied? ──next publish: confirm──▶ mark at it: applied
 //!                                                                          mark before it: write it
 //!                                                                          mark further back: rewound
-//!                                                                          no row: fenced
+//!                                                                          an older start's: rewound
+//!                                                                          another's, none: fenced
 //! ```
 
 mod address;
 mod admit;
+mod altered;
 mod bench;
 mod column;
 mod destination;
 mod empty;
 mod error;
 mod facts;
+mod hold;
 mod json;
 mod kind;
 mod letters;

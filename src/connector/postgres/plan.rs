@@ -121,6 +121,11 @@ impl Spec {
         )
     }
 
+    /// Whether a column holds lists: `unnest` would take them apart.
+    pub(super) fn has_lists(&self) -> bool {
+        self.kinds.iter().any(Kind::is_array)
+    }
+
     /// The statements that make those indexes that are asked for and not there.
     pub(super) fn create_indexes(&self, existing: Option<&Existing>) -> Vec<String> {
         let there = |columns: &Vec<String>| {
@@ -170,6 +175,8 @@ fn parse_indexes(table: &SinkTable, text: &str) -> Result<Vec<Vec<String>>, Conn
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) spec: Spec,
+    /// The name and the type of each column, as the table had them.
+    pub(super) columns: Vec<(String, String)>,
     /// The longest text that each column takes.
     pub(super) characters: Vec<Option<usize>>,
     /// By COPY, where a table without a key takes our types as they are.
@@ -210,7 +217,7 @@ impl Plan {
                 Fit::Converted | Fit::No => None,
             })
             .collect();
-        let arrays = spec.kinds.iter().any(Kind::is_array);
+        let arrays = spec.has_lists();
         let appended = spec.table.key.is_empty();
         let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
         let names = list(&names);
@@ -224,7 +231,13 @@ impl Plan {
         };
         let all = parameters(&mut spec.kinds.iter());
         let key = parameters(&mut spec.table.key.iter().map(|&at| &spec.kinds[at]));
+        let declared = fields.iter().map(|field| {
+            let there = existing.column(field.name());
+            let declared = there.map(|there| there.declared.clone());
+            (field.name().clone(), declared.unwrap_or_default())
+        });
         Self {
+            columns: declared.collect(),
             characters,
             copy: (appended && exact).then(|| copy(&spec.target.sql())),
             staging: arrays.then(|| Staging::new(&spec, number, copy, &insert, &conflict)),

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 use postgres::types::ToSql;
 use postgres::{Client, Error, Statement};
 
+use super::altered::is_as_planned;
 use super::column::Slice;
 use super::marks;
 use super::plan::Plan;
@@ -39,6 +40,19 @@ pub(super) struct Prepared {
     copy: Option<Statement>,
 }
 
+/// Why the changes of a table are not written.
+pub(super) enum Unwritten {
+    /// It is not the table any more that they were made for.
+    Altered,
+    Server(Error),
+}
+
+impl From<Error> for Unwritten {
+    fn from(error: Error) -> Self {
+        Self::Server(error)
+    }
+}
+
 /// Writes the changes of one table. Deletes and upserts have no key in common; deletes go first
 /// because they make room.
 pub(super) fn write(
@@ -46,7 +60,7 @@ pub(super) fn write(
     plan: &Plan,
     prepared: &mut Prepared,
     ready: &Ready,
-) -> Result<(), Error> {
+) -> Result<(), Unwritten> {
     if let Some(rows) = &ready.deletes {
         for range in rows.slices(PARAMETERS) {
             delete(client, plan, prepared, rows, range)?;
@@ -57,16 +71,22 @@ pub(super) fn write(
     };
     match (&plan.copy, &plan.staging) {
         (Some(copy), staging) if staging.is_some() || rows.len() >= COPY_FROM => {
+            if !is_as_planned(client, plan)? {
+                return Err(Unwritten::Altered);
+            }
             let statement = prepare(client, &mut prepared.copy, copy)?;
-            let mut slices = rows.slices(COPY).into_iter();
-            slices.try_for_each(|range| copy_in(client, &statement, rows, range))
+            for range in rows.slices(COPY) {
+                copy_in(client, &statement, rows, range)?;
+            }
         }
         (_, staging) => {
             let most = staging.as_ref().map_or(PARAMETERS, |_| COPY);
-            let mut slices = rows.slices(most).into_iter();
-            slices.try_for_each(|range| upsert(client, plan, prepared, rows, range))
+            for range in rows.slices(most) {
+                upsert(client, plan, prepared, rows, range)?;
+            }
         }
     }
+    Ok(())
 }
 
 fn delete(

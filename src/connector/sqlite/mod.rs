@@ -30,6 +30,7 @@ mod write;
 
 pub use read::read;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -118,6 +119,16 @@ pub struct Sqlite {
 struct Session {
     connection: Connection,
     incarnation: String,
+    /// Which file was opened.
+    file: Option<FileNumber>,
+}
+
+/// What tells a file from another one that takes its name: device and inode.
+type FileNumber = (u64, u64);
+
+fn file_number(path: &Path) -> Option<FileNumber> {
+    let about = std::fs::metadata(path).ok()?;
+    Some((about.dev(), about.ino()))
 }
 
 impl Sqlite {
@@ -237,11 +248,13 @@ impl Destination for Sqlite {
         self.session = Some(Session {
             connection,
             incarnation: incarnation_text,
+            file: file_number(&self.path),
         });
         Ok(mark)
     }
 
     fn publish(&mut self, mark: &Mark, changes: &[TableChanges]) -> Result<(), ConnectorError> {
+        self.is_in_place()?;
         // An error on the way drops the transaction, which rolls it back; the connection stays.
         let mut session = self
             .session
@@ -255,6 +268,7 @@ impl Destination for Sqlite {
     }
 
     fn make_durable(&mut self) -> Result<(), ConnectorError> {
+        self.is_in_place()?;
         let session = self.session.as_ref().expect("it was taken over");
         let flush = || -> rusqlite::Result<usize> {
             // The log is flushed as a whole, so what was committed before is on the disk too.
@@ -318,6 +332,22 @@ impl Destination for Sqlite {
 }
 
 impl Sqlite {
+    /// Whether the file that was opened is still the one of its name: SQLite goes on with one that was
+    /// removed or replaced, and nobody would read it.
+    fn is_in_place(&self) -> Result<(), ConnectorError> {
+        let opened = self.session.as_ref().and_then(|session| session.file);
+        if opened == file_number(&self.path) {
+            return Ok(());
+        }
+        Err(ConnectorError::hinted(
+            format!(
+                "`{}` was removed or replaced while it was written",
+                self.path.display()
+            ),
+            "start the pipeline again, which computes what the file lacks now",
+        ))
+    }
+
     /// The transaction of an epoch, all but its commit.
     fn write<'c>(
         &self,

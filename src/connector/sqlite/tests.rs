@@ -102,6 +102,24 @@ fn refusal<T: std::fmt::Debug>(outcome: Result<T, ConnectorError>) -> (String, S
     }
 }
 
+/// SQLite goes on with a file that has no name any more, and nobody would read what is in it.
+#[test]
+fn a_file_that_is_removed_or_replaced_meanwhile_is_noticed() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("out.db");
+    let mut sink = open(&folder, "p", counts(&[]));
+    sink.take_over(7).unwrap();
+    sink.publish(&mark(1), &[upserts(&["a"], &[1])]).unwrap();
+
+    std::fs::rename(&path, folder.path().join("away.db")).unwrap();
+    let (message, _) = refusal(sink.publish(&mark(2), &[upserts(&["b"], &[2])]));
+    assert!(message.contains("was removed or replaced"), "{message}");
+
+    std::fs::copy(folder.path().join("away.db"), &path).unwrap();
+    let (message, _) = refusal(sink.make_durable());
+    assert!(message.contains("was removed or replaced"), "{message}");
+}
+
 #[test]
 fn a_keyed_table_is_upserted_and_deleted_from() {
     let folder = TempDir::new().unwrap();

@@ -38,8 +38,10 @@ impl<I: Inbox> SourceTask<I> {
         };
         self.forgive(now);
         for (&index, state) in &mut self.partitions {
-            if self.inbox.is_quiet(index) {
-                state.rest(now, timeout);
+            let asks = self.inbox.is_quiet(index)
+                && state.rest(now, timeout, self.inbox.reads_since(index));
+            if asks {
+                self.inbox.ask(index);
             }
         }
     }

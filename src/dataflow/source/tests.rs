@@ -74,6 +74,9 @@ fn pipeline() -> Pipeline {
 struct List {
     arrivals: VecDeque<(usize, Arrival)>,
     parked: Vec<usize>,
+    /// When reading last paused.
+    reads_since: Duration,
+    asked: Vec<usize>,
 }
 
 impl Inbox for List {
@@ -91,6 +94,14 @@ impl Inbox for List {
 
     fn is_quiet(&self, partition: usize) -> bool {
         !self.arrivals.iter().any(|(other, _)| *other == partition)
+    }
+
+    fn reads_since(&self, _: usize) -> Duration {
+        self.reads_since
+    }
+
+    fn ask(&mut self, partition: usize) {
+        self.asked.push(partition);
     }
 }
 
@@ -222,7 +233,7 @@ fn task_from(
     };
     let inbox = List {
         arrivals: arrivals.into(),
-        parked: Vec::new(),
+        ..List::default()
     };
     let start = Start {
         partitions: marks.into_iter().enumerate().collect(),

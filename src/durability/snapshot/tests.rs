@@ -166,7 +166,12 @@ fn what_is_from_after_a_mark_that_went_back_is_forgotten() {
     assert_eq!(snapshots.forget_after(Epoch(5), 6).unwrap(), []);
     assert_eq!(snapshots.forget_after(Epoch(8), 7).unwrap(), []);
     assert_eq!(snapshots.forget_after(Epoch(5), 7).unwrap(), [Epoch(8)]);
+    assert_eq!(listed(&snapshots), [(3, true)]);
 
+    // Whose it is cannot be told now, but may be later.
+    take(&snapshots, 9);
+    std::fs::write(folder.path().join(manifest_object(Epoch(9))), "{}").unwrap();
+    assert_eq!(snapshots.forget_after(Epoch(5), 7).unwrap(), [Epoch(9)]);
     assert_eq!(listed(&snapshots), [(3, true)]);
 }
 

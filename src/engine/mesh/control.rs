@@ -409,7 +409,7 @@ impl Inner {
 
     /// Says the last, and waits until the others have heard it: a connection that is closed while
     /// something is unread takes back what was sent.
-    fn leave(&self) {
+    pub fn leave(&self) {
         self.pass_on();
         let mut state = self.lock();
         if state.phase == Phase::Leaving {
@@ -446,18 +446,24 @@ impl Inner {
 
     /// What ended the run and the code for it, if that is known. For a panic hook: never waits.
     pub fn failure(&self) -> Option<(Failure, u8)> {
-        let state = self.state.try_lock().ok()?;
+        self.reason(&*self.state.try_lock().ok()?)
+    }
+
+    /// Waits until it is known why the run ends, not long: the reason and the code for it.
+    pub fn wait_for_reason(&self, wait: Duration) -> Option<(Failure, u8)> {
+        // It may be this process that has failed, just now.
+        self.pass_on();
+        let unknown = |state: &mut State| state.failed.is_none() && state.gone.is_none();
+        let waited = self.changed.wait_timeout_while(self.lock(), wait, unknown);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        self.reason(&state)
+    }
+
+    fn reason(&self, state: &State) -> Option<(Failure, u8)> {
         if let Some((failed, _)) = &state.failed {
             return Some((self.in_our_words(failed), failed.code));
         }
         state.gone.as_ref().map(|gone| (gone.told(), PEER_LOST))
-    }
-
-    /// Waits until it is known why the run ends, not long.
-    pub fn wait_for_reason(&self, wait: Duration) {
-        let unknown = |state: &mut State| state.failed.is_none() && state.gone.is_none();
-        let waited = self.changed.wait_timeout_while(self.lock(), wait, unknown);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Tells the others that a thread of this process panicked. For a panic hook: never waits.

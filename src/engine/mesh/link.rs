@@ -16,6 +16,9 @@ use crate::types::Clock;
 /// How long the network may swallow what was sent before the connection counts as broken.
 const SWALLOWED_MAX: Duration = Duration::from_secs(10);
 
+/// How often whoever waits looks whether it is asked to stop.
+pub const LISTEN: Duration = Duration::from_millis(100);
+
 /// A connection.
 #[derive(Debug)]
 pub enum Link {
@@ -58,6 +61,24 @@ impl Link {
         match peeked {
             Ok(read) => read == 0,
             Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+
+    /// Waits, no longer than `most`, until there is something to read, if only its end. Reads nothing.
+    pub fn comes_within(&self, most: Duration) -> bool {
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        let socket = match self {
+            Self::Plain(stream) => SockRef::from(stream),
+            Self::Secure(stream, _) => SockRef::from(stream),
+        };
+        let peeked = socket.set_read_timeout(Some(most));
+        match peeked.and_then(|()| socket.peek(&mut byte)) {
+            Ok(_) => true,
+            // What else is wrong, whoever reads hears.
+            Err(error) => !matches!(
+                error.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+            ),
         }
     }
 

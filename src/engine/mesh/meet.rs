@@ -21,7 +21,7 @@ use super::roll::{Missing, Outcome, Roll, Seat};
 use super::start::{follow, lead};
 use super::tls::Tls;
 use super::{Unmet, VERSION};
-use crate::dataflow::outcome::Failure;
+use crate::dataflow::outcome::{Failure, Shared};
 use crate::engine::threads::spawn_named;
 use crate::types::Clock;
 
@@ -76,16 +76,18 @@ pub struct Joined {
     pub control: Vec<Option<Link>>,
 }
 
-/// Waits for everyone, has process 0 decide, and returns when all can start.
+/// Waits for everyone, has process 0 decide, and returns when all can start, or when `shared` is
+/// asked to stop.
 pub fn meet(
     member: Member,
+    shared: &Shared,
     orders: impl FnOnce() -> Result<Vec<u8>, Failure>,
 ) -> Result<Joined, Unmet> {
     let clock = Clock::machine();
     let (process, processes) = (member.process, member.addresses.len());
     let (deadline, heartbeat) = (member.deadline, member.heartbeat);
     let until = Until::after(&clock, deadline);
-    let Outcome { links, failure } = gather(member, &clock, &until);
+    let Outcome { links, failure } = gather(member, (shared, &clock), &until);
     let mut sockets: Vec<Option<Link>> = (0..processes).map(|_| None).collect();
     let mut control: Vec<Option<Link>> = (0..processes).map(|_| None).collect();
     for ((peer, purpose), link) in links {
@@ -97,10 +99,22 @@ pub fn meet(
     let met = failure.map_or(Ok(()), Err);
     let orders = if process == 0 {
         let until = Until::after(&clock, until.left() + OTHERS_MORE);
-        lead(&mut control, met, orders, (&until, heartbeat), &clock)?
+        lead(
+            &mut control,
+            met,
+            orders,
+            (&until, heartbeat),
+            (shared, &clock),
+        )?
     } else {
         let first = Until::after(&clock, deadline + OTHERS_MORE);
-        follow(&mut control[0], process, met, (first, heartbeat), &clock)?
+        follow(
+            &mut control[0],
+            process,
+            met,
+            (first, heartbeat),
+            (shared, &clock),
+        )?
     };
     Ok(Joined {
         process,
@@ -120,7 +134,7 @@ fn seats(me: usize, processes: usize) -> impl Iterator<Item = Seat> {
     })
 }
 
-fn gather(member: Member, clock: &Clock, until: &Until) -> Outcome {
+fn gather(member: Member, (shared, clock): (&Shared, &Clock), until: &Until) -> Outcome {
     let Member {
         process: me,
         addresses,
@@ -153,7 +167,14 @@ fn gather(member: Member, clock: &Clock, until: &Until) -> Outcome {
             keep_the_door(&listener, &identity, &roll, &clock);
         }));
     }
-    let outcome = roll.wait(until, |missing| did_not_come(missing, &addresses, deadline));
+    let stops = || shared.is_stopping();
+    let outcome = roll.wait(until, stops, |missing| {
+        did_not_come(missing, &addresses, deadline)
+    });
+    if outcome.failure == Some(Unmet::Stopped) {
+        // They notice by themselves; one may still try for seconds to reach somebody.
+        return outcome;
+    }
     for thread in threads {
         // A panic there has been said already; its seat is free, and that is the failure.
         let _ = thread.join();

@@ -71,6 +71,8 @@ pub enum Unmet {
     Told(Failed),
     /// A process went away while the others waited.
     Lost(Gone),
+    /// Somebody asked this process to stop, or another one, before all had begun.
+    Stopped,
 }
 
 impl Unmet {
@@ -81,6 +83,7 @@ impl Unmet {
             Self::Failed(_) => FAILED,
             Self::Told(failed) => failed.code,
             Self::Missing(_) | Self::Lost(_) => PEER_LOST,
+            Self::Stopped => 0,
         }
     }
 
@@ -92,6 +95,7 @@ impl Unmet {
             }
             Self::Told(failed) => frame::Frame::Failed(failed.clone()),
             Self::Lost(gone) => frame::Frame::Gone(gone.clone()),
+            Self::Stopped => frame::Frame::Stop,
         }
     }
 }
@@ -103,6 +107,7 @@ impl From<Unmet> for Failure {
             Unmet::Missing(failure) => failure.again(),
             Unmet::Told(failed) => failed.told(),
             Unmet::Lost(gone) => gone.told().again(),
+            Unmet::Stopped => Failure::new("was asked to stop before it had begun"),
         }
     }
 }

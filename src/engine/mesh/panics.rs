@@ -2,9 +2,10 @@
 //!
 //! Timely's threads panic when a connection breaks. That is no fault of this process, so it shows
 //! neither a message of its own nor a backtrace: it says whom it lost. The control connections
-//! usually know better why, so their word is waited for, briefly.
+//! usually know better why, so their word is waited for, briefly: a process whose run has failed
+//! says no more to the workers of others, so all of them, and then it itself, end here.
 
-use std::sync::Weak;
+use std::sync::{Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use super::control::{Inner, end_process};
@@ -22,23 +23,18 @@ pub fn set_hook(control: Weak<Inner>) {
     // standard one, which says where it happened.
     drop(std::panic::take_hook());
     let say = std::panic::take_hook();
+    // The first ends the process. It does not let go of this, so the others wait for the end.
+    let ending = Mutex::new(());
     std::panic::set_hook(Box::new(move |panic| {
         if is_caught() {
             return;
         }
+        let _first = ending.lock().unwrap_or_else(PoisonError::into_inner);
         let text = panic_text(panic.payload());
         let thread = std::thread::current();
         let control = control.upgrade();
         if let Some(peer) = lost_by(thread.name().unwrap_or_default(), text) {
-            let gone = Gone {
-                process: peer,
-                why: "the connection broke".to_owned(),
-            };
-            if let Some(control) = &control {
-                control.wait_for_reason(REASON_WAIT);
-                control.lost(gone.clone());
-            }
-            end_process(&gone.told(), PEER_LOST);
+            end_without(peer, control.as_deref());
         }
         if let Some(failure) = control.as_ref().and_then(|control| control.failure()) {
             // What follows from a failure that is known is not worth a backtrace.
@@ -52,6 +48,23 @@ pub fn set_hook(control: Weak<Inner>) {
         }
         std::process::exit(i32::from(PANICKED));
     }));
+}
+
+/// Ends this process because the connection to `peer` broke, or because of what broke it.
+fn end_without(peer: usize, control: Option<&Inner>) -> ! {
+    let gone = Gone {
+        process: peer,
+        why: "the connection broke".to_owned(),
+    };
+    if let Some(control) = control {
+        if let Some((failure, code)) = control.wait_for_reason(REASON_WAIT) {
+            // Others may not have heard it yet, and would say only that they have lost this one.
+            control.leave();
+            end_process(&failure, code);
+        }
+        control.lost(gone.clone());
+    }
+    end_process(&gone.told(), PEER_LOST)
 }
 
 /// The process that timely's thread `name` was connected with, if `message` says that the

@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::Unmet;
 use super::hello::{Difference, Purpose};
-use super::link::{Link, Until};
+use super::link::{LISTEN, Link, Until};
 
 /// A connection that has to come to be: with whom, and what for.
 pub type Seat = (usize, Purpose);
@@ -112,18 +112,27 @@ impl Roll {
         state.over || state.failure.is_some()
     }
 
-    /// Waits until all seats are taken. Whatever comes of it, nobody is let in afterwards.
-    pub fn wait(&self, until: &Until, missing: impl Fn(&Missing) -> Unmet) -> Outcome {
+    /// Waits until all seats are taken, or `stops`. Whatever comes of it, nobody is let in afterwards.
+    pub fn wait(
+        &self,
+        until: &Until,
+        stops: impl Fn() -> bool,
+        missing: impl Fn(&Missing) -> Unmet,
+    ) -> Outcome {
         let mut state = self.lock();
         loop {
             let free: BTreeSet<usize> = state.free().collect();
             let left = until.left();
-            if state.failure.is_none() && !free.is_empty() && !left.is_zero() {
-                let waited = self.changed.wait_timeout(state, left);
+            let waits = state.failure.is_none() && !free.is_empty();
+            if waits && !left.is_zero() && !stops() {
+                let waited = self.changed.wait_timeout(state, left.min(LISTEN));
                 state = waited.unwrap_or_else(PoisonError::into_inner).0;
                 continue;
             }
             state.over = true;
+            if waits && stops() {
+                state.failure = Some(Unmet::Stopped);
+            }
             let failure = state.failure.take().or_else(|| {
                 let troubles = std::mem::take(&mut state.troubles);
                 (!free.is_empty()).then(|| missing(&Missing { free, troubles }))

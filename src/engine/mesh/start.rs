@@ -10,7 +10,9 @@
 //!                        ◀──     go
 //! ```
 //!
-//! Whoever cannot go on says why before it leaves, so that all logs name the same reason.
+//! Whoever cannot go on says why before it leaves, so that all logs name the same reason. Whoever is
+//! asked to stop says that, and all stop; but not while all are still to meet: then the others wait
+//! for whoever comes in its place.
 
 use std::io;
 use std::sync::Arc;
@@ -22,8 +24,8 @@ use timely::communication::allocator::zero_copy::stream::Stream;
 
 use super::Unmet;
 use super::frame::{Frame, Gone, why};
-use super::link::{Link, Timed, Until};
-use crate::dataflow::outcome::Failure;
+use super::link::{LISTEN, Link, Timed, Until};
+use crate::dataflow::outcome::{Failure, Shared};
 use crate::engine::threads::spawn_named;
 use crate::types::Clock;
 
@@ -36,15 +38,22 @@ pub fn lead(
     met: Result<(), Unmet>,
     orders: impl FnOnce() -> Result<Vec<u8>, Failure>,
     (until, heartbeat): (&Until, Duration),
-    clock: &Clock,
+    (shared, clock): (&Shared, &Clock),
 ) -> Result<Vec<u8>, Unmet> {
+    if met == Err(Unmet::Stopped) {
+        return Err(Unmet::Stopped);
+    }
     let begun = met.and_then(|()| {
+        for (_, link) in present(control) {
+            wait_for_word(link, until, shared)?;
+        }
         hear_from_all(control, &Frame::Connected, until)?;
         let beats = Beats::start(control);
         let orders = orders().map_err(Unmet::Failed)?;
         drop(beats);
-        tell_all(control, &Frame::Orders(orders.clone()))?;
         let until = Until::after(clock, heartbeat);
+        hear_who_leaves(control, &until)?;
+        tell_all(control, &Frame::Orders(orders.clone()))?;
         hear_from_all(control, &Frame::Ready, &until)?;
         tell_all(control, &Frame::Go)?;
         Ok(orders)
@@ -72,19 +81,55 @@ fn hear_from_all(
     until: &Until,
 ) -> Result<(), Unmet> {
     for (peer, link) in present(control) {
-        let heard = Frame::read(&mut Timed {
-            stream: link,
-            until,
-        });
-        let heard = heard.map_err(|error| lost(peer, &error))?;
-        if let Frame::Failed(failed) = heard {
-            return Err(Unmet::Told(failed));
-        }
-        if heard != *expected {
+        if hear(peer, link, until)? != *expected {
             return Err(strange(peer));
         }
         link.set_timeouts(None)
             .map_err(|error| lost(peer, &error))?;
+    }
+    Ok(())
+}
+
+/// What a process says, unless it is that it does not go on.
+fn hear(peer: usize, link: &mut Link, until: &Until) -> Result<Frame, Unmet> {
+    let heard = Frame::read(&mut Timed {
+        stream: link,
+        until,
+    });
+    match heard.map_err(|error| lost(peer, &error))? {
+        Frame::Failed(failed) => Err(Unmet::Told(failed)),
+        Frame::Gone(gone) => Err(Unmet::Lost(gone)),
+        Frame::Stop => Err(Unmet::Stopped),
+        said @ (Frame::Connected
+        | Frame::Orders(_)
+        | Frame::Ready
+        | Frame::Go
+        | Frame::Beat(_)
+        | Frame::Summary(_)
+        | Frame::Bye
+        | Frame::Word(_)
+        | Frame::Cut) => Ok(said),
+    }
+}
+
+/// Nobody has anything to say while process 0 decides, but that it leaves.
+fn hear_who_leaves(control: &mut [Option<Link>], until: &Until) -> Result<(), Unmet> {
+    for (peer, link) in present(control) {
+        if link.comes_within(Duration::from_millis(1)) {
+            hear(peer, link, until)?;
+            return Err(strange(peer));
+        }
+    }
+    Ok(())
+}
+
+/// Waits until a process says something, or does not in time, which reading it then says; or until
+/// this one is asked to stop.
+fn wait_for_word(link: &Link, until: &Until, shared: &Shared) -> Result<(), Unmet> {
+    while !until.left().is_zero() && !link.comes_within(LISTEN) {
+        if shared.is_stopping() {
+            return Err(Unmet::Stopped);
+        }
     }
     Ok(())
 }
@@ -155,8 +200,11 @@ pub fn follow(
     me: usize,
     met: Result<(), Unmet>,
     (first, heartbeat): (Until, Duration),
-    clock: &Clock,
+    (shared, clock): (&Shared, &Clock),
 ) -> Result<Vec<u8>, Unmet> {
+    if met == Err(Unmet::Stopped) {
+        return Err(Unmet::Stopped);
+    }
     let Some(link) = control else {
         // Without a connection to process 0 there is nobody to tell.
         return Err(met
@@ -173,12 +221,16 @@ pub fn follow(
     let mut until = first;
     let mut orders = None;
     loop {
-        let heard = Frame::read(&mut Timed {
-            stream: link,
-            until: &until,
-        });
+        if orders.is_none()
+            && let Err(stopped) = wait_for_word(link, &until, shared)
+        {
+            // If it cannot be told, process 0 will miss us.
+            let _ = stopped.frame(me).write(link);
+            return Err(stopped);
+        }
+        let heard = hear(0, link, &until);
         until = Until::after(clock, heartbeat);
-        match (heard.map_err(broken)?, orders.take()) {
+        match (heard?, orders.take()) {
             (Frame::Beat(_), None) => {}
             (Frame::Orders(bytes), None) => {
                 Frame::Ready.write(link).map_err(broken)?;
@@ -188,8 +240,6 @@ pub fn follow(
                 link.set_timeouts(None).map_err(broken)?;
                 return Ok(orders);
             }
-            (Frame::Failed(failed), _) => return Err(Unmet::Told(failed)),
-            (Frame::Gone(gone), _) => return Err(Unmet::Lost(gone)),
             (
                 Frame::Beat(_)
                 | Frame::Orders(_)
@@ -197,6 +247,8 @@ pub fn follow(
                 | Frame::Connected
                 | Frame::Ready
                 | Frame::Stop
+                | Frame::Failed(_)
+                | Frame::Gone(_)
                 | Frame::Summary(_)
                 | Frame::Bye
                 | Frame::Word(_)

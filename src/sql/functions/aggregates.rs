@@ -12,6 +12,7 @@ use datafusion_expr::function::AccumulatorArgs;
 use datafusion_expr::utils::AggregateOrderSensitivity;
 use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
 
+use super::intervals::INTERVAL;
 use crate::plan::AggregateFunction as F;
 use crate::plan::aggregate_types::result_type;
 
@@ -63,6 +64,11 @@ pub fn function_of(name: &str) -> Option<F> {
         .iter()
         .find(|(known, ..)| *known == name)
         .map(|(.., function)| function.clone())
+}
+
+/// Whether a type is of intervals, or of differences of timestamps, which are some.
+pub fn is_length(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Interval(_) | DataType::Duration(_))
 }
 
 /// The names of all aggregates.
@@ -164,6 +170,10 @@ impl AggregateUDFImpl for Shell {
     }
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        // These are sums of numbers in the end: see `sql/interval_sums`.
+        if matches!(self.function, F::Sum | F::Average) && arguments.iter().all(is_length) {
+            return Ok(INTERVAL);
+        }
         result_type(&self.function, arguments).map_err(|message| plan_datafusion_err!("{message}"))
     }
 

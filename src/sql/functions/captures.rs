@@ -1,5 +1,5 @@
-//! What a regular expression finds in a text: `regexp_match`, `regexp_substr` and
-//! `regexp_split_to_array`.
+//! What a regular expression finds in a text: `regexp_match`, `regexp_substr`,
+//! `regexp_split_to_array`, and the list of what `regexp_matches` yields as rows.
 //!
 //! A group that took no part is NULL, and keeps its place; Arrow leaves it out. A text is not split
 //! where nothing is found at its ends or behind what was found.
@@ -19,14 +19,17 @@ use datafusion_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     TypeSignature, Volatility,
 };
-use regex::Regex;
+use regex::{Captures as Captured, Regex};
 
 use super::folded::folded;
 use super::regexes::pattern_of;
 
+/// The list of PostgreSQL's `regexp_matches`, which yields its elements as rows.
+pub const ALL_MATCHES: &str = "regexp_all_matches";
+
 /// The functions.
-pub fn all() -> [Arc<ScalarUDF>; 3] {
-    [Finds::Groups, Finds::All, Finds::Pieces].map(|finds| {
+pub fn all() -> [Arc<ScalarUDF>; 4] {
+    [Finds::Groups, Finds::All, Finds::Pieces, Finds::Every].map(|finds| {
         let texts = |count| TypeSignature::Exact(vec![DataType::Utf8; count]);
         let signature = Signature::one_of(vec![texts(2), texts(3)], Volatility::Immutable);
         Arc::new(ScalarUDF::from(Captures { finds, signature }))
@@ -41,6 +44,8 @@ enum Finds {
     All,
     /// What is between the matches.
     Pieces,
+    /// The groups of every match, or of the first one without the flag `g`.
+    Every,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -51,6 +56,11 @@ struct Captures {
 
 impl Captures {
     fn regex(&self, pattern: &str, flags: &str) -> Result<Regex> {
+        let is_every = self.finds == Finds::Every;
+        let flags: &str = &match is_every {
+            true => flags.replace('g', ""),
+            false => flags.to_owned(),
+        };
         if flags.contains('g') {
             let name = self.name();
             return exec_err!("{name} has no flag g");
@@ -76,13 +86,6 @@ impl Captures {
         };
         Regex::new(&pattern).map_err(|error| exec_datafusion_err!("{error}"))
     }
-
-    fn lists(&self) -> bool {
-        match self.finds {
-            Finds::Groups | Finds::Pieces => true,
-            Finds::All => false,
-        }
-    }
 }
 
 impl ScalarUDFImpl for Captures {
@@ -91,6 +94,7 @@ impl ScalarUDFImpl for Captures {
             Finds::Groups => "regexp_match",
             Finds::All => "regexp_substr",
             Finds::Pieces => "regexp_split_to_array",
+            Finds::Every => ALL_MATCHES,
         }
     }
 
@@ -99,10 +103,11 @@ impl ScalarUDFImpl for Captures {
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        let item = Arc::new(Field::new_list_field(DataType::Utf8, true));
-        Ok(match self.lists() {
-            true => DataType::List(item),
-            false => DataType::Utf8,
+        let list = DataType::new_list(DataType::Utf8, true);
+        Ok(match self.finds {
+            Finds::Groups | Finds::Pieces => list,
+            Finds::Every => DataType::new_list(list, true),
+            Finds::All => DataType::Utf8,
         })
     }
 
@@ -115,7 +120,7 @@ impl ScalarUDFImpl for Captures {
             // One that is none is found before it runs.
             self.regex(pattern, text(2).unwrap_or_default())?;
         }
-        let is_strict = self.finds == Finds::Pieces;
+        let is_strict = matches!(self.finds, Finds::Pieces | Finds::Every);
         let mut fields = arguments.arg_fields.iter();
         let nullable = !is_strict || fields.any(|field| field.is_nullable());
         let data_type = self.return_type(&[])?;
@@ -138,6 +143,7 @@ impl ScalarUDFImpl for Captures {
 impl Captures {
     fn find(&self, arguments: &[&StringArray], rows: usize) -> Result<ArrayRef> {
         let (mut lists, mut texts) = (ListBuilder::new(StringBuilder::new()), StringBuilder::new());
+        let mut every = ListBuilder::new(ListBuilder::new(StringBuilder::new()));
         let mut regexes: HashMap<(&str, &str), Regex> = HashMap::new();
         for row in 0..rows {
             let is_null = arguments.iter().any(|argument| argument.is_null(row));
@@ -145,6 +151,7 @@ impl Captures {
             if is_null {
                 lists.append_null();
                 texts.append_null();
+                every.append_null();
                 continue;
             }
             let (text, key) = (given(0), (given(1), given(2)));
@@ -156,19 +163,48 @@ impl Captures {
                 Finds::Groups => groups(regex, text, &mut lists),
                 Finds::All => texts.append_option(regex.find(text).map(|found| found.as_str())),
                 Finds::Pieces => pieces(regex, text, &mut lists),
+                Finds::Every => {
+                    matches(regex, text, key.1.contains('g'), every.values());
+                    every.append(true);
+                }
             }
         }
-        Ok(match self.lists() {
-            true => Arc::new(lists.finish()),
-            false => Arc::new(texts.finish()),
+        Ok(match self.finds {
+            Finds::Groups | Finds::Pieces => Arc::new(lists.finish()),
+            Finds::Every => Arc::new(every.finish()),
+            Finds::All => Arc::new(texts.finish()),
         })
     }
 }
 
 fn groups(regex: &Regex, text: &str, out: &mut ListBuilder<StringBuilder>) {
-    let Some(found) = regex.captures(text) else {
-        return out.append_null();
-    };
+    match regex.captures(text) {
+        Some(found) => captured(&found, out),
+        None => out.append_null(),
+    }
+}
+
+/// The groups of the first match, or of each: the next one is looked for where the last one ends, or a
+/// character on if that is where it began.
+fn matches(regex: &Regex, text: &str, each: bool, out: &mut ListBuilder<StringBuilder>) {
+    let mut from = 0;
+    while from <= text.len()
+        && let Some(found) = regex.captures_at(text, from)
+    {
+        captured(&found, out);
+        let whole = found.get_match();
+        let behind = text[whole.end()..].chars().next();
+        from = match whole.is_empty() {
+            true => whole.end() + behind.map_or(1, char::len_utf8),
+            false => whole.end(),
+        };
+        if !each {
+            return;
+        }
+    }
+}
+
+fn captured(found: &Captured, out: &mut ListBuilder<StringBuilder>) {
     // The first of them is all that was found.
     let skipped = usize::from(found.len() > 1);
     for group in found.iter().skip(skipped) {
@@ -209,5 +245,21 @@ mod tests {
         assert_eq!(split(",a,", ","), ["", "a", ""]);
         assert_eq!(split("", ","), [""]);
         assert_eq!(split("ab12c", "[0-9]*"), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn every_match_is_found_and_empty_ones_behind_others_too() {
+        let all = |text: &str, pattern: &str| -> Vec<String> {
+            let mut out = ListBuilder::new(StringBuilder::new());
+            matches(&Regex::new(pattern).unwrap(), text, true, &mut out);
+            let groups = out.finish();
+            let texts = groups.values().as_string::<i32>();
+            texts.iter().flatten().map(str::to_owned).collect()
+        };
+
+        assert_eq!(all("abbcb", "b*"), ["", "bb", "", "b", ""]);
+        assert_eq!(all("a=1 b=2", "([a-z])=([0-9])"), ["a", "1", "b", "2"]);
+        assert_eq!(all("", "a*"), [""]);
+        assert_eq!(all("aü", "ü?"), ["", "ü", ""]);
     }
 }

@@ -6,7 +6,7 @@
 //! * Text becomes UUID or JSON only if it is that.
 //! * A text without a unit becomes an INTERVAL of seconds; intervals are compared by their length.
 //! * A timestamp becomes text with a space between date and time, an interval as in
-//!   `1 day 02:00:00`, and a float without a needless `.0`.
+//!   `1 day 02:00:00`, a float without a needless `.0`, and BYTEA in hexadecimal behind `\x`.
 #![allow(
     clippy::wildcard_enum_match_arm,
     reason = "of DataFusion's expressions and types, those that differ are named"
@@ -253,6 +253,7 @@ pub fn has_own_text(data_type: &DataType) -> bool {
             | DataType::Duration(_)
             | DataType::Float32
             | DataType::Float64
+            | DataType::Binary
     )
 }
 
@@ -367,6 +368,7 @@ pub fn written(array: &ArrayRef) -> Result<ArrayRef> {
         DataType::Float64 => texts(array.as_primitive::<Float64Type>().iter(), |out, value| {
             float(out, &format!("{value}"), &format!("{value:e}"), 15);
         }),
+        DataType::Binary => texts(array.as_binary::<i32>().iter(), hexadecimal),
         other => exec_err!("text of {other}"),
     }
 }
@@ -388,6 +390,14 @@ fn texts<T>(
         }
     }
     Ok(Arc::new(out.finish()))
+}
+
+/// `\x00ff`.
+fn hexadecimal(out: &mut String, bytes: &[u8]) {
+    out.push_str("\\x");
+    for byte in bytes {
+        write!(out, "{byte:02x}").expect("strings take text");
+    }
 }
 
 /// `2026-01-31 12:00:00.5+00`: as many digits after the second as there are.

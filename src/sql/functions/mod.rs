@@ -2,18 +2,19 @@
 //! meaning differs, and our aggregates.
 
 mod age;
-mod aggregates;
+pub mod aggregates;
 pub mod arithmetic;
 mod around;
 mod binary;
 mod binned;
 mod bounded;
-mod captures;
+pub mod captures;
 pub mod casts;
 pub mod converted;
 pub mod days;
 pub mod either;
 mod elements;
+mod encoded;
 mod folded;
 mod identifiers;
 mod instants;
@@ -21,8 +22,10 @@ pub mod intervals;
 mod json;
 mod json_kinds;
 mod json_steps;
+pub mod like_any;
 pub mod lists;
 mod literals;
+pub mod made;
 mod marked;
 mod modulo;
 pub mod numerics;
@@ -38,6 +41,7 @@ pub mod texts;
 mod to_char;
 mod truncated;
 mod whole;
+pub mod zipped;
 pub mod zones;
 
 use std::collections::HashMap;
@@ -51,6 +55,7 @@ use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, Volatility, Windo
 #[cfg(test)]
 pub use aggregates::aggregate_names;
 pub use aggregates::{ORDER_DEPENDENT, function_of};
+pub use elements::ElementPlanner;
 pub use json::JsonPlanner;
 pub use literals::LiteralPlanner;
 pub use parts::TimePlanner;
@@ -76,6 +81,9 @@ impl Default for Functions {
             .chain(json::all())
             .chain(json_kinds::all())
             .chain(captures::all())
+            .chain(encoded::all())
+            .chain(like_any::all())
+            .chain(zipped::all())
             .chain([
                 Arc::new(ScalarUDF::from(age::Age::default())),
                 Arc::new(ScalarUDF::from(modulo::Modulo::default())),
@@ -83,6 +91,7 @@ impl Default for Functions {
                 Arc::new(ScalarUDF::from(parts::DateField::default())),
                 Arc::new(ScalarUDF::from(lists::Dimensions::default())),
                 Arc::new(ScalarUDF::from(zones::Timezone::default())),
+                made::make_interval(),
             ])
             .filter(|function| !LEFT_OUT.contains(&function.name()))
             // What is not a function of the row (now, random, uuid) is refused by name.
@@ -240,19 +249,47 @@ pub const INSTEAD: &[(&[&str], &str)] = &[
         &["date_diff", "datediff", "timestampdiff"],
         "subtract: extract(epoch FROM (a - b)), or for whole days CAST(a AS DATE) - CAST(b AS DATE)",
     ),
+    // Flink's and Spark's, where `mm` is a minute and `MM` a month.
+    (
+        &["date_format"],
+        "write to_char(at, 'YYYY-MM-DD HH24:MI:SS'), where MM is the month and MI the minute",
+    ),
+    (
+        &[
+            "year",
+            "quarter",
+            "month",
+            "week",
+            "day",
+            "hour",
+            "minute",
+            "second",
+            "dayofmonth",
+        ],
+        "write extract(hour FROM at), or date_trunc('hour', at)",
+    ),
+    (
+        &["generate_series"],
+        "write CROSS JOIN UNNEST(generate_series(a, b)) AS u(n)",
+    ),
+    (&["unix_timestamp"], "write extract(epoch FROM at)"),
+    (
+        &["last_day"],
+        "write date_trunc('month', at) + INTERVAL '1 month' - INTERVAL '1 day'",
+    ),
+    (&["regexp_extract"], "write (regexp_match(x, 'pattern'))[1]"),
+    (
+        &["split_index"],
+        "write split_part(x, ',', n), which counts from 1",
+    ),
     (
         &["make_timestamp", "make_timestamptz"],
         "write CAST('2026-03-01 09:00:00' AS TIMESTAMP)",
     ),
     (
-        &["regexp_matches"],
-        "write regexp_match(x, 'pattern'), a list of what the groups of the first match are",
+        &["make_interval"],
+        "its parts are years, months, weeks, days, hours, mins and secs: make_interval(days => n)",
     ),
-    (
-        &["regexp_split_to_table"],
-        "write CROSS JOIN UNNEST(regexp_split_to_array(x, 'pattern')) AS u(part)",
-    ),
-    (&["make_interval"], "write n * INTERVAL '1 day'"),
     (
         &["justify_hours", "justify_days", "justify_interval"],
         "go by the seconds: extract(epoch FROM x)",

@@ -56,6 +56,12 @@ pub fn scaled(left: &Expr, op: Operator, right: &Expr, types: [&DataType; 2]) ->
     }
 }
 
+/// An interval by a count.
+pub fn divided(interval: Expr, count: Expr) -> Expr {
+    let count = Expr::Cast(Cast::new(Box::new(count), DataType::Float64));
+    DIVIDED.call(vec![interval, count])
+}
+
 /// The sign that a function stands for.
 pub fn operator(name: &str) -> Option<Operator> {
     match name {

@@ -22,7 +22,7 @@ use super::expression::{Positional, identity, is_constant, unaliased};
 use super::panes::assign;
 use super::session::{Session, partition_first};
 use super::text::text;
-use super::windowed::{group_keys, key_text, lagging};
+use super::windowed::{bounds, group_keys, key_text, lagging};
 use super::{Ask, Finality, Lowering, Result, Rows, WindowColumns, name_of, position};
 
 impl Lowering<'_> {
@@ -274,6 +274,7 @@ impl Lowering<'_> {
             signs: signs.collect(),
             event_time: vec![false; fields.len()],
             lagging: lagging(window, emit, start),
+            bounds: bounds(window, start),
             not_null,
             key_text: Some(key_text(&fields[..keys.len()], window)),
             keys: self.telling_apart(group_keys(keys.len(), window, start), &keys, rows.node),

@@ -92,6 +92,10 @@ impl Lowering<'_> {
         if !call.params.order_by.is_empty() || !ORDER_DEPENDENT.contains(&call.func.name()) {
             return Ok(call.params.order_by.clone());
         }
+        // Distinct values are in their own order.
+        if let Some(value) = call.params.args.first().filter(|_| collects_distinct(call)) {
+            return Ok(vec![value.clone().sort(true, false)]);
+        }
         match rows.time {
             Some(at) => Ok(vec![over.column(at).sort(true, false)]),
             None => {
@@ -173,7 +177,13 @@ pub(super) fn read_by(call: &mut Expr) -> Vec<&mut Expr> {
 /// Whether a call depends on an order and does not say which.
 pub(super) fn needs_order(expr: &Expr) -> bool {
     matches!(unaliased(expr), Expr::AggregateFunction(call)
-        if call.params.order_by.is_empty() && ORDER_DEPENDENT.contains(&call.func.name()))
+        if call.params.order_by.is_empty() && ORDER_DEPENDENT.contains(&call.func.name())
+            && !collects_distinct(call))
+}
+
+/// Whether a call puts distinct values beside each other.
+fn collects_distinct(call: &Call) -> bool {
+    call.params.distinct && matches!(call.func.name(), "array_agg" | "string_agg")
 }
 
 /// How a call reads.

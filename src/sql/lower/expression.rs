@@ -11,12 +11,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::Array as _;
-use arrow::datatypes::{Field, FieldRef, Schema};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{Column, DFSchema, Result, ScalarValue};
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
+use datafusion_expr::{BinaryExpr, Case, Expr, ExprSchemable, Operator};
 use datafusion_physical_expr::expressions::{
     BinaryExpr as BinaryPhysical, CaseExpr, InListExpr, Literal, NegativeExpr, in_list,
 };
@@ -103,6 +103,20 @@ impl Positional {
             Expr::ScalarFunction(call) if is_strict(call.func.name()) => {
                 call.args.iter().any(|argument| self.may_be_null(argument))
             }
+            Expr::ScalarFunction(call) => {
+                let mut arguments = call.args.iter();
+                let never = match call.func.name() {
+                    // Both leave NULLs out.
+                    "concat" => matches!(expr.get_type(&self.schema), Ok(DataType::Utf8)),
+                    "concat_ws" => arguments.next().is_some_and(|by| !self.may_be_null(by)),
+                    "coalesce" | "greatest" | "least" => {
+                        arguments.any(|argument| !self.may_be_null(argument))
+                    }
+                    _ => false,
+                };
+                !never && nullable()
+            }
+            Expr::Case(case) if case.expr.is_none() => self.case_may_be_null(case) && nullable(),
             Expr::Cast(cast) => self.may_be_null(&cast.expr),
             Expr::Alias(alias) => self.may_be_null(&alias.expr),
             Expr::BinaryExpr(BinaryExpr { left, op, right })
@@ -119,6 +133,29 @@ impl Positional {
             }
             _ => nullable(),
         }
+    }
+
+    /// Whether a CASE may be NULL whose branches may not be where they are taken: what is tested by
+    /// IS NULL has a value in those behind.
+    fn case_may_be_null(&self, case: &Case) -> bool {
+        let Some(otherwise) = &case.else_expr else {
+            return true;
+        };
+        let mut present: Vec<&Expr> = Vec::new();
+        for (when, then) in &case.when_then_expr {
+            let tested = match when.as_ref() {
+                Expr::IsNotNull(tested) => Some(tested.as_ref()),
+                _ => None,
+            };
+            let has_value = tested == Some(then.as_ref()) || present.contains(&then.as_ref());
+            if !has_value && self.may_be_null(then) {
+                return true;
+            }
+            if let Expr::IsNull(tested) = when.as_ref() {
+                present.push(tested);
+            }
+        }
+        !present.contains(&otherwise.as_ref()) && self.may_be_null(otherwise)
     }
 }
 
@@ -373,30 +410,4 @@ pub fn conjuncts(expr: &Expr) -> Vec<&Expr> {
             .collect(),
         other => vec![other],
     }
-}
-
-/// The columns that hold no NULL in the rows for which `condition` is true.
-pub fn columns_not_null(condition: &Expr) -> Vec<&Column> {
-    conjuncts(condition)
-        .into_iter()
-        .flat_map(|part| match part {
-            Expr::IsNotNull(inner) => inner.try_as_col().into_iter().collect(),
-            // A comparison with NULL is not true.
-            Expr::BinaryExpr(BinaryExpr {
-                left,
-                op:
-                    Operator::Eq
-                    | Operator::NotEq
-                    | Operator::Lt
-                    | Operator::LtEq
-                    | Operator::Gt
-                    | Operator::GtEq,
-                right,
-            }) => [left.try_as_col(), right.try_as_col()]
-                .into_iter()
-                .flatten()
-                .collect(),
-            _ => Vec::new(),
-        })
-        .collect()
 }

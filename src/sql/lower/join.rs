@@ -429,6 +429,7 @@ impl Lowering<'_> {
         let facts = Facts {
             event_time: vec![false; fields.len()],
             key_text: left.key_text.clone().filter(|_| kept),
+            bounds: left.bounds.clone(),
             either: self.either(sides, kind),
             merged: Vec::new(),
             present: Default::default(),

@@ -22,7 +22,8 @@ use crate::sql::errors::list;
 use crate::sql::graph::Facts;
 use crate::sql::problem::Problem;
 
-use super::expression::{Positional, columns_not_null, identity, substitute};
+use super::expression::{Positional, identity, substitute};
+use super::present::columns_not_null;
 use super::scan::table_of;
 use super::sides::{Output, Sides};
 use super::{Ask, Lowering, Result, Rows, position};
@@ -227,6 +228,7 @@ impl Lowering<'_> {
             keys: known.keys.clone(),
             sets: known.sets.clone(),
             key_text: known.key_text.clone(),
+            bounds: known.bounds.clone(),
             either: known.either.clone(),
             merged: known.merged.clone(),
             present: known.present.clone(),

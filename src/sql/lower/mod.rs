@@ -26,6 +26,7 @@ mod merged;
 mod momentary;
 mod over;
 mod panes;
+mod present;
 mod running;
 mod scan;
 mod session;
@@ -48,12 +49,11 @@ use super::graph::Graph;
 use super::matching::MatchRecognize;
 use super::problem::Problem;
 use super::window::WindowAssign;
-use expression::{
-    Positional, columns_not_null, conjuncts, identity, is_always_true, plain_column, substitute,
-};
+use expression::{Positional, conjuncts, identity, is_always_true, plain_column, substitute};
 
 use asof::is_of_asof;
 use momentary::Changing;
+use present::columns_not_null;
 
 pub use scan::uses;
 use session::Session;

@@ -82,7 +82,8 @@ impl Changing<'_> {
         if !self.may_be_zero(divisor) {
             return None;
         }
-        let divisor = text(uncast(divisor));
+        // DataFusion's name for the column of a call.
+        let divisor = text(uncast(divisor)).replace("count(Int64(1))", "count(*)");
         let message =
             format!("`{divisor}` is divided by, and may be 0 in a row that keeps changing");
         Some(Problem::of_file(message).hint(format!("divide by NULLIF({divisor}, 0)")))

@@ -15,7 +15,7 @@ use datafusion_expr::{
 };
 
 use crate::plan::{Operator, OverCall, OverFunction, SortKey};
-use crate::sql::graph::{Facts, Key};
+use crate::sql::graph::Facts;
 use crate::sql::problem::Problem;
 
 use super::expression::{conjuncts, plain_column};
@@ -321,7 +321,7 @@ impl Lowering<'_> {
         );
         let is_row_number = matches!(calls[0].function, OverFunction::RowNumber);
         if first == Some(1) && is_row_number {
-            let of_partition: Key = partition.iter().map(|at| vec![*at]).collect();
+            let of_partition = facts.parts(&partition);
             facts.keys.insert(0, of_partition);
         }
         let operator = Operator::Over {
@@ -354,7 +354,7 @@ impl Lowering<'_> {
         facts.signs.extend(signs);
         let is_row_number = |call: &OverCall| matches!(call.function, OverFunction::RowNumber);
         if let Some(at) = computed.calls.iter().position(is_row_number) {
-            let mut key: Key = computed.partition.iter().map(|at| vec![*at]).collect();
+            let mut key = facts.parts(&computed.partition);
             key.push(vec![numbers + at]);
             facts.keys.insert(0, key);
         }

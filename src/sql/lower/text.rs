@@ -12,6 +12,7 @@ use crate::sql::functions::arithmetic::DIVIDE;
 use crate::sql::functions::converted::{AS, TRY_AS};
 use crate::sql::functions::days::{EARLIER, LATER};
 use crate::sql::functions::intervals::{self, AS_INTERVAL};
+use crate::sql::functions::like_any;
 use crate::sql::functions::lists::EQUALS_ANY;
 use crate::sql::functions::numerics::MULTIPLY;
 use crate::sql::functions::or_null::OR_NULL;
@@ -168,6 +169,9 @@ fn function(name: &str, arguments: &[Expr]) -> String {
         (EARLIER, [date, days]) => of_sides(date, Operator::Minus, days),
         (AS_INTERVAL, [value]) => format!("CAST({} AS INTERVAL)", text(value)),
         (EQUALS_ANY, [list, value]) => format!("{} = ANY({})", bracketed(value), text(list)),
+        (name, [value, list]) if let Some(like) = like_any::written(name) => {
+            format!("{} {like} ANY({})", bracketed(value), text(list))
+        }
         (EXTRACT, [Expr::Literal(ScalarValue::Utf8(Some(field)), _), time]) => {
             format!("extract({field} FROM {})", text(time))
         }

@@ -1,6 +1,6 @@
 //! TUMBLE, HOP, CUMULATE and SESSION: the node that assigns windows, over a time that is event time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef};
@@ -157,8 +157,22 @@ impl Lowering<'_> {
                 );
             }
         }
+        if joins(input) {
+            hint = "rows of a join have one if its ON bounds it: a.at BETWEEN b.at - INTERVAL '1' HOUR \
+                    AND b.at + INTERVAL '1' HOUR"
+                .to_owned();
+        }
         Problem::at(place, message).hint(hint)
     }
+}
+
+/// Whether rows are of a join, or of nothing but what is made of those.
+fn joins(plan: &LogicalPlan) -> bool {
+    let passes = matches!(
+        plan,
+        LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_)
+    );
+    matches!(plan, LogicalPlan::Join(_)) || passes && plan.inputs().into_iter().any(joins)
 }
 
 /// How far behind the watermark windows come when they close. How long a session is, nobody knows.
@@ -201,6 +215,15 @@ pub(super) fn group_keys(keys: usize, window: Option<WindowColumns>, start: usiz
             vec![with(start), with(start + 1)]
         }
     }
+}
+
+/// The columns of a window's bounds, if each says what the other is.
+pub(super) fn bounds(window: Option<WindowColumns>, start: usize) -> BTreeSet<(usize, usize)> {
+    let both = window.filter(|window| match window.kind {
+        WindowKind::Tumble { .. } | WindowKind::Hop { .. } => true,
+        WindowKind::Cumulate { .. } | WindowKind::Session { .. } => false,
+    });
+    both.map(|_| (start, start + 1)).into_iter().collect()
 }
 
 /// How the key of an aggregate's rows reads.

@@ -154,6 +154,7 @@ fn topic(table: Table, topic: &str, servers: &str) -> Result<Load, String> {
         key: None,
         objects: true,
         input: ProduceInput::Table(Box::new(table), admission),
+        lasts: false,
     };
     produce(&job, &ProduceProgress::default()).map_err(|error| error.to_string())?;
     Ok(Load {

@@ -69,6 +69,8 @@ pub struct ProduceJob {
     pub objects: bool,
     /// Where the records are from.
     pub input: ProduceInput,
+    /// Whether the cluster has to remember for good how far the job is: a show is over when it ends.
+    pub lasts: bool,
 }
 
 /// Where records are from.
@@ -136,6 +138,9 @@ pub fn produce(job: &ProduceJob, progress: &ProduceProgress) -> Result<(), Conne
         find_nothing_sent(job, &cluster, &name)?;
         make_missing(job, &cluster)?;
     }
+    if job.lasts {
+        marks::look(&cluster)?;
+    }
     marks::make(&cluster)?;
     // Who was here before cannot commit any more; only then is what they committed all there is.
     let producers = take_names(job, &cluster, &name)?;
@@ -145,7 +150,8 @@ pub fn produce(job: &ProduceJob, progress: &ProduceProgress) -> Result<(), Conne
         forget(&producers[0], &known)?;
         known.clear();
     }
-    let positions = Positions::of(&name, &known)?;
+    let topic = (job.topic.as_str(), id_of(job, &cluster)?);
+    let positions = Positions::of(&name, &known)?.in_topic(topic, &job.job)?;
     positions.check(&opened.parts, &job.job)?;
     count(&opened.parts, &positions, progress);
     let outcome = send_all((job, &name), &opened, &producers, &positions, progress);
@@ -179,6 +185,11 @@ fn find_topic(job: &ProduceJob, cluster: &Cluster) -> Result<bool, ConnectorErro
             Err(ConnectorError::hinted(message, hint))
         }
     }
+}
+
+/// Which topic it is, where that is told.
+fn id_of(job: &ProduceJob, cluster: &Cluster) -> Result<Option<String>, ConnectorError> {
+    Asker::new(&cluster.asking("read_uncommitted"), &job.topic)?.id()
 }
 
 fn make_missing(job: &ProduceJob, cluster: &Cluster) -> Result<(), ConnectorError> {

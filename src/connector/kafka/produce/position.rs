@@ -56,6 +56,9 @@ impl JobName {
 pub(super) struct Position {
     /// What must not have changed for the offset to mean the same.
     pub identity: Option<String>,
+    /// Which topic it was sent to; older marks do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
     /// The next record.
     pub offset: Offset,
     /// Whether there is none.
@@ -64,7 +67,11 @@ pub(super) struct Position {
 
 /// Positions by the names of parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Positions(BTreeMap<String, Position>);
+pub(super) struct Positions {
+    parts: BTreeMap<String, Position>,
+    /// Which topic is sent to, where that is told.
+    topic: Option<String>,
+}
 
 impl Positions {
     /// What the marks of a job say.
@@ -77,18 +84,44 @@ impl Positions {
             let position = serde_json::from_slice(text).map_err(|error| unreadable(key, &error))?;
             Ok((part.to_owned(), position))
         };
-        Ok(Self(parts.map(position).collect::<Result<_, _>>()?))
+        Ok(Self {
+            parts: parts.map(position).collect::<Result<_, _>>()?,
+            topic: None,
+        })
+    }
+
+    /// The same, in this topic: refused where it is not the one that was sent to.
+    pub fn in_topic(
+        mut self,
+        (topic, id): (&str, Option<String>),
+        job: &str,
+    ) -> Result<Self, ConnectorError> {
+        let known = self.parts.values().filter_map(|part| part.topic.as_deref());
+        let mut others = known.filter(|known| id.as_deref().is_some_and(|id| id != *known));
+        match (others.next(), &id) {
+            (Some(known), Some(id)) => Err(ConnectorError::hinted(
+                format!(
+                    "topic `{topic}` was deleted and made anew (its id was {known}, and is {id}), and with it went what \
+                     job `{job}` has sent there"
+                ),
+                "--fresh-job sends everything again",
+            )),
+            (Some(_) | None, _) => {
+                self.topic = id;
+                Ok(self)
+            }
+        }
     }
 
     /// Whether nothing was sent of any part.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.parts.is_empty()
     }
 
     /// Refuses a part that is not what it was.
     pub fn check(&self, parts: &[Part], job: &str) -> Result<(), ConnectorError> {
         let changed = parts.iter().find(|part| {
-            let before = self.0.get(&part.name);
+            let before = self.parts.get(&part.name);
             before.is_some_and(|before| before.identity != part.identity)
         });
         match changed {
@@ -105,10 +138,13 @@ impl Positions {
 
     /// Where to go on with a part.
     pub fn of_part(&self, part: &Part) -> Position {
-        self.0.get(&part.name).cloned().unwrap_or_else(|| Position {
+        let position = self.parts.get(&part.name).cloned();
+        let mut position = position.unwrap_or_else(|| Position {
             identity: part.identity.clone(),
             ..Position::default()
-        })
+        });
+        position.topic = self.topic.clone().or(position.topic);
+        position
     }
 }
 
@@ -156,8 +192,8 @@ mod tests {
 
         let positions = Positions::of(&job, &marks).unwrap();
 
-        assert_eq!(positions.0.len(), 1);
-        assert_eq!(positions.0["/data/a.csv"].offset, Offset(7));
+        assert_eq!(positions.parts.len(), 1);
+        assert_eq!(positions.parts["/data/a.csv"].offset, Offset(7));
         assert_eq!(producers(&job, &marks).unwrap(), 3);
         assert_eq!(producers(&job, &BTreeMap::new()).unwrap(), 0);
         let broken = BTreeMap::from([(job.of_part("/a"), b"{".to_vec())]);

@@ -1,5 +1,10 @@
 //! Which records have been sent: offsets by partition, kept in pages so that each is a record of
 //! moderate size and only those that changed are written.
+//!
+//! ```text
+//!   PARTITION/PAGE       of an older build, or a broker that gives topics no ids
+//!   PARTITION/PAGE/ID    of the topic that has this id; those of others are left alone
+//! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -10,22 +15,38 @@ const PAGE: u64 = 1 << 16;
 /// The offsets that have been sent.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Sent {
+    /// Which topic the offsets are of, where that is told.
+    topic: Option<String>,
     pages: BTreeMap<(usize, u64), BTreeSet<u64>>,
     changed: BTreeSet<(usize, u64)>,
 }
 
 impl Sent {
-    /// As marks say whose keys begin with `prefix`; or the key of one that cannot be read.
-    pub fn of(marks: &BTreeMap<String, Vec<u8>>, prefix: &str) -> Result<Self, String> {
-        let mut sent = Self::default();
+    /// As marks say whose keys begin with `prefix`, of the topic that has this id; or the key of one that
+    /// cannot be read.
+    pub fn of(
+        marks: &BTreeMap<String, Vec<u8>>,
+        prefix: &str,
+        topic: Option<String>,
+    ) -> Result<Self, String> {
+        let mut sent = Self {
+            topic,
+            ..Self::default()
+        };
         for (key, text) in marks {
             let read = || {
                 let (partition, page) = key.strip_prefix(prefix)?.split_once('/')?;
+                let (page, id) = match page.split_once('/') {
+                    Some((page, id)) => (page, Some(id)),
+                    None => (page, None),
+                };
                 let place = (partition.parse().ok()?, page.parse().ok()?);
-                Some((place, offsets(std::str::from_utf8(text).ok()?)?))
+                Some((place, id, offsets(std::str::from_utf8(text).ok()?)?))
             };
-            let (place, offsets) = read().ok_or_else(|| key.clone())?;
-            sent.pages.insert(place, offsets);
+            let (place, id, offsets) = read().ok_or_else(|| key.clone())?;
+            if id.is_none() || sent.topic.is_none() || id == sent.topic.as_deref() {
+                sent.pages.entry(place).or_default().extend(offsets);
+            }
         }
         Ok(sent)
     }
@@ -46,7 +67,9 @@ impl Sent {
         let changed = std::mem::take(&mut self.changed);
         let page = |place: &(usize, u64)| {
             let (partition, number) = place;
-            (format!("{partition}/{number}"), text(&self.pages[place]))
+            let id = self.topic.iter().map(|id| format!("/{id}"));
+            let name = format!("{partition}/{number}{}", id.collect::<String>());
+            (name, text(&self.pages[place]))
         };
         changed.iter().map(page).collect()
     }
@@ -108,7 +131,33 @@ mod tests {
             .into_iter()
             .map(|(page, text)| (format!("resend/{page}"), text.into_bytes()))
             .collect();
-        assert_eq!(Sent::of(&marks, "resend/"), Ok(sent));
+        assert_eq!(Sent::of(&marks, "resend/", None), Ok(sent));
+    }
+
+    #[test]
+    fn offsets_of_a_topic_that_was_deleted_mean_nothing_in_the_one_made_anew() {
+        let text = |text: &str| text.as_bytes().to_vec();
+        let mut marks = BTreeMap::from([
+            ("a/0/0".to_owned(), text("1")),
+            ("a/0/0/old".to_owned(), text("2")),
+        ]);
+        let mut sent = Sent::of(&marks, "a/", Some("new".to_owned())).unwrap();
+        // An older build did not say of which topic.
+        assert_eq!([1, 2].map(|offset| sent.has(0, offset)), [true, false]);
+
+        sent.add(0, 7);
+        let changes = sent.changes();
+        assert_eq!(changes, [("0/0/new".to_owned(), "1,7".to_owned())]);
+        marks.extend(
+            changes
+                .into_iter()
+                .map(|(page, offsets)| (format!("a/{page}"), text(&offsets))),
+        );
+        let again = Sent::of(&marks, "a/", Some("new".to_owned())).unwrap();
+        assert_eq!(
+            [1, 2, 7].map(|offset| again.has(0, offset)),
+            [true, false, true]
+        );
     }
 
     #[test]
@@ -128,7 +177,8 @@ mod tests {
         for text in ["", "7-3", "x", "0-99999999999"] {
             let marks = BTreeMap::from([("a/0/0".to_owned(), text.as_bytes().to_vec())]);
 
-            assert_eq!(Sent::of(&marks, "a/"), Err("a/0/0".to_owned()), "{text}");
+            let read = Sent::of(&marks, "a/", None);
+            assert_eq!(read, Err("a/0/0".to_owned()), "{text}");
         }
     }
 }

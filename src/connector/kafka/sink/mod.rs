@@ -13,12 +13,14 @@
 //! The mark is the last record of the pipeline's name in the compacted topic `tidemark_marks`.
 //! Readers that want every row once read committed records only.
 
+mod identity;
 mod rows;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::identity::Ids;
 pub(super) use self::rows::RAW;
 use self::rows::TopicTable;
 use super::admin::{Wish, make_topic};
@@ -55,6 +57,8 @@ struct Session {
     transactions: Option<Transactions>,
     generation: u64,
     incarnation: u64,
+    /// Which topics it writes to.
+    topics: Ids,
     /// The last epoch whose transaction was open for too long.
     dropped: Option<Epoch>,
 }
@@ -65,6 +69,9 @@ struct MarkRecord {
     generation: u64,
     /// Hexadecimal: people read it, and some of their tools know no such large numbers.
     incarnation: String,
+    /// Which topics have the rows; older marks do not say.
+    #[serde(default, skip_serializing_if = "Ids::is_empty")]
+    topics: Ids,
     mark: Option<Mark>,
 }
 
@@ -128,6 +135,13 @@ impl KafkaSink {
         let asker = Asker::new(&config, &table.topic)?;
         let is_there = asker.count_partitions()?.is_some();
         Ok((!is_there).then_some(asker))
+    }
+
+    /// Which topics there are now.
+    fn ids(&self) -> Result<Ids, ConnectorError> {
+        let config = self.cluster.asking("read_uncommitted");
+        let topics = self.tables.iter().map(|table| table.topic.as_str());
+        Asker::new(&config, TOPIC)?.ids(&topics.collect::<Vec<_>>())
     }
 
     /// Whether rows were committed, so that the topics have to be there.
@@ -279,6 +293,7 @@ impl KafkaSink {
         let record = MarkRecord {
             generation: session.generation,
             incarnation: incarnation_text(session.incarnation),
+            topics: session.topics.clone(),
             mark: Some(mark.clone()),
         };
         let transactions = session.transactions.as_ref().expect("just connected");
@@ -354,11 +369,19 @@ fn with_partitions(error: ConnectorError) -> ConnectorError {
 
 impl Destination for KafkaSink {
     fn peek(&self) -> Result<Option<Mark>, ConnectorError> {
-        Ok(self.read(Until::Settled)?.and_then(|record| record.mark))
+        let Some(record) = self.read(Until::Settled)? else {
+            return Ok(None);
+        };
+        if record.mark.is_some() {
+            identity::check(&self.tables, &record.topics, &self.ids()?)?;
+        }
+        Ok(record.mark)
     }
 
     fn take_over(&mut self, incarnation: u64) -> Result<Option<Mark>, ConnectorError> {
+        marks::look(&self.cluster)?;
         self.make_topics()?;
+        let topics = self.ids()?;
         let transactions = self.open()?;
         let found = self.read(Until::End)?;
         let is_ours = |record: &MarkRecord| record.incarnation == incarnation_text(incarnation);
@@ -375,6 +398,7 @@ impl Destination for KafkaSink {
         let record = MarkRecord {
             generation,
             incarnation: incarnation_text(incarnation),
+            topics: topics.clone(),
             mark: mark.clone(),
         };
         let written = transactions
@@ -395,6 +419,7 @@ impl Destination for KafkaSink {
             transactions: Some(transactions),
             generation,
             incarnation,
+            topics,
             dropped: None,
         });
         Ok(mark)
@@ -449,6 +474,14 @@ impl Destination for KafkaSink {
 
     fn inspect(&self) -> Result<Vec<Finding>, ConnectorError> {
         let mut findings = Vec::new();
+        match marks::look(&self.cluster) {
+            Err(ConnectorError::Permanent { message, hint }) => findings.push(Finding {
+                table: 0,
+                message,
+                hint,
+            }),
+            other => other?,
+        }
         for (index, table) in self.tables.iter().enumerate() {
             let Some(asker) = self.topic_of(table)? else {
                 continue;

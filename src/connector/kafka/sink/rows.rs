@@ -13,6 +13,7 @@ use arrow::datatypes::DataType;
 
 use self::letters::Letters;
 
+use crate::connector::kafka::settings::TOPIC_ID;
 use crate::connector::kafka::transaction::{Failed, Outgoing, Transactions};
 use crate::connector::open::format_of;
 use crate::connector::option;
@@ -30,6 +31,8 @@ pub(super) struct TopicTable {
     /// Its name in the pipeline file.
     pub name: String,
     pub topic: String,
+    /// The id that the topic is said to have, whatever it had before.
+    pub id: Option<String>,
     /// Create the topic with so many, if it is not there.
     pub partitions: Option<u32>,
     pub replication: Option<u32>,
@@ -68,6 +71,7 @@ impl TopicTable {
         Ok(Self {
             name: table.name.clone(),
             topic: topic.to_owned(),
+            id: table.option(TOPIC_ID).map(str::to_owned),
             partitions: count("partitions"),
             replication: count("replication"),
             letters: Letters::of(table)?,

@@ -91,16 +91,26 @@ impl Topic {
             servers: broker(test)?,
             name: format!("{test}-{}", unique()),
         };
+        topic.make(partitions, settings);
+        Some(topic)
+    }
+
+    fn make(&self, partitions: usize, settings: &[(&str, &str)]) {
         let partitions = i32::try_from(partitions).unwrap();
         // The broker removes records by their own timestamps, and some tests write old ones.
-        let mut new = NewTopic::new(&topic.name, partitions, TopicReplication::Fixed(1))
+        let mut new = NewTopic::new(&self.name, partitions, TopicReplication::Fixed(1))
             .set("retention.ms", "-1");
         for (name, value) in settings {
             new = new.set(name, value);
         }
-        let created = topic.admin(|admin, options| admin.create_topics([&new], options));
+        let created = self.admin(|admin, options| admin.create_topics([&new], options));
         created.unwrap().remove(0).unwrap();
-        Some(topic)
+    }
+
+    /// Deletes it, and makes another one of its name.
+    pub fn make_anew(&self, partitions: usize) {
+        self.delete();
+        self.make(partitions, &[]);
     }
 
     /// A topic of a mock cluster, which has as many partitions as asked for.

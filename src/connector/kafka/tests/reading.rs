@@ -12,13 +12,13 @@ use super::kit::{
 use crate::connector::{Fetched, Reads};
 use crate::types::{Offset, Reason};
 
-fn numbered(count: usize, partition: i32) -> Vec<String> {
+pub fn numbered(count: usize, partition: i32) -> Vec<String> {
     (0..count)
         .map(|n| format!("{{\"n\":{n},\"p\":{partition}}}"))
         .collect()
 }
 
-fn write(topic: &Topic, partition: i32, texts: &[String]) {
+pub fn write(topic: &Topic, partition: i32, texts: &[String]) {
     let records: Vec<Record<'_>> = texts.iter().map(|text| record(partition, text)).collect();
     topic.write(&records);
 }
@@ -409,6 +409,25 @@ fn a_topic_that_is_deleted_while_it_is_read_is_found_by_who_looks_for_partitions
     let (message, _) = refusal(source.live().unwrap().count_partitions());
 
     assert!(message.contains("does not exist"), "{message}");
+}
+
+#[test]
+fn an_end_that_is_asked_for_is_said_again_and_records_that_came_go_before_it() {
+    let Some(topic) = Topic::new("ask", 1) else {
+        return;
+    };
+    write(&topic, 0, &numbered(3, 0));
+    let mut reading = Reading::new(&topic.open(&[]), &[(0, 0)]);
+    reading.read_to_end(&[0]);
+
+    reading.consumer.ask(0).unwrap();
+    let again = reading.until(|all| caught_up(all, 0) == Some(3));
+    assert!(blocks(&again, 0).is_empty());
+
+    write(&topic, 0, &["last".to_owned()]);
+    reading.consumer.ask(0).unwrap();
+    let all = reading.until(|all| caught_up(all, 0) == Some(4));
+    assert_eq!(values(&all, 0), [(3, "last".to_owned())]);
 }
 
 #[test]

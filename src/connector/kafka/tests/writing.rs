@@ -10,7 +10,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::kit::{Kept, LIMIT, Topic, refusal, unique};
-use crate::connector::kafka::marks::{TOPIC, Until, make, read};
+use crate::connector::kafka::marks::{TOPIC, Until, keeps, make, read};
 use crate::connector::kafka::settings::Cluster;
 use crate::connector::kafka::sink::KafkaSink;
 use crate::connector::kafka::transaction::Transactions;
@@ -19,7 +19,7 @@ use crate::connector::{ConnectorError, Destination, TableChanges, fixtures, vali
 use crate::plan::{Role, Table};
 use crate::types::{Clock, Epoch, Mark, Recipe};
 
-fn sink_table(topic: &Topic, columns: &[(&str, DataType)], options: &[(&str, &str)]) -> Table {
+pub fn sink_table(topic: &Topic, columns: &[(&str, DataType)], options: &[(&str, &str)]) -> Table {
     let mut all = vec![
         ("connector", "kafka"),
         ("topic", topic.name.as_str()),
@@ -31,9 +31,9 @@ fn sink_table(topic: &Topic, columns: &[(&str, DataType)], options: &[(&str, &st
     fixtures::table(Role::Sink, columns, &all)
 }
 
-const PAIR: [(&str, DataType); 2] = [("id", DataType::Int64), ("name", DataType::Utf8)];
+pub const PAIR: [(&str, DataType); 2] = [("id", DataType::Int64), ("name", DataType::Utf8)];
 
-fn open(pipeline: &str, table: &Table) -> Result<KafkaSink, ConnectorError> {
+pub fn open(pipeline: &str, table: &Table) -> Result<KafkaSink, ConnectorError> {
     assert_eq!(validate(table), []);
     KafkaSink::from_origin(&SinkOrigin {
         pipeline,
@@ -58,7 +58,7 @@ fn inserts(rows: RecordBatch) -> TableChanges {
     }
 }
 
-fn mark(epoch: u64, generation: u64, incarnation: u64) -> Mark {
+pub fn mark(epoch: u64, generation: u64, incarnation: u64) -> Mark {
     Mark {
         generation,
         incarnation,
@@ -78,6 +78,30 @@ fn kept(key: Option<&str>, value: Option<&str>) -> Kept {
         value.map(str::to_owned),
         "{}".to_owned(),
     )
+}
+
+/// As a cluster makes a topic whose maker does not say how it is kept.
+#[test]
+fn marks_are_not_entrusted_to_a_topic_that_forgets_them() {
+    for (policy, is_kept) in [
+        ("compact", true),
+        ("delete", false),
+        ("compact,delete", false),
+    ] {
+        let Some(topic) = Topic::with("keeps_marks", 1, &[("cleanup.policy", policy)]) else {
+            return;
+        };
+        let table = sink_table(&topic, &PAIR, &[]);
+
+        let outcome = keeps(&Cluster::of(&table).unwrap(), &topic.name);
+
+        assert_eq!(outcome.is_ok(), is_kept, "{policy}: {outcome:?}");
+        if !is_kept {
+            let (message, hint) = refusal(outcome);
+            assert!(message.contains("forgets"), "{message}");
+            assert!(hint.contains("cleanup.policy=compact"), "{hint}");
+        }
+    }
 }
 
 #[test]

@@ -232,6 +232,150 @@ fn a_database_that_lost_acknowledged_epochs_is_noticed() {
     assert_eq!(scratch.content(), [pair("a", 1)]);
 }
 
+fn is_rewound(outcome: &Result<(), ConnectorError>) -> bool {
+    matches!(
+        outcome,
+        Err(ConnectorError::Rewound {
+            acknowledged: Epoch(2),
+            found: Epoch(1),
+            ..
+        })
+    )
+}
+
+/// As a restored backup does, or a replica that takes over before it has heard of the last start.
+#[test]
+fn a_database_from_before_this_start_is_not_one_that_another_process_took_over() {
+    let Some(mut scratch) = Scratch::new("restored") else {
+        return;
+    };
+    let begin = |scratch: &mut Scratch| {
+        scratch.execute("delete from tidemark_marks; insert into tidemark_marks select * from old");
+        let mut sink = scratch.open("p", counts(&[0]));
+        sink.take_over(8).unwrap();
+        sink.publish(&mark(2), &[upserts(&["a"], &[2])]).unwrap();
+        sink
+    };
+    let mut before = scratch.open("p", counts(&[0]));
+    before.take_over(7).unwrap();
+    before.publish(&mark(1), &[upserts(&["a"], &[1])]).unwrap();
+    scratch.execute("create table old as select * from tidemark_marks");
+    let change = [upserts(&["a"], &[3])];
+    let restore = "delete from tidemark_marks; insert into tidemark_marks select * from old";
+
+    let mut connected = begin(&mut scratch);
+    let mut flushing = begin(&mut scratch);
+    let mut lost = begin(&mut scratch);
+    let pid = backend(&mut lost);
+    scratch.terminate(pid);
+    assert!(is_transient(&lost.publish(&mark(3), &change)));
+    scratch.execute(restore);
+
+    assert!(is_rewound(&connected.publish(&mark(3), &change)));
+    assert!(is_rewound(&flushing.make_durable()));
+    assert!(is_rewound(&lost.publish(&mark(3), &change)));
+
+    // Who begins afresh counts from 1, and is no older state.
+    let mut older = begin(&mut scratch);
+    let mut fresh = scratch.open("p", counts(&[0]));
+    fresh.empty().unwrap();
+    assert!(is_transient(&older.publish(&mark(3), &change)));
+    fresh.take_over(9).unwrap();
+    assert!(is_fenced(&older.publish(&mark(3), &change)));
+    let born = Mark { life: 1, ..mark(1) };
+    fresh.publish(&born, &[]).unwrap();
+    assert!(is_fenced(&older.publish(&mark(3), &change)));
+}
+
+#[test]
+fn a_database_whose_marks_are_gone_is_waited_for() {
+    let Some(mut scratch) = Scratch::new("dropped") else {
+        return;
+    };
+    let mut sink = scratch.open("p", counts(&[0]));
+    sink.take_over(7).unwrap();
+    sink.publish(&mark(1), &[upserts(&["a"], &[1])]).unwrap();
+    let change = [upserts(&["a"], &[2])];
+
+    scratch.execute("alter table tidemark_marks rename to away");
+    let connected = sink.publish(&mark(2), &change);
+    let again = sink.publish(&mark(2), &change);
+    scratch.execute("alter table away rename to tidemark_marks");
+    sink.publish(&mark(2), &change).unwrap();
+
+    assert!(is_transient(&connected), "{connected:?}");
+    assert!(is_transient(&again), "{again:?}");
+    assert_eq!(scratch.content(), [pair("a", 2)]);
+}
+
+/// What an address names may for a while be a server that has not become the primary yet.
+#[test]
+fn a_start_that_meets_a_standby_waits() {
+    let Some(scratch) = Scratch::new("standby") else {
+        return;
+    };
+    let mut sink = scratch.open("p", counts(&[0]));
+    let mut found = sink.connect().unwrap();
+    found.standby = true;
+    *sink.looked.get_mut().unwrap() = Some(found);
+
+    let outcome = sink.take_over(7);
+
+    assert!(
+        matches!(&outcome, Err(ConnectorError::Away { message, .. }) if message.contains("is a standby")),
+        "{outcome:?}"
+    );
+    sink.take_over(7).unwrap();
+}
+
+/// Rows that go by COPY, which carries no types.
+fn many(first: i64) -> TableChanges {
+    let views: Vec<i64> = (first..first + 3000).collect();
+    upserts(&vec!["a"; views.len()], &views)
+}
+
+#[test]
+fn rows_for_a_table_that_is_altered_meanwhile_are_made_for_what_it_is_then() {
+    let Some(mut scratch) = Scratch::new("widened") else {
+        return;
+    };
+    let mut sink = scratch.open("p", counts(&[]));
+    sink.take_over(7).unwrap();
+    sink.publish(&mark(1), &[many(0)]).unwrap();
+    scratch.execute("alter table counts alter page type varchar(10)");
+
+    let first = sink.publish(&mark(2), &[many(3000)]);
+    sink.publish(&mark(2), &[many(3000)]).unwrap();
+
+    assert!(is_transient(&first), "{first:?}");
+    let sum = "select count(*) || ' ' || sum(views) from counts";
+    assert_eq!(scratch.text(sum), "6000 17997000");
+}
+
+#[test]
+fn rows_are_not_written_to_a_table_that_is_altered_into_one_that_does_not_hold_them() {
+    let Some(mut scratch) = Scratch::new("altered") else {
+        return;
+    };
+    let mut sink = scratch.open("p", counts(&[]));
+    sink.take_over(7).unwrap();
+    sink.publish(&mark(1), &[many(0)]).unwrap();
+    // Of the same width.
+    scratch.execute("alter table counts alter views type double precision");
+
+    let (message, hint) = refusal(sink.publish(&mark(2), &[many(3000)]));
+
+    assert_eq!(
+        message,
+        "table `unit_altered.counts` has column `views` as double precision, but bigint is needed"
+    );
+    assert_eq!(scratch.text("select max(views)::text from counts"), "2999");
+    // What it says mends it.
+    scratch.execute(&hint);
+    sink.publish(&mark(2), &[many(3000)]).unwrap();
+    assert_eq!(scratch.text("select max(views)::text from counts"), "5999");
+}
+
 #[test]
 fn what_is_durable_has_been_flushed() {
     let Some(mut scratch) = Scratch::new("durable") else {

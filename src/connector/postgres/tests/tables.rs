@@ -447,7 +447,7 @@ fn a_table_is_made_with_its_key_indexes_and_room_for_updates() {
 }
 
 #[test]
-fn emptying_removes_this_pipelines_rows_and_mark_and_fences_its_process() {
+fn emptying_removes_this_pipelines_rows_and_mark_and_stops_its_process() {
     let Some(mut scratch) = Scratch::new("emptying") else {
         return;
     };
@@ -465,14 +465,21 @@ fn emptying_removes_this_pipelines_rows_and_mark_and_fences_its_process() {
         scratch.pairs("select page, views from other"),
         [pair("b", 2)]
     );
+    // It waits for what comes of that,
     let outcome = old.publish(&mark(4), &[upserts(&["a"], &[2])]);
     assert!(
-        matches!(outcome, Err(ConnectorError::Fenced { .. })),
+        matches!(outcome, Err(ConnectorError::Transient(_))),
         "{outcome:?}"
     );
     assert_eq!(
         scratch.open("one", counts(&[0])).take_over(9).unwrap(),
         None
+    );
+    // and is over when somebody begins.
+    let outcome = old.publish(&mark(4), &[upserts(&["a"], &[2])]);
+    assert!(
+        matches!(outcome, Err(ConnectorError::Fenced { .. })),
+        "{outcome:?}"
     );
 }
 
@@ -581,6 +588,17 @@ fn a_database_that_one_start_knows_by_two_names_is_refused() {
     one.take_over(7).unwrap();
 }
 
+fn as_guest(scratch: &Scratch, user: &str, table: SinkTable, indexes: Option<&str>) -> Postgres {
+    let path = format!("-csearch_path={}", scratch.schema);
+    let given = [
+        ("options", path.as_str()),
+        ("user", user),
+        ("password", "hush"),
+    ];
+    let specs = vec![Spec::new(table, indexes, None).unwrap()];
+    Postgres::new(address(&scratch.url, &given), LIMITS, "p", specs)
+}
+
 #[test]
 fn what_a_role_may_not_do_is_found_before_it_is_tried() {
     let Some(mut scratch) = Scratch::new("role") else {
@@ -590,16 +608,7 @@ fn what_a_role_may_not_do_is_found_before_it_is_tried() {
         "do $$ begin create role unit_guest login password 'hush'; exception when duplicate_object then end $$;
          grant usage on schema unit_role to unit_guest",
     );
-    let open = |scratch: &Scratch, table: SinkTable| {
-        let path = format!("-csearch_path={}", scratch.schema);
-        let given = [
-            ("options", path.as_str()),
-            ("user", "unit_guest"),
-            ("password", "hush"),
-        ];
-        let specs = vec![Spec::new(table, None, None).unwrap()];
-        Postgres::new(address(&scratch.url, &given), LIMITS, "p", specs)
-    };
+    let open = |scratch: &Scratch, table: SinkTable| as_guest(scratch, "unit_guest", table, None);
 
     let found = open(&scratch, counts(&[0])).inspect().unwrap();
     let hints: Vec<&str> = found.iter().filter_map(|f| f.hint.as_deref()).collect();
@@ -632,4 +641,49 @@ fn what_a_role_may_not_do_is_found_before_it_is_tried() {
     scratch.execute(&hint);
     open(&scratch, counts(&[0])).take_over(8).unwrap();
     scratch.execute("drop owned by unit_guest; drop role unit_guest");
+}
+
+#[test]
+fn what_only_an_owner_may_do_is_found_before_it_is_tried() {
+    let Some(mut scratch) = Scratch::new("owner") else {
+        return;
+    };
+    scratch.execute(
+        "do $$ begin create role unit_tenant login password 'hush'; exception when duplicate_object then end $$;
+         grant usage, create on schema unit_owner to unit_tenant;
+         create table counts (page text primary key, views int8);
+         grant select, insert, update, delete on counts to unit_tenant",
+    );
+    scratch.open("q", other(&[0])).take_over(1).unwrap();
+    scratch.execute(
+        "grant select, insert, update, delete on tidemark_marks, tidemark_tables to unit_tenant",
+    );
+    let found = as_guest(&scratch, "unit_tenant", counts(&[0]), Some("views"));
+    let found = found.inspect().unwrap();
+    let texts = found
+        .iter()
+        .map(|it| (it.message.as_str(), it.hint.as_deref()));
+    assert_eq!(
+        texts.collect::<Vec<_>>(),
+        [(
+            "table `unit_owner.counts` is not owned by `unit_tenant`, so that it may not make an index there",
+            Some(
+                "create index on \"unit_owner\".\"counts\" (\"views\"), as its owner; or leave out `indexes`"
+            ),
+        )]
+    );
+    scratch.execute("alter table tidemark_tables enable row level security");
+    let (message, hint) =
+        refusal(as_guest(&scratch, "unit_tenant", counts(&[0]), None).take_over(9));
+    assert!(
+        message.starts_with("`unit_tenant` may not keep tidemark_marks"),
+        "{message}"
+    );
+    let mend = hint.split(", or name").next().unwrap();
+    assert!(mend.contains("DISABLE ROW LEVEL SECURITY"), "{mend}");
+    scratch.execute(mend);
+    as_guest(&scratch, "unit_tenant", counts(&[0]), None)
+        .take_over(9)
+        .unwrap();
+    scratch.execute("drop owned by unit_tenant; drop role unit_tenant");
 }

@@ -124,6 +124,45 @@ fn a_source_that_may_take_nothing_in_takes_nobody_for_idle() {
     assert_eq!(live.watermark(), 59);
 }
 
+/// A destination that is slow for a moment at a time, again and again: what came to the partition waits behind
+/// what came to the other.
+#[test]
+fn a_partition_that_was_silent_over_a_pause_of_reading_is_asked_before_it_is_idle() {
+    let mut live = Live::new(2);
+    live.at(0, [(0, rows(0..5)), (1, rows(0..50))]);
+    live.at(1, [(0, Arrival::CaughtUp(Offset(5))), (1, rows(50..60))]);
+    live.task.inbox.reads_since = Duration::from_secs(12);
+
+    live.at(30, []);
+    live.heard();
+    assert_eq!(live.watermark(), 4);
+    assert_eq!(live.task.inbox.asked, [0]);
+
+    // Something had come: it is late for nothing that waited for it.
+    live.at(31, [(0, rows(5..20)), (0, Arrival::CaughtUp(Offset(20)))]);
+    live.at(32, []);
+    live.heard();
+    assert_eq!(live.watermark(), 19);
+    assert_eq!(live.task.partitions[&0].mark.floors, []);
+}
+
+#[test]
+fn a_partition_whose_end_is_still_its_end_is_idle_however_often_reading_pauses() {
+    let mut live = Live::new(2);
+    live.at(0, [(0, rows(0..5)), (1, rows(0..50))]);
+    live.at(1, [(0, Arrival::CaughtUp(Offset(5))), (1, rows(50..60))]);
+    live.task.inbox.reads_since = Duration::from_secs(12);
+    live.at(18, []);
+
+    live.task.inbox.reads_since = Duration::from_secs(19);
+    live.at(19, [(0, Arrival::CaughtUp(Offset(5)))]);
+    live.at(20, []);
+    live.heard();
+
+    assert_eq!(live.watermark(), 59);
+    assert_eq!(live.task.inbox.asked, [0]);
+}
+
 #[test]
 fn a_partition_that_nobody_answers_for_is_waited_for() {
     let mut live = Live::new(2);

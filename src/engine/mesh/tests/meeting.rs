@@ -2,11 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::{FAILED, PEER_LOST, Unmet, meet};
 use super::{Later, get_all, members, orders, said, start, start_all};
-use crate::dataflow::outcome::Failure;
+use crate::dataflow::outcome::{Failure, Shared};
 
 fn all_join(processes: usize) {
     let joined = get_all(start_all(members(processes)));
@@ -277,7 +278,7 @@ fn if_process_0_cannot_decide_nobody_starts_and_all_say_why() {
     let others = members.split_off(1);
     let zero = members.remove(0);
     let zero = Later::of(|| {
-        meet(zero, || {
+        meet(zero, &Shared::default(), || {
             Err(Failure::new("cannot take over `orders`")
                 .because("the table is gone")
                 .hint("start over with --fresh"))
@@ -309,7 +310,7 @@ fn a_decision_may_take_longer_than_the_heartbeat() {
     let (one, zero) = (members.pop().unwrap(), members.pop().unwrap());
     let (decide, decided) = std::sync::mpsc::sync_channel::<()>(1);
     let zero = Later::of(move || {
-        meet(zero, move || {
+        meet(zero, &Shared::default(), move || {
             // Decided by nobody: the wait itself is what takes long.
             let _ = decided.recv_timeout(Duration::from_secs(3));
             orders()
@@ -323,12 +324,71 @@ fn a_decision_may_take_longer_than_the_heartbeat() {
 }
 
 #[test]
+fn whoever_waits_for_others_and_is_asked_to_stop_does() {
+    let both = members(2);
+    let mut waiting = Vec::new();
+    for mut member in both {
+        // Nobody answers there.
+        let other = 1 - member.process;
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        member.addresses[other] = silent.local_addr().unwrap().to_string();
+        let shared = Arc::new(Shared::default());
+        let stops = Arc::clone(&shared);
+        let met = Later::of(move || meet(member, &shared, orders));
+        waiting.push((met, stops, silent));
+    }
+
+    for (met, stops, _silent) in waiting {
+        stops.stop();
+        assert_eq!(met.get().unwrap_err(), Unmet::Stopped);
+    }
+}
+
+#[test]
+fn whoever_is_asked_to_stop_while_process_0_decides_stops_all() {
+    let mut members = members(3);
+    let others = members.split_off(1);
+    let zero = members.remove(0);
+    let (decide, decided) = std::sync::mpsc::sync_channel::<()>(1);
+    let (begin, begun) = std::sync::mpsc::sync_channel::<()>(1);
+    let zero = Later::of(move || {
+        meet(zero, &Shared::default(), move || {
+            begin.send(()).unwrap();
+            decided.recv_timeout(super::LIMIT).unwrap();
+            orders()
+        })
+    });
+    let shared = Arc::new(Shared::default());
+    let others: Vec<_> = others
+        .into_iter()
+        .map(|member| {
+            let shared = match member.process {
+                2 => Arc::clone(&shared),
+                _ => Arc::default(),
+            };
+            Later::of(move || meet(member, &shared, orders))
+        })
+        .collect();
+    begun.recv_timeout(super::LIMIT).unwrap();
+
+    shared.stop();
+    let mut others = others.into_iter();
+    let first = others.next().unwrap();
+    let stopped = others.next().unwrap().get();
+    decide.send(()).unwrap();
+
+    assert_eq!(stopped.unwrap_err(), Unmet::Stopped);
+    assert_eq!(zero.get().unwrap_err(), Unmet::Stopped);
+    assert_eq!(first.get().unwrap_err(), Unmet::Stopped);
+}
+
+#[test]
 fn a_process_that_dies_while_the_others_wait_is_lost() {
     let mut members = members(2);
     let (one, zero) = (members.pop().unwrap(), members.pop().unwrap());
     let (decide, decided) = std::sync::mpsc::sync_channel::<()>(1);
     let zero = Later::of(move || {
-        meet(zero, move || {
+        meet(zero, &Shared::default(), move || {
             decided.recv_timeout(super::LIMIT).unwrap();
             panic!("process 0 dies while it decides")
         })

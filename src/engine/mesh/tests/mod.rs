@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use super::{Joined, Member, Unmet, meet};
-use crate::dataflow::outcome::Failure;
+use crate::dataflow::outcome::{Failure, Shared};
 use crate::engine::threads::spawn_named;
 
 /// Longer than anything here takes: a test that hangs fails.
@@ -59,7 +59,7 @@ fn orders() -> Result<Vec<u8>, Failure> {
 }
 
 fn start(member: Member) -> Later<Result<Joined, Unmet>> {
-    Later::of(|| meet(member, orders))
+    Later::of(|| meet(member, &Shared::default(), orders))
 }
 
 fn start_all(members: Vec<Member>) -> Vec<Later<Result<Joined, Unmet>>> {

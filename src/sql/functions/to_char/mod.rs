@@ -56,10 +56,6 @@ impl ScalarUDFImpl for ToChar {
         TO_CHAR
     }
 
-    fn aliases(&self) -> &[String] {
-        self.chronos.aliases()
-    }
-
     fn signature(&self) -> &Signature {
         &self.signature
     }
