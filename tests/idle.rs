@@ -220,7 +220,8 @@ fn after_a_pause_of_the_whole_topic_no_partition_is_late_for_another() {
     let Some(mut topic) = Topic::new(folder.path()) else {
         return;
     };
-    topic.write_pipeline(folder.path(), "5s");
+    // So long a busy machine may take to come from the first record after the pause to the second send.
+    topic.write_pipeline(folder.path(), "15s");
     topic.send(0, 0..=60);
     topic.send(1, 0..=58);
     let run = Run::start(folder.path(), &["--threads", "2"]);

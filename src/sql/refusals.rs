@@ -226,12 +226,8 @@ impl<'a> Found<'a> {
                 let instead = INSTEAD
                     .iter()
                     .find(|(names, _)| names.contains(&name.as_str()));
-                if let Some((_, hint)) = instead {
-                    let message = match self.catalog.has_function(&name) {
-                        true => format!("{name} does not stand in FROM by itself"),
-                        false => format!("function `{name}` not found"),
-                    };
-                    self.refuse(place, message, hint);
+                if let (Some((_, hint)), false) = (instead, self.catalog.has_function(&name)) {
+                    self.refuse(place, format!("function `{name}` not found"), hint);
                 }
                 if !series::stands_in_from(&name) {
                     self.windowed(&arguments.args);

@@ -268,10 +268,6 @@ pub const INSTEAD: &[(&[&str], &str)] = &[
         ],
         "write extract(hour FROM at), or date_trunc('hour', at)",
     ),
-    (
-        &["generate_series"],
-        "write CROSS JOIN UNNEST(generate_series(a, b)) AS u(n)",
-    ),
     (&["unix_timestamp"], "write extract(epoch FROM at)"),
     (
         &["last_day"],
