@@ -386,6 +386,11 @@ impl PartitionState {
         });
     }
 
+    /// Whether event time does not wait for it.
+    pub fn is_idle(&self) -> bool {
+        self.mark.idle
+    }
+
     /// Event time waits for it no longer, if it has had nothing to say for `timeout`. Records may have
     /// come meanwhile that nobody has looked at, if it was not read without a pause: then it is to be asked
     /// first whether its end is still its end, which is what this returns. So nobody is idle for how

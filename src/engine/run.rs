@@ -142,7 +142,11 @@ fn once(
             };
             debug!("meets the others");
             let joined = match mesh::meet(member, shared, told) {
-                Err(Unmet::Stopped) => return Ok(Summary::of_nothing(&clock)),
+                Err(Unmet::Stopped) => {
+                    // Another process was asked to, and so nothing is done here.
+                    shared.stop();
+                    return Ok(Summary::of_nothing(&clock));
+                }
                 joined => joined?,
             };
             let decision = serde_json::from_slice(&joined.orders)

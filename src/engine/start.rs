@@ -405,8 +405,12 @@ fn refused(pipeline: &str, refusal: &Refusal) -> Failure {
         Refusal::OtherRecipe(Change::Planning { .. }) => {
             "run the earlier build of Tidemark, or start over with --fresh, which empties its tables"
         }
-        Refusal::OtherRecipe(Change::Statements(_) | Change::Unknown) => {
+        Refusal::OtherRecipe(Change::Statements(_)) => {
             "restore the earlier file, or start over with --fresh, which empties its tables"
+        }
+        Refusal::OtherRecipe(Change::Unknown) => {
+            "restore the earlier file, or the earlier build if it is the same; or start over with \
+             --fresh, which empties its tables"
         }
         Refusal::PartitionGone { .. }
         | Refusal::PartitionNew { .. }

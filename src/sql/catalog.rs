@@ -123,6 +123,8 @@ impl Catalog {
             .optimizer
             .enable_physical_uncorrelated_scalar_subquery = false;
         options.optimizer.skip_failed_rules = false;
+        // It would ask a condition on a field of a STRUCT behind those that it guards.
+        options.optimizer.enable_leaf_expression_pushdown = false;
         let options = Arc::new(options);
         Self {
             named: BTreeMap::new(),

@@ -49,7 +49,8 @@ fn unnest_join(join: &Join, unnest: &Unnest, columns: Vec<Expr>) -> Result<Logic
     let list = own_columns(list.clone().unalias_nested().data)?;
     let (list, filter) = match (join.join_type, condition(join)) {
         (JoinType::Inner, filter) => (list, filter),
-        (JoinType::Left, None) => (at_least_null(list), None),
+        // Of no element every column is NULL, and so is an element, or a part of it, that is not there.
+        (JoinType::Left, None) if columns.iter().all(is_of_item) => (at_least_null(list), None),
         (JoinType::Left, Some(_)) => return Err(conditional()),
         _ => return Err(unsupported()),
     };
@@ -74,6 +75,18 @@ fn unnest_join(join: &Join, unnest: &Unnest, columns: Vec<Expr>) -> Result<Logic
     match filter {
         Some(filter) => joined.filter(filter)?.build(),
         None => joined.build(),
+    }
+}
+
+/// Whether a column is the element, or a field of it.
+fn is_of_item(column: &Expr) -> bool {
+    match column {
+        Expr::Column(_) => true,
+        Expr::Alias(alias) => is_of_item(&alias.expr),
+        Expr::ScalarFunction(call) if call.name() == "get_field" => {
+            call.args.first().is_some_and(is_of_item)
+        }
+        _ => false,
     }
 }
 

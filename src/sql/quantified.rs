@@ -134,8 +134,13 @@ fn like(
         }
         like
     };
+    let escape = match expr {
+        Expr::Like { escape_char, .. } | Expr::ILike { escape_char, .. } => escape_char.is_some(),
+        _ => false,
+    };
     Some(match written(list) {
         Some(patterns) => each(&patterns, of, one),
+        None if escape => return None,
         None => of_list(text, list, form, of),
     })
 }

@@ -207,6 +207,11 @@ pub fn refuse_left(sql: &mut impl VisitMut) -> Result<(), DataFusionError> {
     found.map_or(Ok(()), |problem| Err(problem.into()))
 }
 
+/// What a column of the rows is called that stand beside the columns of a stream.
+fn own_field(at: usize) -> String {
+    format!("__{}", field(at))
+}
+
 /// Moves the functions that yield rows from what is selected into FROM.
 pub fn into_from(select: &mut Select) {
     let is_grouped = match &select.group_by {
@@ -214,7 +219,8 @@ pub fn into_from(select: &mut Select) {
         GroupByExpr::Expressions(keys, _) => !keys.is_empty(),
     };
     let is_on = matches!(select.distinct, Some(Distinct::On(_)));
-    if is_grouped || is_on || select.having.is_some() || select.from.is_empty() {
+    let is_chosen = select.having.is_some() || select.qualify.is_some();
+    if is_grouped || is_on || is_chosen || select.from.is_empty() {
         return;
     }
     let mut moving = Moving {
@@ -230,7 +236,7 @@ pub fn into_from(select: &mut Select) {
     if moving.is_other || moving.lists.is_empty() {
         return;
     }
-    let names = |count: usize| (0..count).map(|at| Ident::new(field(at))).collect();
+    let names = |count: usize| (0..count).map(|at| Ident::new(own_field(at))).collect();
     let alias = named(Ident::new(ROWS), names(moving.lists.len()));
     let rows = elements(moving.lists, false, "unnest", Some(&alias));
     let (Some(relation), Some(projection)) = (rows, without_star(projection, &select.from)) else {
@@ -286,7 +292,14 @@ fn without_star(projection: Vec<SelectItem>, from: &[TableWithJoins]) -> Option<
 
 fn name_of(table: &TableFactor) -> Option<Ident> {
     let (own, alias) = match table {
-        TableFactor::Table { name, alias, .. } => (name.0.last(), alias),
+        // A window without a name has none that could be written.
+        TableFactor::Table {
+            name,
+            alias,
+            args: None,
+            ..
+        } => (name.0.last(), alias),
+        TableFactor::Table { alias, .. } => (None, alias),
         TableFactor::Derived { alias, .. }
         | TableFactor::Function { alias, .. }
         | TableFactor::UNNEST { alias, .. } => (None, alias),
@@ -344,7 +357,7 @@ impl VisitorMut for Moving {
         let name = call.name.to_string().to_lowercase();
         self.is_other |= call.over.is_some() || function_of(&name).is_some();
         if let Some((_, lists)) = of_rows(call) {
-            let column = field(self.lists.len());
+            let column = own_field(self.lists.len());
             for mut list in lists {
                 // Rows of rows are not those of one list.
                 self.is_other |= has_rows(&mut list);

@@ -139,7 +139,15 @@ impl Asker {
         let Some(known) = known else {
             return Ok(());
         };
-        match self.id()? {
+        // Whoever asks looks again later: one that is away now may be here then.
+        let now = self.id().map_err(|error| match error {
+            ConnectorError::Away { message, .. } => ConnectorError::Transient(message),
+            other @ (ConnectorError::Permanent { .. }
+            | ConnectorError::Transient(_)
+            | ConnectorError::Fenced { .. }
+            | ConnectorError::Rewound { .. }) => other,
+        })?;
+        match now {
             Some(now) if now != known => Err(made_anew(&self.topic, known, &now)),
             Some(_) | None => Ok(()),
         }

@@ -68,14 +68,18 @@ pub(super) fn keeps(cluster: &Cluster, topic: &str) -> Result<(), ConnectorError
         }
     };
     match settings.get(POLICY) {
-        Some(policy) if !is_for_good(policy) => Err(forgets(&cluster.servers, topic, policy)),
+        Some(policy) if !is_for_good(policy, &settings) => {
+            Err(forgets(&cluster.servers, topic, policy))
+        }
         Some(_) | None => Ok(()),
     }
 }
 
-/// By the topic's policy. With `delete`, beside `compact` too, a mark that is old enough is gone.
-fn is_for_good(policy: &str) -> bool {
+/// With `delete`, beside `compact` too, a mark that is old enough is gone, unless nothing ever is.
+fn is_for_good(policy: &str, settings: &BTreeMap<String, String>) -> bool {
+    let has_no_end = |limit: &&str| settings.get(*limit).is_some_and(|it| it == "-1");
     policy.split(',').all(|policy| policy.trim() == "compact")
+        || ["retention.ms", "retention.bytes"].iter().all(has_no_end)
 }
 
 fn forgets(servers: &str, topic: &str, policy: &str) -> ConnectorError {
@@ -165,10 +169,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_topic_keeps_marks_for_good_if_it_is_compacted_and_nothing_else() {
-        assert!(is_for_good("compact"));
-        assert!(!is_for_good("delete"));
-        assert!(!is_for_good("compact,delete"));
-        assert!(!is_for_good("delete, compact"));
+    fn a_topic_keeps_marks_for_good_if_it_is_compacted_or_never_forgets() {
+        let weeks = BTreeMap::from([
+            ("retention.ms".to_owned(), "604800000".to_owned()),
+            ("retention.bytes".to_owned(), "-1".to_owned()),
+        ]);
+        assert!(is_for_good("compact", &weeks));
+        assert!(!is_for_good("delete", &weeks));
+        assert!(!is_for_good("compact,delete", &weeks));
+        assert!(!is_for_good("delete, compact", &BTreeMap::new()));
+        let for_ever = weeks.keys().map(|name| (name.clone(), "-1".to_owned()));
+        assert!(is_for_good("compact,delete", &for_ever.collect()));
     }
 }

@@ -10,7 +10,7 @@ use super::admit::{self, Admission};
 use super::empty;
 use super::error::{self, Class};
 use super::facts::{Existing, Facts};
-use super::hold::Hold;
+use super::hold::{Hold, Missing};
 use super::marks::{self, Lane, MarkRow, Marks};
 use super::options::refuse_twin;
 use super::plan::{Plan, Spec};
@@ -46,6 +46,7 @@ pub(super) struct Tenure {
     pub(super) marks: Marks,
     pub(super) plans: Vec<Plan>,
     pub(super) hold: Hold,
+    pub(super) missing: Missing,
     /// The last epoch that was acknowledged, or found.
     pub(super) acknowledged: Option<Epoch>,
     /// The epoch that was under way when the connection was lost: it may have been applied.
@@ -204,6 +205,7 @@ impl Postgres {
             marks,
             plans,
             hold: Hold::of(&row),
+            missing: Missing::default(),
             acknowledged,
             in_doubt: None,
         };

@@ -3,7 +3,9 @@
 //!
 //! Who takes over counts the row's generation on, and `--fresh` begins another life. A row of our life
 //! with a generation below ours is neither: it is how we found it, or older. No row at all is what one
-//! sees while a database is being restored; whatever comes of it, comes.
+//! sees while a database is being restored: whatever comes of it is waited for, though not for ever.
+
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use postgres::Client;
 use serde::Deserialize;
@@ -12,6 +14,14 @@ use super::destination::Postgres;
 use super::marks::MarkRow;
 use crate::connector::ConnectorError;
 use crate::types::Epoch;
+
+/// How often a row that is not there is looked for: for minutes. Then it was deleted for good, and the
+/// pipeline begins again, as with a database that is new.
+const LOOKS: u32 = 100;
+
+/// How often a row was not there when it was looked for.
+#[derive(Debug, Default)]
+pub(super) struct Missing(AtomicU32);
 
 /// A start's place in the history of its row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +77,13 @@ impl Postgres {
                 destination: self.address.to_string(),
                 epoch,
             },
+            Ok(None) if tenure.missing.0.fetch_add(1, Ordering::Relaxed) >= LOOKS => {
+                ConnectorError::Rewound {
+                    destination: self.address.to_string(),
+                    acknowledged: tenure.acknowledged.unwrap_or(Epoch(0)),
+                    found: Epoch(0),
+                }
+            }
             // Who restores a dump makes the tables first; who begins afresh deletes, and then begins.
             Ok(None) => ConnectorError::Transient(format!(
                 "`{}` has no mark of pipeline `{}` any more: it is being restored, or was deleted",

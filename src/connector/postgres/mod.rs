@@ -21,7 +21,8 @@
 //!                                                                          mark before it: write it
 //!                                                                          mark further back: rewound
 //!                                                                          an older start's: rewound
-//!                                                                          another's, none: fenced
+//!                                                                          another's: fenced
+//!                                                                          none: looked for again
 //! ```
 
 mod address;

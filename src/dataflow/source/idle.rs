@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tracing::debug;
+
 use super::SourceTask;
 use crate::dataflow::arrival::Inbox;
 use crate::types::Epoch;
@@ -38,10 +40,16 @@ impl<I: Inbox> SourceTask<I> {
         };
         self.forgive(now);
         for (&index, state) in &mut self.partitions {
+            let was_idle = state.is_idle();
             let asks = self.inbox.is_quiet(index)
                 && state.rest(now, timeout, self.inbox.reads_since(index));
             if asks {
                 self.inbox.ask(index);
+            }
+            if state.is_idle() && !was_idle {
+                let partition = self.spec.partition(index);
+                let source = &self.spec.name;
+                debug!(source, %partition, "is idle: event time does not wait for it");
             }
         }
     }

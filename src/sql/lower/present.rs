@@ -89,7 +89,6 @@ const OF_NULL: &[&str] = &[
     "lower",
     "multiply",
     "octet_length",
-    "regexp_like",
     "round",
     "starts_with",
     "substr",

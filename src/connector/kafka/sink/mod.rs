@@ -16,6 +16,7 @@
 mod identity;
 mod rows;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -369,6 +370,8 @@ fn with_partitions(error: ConnectorError) -> ConnectorError {
 
 impl Destination for KafkaSink {
     fn peek(&self) -> Result<Option<Mark>, ConnectorError> {
+        // Before anything is taken over.
+        marks::look(&self.cluster)?;
         let Some(record) = self.read(Until::Settled)? else {
             return Ok(None);
         };
@@ -381,7 +384,7 @@ impl Destination for KafkaSink {
     fn take_over(&mut self, incarnation: u64) -> Result<Option<Mark>, ConnectorError> {
         marks::look(&self.cluster)?;
         self.make_topics()?;
-        let topics = self.ids()?;
+        let ids = self.ids()?;
         let transactions = self.open()?;
         let found = self.read(Until::End)?;
         let is_ours = |record: &MarkRecord| record.incarnation == incarnation_text(incarnation);
@@ -389,6 +392,13 @@ impl Destination for KafkaSink {
             return Err(self.two_names());
         }
         self.has_tried = true;
+        // What a broker does not tell just now stays as it was.
+        let mut topics = BTreeMap::new();
+        if let Some(known) = found.as_ref().filter(|known| known.mark.is_some()) {
+            identity::check(&self.tables, &known.topics, &ids)?;
+            topics.clone_from(&known.topics);
+        }
+        topics.extend(ids);
         let generation = found.as_ref().map_or(1, |record| record.generation + 1);
         let mark = found.and_then(|record| record.mark).map(|mark| Mark {
             generation,
