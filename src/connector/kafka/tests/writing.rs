@@ -83,12 +83,18 @@ fn kept(key: Option<&str>, value: Option<&str>) -> Kept {
 /// As a cluster makes a topic whose maker does not say how it is kept.
 #[test]
 fn marks_are_not_entrusted_to_a_topic_that_forgets_them() {
-    for (policy, is_kept) in [
-        ("compact", true),
-        ("delete", false),
-        ("compact,delete", false),
+    for (policy, milliseconds, is_kept) in [
+        ("compact", "604800000", true),
+        ("delete", "604800000", false),
+        ("compact,delete", "604800000", false),
+        ("compact,delete", "-1", true),
     ] {
-        let Some(topic) = Topic::with("keeps_marks", 1, &[("cleanup.policy", policy)]) else {
+        let settings = [
+            ("cleanup.policy", policy),
+            ("retention.ms", milliseconds),
+            ("retention.bytes", "-1"),
+        ];
+        let Some(topic) = Topic::with("keeps_marks", 1, &settings) else {
             return;
         };
         let table = sink_table(&topic, &PAIR, &[]);
