@@ -15,8 +15,8 @@ use super::marks::MarkRow;
 use crate::connector::ConnectorError;
 use crate::types::Epoch;
 
-/// How often a row that is not there is looked for: for minutes. Then it was deleted for good, and the
-/// pipeline begins again, as with a database that is new.
+/// How often a row that is not there is looked for, a second apart but for the first: a minute and a half.
+/// Then it was deleted for good, and the pipeline begins again, as with a database that is new.
 const LOOKS: u32 = 100;
 
 /// How often a row was not there when it was looked for.
