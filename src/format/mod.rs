@@ -121,5 +121,12 @@ pub fn decoder(options: &FormatOptions, wanted: &Wanted) -> Result<Box<dyn Decod
     })
 }
 
+/// How many elements the next block's buffers make room for, after a block of so many: blocks are equal
+/// in bytes, not in rows, and a buffer that is one element short is copied into one of twice its size.
+#[must_use]
+pub fn room_after(len: usize) -> usize {
+    len + len / 16 + 32
+}
+
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 
 use super::column::{self, Column};
 use super::options::{FormatError, TimestampFormat};
-use super::{Decoded, RejectedRecord, Wanted};
+use super::{Decoded, RejectedRecord, Wanted, room_after};
 use crate::types::{Reason, Reject, Span, batch};
 
 /// What a block has given so far.
@@ -115,7 +115,7 @@ impl Rows {
     /// Everything so far; starts anew.
     pub fn finish(&mut self) -> Decoded {
         let spans = std::mem::take(&mut self.spans);
-        self.spans.reserve(spans.len());
+        self.spans.reserve(room_after(spans.len()));
         let arrays = self.columns.iter_mut().map(Column::finish).collect();
         let rows = batch(Arc::clone(&self.schema), arrays, spans.len())
             .expect("columns were made from the schema and have a value per row");

@@ -10,7 +10,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 
 use super::batch::Message;
-use crate::format::{Block, Metadata, Records};
+use crate::format::{Block, Metadata, Records, room_after};
 use crate::types::{Offset, batch};
 
 /// What a block is cut at.
@@ -133,8 +133,8 @@ impl Draft {
             .last()
             .expect("a block of no records is not finished");
         self.usual = (
-            self.bytes.len().min(BYTES_MAX + BYTES_MAX / 8),
-            self.offsets.len(),
+            room_after(self.bytes.len()).min(BYTES_MAX + BYTES_MAX / 8),
+            room_after(self.offsets.len()).min(RECORDS_MAX),
         );
         let end = u32::try_from(self.bytes.len()).expect("a block is far smaller than 4 GiB");
         self.places.push(end);

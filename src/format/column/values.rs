@@ -16,6 +16,7 @@ use arrow::datatypes::{
 use super::{Column, JSON, UUID, has_extension};
 use crate::format::object::Names;
 use crate::format::options::{FormatError, TimestampFormat};
+use crate::format::room_after;
 
 /// The values of a column so far; something stands also where they are NULL.
 #[derive(Debug)]
@@ -250,18 +251,17 @@ impl Bytes {
     }
 
     fn finish(&mut self) -> (OffsetBuffer<i32>, Vec<u8>) {
-        let (rows, bytes) = (self.offsets.len(), self.bytes.len());
-        // The next block will be about as large as this one.
-        let mut offsets = Vec::with_capacity(rows);
+        let mut offsets = Vec::with_capacity(room_after(self.offsets.len()));
         offsets.push(0);
         let offsets = std::mem::replace(&mut self.offsets, offsets);
-        let bytes = std::mem::replace(&mut self.bytes, Vec::with_capacity(bytes));
+        let bytes = Vec::with_capacity(room_after(self.bytes.len()));
+        let bytes = std::mem::replace(&mut self.bytes, bytes);
         (OffsetBuffer::new(offsets.into()), bytes)
     }
 }
 
-/// The values, leaving room for as many.
+/// The values, leaving room for the next block's.
 fn taken<T: ArrowNativeType>(values: &mut Vec<T>) -> ScalarBuffer<T> {
-    let room = Vec::with_capacity(values.len());
+    let room = Vec::with_capacity(room_after(values.len()));
     std::mem::replace(values, room).into()
 }
