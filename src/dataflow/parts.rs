@@ -16,9 +16,10 @@ pub struct Most {
 }
 
 impl Most {
-    /// Of a batch that goes on through the dataflow.
+    /// Of a batch that goes on through the dataflow: as many rows as aggregates yield at once, so that only
+    /// what is small is copied.
     pub const FLOWING: Self = Self {
-        rows: 1 << 16,
+        rows: 1 << 13,
         bytes: 256 << 20,
     };
 }

@@ -3,16 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, TimestampMicrosecondArray,
-};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::{cast, concat};
 
 use super::buckets::{Bucket, is_closed, open_windows, windows};
 use super::changing::Step;
 use super::error::AggregateError;
 use super::forgetting::Ages;
-use super::keys::{NO_KEY, hashes, route};
+use super::keys::{NO_KEY, hash};
 use super::partials::together_again;
 use super::plan::{Input, Plan};
 use super::table::{Table, Tracking};
@@ -63,8 +61,7 @@ impl Aggregates {
     /// before there is any input.
     #[must_use]
     pub fn on_worker(mut self, worker: usize, peers: usize) -> Self {
-        let hash = hashes(&BinaryArray::from_iter_values([NO_KEY]))[0];
-        self.of_nothing = self.plan.is_whole() && owner(route(hash), peers) == worker;
+        self.of_nothing = self.plan.is_whole() && owner(hash(NO_KEY), peers) == worker;
         self
     }
 
@@ -173,9 +170,9 @@ impl Aggregates {
             return self.load_by_turn(state);
         }
         let (plan, tables) = (&self.plan, &mut self.tables);
-        each_partial(plan, state, |bucket, keys, states| {
+        each_partial(plan, state, |bucket, states| {
             let table = tables.at(plan, bucket);
-            table.merge(plan, keys, states)?;
+            table.merge(plan, states)?;
             match plan.emit {
                 Emit::Changes => table.was_shown(plan),
                 Emit::OnClose => Ok(()),

@@ -97,11 +97,9 @@ impl Aggregates {
     /// Takes partial states by turn.
     pub(super) fn merge_by_turn(&mut self, partials: &RecordBatch) -> Result<(), AggregateError> {
         let clock = self.clock();
-        each_partial(&self.plan, partials, |turn, keys, states| {
+        each_partial(&self.plan, partials, |turn, states| {
             let (tables, bucket) = place(turn, clock, &mut self.tables, &mut self.news);
-            tables
-                .at(&self.plan, bucket)
-                .merge(&self.plan, keys, states)
+            tables.at(&self.plan, bucket).merge(&self.plan, states)
         })
     }
 
@@ -195,8 +193,8 @@ impl Aggregates {
         let ages = self.ages.as_mut().expect(FORGETS);
         let table = self.tables.at(&self.plan, Bucket::ALL);
         let groups = filter_record_batch(state, &shown)?;
-        each_partial(&self.plan, &groups, |last, keys, states| {
-            table.merge(&self.plan, keys, states)?;
+        each_partial(&self.plan, &groups, |last, states| {
+            table.merge(&self.plan, states)?;
             let groups = table.numbers().iter().copied();
             ages.touch(groups, table.len(), last.start);
             Ok(())

@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use arrow::array::{Array, BinaryArray};
-use arrow::buffer::{Buffer, OffsetBuffer};
+use arrow::buffer::OffsetBuffer;
 
 /// Keys of a batch that go through together: their intermediate results fit into the first cache.
 const PASS: usize = 256;
@@ -21,7 +21,7 @@ const SMALL: u32 = 13;
 
 /// Keys and their numbers.
 pub(super) struct Groups {
-    /// Half of the hash above, the group's number plus one below; zero is free.
+    /// The low half of the hash above, the group's number plus one below; zero is free.
     slots: Vec<u64>,
     /// The number of slots is two to this.
     bits: u32,
@@ -123,6 +123,21 @@ impl Groups {
         }
     }
 
+    /// Makes a group of each row, of keys that are there already too; nobody looks for them.
+    pub fn append(&mut self, keys: &BinaryArray, rows: Option<&[u32]>, groups: &mut Vec<u32>) {
+        let first = self.cells.len();
+        let mut push = |row| {
+            let cell = self.cell(key_of(keys, row));
+            self.cells.push(cell);
+        };
+        match rows {
+            None => (0..keys.len()).for_each(push),
+            Some(rows) => rows.iter().for_each(|&row| push(row as usize)),
+        }
+        groups.clear();
+        groups.extend((first..self.cells.len()).map(number_of));
+    }
+
     /// At most `PASS` rows.
     fn number_pass(
         &mut self,
@@ -173,18 +188,12 @@ impl Groups {
         self.insert(at, key, tag)
     }
 
-    #[cold]
+    #[inline(never)]
     fn insert(&mut self, at: usize, key: &[u8], tag: u64) -> u32 {
-        let group = u32::try_from(self.cells.len()).expect("fewer than 2^32 groups on one worker");
+        let group = number_of(self.cells.len());
         self.slots[at] = tag << 32 | (u64::from(group) + 1);
-        self.cells.push(Cell::short(key).unwrap_or_else(|| {
-            let mut cell = [LONG; 16];
-            let length = u32::try_from(key.len()).expect("a key is shorter than 4 GB");
-            cell[1..5].copy_from_slice(&length.to_le_bytes());
-            cell[5..13].copy_from_slice(&(self.long.len() as u64).to_le_bytes());
-            self.long.extend_from_slice(key);
-            Cell(cell)
-        }));
+        let cell = self.cell(key);
+        self.cells.push(cell);
         // Small tables are sparse: then hardly any search goes past its first slot. Large ones are
         // up to half full: two searches in three end at their first slot, which is the one that
         // was fetched ahead; a fuller table costs more in misses than it saves in memory.
@@ -197,6 +206,19 @@ impl Groups {
             self.grow();
         }
         group
+    }
+
+    /// The cell of a new key.
+    #[inline]
+    fn cell(&mut self, key: &[u8]) -> Cell {
+        Cell::short(key).unwrap_or_else(|| {
+            let mut cell = [LONG; 16];
+            let length = u32::try_from(key.len()).expect("a key is shorter than 4 GB");
+            cell[1..5].copy_from_slice(&length.to_le_bytes());
+            cell[5..13].copy_from_slice(&(self.long.len() as u64).to_le_bytes());
+            self.long.extend_from_slice(key);
+            Cell(cell)
+        })
     }
 
     fn grow(&mut self) {
@@ -215,18 +237,14 @@ impl Groups {
 
     /// The keys of some groups, as an array.
     pub fn keys(&self, groups: Range<usize>) -> BinaryArray {
-        let mut bytes = Vec::new();
-        let mut lengths = Vec::with_capacity(groups.len());
+        let mut bytes = Vec::with_capacity(groups.len() * SHORT);
+        let mut ends = Vec::with_capacity(groups.len() + 1);
+        ends.push(0);
         for group in groups {
-            let key = self.key(group);
-            bytes.extend_from_slice(key);
-            lengths.push(key.len());
+            bytes.extend_from_slice(self.key(group));
+            ends.push(i32::try_from(bytes.len()).expect("few groups: far below 2 GiB"));
         }
-        BinaryArray::new(
-            OffsetBuffer::from_lengths(lengths),
-            Buffer::from(bytes),
-            None,
-        )
+        BinaryArray::new(OffsetBuffer::new(ends.into()), bytes.into(), None)
     }
 
     /// Forgets all groups and keeps the memory.
@@ -251,10 +269,14 @@ impl Groups {
     }
 }
 
-/// The half of a hash that slots keep.
+/// The half of a hash that slots keep: the other one is alike in the keys of a worker.
 #[inline]
 fn tag(hash: u64) -> u64 {
-    hash >> 32
+    hash & u64::from(u32::MAX)
+}
+
+fn number_of(group: usize) -> u32 {
+    u32::try_from(group).expect("fewer than 2^32 groups on one worker")
 }
 
 #[allow(

@@ -123,28 +123,24 @@ impl KeyCodec {
 /// The key of no columns.
 pub const NO_KEY: &[u8] = &[];
 
-/// The hash of each key.
+/// The hash of each key. Its high bits say which worker owns the key, so the keys of one worker agree in
+/// them: what spreads keys within a worker goes by the low half.
 pub fn hashes(keys: &BinaryArray) -> Vec<u64> {
-    let state = foldhash::fast::FixedState::with_seed(0);
     let bytes = keys.value_data();
     let ends = keys.value_offsets().windows(2);
-    ends.map(|ends| state.hash_one(&bytes[offset(ends[0])..offset(ends[1])]))
+    ends.map(|ends| hash(&bytes[offset(ends[0])..offset(ends[1])]))
         .collect()
 }
 
-/// The hash by which a key is sent to a worker.
-pub fn route_of(key: &[u8]) -> u64 {
-    route(foldhash::fast::FixedState::with_seed(0).hash_one(key))
-}
-
-/// The hashes by which keys are sent to workers.
+/// The same as a column, to exchange rows by.
 pub fn routes(keys: &BinaryArray) -> UInt64Array {
-    hashes(keys).into_iter().map(route).collect()
+    hashes(keys).into()
 }
 
-/// The hash by which keys are sent to workers. It is not the tables' own: were it, the keys of
-/// one worker would agree in the bits that a table spreads them by.
-pub fn route(hash: u64) -> u64 {
+/// The hash of a key.
+#[inline]
+pub fn hash(key: &[u8]) -> u64 {
+    let hash = foldhash::fast::FixedState::with_seed(0).hash_one(key);
     let product = u128::from(hash) * 0x9e37_79b9_7f4a_7c15;
     let (high, low) = (product >> 64, product);
     #[allow(clippy::cast_possible_truncation, reason = "both halves are mixed")]

@@ -9,25 +9,37 @@ use arrow::compute::concat_batches;
 use super::changing::Step;
 use super::error::AggregateError;
 use super::plan::Plan;
-use super::table::Tracking;
+use super::table::{Rows, Tracking};
 use super::tables::Tables;
+use crate::dataflow::parts::cut;
 
 /// Partial states of the rows since the last `drain`.
 pub struct Partials {
     plan: Arc<Plan>,
     tables: Tables,
+    /// Rows since the last `drain`.
+    rows: usize,
+    /// So many times more, up to `drain`, rows are held as they are: hardly any two had one key, and to look
+    /// for that costs more than it saves.
+    apart: usize,
 }
+
+/// How often rows are held as they are, until it is looked again whether some have one key.
+const APART: usize = 15;
 
 impl Partials {
     pub(super) fn new(plan: Arc<Plan>) -> Self {
         Self {
             plan,
             tables: Tables::new(Tracking::Off),
+            rows: 0,
+            apart: 0,
         }
     }
 
     /// Takes rows of the input.
     pub fn update(&mut self, input: &RecordBatch) -> Result<(), AggregateError> {
+        self.rows += input.num_rows();
         self.tables.apply(&self.plan, input, Step::Give)
     }
 
@@ -46,12 +58,37 @@ impl Partials {
     /// All states, in batches of about 8 K groups of `Aggregation::partial_schema`; then it is
     /// empty.
     pub fn drain(&mut self) -> Result<Vec<RecordBatch>, AggregateError> {
+        let groups = self.groups();
         let batches = self
             .tables
             .states(&self.plan)
             .collect::<Result<Vec<_>, _>>()?;
         self.tables.clear();
+        self.look_or_not(groups);
         together_again(&self.plan, &batches)
+    }
+}
+
+impl Partials {
+    /// As if no two of the rows before had had one key.
+    #[cfg(test)]
+    pub(super) fn hold_apart(&mut self) {
+        self.apart = APART;
+        self.tables.hold(Rows::Apart);
+    }
+
+    /// Decides what becomes of the next rows, after rows that were so many groups.
+    fn look_or_not(&mut self, groups: usize) {
+        let rows = std::mem::take(&mut self.rows);
+        self.apart = match self.apart {
+            // Fewer than one in five went to a group that was there.
+            0 if groups * 5 > rows * 4 => APART,
+            left => left.saturating_sub(1),
+        };
+        self.tables.hold(match self.apart {
+            0 => Rows::Grouped,
+            _ => Rows::Apart,
+        });
     }
 }
 
@@ -62,13 +99,15 @@ pub(super) fn together_again(
     batches: &[RecordBatch],
 ) -> Result<Vec<RecordBatch>, AggregateError> {
     const ENOUGH: usize = 4096;
+    let enough = |batch: &RecordBatch| batch.num_rows() >= ENOUGH;
     let mut joined = Vec::new();
-    let (mut from, mut rows) = (0, 0);
-    for (at, batch) in batches.iter().enumerate() {
-        rows += batch.num_rows();
-        if rows >= ENOUGH || at + 1 == batches.len() {
-            joined.push(concat_batches(&plan.partial, &batches[from..=at])?);
-            (from, rows) = (at + 1, 0);
+    // What is large by itself is not copied because something small stands before it.
+    for alike in batches.chunk_by(|one, next| !enough(one) && !enough(next)) {
+        for part in cut(alike, |batch| [batch.num_rows()], [ENOUGH]) {
+            joined.push(match part {
+                [one] => one.clone(),
+                several => concat_batches(&plan.partial, several)?,
+            });
         }
     }
     Ok(joined)

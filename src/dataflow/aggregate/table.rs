@@ -23,6 +23,7 @@ use super::slots::Slots;
 pub(super) struct Table {
     groups: Groups,
     slots: Slots,
+    rows: Rows,
     tracked: Option<Tracked>,
     /// The group of each row of a batch; kept for its memory.
     numbers: Vec<u32>,
@@ -83,6 +84,14 @@ pub(super) struct Given<'a> {
     pub columns: &'a [Option<ArrayRef>],
 }
 
+/// Groups of another table for a table.
+pub(super) struct States<'a> {
+    pub keys: &'a BinaryArray,
+    pub hashes: &'a [u64],
+    /// The columns of all accumulators' states.
+    pub columns: &'a [ArrayRef],
+}
+
 /// A group that shows no row, and how many there are.
 pub(super) struct Failing<'t> {
     pub key: Vec<ArrayRef>,
@@ -102,6 +111,16 @@ pub(super) enum Tracking {
     Off,
 }
 
+/// What becomes of rows that have one key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Rows {
+    /// They are one group.
+    #[default]
+    Grouped,
+    /// Each is a group of its own: partial states only, which meet where they are merged.
+    Apart,
+}
+
 /// Rows to retract, then rows to assert: key columns and aggregates.
 pub(super) struct TableChanges {
     pub columns: Vec<ArrayRef>,
@@ -113,9 +132,17 @@ impl Table {
         Self {
             groups: Groups::default(),
             slots: Slots::new(plan),
+            rows: Rows::Grouped,
             tracked: (tracking == Tracking::On).then(Tracked::default),
             numbers: Vec::new(),
         }
+    }
+
+    /// The same for other rows; there are none yet.
+    pub fn of(mut self, rows: Rows) -> Self {
+        assert!(self.len() == 0, "only an empty table changes what it holds");
+        self.rows = rows;
+        self
     }
 
     /// The group without a key is there from the beginning, over no rows.
@@ -150,15 +177,11 @@ impl Table {
         self.slots.update(plan, step, given.columns, &self.numbers)
     }
 
-    /// Takes states: keys, and the columns of all accumulators' states.
-    pub fn merge(
-        &mut self,
-        plan: &Plan,
-        keys: &BinaryArray,
-        states: &[ArrayRef],
-    ) -> Result<(), AggregateError> {
-        self.number(plan, keys, &hashes(keys), None)?;
-        self.slots.merge(plan, Step::Give, states, &self.numbers)
+    /// Takes what is in the making for groups.
+    pub fn merge(&mut self, plan: &Plan, states: States<'_>) -> Result<(), AggregateError> {
+        self.number(plan, states.keys, states.hashes, None)?;
+        let columns = states.columns;
+        self.slots.merge(plan, Step::Give, columns, &self.numbers)
     }
 
     /// Takes all that another table has.
@@ -366,8 +389,13 @@ impl Table {
     fn without(&self, plan: &Plan, gone: &BTreeSet<u32>) -> Result<Self, AggregateError> {
         let mut table = Self::new(plan, Tracking::On);
         for range in chunks(self.len()) {
-            let (_, keys, states) = self.partial_without(plan, range, gone)?;
-            table.merge(plan, &keys, &states)?;
+            let (hashes, keys, states) = self.partial_without(plan, range, gone)?;
+            let states = States {
+                keys: &keys,
+                hashes: hashes.values(),
+                columns: &states,
+            };
+            table.merge(plan, states)?;
         }
         table.forget_changes();
         if let (Some(ours), Some(tracked)) = (&self.tracked, &mut table.tracked) {
@@ -448,7 +476,10 @@ impl Table {
         hashes: &[u64],
         rows: Option<&[u32]>,
     ) -> Result<(), AggregateError> {
-        self.groups.number(keys, hashes, rows, &mut self.numbers);
+        match self.rows {
+            Rows::Grouped => self.groups.number(keys, hashes, rows, &mut self.numbers),
+            Rows::Apart => self.groups.append(keys, rows, &mut self.numbers),
+        }
         self.slots.resize(self.groups.len());
         let Some(tracked) = &mut self.tracked else {
             return Ok(());
@@ -466,27 +497,24 @@ impl Table {
         Ok(())
     }
 
+    /// All groups, in the order of their keys' bytes.
     fn sorted(&self) -> Vec<u32> {
-        let prefix = |group: u32| {
-            let key = self.groups.key(group as usize);
+        let key = |packed: u128| self.groups.key(group_of(packed) as usize);
+        // Twelve bytes of the key above the group's number: most comparisons end there, and what is
+        // compared is at hand; the key itself is far away.
+        let packed = |group: u32| {
+            let key = key(u128::from(group));
             let mut bytes = [0; 16];
-            let length = key.len().min(16);
+            let length = key.len().min(PREFIX);
             bytes[..length].copy_from_slice(&key[..length]);
-            u128::from_be_bytes(bytes)
+            u128::from_be_bytes(bytes) | u128::from(group)
         };
-        // Most comparisons end in the prefix, which is at hand; the key itself is far away.
-        let mut groups: Vec<(u128, u32)> = numbers(0..self.groups.len())
-            .map(|group| (prefix(group), group))
-            .collect();
-        groups.sort_unstable_by(|a, b| {
-            let keys = || {
-                self.groups
-                    .key(a.1 as usize)
-                    .cmp(self.groups.key(b.1 as usize))
-            };
-            a.0.cmp(&b.0).then_with(keys)
-        });
-        groups.into_iter().map(|(_, group)| group).collect()
+        let mut groups: Vec<u128> = numbers(0..self.groups.len()).map(packed).collect();
+        groups.sort_unstable();
+        for alike in groups.chunk_by_mut(|a, b| a >> u32::BITS == b >> u32::BITS) {
+            alike.sort_unstable_by(|a, b| key(*a).cmp(key(*b)));
+        }
+        groups.into_iter().map(group_of).collect()
     }
 }
 
@@ -551,6 +579,15 @@ pub(super) fn pick(columns: &[ArrayRef], rows: &[u32]) -> Result<Vec<ArrayRef>, 
         .iter()
         .map(|column| take(column, &rows, None))
         .collect()
+}
+
+/// Bytes of a key that are compared first.
+const PREFIX: usize = 12;
+
+/// The group that stands in the lowest bits.
+#[allow(clippy::cast_possible_truncation, reason = "the rest is the key's")]
+fn group_of(packed: u128) -> u32 {
+    packed as u32
 }
 
 fn numbers(groups: Range<usize>) -> impl Iterator<Item = u32> {

@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::UInt64Type;
 
 use super::buckets::{Bucket, of_partials, of_rows};
 use super::changing::{Counted, Step, many_times, rows_for};
 use super::error::AggregateError;
 use super::plan::Plan;
-use super::table::{Given, Table, Tracking, chunks, pick};
+use super::table::{Given, Rows, States, Table, Tracking, chunks, pick};
 
 /// Tables by bucket.
 pub(super) struct Tables {
     pub by_bucket: BTreeMap<Bucket, Table>,
     tracking: Tracking,
+    rows: Rows,
     /// Emptied tables, for their memory.
     spare: Vec<Table>,
 }
@@ -42,11 +44,11 @@ pub(super) fn each_given(
     Ok(())
 }
 
-/// Takes apart a batch of partial states by bucket: keys and states.
+/// Takes apart a batch of partial states by bucket.
 pub(super) fn each_partial(
     plan: &Plan,
     partials: &RecordBatch,
-    mut take: impl FnMut(Bucket, &BinaryArray, &[ArrayRef]) -> Result<(), AggregateError>,
+    mut take: impl FnMut(Bucket, States<'_>) -> Result<(), AggregateError>,
 ) -> Result<(), AggregateError> {
     assert_eq!(
         partials.schema(),
@@ -58,12 +60,19 @@ pub(super) fn each_partial(
         true => of_partials(partials.column(1), partials.column(2)),
         false => vec![(Bucket::ALL, None)],
     };
-    let columns = &partials.columns()[if by_bucket { 3 } else { 1 }..];
+    let mut columns = partials.columns().to_vec();
+    columns.drain(if by_bucket { 1..3 } else { 1..1 });
     for (bucket, rows) in selections {
-        let picked = rows.map(|rows| pick(columns, &rows)).transpose()?;
-        let columns = picked.as_deref().unwrap_or(columns);
-        let (keys, states) = columns.split_first().expect("a partial state has a key");
-        take(bucket, keys.as_binary(), states)?;
+        let picked = rows.map(|rows| pick(&columns, &rows)).transpose()?;
+        let [hashes, keys, states @ ..] = picked.as_deref().unwrap_or(&columns) else {
+            unreachable!("a partial state has a hash and a key");
+        };
+        let states = States {
+            keys: keys.as_binary(),
+            hashes: hashes.as_primitive::<UInt64Type>().values(),
+            columns: states,
+        };
+        take(bucket, states)?;
     }
     Ok(())
 }
@@ -77,8 +86,15 @@ impl Tables {
         Self {
             by_bucket: BTreeMap::new(),
             tracking,
+            rows: Rows::Grouped,
             spare: Vec::new(),
         }
+    }
+
+    /// From now on, what becomes of rows that have one key. There are no tables.
+    pub fn hold(&mut self, rows: Rows) {
+        assert!(self.by_bucket.is_empty(), "a table holds rows in one way");
+        self.rows = rows;
     }
 
     /// The table of a bucket, which is made if it is new.
@@ -86,9 +102,14 @@ impl Tables {
         let Self {
             by_bucket,
             tracking,
+            rows,
             spare,
         } = self;
-        let made = || spare.pop().unwrap_or_else(|| Table::new(plan, *tracking));
+        let made = || {
+            let table = spare.pop();
+            let table = table.unwrap_or_else(|| Table::new(plan, *tracking));
+            table.of(*rows)
+        };
         by_bucket.entry(bucket).or_insert_with(made)
     }
 
@@ -125,8 +146,8 @@ impl Tables {
 
     /// Sorts states into tables.
     pub fn merge(&mut self, plan: &Plan, partials: &RecordBatch) -> Result<(), AggregateError> {
-        each_partial(plan, partials, |bucket, keys, states| {
-            self.at(plan, bucket).merge(plan, keys, states)
+        each_partial(plan, partials, |bucket, states| {
+            self.at(plan, bucket).merge(plan, states)
         })
     }
 

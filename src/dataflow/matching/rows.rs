@@ -7,7 +7,7 @@ use arrow::datatypes::{UInt8Type, UInt32Type};
 
 use super::Matches;
 use super::progress::Progress;
-use crate::dataflow::aggregate::route_of;
+use crate::dataflow::aggregate::hash;
 use crate::dataflow::group::Groups as _;
 use crate::dataflow::roles::with_positions;
 use crate::dataflow::sequences::Bytes;
@@ -46,7 +46,7 @@ impl Stateful for Matches {
         let parser = self.converter.parser();
         let schema = with_positions(&self.input);
         let batches = all.chunks(CHUNK).map(|rows| {
-            let hashes = rows.iter().map(|(key, ..)| route_of(key));
+            let hashes = rows.iter().map(|(key, ..)| hash(key));
             let states = rows.iter().map(|(_, (state, _), _)| *state);
             let tries = rows.iter().map(|(_, (_, tries), _)| *tries);
             let columns: [(&str, ArrayRef); 3] = [

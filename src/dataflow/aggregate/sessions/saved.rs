@@ -11,7 +11,7 @@ use super::{Arriving, Row, Sessions};
 use crate::dataflow::aggregate::buckets::micros;
 use crate::dataflow::aggregate::changing::Step;
 use crate::dataflow::aggregate::error::AggregateError;
-use crate::dataflow::aggregate::keys::{hashes, route};
+use crate::dataflow::aggregate::keys::hashes;
 use crate::dataflow::aggregate::table::CHUNK;
 
 impl Sessions {
@@ -22,7 +22,7 @@ impl Sessions {
         let mut of_session = Vec::new();
         for session in self.intervals.iter() {
             session.value.each(session, &mut of_session);
-            rows.extend(of_session.drain(..).map(|row| (route(session.hash()), row)));
+            rows.extend(of_session.drain(..).map(|row| (session.hash(), row)));
         }
         rows.sort_unstable_by_key(|(_, row)| row.slot);
         rows.chunks(CHUNK).map(|rows| self.saved(rows)).collect()

@@ -268,6 +268,7 @@ proptest! {
 
         let mut partials = Vec::new();
         let mut workers = [plan.partials(), plan.partials(), plan.partials()];
+        workers[0].hold_apart();
         let shuffled_rows = shuffled(&mut random, &rows);
         for piece in cut(&mut random, &shuffled_rows) {
             let worker = &mut workers[random.below(3) as usize];

@@ -223,3 +223,29 @@ fn a_window_that_closes_with_a_sum_beyond_its_type_is_an_error() {
     assert!(aggregates.close(at(9)).is_ok());
     assert!(aggregates.close(at(10)).is_err());
 }
+
+/// Where hardly any two rows have one key, to look for that costs more than it saves.
+#[test]
+fn rows_of_one_key_meet_before_the_exchange_or_after_it() {
+    let alone: Vec<String> = (0..20).map(|page| page.to_string()).collect();
+    let alone: Vec<&str> = alone.iter().map(String::as_str).collect();
+    let alone = orders(&[0; 20], &alone, &[1; 20]);
+    let alike = orders(&[0; 20], &["a"; 20], &[1; 20]);
+    let calls = [call(AggregateFunction::Count, &alone.schema(), &[])];
+    let plan = plan(&alone.schema(), &["page"], &calls, tumble(10, 0), Emit::OnClose);
+    let (mut partials, mut aggregates) = (plan.partials(), plan.aggregates());
+    let mut sent = Vec::new();
+
+    for input in std::iter::once(&alone).chain([&alike; 17]) {
+        partials.update(input).unwrap();
+        sent.push(partials.groups());
+        for state in partials.drain().unwrap() {
+            aggregates.merge(&state).unwrap();
+        }
+    }
+
+    assert_eq!(sent, [&[20; 16][..], &[1; 2]].concat());
+    assert_eq!(aggregates.groups(), 21);
+    let closed = only(aggregates.close(Watermark::END).unwrap());
+    assert_eq!(rows(&closed).last().unwrap(), "a 340 0 10");
+}
