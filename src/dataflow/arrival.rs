@@ -188,6 +188,11 @@ pub trait Inbox {
 
     /// The files of a history are read: the topic may be read now.
     fn follow(&mut self) {}
+
+    /// Whether nothing more comes, perhaps, before event time has moved.
+    fn is_kept(&self) -> bool {
+        false
+    }
 }
 
 impl Inbox for Box<dyn Inbox> {
@@ -217,5 +222,9 @@ impl Inbox for Box<dyn Inbox> {
 
     fn follow(&mut self) {
         (**self).follow();
+    }
+
+    fn is_kept(&self) -> bool {
+        (**self).is_kept()
     }
 }

@@ -318,8 +318,10 @@ impl<I: Inbox> SourceTask<I> {
         let elapsed = self.clock.elapsed();
         let due = match self.cuts.left(elapsed) {
             Some(left) if self.schedule.stop().is_none() => {
-                // Only closed epochs give credit back: whoever has none does not wait for time.
-                let own = if left.is_zero() || (!credit && self.spent) {
+                // Only closed epochs give credit back, and move event time: whoever needs that does
+                // not wait for time.
+                let is_wanted = self.spent && (!credit || self.inbox.is_kept());
+                let own = if left.is_zero() || is_wanted {
                     self.schedule.next()
                 } else {
                     self.schedule.open()

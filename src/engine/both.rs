@@ -18,7 +18,7 @@ use timely::scheduling::activate::SyncActivator;
 use super::feed::{Feed, Reading};
 use super::live_feed::LiveFeed;
 use crate::dataflow::arrival::{Arrival, Inbox};
-use crate::types::Offset;
+use crate::types::{Offset, Watermark};
 
 /// The reading threads of both.
 pub struct Both {
@@ -70,6 +70,10 @@ impl Reading for Both {
 
     fn queued_bytes(&self) -> usize {
         self.files.queued_bytes() + self.topic.queued_bytes()
+    }
+
+    fn tell(&self, reached: Option<Watermark>) {
+        self.files.tell(reached);
     }
 
     fn caught_up(&self) -> Vec<(usize, Offset)> {
@@ -130,6 +134,10 @@ impl Inbox for BothInbox {
     fn ask(&mut self, partition: usize) {
         let (inbox, partition) = self.of(partition);
         inbox.ask(partition);
+    }
+
+    fn is_kept(&self) -> bool {
+        self.files.is_kept()
     }
 
     fn follow(&mut self) {

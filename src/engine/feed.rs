@@ -11,21 +11,24 @@
 //! sequence. What is claimed and not yet taken is bounded per partition, and so is the number of
 //! partitions read at a time: memory does not grow with the number of files.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod inbox;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use timely::scheduling::activate::SyncActivator;
 
+use self::inbox::WorkerInbox;
+use super::align::Ahead;
 use super::committer::failed;
 use super::crew::Crew;
 use super::intake::Intake;
-use super::pacing::{Due, Pacing, due};
+use super::pacing::Pacing;
 use crate::connector::{Reader, Source};
 use crate::dataflow::arrival::{Arrival, Inbox};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::step::plain;
-use crate::types::{EventTime, Offset};
+use crate::types::{EventTime, Offset, Side, Watermark};
 
 /// How many files that overlap in event time are read side by side, if they are read in its order.
 /// Each takes the memory of a block, and a few of them that of two. Beyond that, event time waits for one to
@@ -49,6 +52,9 @@ pub trait Reading: Send + Sync {
 
     /// How many bytes are decoded and wait for their workers.
     fn queued_bytes(&self) -> usize;
+
+    /// How far event time is, over all files that are read; nothing if none waits for others.
+    fn tell(&self, _: Option<Watermark>) {}
 
     /// Up to where partitions hold no more records than were read: beyond the last record of a
     /// topic there may be marks of transactions.
@@ -76,6 +82,21 @@ pub struct Feed {
     order: Order,
     /// When rows are due, if not at once.
     pacing: Option<Arc<Pacing>>,
+    /// Which rows are read; the others are filtered.
+    side: Option<Side>,
+    bound_us: i64,
+}
+
+/// Where the files of a source stand in event time.
+pub struct InTime {
+    /// About when what comes next of each happened; one without is read first.
+    pub times: Vec<Option<i64>>,
+    /// The watermark of each.
+    pub watermarks: Vec<Watermark>,
+    /// The bound in `WATERMARK FOR`.
+    pub bound_us: i64,
+    /// Which rows are read.
+    pub side: Option<Side>,
 }
 
 /// Which partition is read next.
@@ -89,6 +110,8 @@ enum Order {
 
 struct State {
     lanes: Vec<Lane>,
+    /// What was read past event time, where files of others may be behind.
+    ahead: Option<Ahead>,
     /// Per worker: arrivals in the order to be taken, and how to wake it.
     inboxes: Vec<Vec<(usize, Arrival)>>,
     wakers: Vec<Option<SyncActivator>>,
@@ -108,6 +131,8 @@ struct Lane {
     /// How far its event time is, and how far the last block went; known as blocks are decoded.
     time: Option<i64>,
     stride: i64,
+    /// Its watermark, once what is decoded has gone in.
+    reached: Watermark,
     /// Up to where it was cut, and up to where it is read again.
     position: Offset,
     replay_to: Offset,
@@ -146,11 +171,13 @@ impl Feed {
             parked: false,
             time: None,
             stride: 0,
+            reached: Watermark::START,
             position: start,
             replay_to: Offset(0),
         };
         let state = State {
             lanes: start.iter().enumerate().map(lane).collect(),
+            ahead: None,
             inboxes: vec![Vec::new(); crew.threads],
             wakers: vec![None; crew.threads],
         };
@@ -169,17 +196,19 @@ impl Feed {
             ahead_in_all: u64::MAX,
             order: Order::Even,
             pacing: None,
+            side: None,
+            bound_us: 0,
         }
     }
 
-    /// The same, read in the order of event time across partitions. `times` says about when what
-    /// comes next of each happened; one without is read first. The order is only about what has to
+    /// The same, read in the order of event time across partitions. The order is only about what has to
     /// be held: results do not depend on it. Within a replay it does not hold for a worker that has
     /// nothing else to do: there none may wait for another.
     #[must_use]
-    pub fn by_time(self, times: Vec<Option<i64>>, pacing: Option<Arc<Pacing>>) -> Self {
-        for (lane, time) in self.lock().lanes.iter_mut().zip(times) {
-            lane.time = time;
+    pub fn by_time(self, in_time: InTime, pacing: Option<Arc<Pacing>>) -> Self {
+        let stand = in_time.times.into_iter().zip(in_time.watermarks);
+        for (lane, stands) in self.lock().lanes.iter_mut().zip(stand) {
+            (lane.time, lane.reached) = stands;
         }
         let enough = 4 + 4 * self.crew.threads as u64;
         // What is not due yet stays where it is; of one file it must not be much.
@@ -190,11 +219,21 @@ impl Feed {
         Self {
             order: Order::Time,
             pacing,
+            side: in_time.side,
+            bound_us: in_time.bound_us,
             at_a_time: OVERLAPPING,
             ahead,
             ahead_in_all: enough,
             ..self
         }
+    }
+
+    /// The same, by time, beside others if so many `bytes` are said: it reads no more than about that
+    /// past where event time is over all of them.
+    #[must_use]
+    pub fn beside_others(self, bytes: Option<usize>) -> Self {
+        self.lock().ahead = bytes.map(Ahead::new);
+        self
     }
 
     /// The same, of which an earlier run had what lies before these offsets.
@@ -291,11 +330,15 @@ impl Feed {
         let mut state = self.lock();
         let State {
             lanes,
+            ahead,
             inboxes,
             wakers,
         } = &mut *state;
         let lane = &mut lanes[partition];
-        lane.is_at(&arrival);
+        lane.is_at(&arrival, self.side, self.bound_us);
+        if let Some(ahead) = ahead {
+            ahead.read(lane.reached, arrival.bytes());
+        }
         lane.early.insert(sequence, arrival);
         let mut woken = false;
         while let Some(arrival) = lane.early.remove(&lane.delivered) {
@@ -356,11 +399,7 @@ impl Reading for Feed {
     }
 
     fn inbox(self: Arc<Self>, thread: usize) -> Box<dyn Inbox> {
-        Box::new(WorkerInbox {
-            feed: self,
-            thread,
-            batch: VecDeque::new(),
-        })
+        Box::new(WorkerInbox::new(self, thread))
     }
 
     fn set_waker(&self, thread: usize, waker: SyncActivator) {
@@ -371,6 +410,13 @@ impl Reading for Feed {
         let state = self.lock();
         let waiting = state.inboxes.iter().flatten();
         waiting.map(|(_, arrival)| arrival.bytes()).sum()
+    }
+
+    fn tell(&self, reached: Option<Watermark>) {
+        if let Some(ahead) = &mut self.lock().ahead {
+            ahead.tell(reached);
+            self.claimable.notify_all();
+        }
     }
 
     fn close(&self) {
@@ -384,9 +430,19 @@ impl Reading for Feed {
 
 impl Feed {
     /// The partition to cut from next: the one that is least ahead, so that event time moves
-    /// together, among those that are being read or may be opened.
+    /// together, among those that are being read or may be opened. One that is too far ahead of the
+    /// files of others is as if it were not there.
     fn next_claim(&self, state: &State) -> Option<usize> {
-        let active = state.lanes.iter().filter(|lane| lane.is_active()).count();
+        let keeps = |lane: &Lane| {
+            state
+                .ahead
+                .as_ref()
+                .is_some_and(|it| it.keeps(lane.reached))
+        };
+        let active = state.lanes.iter();
+        let active = active
+            .filter(|lane| lane.is_active() && !keeps(lane))
+            .count();
         let may_open = active < self.at_a_time;
         let lanes = state.lanes.iter().enumerate();
         let claimable = |(_, lane): &(usize, &Lane)| lane.is_claimable(may_open, self.ahead);
@@ -398,7 +454,7 @@ impl Feed {
             // None goes ahead of the one whose turn it is, also not while that one is cut from.
             Order::Time => {
                 let under_way: u64 = state.lanes.iter().map(Lane::under_way).sum();
-                let waiting = lanes.filter(|(_, lane)| lane.is_waiting(may_open));
+                let waiting = lanes.filter(|(_, lane)| lane.is_waiting(may_open) && !keeps(lane));
                 let first = waiting.min_by_key(|(index, lane)| (lane.expected(), *index));
                 let ahead = match (under_way < self.ahead_in_all, &self.pacing) {
                     (true, _) => self.ahead,
@@ -471,106 +527,20 @@ impl Lane {
         Some(self.time?.saturating_add(self.stride.saturating_mul(ahead)))
     }
 
-    /// A block was decoded.
-    fn is_at(&mut self, arrival: &Arrival) {
+    /// A block was decoded. How far event time is, its rows of `side` say: as long as there are none,
+    /// event time waits, and so do the other files.
+    fn is_at(&mut self, arrival: &Arrival, side: Option<Side>, bound_us: i64) {
         let Arrival::Rows(rows) = arrival else { return };
-        let (first, last) = (rows.times.iter().min(), rows.times.iter().max());
-        if let (Some(&first), Some(&last)) = (first, last) {
+        let times = rows.times.iter().copied();
+        let times = times.filter(|&time| side.is_none_or(|side| side.takes(time)));
+        let (first, last) = (times.clone().min(), times.max());
+        if let (Some(first), Some(last)) = (first, last) {
             self.time = self.time.max(Some(last));
+            let reached = Watermark::behind(EventTime(last), bound_us);
+            self.reached = self.reached.max(reached);
             self.stride = last.saturating_sub(first);
         }
     }
-}
-
-/// One worker's end of a feed.
-struct WorkerInbox {
-    feed: Arc<Feed>,
-    thread: usize,
-    /// Taken from the shared inbox in one go.
-    batch: VecDeque<(usize, Arrival)>,
-}
-
-impl WorkerInbox {
-    fn has_taken(&self, partition: usize) {
-        self.feed.lock().lanes[partition].taken += 1;
-        self.feed.claimable.notify_one();
-    }
-
-    /// What has happened by `now`, of the first partition whose next rows have.
-    fn take_due(&mut self, now: EventTime) -> Option<(usize, Arrival)> {
-        let more = std::mem::take(&mut self.feed.lock().inboxes[self.thread]);
-        self.batch.extend(more);
-        let mut waiting = BTreeSet::new();
-        for place in 0..self.batch.len() {
-            let (partition, arrival) = &self.batch[place];
-            let partition = *partition;
-            if waiting.contains(&partition) {
-                continue;
-            }
-            match due(arrival, now) {
-                Due::Nothing => {
-                    waiting.insert(partition);
-                }
-                Due::All => {
-                    self.has_taken(partition);
-                    return self.batch.remove(place);
-                }
-                Due::Until(offset) => {
-                    let Some((_, Arrival::Rows(rows))) = self.batch.remove(place) else {
-                        unreachable!("only rows are due in part");
-                    };
-                    let (now, later) = rows.split(offset);
-                    self.batch.insert(place, (partition, Arrival::Rows(later)));
-                    return Some((partition, Arrival::Rows(now)));
-                }
-            }
-        }
-        None
-    }
-
-    fn set_parked(&self, partition: usize, parked: bool) {
-        let mut state = self.feed.lock();
-        let lane = &mut state.lanes[partition];
-        if lane.parked != parked {
-            lane.parked = parked;
-            self.feed.claimable.notify_all();
-        }
-    }
-}
-
-impl Inbox for WorkerInbox {
-    fn take(&mut self) -> Option<(usize, Arrival)> {
-        if let Some(pacing) = &self.feed.pacing {
-            let now = pacing.now();
-            return self.take_due(now);
-        }
-        if self.batch.is_empty() {
-            let mut state = self.feed.lock();
-            self.batch = std::mem::take(&mut state.inboxes[self.thread]).into();
-        }
-        let (partition, arrival) = self.batch.pop_front()?;
-        self.has_taken(partition);
-        Some((partition, arrival))
-    }
-
-    fn park(&mut self, partition: usize) {
-        self.set_parked(partition, true);
-    }
-
-    fn resume(&mut self, partition: usize) {
-        self.set_parked(partition, false);
-    }
-
-    fn is_quiet(&self, _: usize) -> bool {
-        // What ends is never idle.
-        false
-    }
-
-    fn reads_since(&self, _: usize) -> Duration {
-        Duration::ZERO
-    }
-
-    fn ask(&mut self, _: usize) {}
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use super::check::from_world;
 use super::committer::failed;
+use super::feed::InTime;
 use super::intake::Intake;
 use super::pacing::Pacing;
 use super::start::Decision;
@@ -97,7 +98,6 @@ impl Files {
         let source = open_source(table, &intake.decoded, base, clock).map_err(|error| {
             failed(&format!("cannot read the files of `{}`", table.name), error)
         })?;
-        let side = replayed.follow_from.map(Side::Before);
         let bound_us = table.watermark.as_ref().map(|it| it.bound_us);
         let mut files = Self {
             names: source
@@ -113,6 +113,7 @@ impl Files {
             source,
             intake,
         };
+        let side = files.side();
         for index in 0..files.names.len() {
             let first = match bound_us {
                 Some(_) => files.first(index, side)?,
@@ -131,7 +132,8 @@ impl Files {
         Ok(files)
     }
 
-    /// When the first row that is read here happened, if it is in the file's first block.
+    /// When the first row that is read here happened, if it is in the file's first block. One that has
+    /// none there is read before all others: event time waits for it, and nothing is to be held meanwhile.
     fn first(&self, index: usize, side: Option<Side>) -> Result<Option<EventTime>, Failure> {
         let message = || format!("cannot read `{}`", self.names[index]);
         let mut reader = self
@@ -156,9 +158,9 @@ impl Files {
             .zip(self.beginnings.iter().cloned())
     }
 
-    /// When what comes next of each file happened, about, where a run begins at `start`; nothing
-    /// where rows have no time.
-    pub fn times(&self, start: &SourceMark) -> Option<Vec<Option<i64>>> {
+    /// Where the files stand in event time where a run begins at `start`; nothing where rows have no
+    /// time.
+    pub fn in_time(&self, start: &SourceMark) -> Option<InTime> {
         let time = |(name, first): (&String, &Option<EventTime>)| {
             let mark = start.partitions.get(name)?;
             if mark.offset == mark.first || mark.watermark.is_start() {
@@ -166,16 +168,42 @@ impl Files {
             }
             Some(mark.watermark.micros().saturating_add(self.bound_us))
         };
-        self.has_time
-            .then(|| self.names.iter().zip(&self.firsts).map(time).collect())
+        let watermark = |name: &String| {
+            let mark = start.partitions.get(name);
+            mark.map_or(Watermark::START, |mark| mark.watermark)
+        };
+        self.has_time.then(|| InTime {
+            times: self.names.iter().zip(&self.firsts).map(time).collect(),
+            watermarks: self.names.iter().map(watermark).collect(),
+            bound_us: self.bound_us,
+            side: self.side(),
+        })
+    }
+
+    fn side(&self) -> Option<Side> {
+        self.follow_from.map(Side::Before)
     }
 
     /// Where pacing begins: what some destination holds, and the first row otherwise, is not waited
-    /// for again.
+    /// for again. Files that have all been read have no beginning: nothing of them is waited for.
     fn origin(&self, name: &str, decision: &Decision) -> Option<EventTime> {
         let stops = decision.resume.stops.iter().map(|mark| &mark.sources);
-        let known = stops.chain([&decision.start]).filter_map(|of| of.get(name));
-        let reached = known.map(|mark| mark.watermark);
+        let known: Vec<_> = stops
+            .chain([&decision.start])
+            .filter_map(|of| of.get(name))
+            .collect();
+        let has_read = |mark: &&SourceMark, file| {
+            let file = mark.partitions.get(file);
+            file.is_some_and(|file| file.ended)
+        };
+        if self
+            .names
+            .iter()
+            .all(|file| known.iter().any(|mark| has_read(mark, file)))
+        {
+            return None;
+        }
+        let reached = known.iter().map(|mark| mark.watermark);
         let reached = reached.filter(|it| !it.is_start() && *it != Watermark::END);
         let reached = reached.map(|it| EventTime(it.micros().saturating_add(self.bound_us)));
         self.firsts

@@ -6,7 +6,7 @@
 //! | `open`, `start` | what a run is made of, opened; where it begins, decided |
 //! | `crew` | who works: processes and their threads |
 //! | `feed`, `live_feed`, `intake` | reading threads: partitions to decoded, checked arrivals |
-//! | `history`, `both`, `pacing` | files read in the place of a topic, or before it, and how fast |
+//! | `history`, `both`, `pacing`, `align` | files read in the place of a topic, or before it, how fast, and who waits for whom |
 //! | `worker` | a worker's part of the dataflow |
 //! | `destinations`, `committer` | the threads that write an epoch's rows and mark |
 //! | `patience` | waiting for what is away |
@@ -18,6 +18,7 @@
 //! | `said` | what ends a run, on standard error |
 //! | `check`, `circles`, `keeps` | what would go wrong, found before anything is written |
 
+mod align;
 mod both;
 mod check;
 mod circles;

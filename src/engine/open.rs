@@ -432,7 +432,7 @@ impl OpenedSource {
         &self,
         decision: &Decision,
         crew: Crew,
-        (queue_bytes, pacing): (usize, Option<Arc<Pacing>>),
+        (queue_bytes, pacing, ahead): (usize, Option<Arc<Pacing>>, Option<usize>),
         world: (&Arc<Shared>, &Clock),
     ) -> Arc<dyn Reading> {
         let start = &decision.start[&self.name];
@@ -470,8 +470,8 @@ impl OpenedSource {
             let ended = ended.filter(|(_, name)| start.partitions[*name].ended);
             let feed = feed.without(ended.map(|(index, _)| index));
             let feed = feed.replaying(replayed(&files.names));
-            match files.times(start) {
-                Some(times) => feed.by_time(times, pacing),
+            match files.in_time(start) {
+                Some(in_time) => feed.by_time(in_time, pacing).beside_others(ahead),
                 None => feed,
             }
         });

@@ -5,13 +5,18 @@
 //!   wall clock   began  ──▶ now ──┘ × speed     file; a row that happened later waits, and those after it
 //! ```
 //!
-//! When a row comes in changes nothing in a result; it is only seen to happen as it did.
+//! When a row comes in changes nothing in a result; it is only seen to happen as it did. Nobody waits
+//! for rows that are filtered anyway because they are on the other side, nor for one that stands far ahead of
+//! those behind it: its time is wrong, and it must not stop its file.
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::dataflow::arrival::{Arrival, ArrivedRows};
-use crate::types::{Clock, EventTime, Offset};
+use crate::types::{Clock, EventTime, Offset, Side};
+
+/// A row that happened so long after one behind it in its file is not waited for any longer than that one.
+const WILD_US: i64 = 24 * 60 * 60 * 1_000_000;
 
 /// A pace that all readers of a run keep.
 #[derive(Debug)]
@@ -29,8 +34,8 @@ pub enum Due {
     All,
     /// What comes before this position.
     Until(Offset),
-    /// Nothing yet.
-    Nothing,
+    /// Nothing before this time.
+    Not(EventTime),
 }
 
 impl Pacing {
@@ -52,6 +57,14 @@ impl Pacing {
         let began = self.began.get_or_init(|| elapsed);
         happened(self.origin, self.speed, elapsed.saturating_sub(*began))
     }
+
+    /// How long it is from `now` until `then` has happened.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "a microsecond more or less")]
+    pub fn wait(&self, now: EventTime, then: EventTime) -> Duration {
+        let micros = then.0.saturating_sub(now.0).max(0) as f64;
+        Duration::try_from_secs_f64(micros / 1e6 / self.speed).unwrap_or(Duration::MAX)
+    }
 }
 
 /// How far event time may be when `passed` has passed since it was at `origin`.
@@ -65,26 +78,67 @@ fn happened(origin: EventTime, speed: f64, passed: Duration) -> EventTime {
     EventTime(origin.0.saturating_add(micros as i64))
 }
 
-/// What of `arrival` has happened by `now`. The end of a file, and rows without a time, wait for
-/// nothing but what stands before them.
+/// What of `arrival` has happened by `now`. The end of a file, rows without a time and rows that `side`
+/// does not take wait for nothing but what stands before them. `next` says when what comes after the
+/// arrival begins, as far as it is there.
 #[must_use]
-pub fn due(arrival: &Arrival, now: EventTime) -> Due {
+pub fn due(
+    arrival: &Arrival,
+    now: EventTime,
+    side: Option<Side>,
+    next: impl FnOnce() -> Option<i64>,
+) -> Due {
     match arrival {
-        Arrival::Rows(rows) => due_rows(rows, now),
+        Arrival::Rows(rows) => due_rows(rows, now, side, next),
         Arrival::CaughtUp(_) | Arrival::Away | Arrival::Found(..) | Arrival::End => Due::All,
     }
 }
 
-fn due_rows(rows: &ArrivedRows, now: EventTime) -> Due {
-    let Some(later) = rows.times.iter().position(|&time| time > now.0) else {
+fn due_rows(
+    rows: &ArrivedRows,
+    now: EventTime,
+    side: Option<Side>,
+    next: impl FnOnce() -> Option<i64>,
+) -> Due {
+    let waits = |time: i64| time > now.0 && is_of(side, time);
+    if !rows.times.iter().any(|&time| waits(time)) {
+        return Due::All;
+    }
+    let mut behind = next().unwrap_or(i64::MAX);
+    let mut first = None;
+    for (row, &time) in rows.times.iter().enumerate().rev() {
+        let is_wild = time.saturating_sub(WILD_US) > behind;
+        let due = if is_wild { behind } else { time };
+        if waits(due) && is_of(side, time) {
+            first = Some((row, due));
+        }
+        if is_of(side, time) {
+            behind = behind.min(time);
+        }
+    }
+    let Some((row, time)) = first else {
         return Due::All;
     };
-    let at = rows.positions.of(rows.spans[later].start);
+    let at = rows.positions.of(rows.spans[row].start);
     if at > rows.from {
         Due::Until(at)
     } else {
-        Due::Nothing
+        Due::Not(EventTime(time))
     }
+}
+
+/// When the earliest row of `arrival` happened that `side` takes.
+#[must_use]
+pub fn earliest(arrival: &Arrival, side: Option<Side>) -> Option<i64> {
+    let Arrival::Rows(rows) = arrival else {
+        return None;
+    };
+    let times = rows.times.iter().copied();
+    times.filter(|&time| is_of(side, time)).min()
+}
+
+fn is_of(side: Option<Side>, time: i64) -> bool {
+    side.is_none_or(|side| side.takes(time))
 }
 
 #[cfg(test)]
@@ -137,11 +191,45 @@ mod tests {
     #[test]
     fn rows_are_due_up_to_the_first_that_has_not_happened() {
         let rows = Arrival::Rows(rows(100, &[5, 9, 7, 20, 8]));
+        let due = |arrival, now| due(arrival, EventTime(now), None, || None);
 
-        assert_eq!(due(&rows, EventTime(4)), Due::Nothing);
-        assert_eq!(due(&rows, EventTime(5)), Due::Until(Offset(110)));
-        assert_eq!(due(&rows, EventTime(19)), Due::Until(Offset(130)));
-        assert_eq!(due(&rows, EventTime(20)), Due::All);
-        assert_eq!(due(&Arrival::End, EventTime(0)), Due::All);
+        assert_eq!(due(&rows, 4), Due::Not(EventTime(5)));
+        assert_eq!(due(&rows, 5), Due::Until(Offset(110)));
+        assert_eq!(due(&rows, 19), Due::Until(Offset(130)));
+        assert_eq!(due(&rows, 20), Due::All);
+        assert_eq!(due(&Arrival::End, 0), Due::All);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_row_of_the_other_side() {
+        let rows = Arrival::Rows(rows(100, &[70, 5, 60, 9]));
+        let side = Some(Side::Before(EventTime(60)));
+
+        let due = |now| due(&rows, EventTime(now), side, || None);
+
+        assert_eq!(due(4), Due::Until(Offset(110)));
+        assert_eq!(due(5), Due::Until(Offset(130)));
+        assert_eq!(due(9), Due::All);
+    }
+
+    #[test]
+    fn a_row_far_ahead_of_those_behind_it_does_not_keep_them() {
+        const WILD: i64 = i64::MAX / 2;
+        let within = Arrival::Rows(rows(100, &[5, WILD, 7]));
+        let last = Arrival::Rows(rows(100, &[5, WILD]));
+        let due = |rows, now, next| due(rows, EventTime(now), None, || next);
+
+        assert_eq!(due(&within, 6, None), Due::Until(Offset(110)));
+        assert_eq!(due(&within, 7, None), Due::All);
+        assert_eq!(due(&last, 7, Some(7)), Due::All);
+        assert_eq!(due(&last, 7, None), Due::Until(Offset(110)));
+    }
+
+    #[test]
+    fn what_is_waited_for_takes_as_long_as_the_speed_says() {
+        let pacing = Pacing::new(60.0, EventTime(0), Clock::manual());
+        let wait = |then| pacing.wait(EventTime(0), EventTime(then));
+        assert_eq!(wait(120_000_000), Duration::from_secs(2));
+        assert_eq!(wait(-1), Duration::ZERO);
     }
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
+use super::align::Alignment;
 use super::committer::CrashPoint;
 use super::crew::Crew;
 use super::destinations::{committers, placed, specs};
@@ -373,7 +374,12 @@ impl Team {
         let (shared, clock) = world;
         let start = &decision.start;
         let fates = known_fates(pipeline, &decision);
-        let feeds = self.feeds((pipeline, options), &sources, &decision, world);
+        let pace = options
+            .pace
+            .unwrap_or(Pace::Interval(pipeline.settings.commit_interval));
+        let aligned = self.aligned(&sources, &decision, pace);
+        let others = aligned.is_some();
+        let feeds = self.feeds((pipeline, options, others), &sources, &decision, world);
         let known = |source: &OpenedSource| source.placed(&decision);
         let known: Vec<_> = sources.iter().map(known).collect();
         let specs = specs(
@@ -416,9 +422,8 @@ impl Team {
             stops: stops(&sources, &decision),
             start: sources.iter().map(begin).collect(),
             sources: known,
-            pace: options
-                .pace
-                .unwrap_or(Pace::Interval(pipeline.settings.commit_interval)),
+            pace,
+            aligned,
             at_end: options.at_end,
             specs,
             lines: Mutex::new(lines.into_iter().map(Some).collect()),
@@ -433,9 +438,23 @@ impl Team {
         (Arc::new(plan), threads)
     }
 
+    /// Which sources' files wait for each other.
+    fn aligned(
+        &self,
+        sources: &[OpenedSource],
+        decision: &Decision,
+        pace: Pace,
+    ) -> Option<Alignment> {
+        let replayed = |source: &OpenedSource| Some((source.table, source.files()?.follow_from));
+        let tables = sources.iter().filter_map(replayed).collect();
+        let stops = decision.resume.stops.last();
+        let resumed = stops.map_or(decision.resume.done, |stop| stop.epoch);
+        Alignment::of(tables, resumed, self.crew, pace)
+    }
+
     fn feeds(
         &self,
-        (pipeline, options): (&Pipeline, &RunOptions),
+        (pipeline, options, others): (&Pipeline, &RunOptions, bool),
         sources: &[OpenedSource],
         decision: &Decision,
         world: (&Arc<Shared>, &Clock),
@@ -445,7 +464,10 @@ impl Team {
         let files = files.filter_map(|source| Some((source.name.as_str(), source.files()?)));
         let pacing = pacing(options.replay.speed, files, decision, world.1);
         let feed = |source: &OpenedSource| {
-            source.feed(decision, self.crew, (queue_bytes, pacing.clone()), world)
+            // What is paced comes in by the clock, and needs no brake.
+            let ahead = (others && pacing.is_none()).then_some(queue_bytes);
+            let how = (queue_bytes, pacing.clone(), ahead);
+            source.feed(decision, self.crew, how, world)
         };
         sources.iter().map(feed).collect()
     }

@@ -8,6 +8,7 @@ use timely::dataflow::operators::probe::Handle;
 use timely::worker::Worker;
 use tracing::{debug, warn};
 
+use super::align::{Alignment, Brake};
 use super::crew::Crew;
 use super::feed::Reading;
 use super::keeper::{Keeper, Word};
@@ -57,6 +58,8 @@ pub struct WorkerPlan {
     pub resume: Resume,
     /// When epochs close.
     pub pace: Pace,
+    /// The sources whose files wait for each other.
+    pub aligned: Option<Alignment>,
     /// What the end of the input means.
     pub at_end: AtEnd,
     /// The destinations: their names and what their publishers know.
@@ -150,9 +153,14 @@ pub fn work(plan: &Arc<WorkerPlan>, worker: &mut Worker) {
     }
     let mut meter = plan.meter(index, &state, &last);
     let mut passed = Passed::default();
+    let aligned = plan.aligned.as_ref().filter(|_| thread == 0);
+    let mut brake = aligned.map(|it| Brake::new(it, &plan.feeds));
     while !probe.done() && !plan.shared.has_failed() {
         worker.step_or_park(Some(LOOK_UP));
         passed.tell(plan, thread, &probe);
+        if let Some(brake) = &mut brake {
+            brake.look(&last);
+        }
         plan.steps.turned(thread);
         meter.turn();
     }
