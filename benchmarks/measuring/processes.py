@@ -49,21 +49,27 @@ def watch(command, env, log, limit):
     looking = threading.Thread(target=look, args=(process.pid, peak, done))
     looking.start()
     lines = []
-    for line in process.stdout:
-        lines.append(Seen(line.strip(), time.monotonic() - start, cpu_seconds(process.pid)))
-    process.stdout.close()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = code = os.waitstatus_to_exitcode(status)
-    lines.append(Seen("", time.monotonic() - start, usage.ru_utime + usage.ru_stime))
-    over.cancel()
-    done.set()
-    looking.join()
+    try:
+        for line in process.stdout:
+            lines.append(Seen(line.strip(), time.monotonic() - start, cpu_seconds(process.pid)))
+        process.stdout.close()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = code = os.waitstatus_to_exitcode(status)
+        lines.append(Seen("", time.monotonic() - start, usage.ru_utime + usage.ru_stime))
+    finally:
+        over.cancel()
+        done.set()
+        looking.join()
+        if process.returncode is None:
+            end_group(process.pid)
+            process.wait()
+            process.stdout.close()
     # Not `usage.ru_maxrss`: that begins with what this program itself had when it started the other.
     return Watched(lines, peak[0] / 1e6, code, Path(log).read_text(encoding="utf8", errors="replace"))
 
 
 def end_group(pid):
-    """Ends a program that takes too long, and what it started."""
+    """Ends a program, and what it started: it takes too long, or nobody waits for it any more."""
     try:
         os.killpg(pid, signal.SIGKILL)
     except ProcessLookupError:

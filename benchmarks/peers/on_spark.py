@@ -50,8 +50,7 @@ def from_topic():
 def windows(events):
     grouped = events.withWatermark("ts", "5 seconds").groupBy(f.window("ts", "1 minute"), *asked.keys)
     counted = grouped.agg(f.count("*").alias("n"), f.sum("amount").alias("amount"))
-    minute = f.date_format("window.start", "yyyy-MM-dd HH:mm").alias("minute")
-    return counted.select(minute, *asked.keys, "n", "amount")
+    return counted.select(f.col("window.start").alias("minute"), *asked.keys, "n", "amount")
 
 
 def into_table(rows, _):

@@ -70,9 +70,8 @@ class Flink(Peer):
     ]
 
     def install(self):
-        if jars(self, "flink"):
-            program = HERE / "flink" / "OnFlink.java"
-            run(["javac", "-cp", f"{self.folder}/lib/*", "-d", self.folder / "classes", program])
+        program = HERE / "flink" / "OnFlink.java"
+        jars(self, "flink", ["javac", "-cp", f"{self.folder}/lib/*", "-d", self.folder / "classes", program])
 
     def command(self):
         return ["java", *self.OPTIONS, "-cp", f"{self.folder}/classes:{self.folder}/lib/*", "OnFlink"]
@@ -90,17 +89,24 @@ PEERS = [
 ]
 
 
-def jars(peer, folder):
-    """Brings the jars that a `pom.xml` names; whether there was anything to do."""
-    stamp = peer.folder / "jars"
+def jars(peer, folder, then=None):
+    """Brings the jars that a `pom.xml` names, and does what is to be done with them then; once, and anew when a file
+    of that folder is changed."""
+    stamp, lib = peer.folder / "jars", peer.folder / "lib"
     wanted = "".join(path.read_text() for path in sorted((HERE / folder).iterdir()))
     if stamp.exists() and stamp.read_text() == wanted:
-        return False
-    (peer.folder / "lib").mkdir(parents=True, exist_ok=True)
-    copy = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={peer.folder / 'lib'}"]
-    run(["mvn", "-q", "-B", "-f", HERE / folder / "pom.xml", f"-Dpeer.version={peer.version}", *copy])
+        return
+    stamp.unlink(missing_ok=True)
+    # An environment of Python has a `lib` too: jars lie beside its folders.
+    lib.mkdir(parents=True, exist_ok=True)
+    for jar in lib.glob("*.jar"):
+        jar.unlink()
+    run(["mvn", "-q", "-B", "-f", HERE / folder / "pom.xml", f"-Dpeer.version={peer.version}",
+         "dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={lib}"])
+    if then:
+        run(then)
+    # Last: what ended half way is done again.
     stamp.write_text(wanted)
-    return True
 
 
 def run(command):

@@ -2,6 +2,8 @@
 
 import statistics
 
+from shape import markdown
+
 HEADER = [
     "engine", "M rows/s: min", "median", "max", "tidemark is", "first run with its start", "start s", "CPU s per M", "peak MB", "result",
 ]
@@ -33,12 +35,19 @@ def rates(measured):
 
 
 def one_table(scenario, found):
-    ours = next((statistics.median(rates(it)) for it in found if it["peer"] == "tidemark" and rates(it)), None)
+    ours = next((it for it in found if it["peer"] == "tidemark" and rates(it)), None)
     found = sorted(found, key=lambda it: -statistics.median(rates(it) or [0]))
-    of = found[0]
-    rows = [HEADER, ["---"] * len(HEADER), *(row(it, ours) for it in found)]
-    title = f"{scenario}: {ABOUT[scenario]}; {of['threads']} threads ({of['machine']}, {of['date']}, commit {of['commit']})"
-    return title + "\n\n" + "\n".join("| " + " | ".join(cells) + " |" for cells in rows) + "\n"
+    of = {name: " and ".join(sorted({str(it[name]) for it in found})) for name in ("threads", "machine", "date", "commit")}
+    title = f"**{scenario}**: {ABOUT[scenario]}; {of['threads']} threads ({of['machine']}, {of['date']}, commit {of['commit']})"
+    return title + "\n\n" + markdown(HEADER, [row(it, ours) for it in found])
+
+
+def times(measured, ours):
+    """How much faster Tidemark is, if both had the same."""
+    alike = ours and all(measured[name] == ours[name] for name in ("threads", "machine"))
+    if not alike or measured["peer"] == "tidemark":
+        return ""
+    return f"{statistics.median(rates(ours)) / statistics.median(rates(measured)):.1f} times as fast"
 
 
 def row(measured, ours):
@@ -51,8 +60,7 @@ def row(measured, ours):
     median = statistics.median(rates(measured))
     whole = measured["pass_seconds"][0] + (0 if measured["peer"] == "tidemark" else measured["start_seconds"])
     cpu = statistics.median(cpu for _, cpu in warm(measured)) / measured["rows"] * 1e6
-    times = "" if measured["peer"] == "tidemark" or ours is None else f"{ours / median:.1f} times as fast"
     result = "the reference" if measured["peer"] == "tidemark" else measured["failure"] or "the same"
     figures = [f"{number:.3g}" for number in (slow, median, fast)]
     more = [f"{measured['rows'] / whole / 1e6:.3g}", f"{measured['start_seconds']:.2f}", f"{cpu:.2f}", f"{measured['peak_mb']:.0f}"]
-    return [name, *figures, times, *more, result]
+    return [name, *figures, times(measured, ours), *more, result]

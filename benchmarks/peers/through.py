@@ -62,7 +62,7 @@ def environment(schema):
 
 def table(schema):
     """The table that a peer writes into, keyed as Tidemark's."""
-    query(f"CREATE TABLE {schema}.per_minute (minute text, kind text, place text, n bigint, amount numeric(38, 2),"
+    query(f"CREATE TABLE {schema}.per_minute (minute timestamp, kind text, place text, n bigint, amount numeric(38, 2),"
           " PRIMARY KEY (minute, kind, place))")
 
 

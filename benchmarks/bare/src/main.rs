@@ -3,8 +3,9 @@
 //!
 //! ```text
 //! bare fill  SERVERS TOPIC PARTITIONS EVENTS   an hour of events, flat out
-//! bare feed  SERVERS TOPIC RATE SECONDS        events of now
+//! bare feed  SERVERS TOPIC RATE SECONDS        events of now; prints records, wall seconds, and how late it was, in ms
 //! bare drain SERVERS TOPIC PARTITIONS          prints records, bytes and wall seconds
+//! bare drop  SERVERS TOPIC                     removes it
 //! ```
 //!
 //! It is a tool of `benchmarks/kafka`, and panics where something is wrong.
@@ -49,7 +50,8 @@ fn main() {
             feed(servers, topic, number(rate), number(seconds))
         }
         ["drain", servers, topic, partitions] => drain(servers, topic, number(partitions)),
-        _ => panic!("bare fill|feed|drain: see the first lines of main.rs"),
+        ["drop", servers, topic] => drop_topic(servers, topic),
+        _ => panic!("bare fill|feed|drain|drop: see the first lines of main.rs"),
     }
 }
 
@@ -127,10 +129,12 @@ fn producer(servers: &str, linger: &str) -> BaseProducer {
         .expect("a producer")
 }
 
-fn send(producer: &BaseProducer, topic: &str, partition: u64, value: &str) {
+/// Hands a record over, with the time that it is to bear, if that is not the time at which it is handed over.
+fn send(producer: &BaseProducer, topic: &str, partition: u64, value: &str, due_ms: Option<u64>) {
     let mut record = BaseRecord::<(), str>::to(topic)
         .partition(partition as i32)
         .payload(value);
+    record.timestamp = due_ms.map(u64::cast_signed);
     while let Err((error, back)) = producer.send(record) {
         let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
         assert_eq!(error, full, "a record was refused");
@@ -145,16 +149,25 @@ fn finish(producer: &BaseProducer) {
     }
 }
 
-/// Makes the topic anew.
-fn create(servers: &str, topic: &str, partitions: u64) {
-    let client: AdminClient<DefaultClientContext> = ClientConfig::new()
+fn admin(servers: &str) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new()
         .set("bootstrap.servers", servers)
         .create()
-        .expect("an admin client");
+        .expect("an admin client")
+}
+
+/// Makes the topic anew.
+fn create(servers: &str, topic: &str, partitions: u64) {
     let new = NewTopic::new(topic, partitions as i32, TopicReplication::Fixed(1));
-    let made = wait(client.create_topics([&new], &AdminOptions::new()));
+    let made = wait(admin(servers).create_topics([&new], &AdminOptions::new()));
     let made = made.expect("an answer").remove(0);
     made.unwrap_or_else(|(topic, error)| panic!("cannot make {topic}: {error}"));
+}
+
+fn drop_topic(servers: &str, topic: &str) {
+    let gone = wait(admin(servers).delete_topics(&[topic], &AdminOptions::new()));
+    let gone = gone.expect("an answer").remove(0);
+    gone.unwrap_or_else(|(topic, error)| panic!("cannot remove {topic}: {error}"));
 }
 
 /// Runs a future without a runtime: librdkafka's threads do the work.
@@ -178,7 +191,7 @@ fn fill(servers: &str, topic: &str, partitions: u64, events: u64) {
         event(&mut chance, ms, &mut text);
         bytes += text.len();
         // By the thousand, so that batches are full and partitions level.
-        send(&producer, topic, i / 1000 % partitions, &text);
+        send(&producer, topic, i / 1000 % partitions, &text, None);
         if i % 1000 == 0 {
             producer.poll(Duration::ZERO);
         }
@@ -187,26 +200,34 @@ fn fill(servers: &str, topic: &str, partitions: u64, events: u64) {
     println!("{events} {bytes}");
 }
 
-/// Sends at a rate, in steps of a millisecond. The event time is the clock's.
+/// Sends at a rate, in steps of a millisecond. Each record bears the time at which it was due, in its event time and
+/// as the record's: after a stall those that follow at once are as late as they are, so the stall counts for each.
 fn feed(servers: &str, topic: &str, rate: u64, seconds: u64) {
     let producer = producer(servers, "5");
     let (mut chance, mut text) = (Chance(7), String::new());
-    let (start, mut sent) = (Instant::now(), 0);
+    let (start, mut sent, mut late) = (Instant::now(), 0, Duration::ZERO);
+    let start_time = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970");
     while sent < rate * seconds {
         let due = (start.elapsed().as_secs_f64() * rate as f64) as u64;
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .expect("after 1970");
         while sent < due.min(rate * seconds) {
-            event(&mut chance, now.as_millis() as u64, &mut text);
-            send(&producer, topic, sent % 10, &text);
+            let at = Duration::from_secs_f64(sent as f64 / rate as f64);
+            let due_ms = (start_time + at).as_millis() as u64;
+            event(&mut chance, due_ms, &mut text);
+            send(&producer, topic, sent % 10, &text, Some(due_ms));
+            late = late.max(start.elapsed().saturating_sub(at));
             sent += 1;
         }
         producer.poll(Duration::ZERO);
         std::thread::sleep(Duration::from_millis(1));
     }
     finish(&producer);
-    println!("{sent} {:.3}", start.elapsed().as_secs_f64());
+    println!(
+        "{sent} {:.3} {}",
+        start.elapsed().as_secs_f64(),
+        late.as_millis()
+    );
 }
 
 fn drain(servers: &str, topic: &str, partitions: u64) {

@@ -16,10 +16,10 @@ public final class OnFlink {
       ) WITH (%s, 'format' = 'json', 'json.timestamp-format.standard' = 'ISO-8601')
       """;
   private static final String PER_MINUTE = """
-      CREATE TABLE %s (`minute` STRING, %s, n BIGINT, amount DECIMAL(38, 2)%s) WITH (%s)
+      CREATE TABLE %s (`minute` TIMESTAMP(3), %s, n BIGINT, amount DECIMAL(38, 2)%s) WITH (%s)
       """;
   private static final String INSERT = """
-      INSERT INTO %s SELECT DATE_FORMAT(window_start, 'yyyy-MM-dd HH:mm'), %s, count(*), sum(amount)
+      INSERT INTO %s SELECT window_start, %s, count(*), sum(amount)
       FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '1' MINUTE))
       GROUP BY window_start, window_end, %s
       """;
@@ -34,7 +34,7 @@ public final class OnFlink {
     Path out = Path.of(arguments[5]);
 
     TableEnvironment tables = TableEnvironment.create(
-        EnvironmentSettings.newInstance().inStreamingMode().withConfiguration(settings()).build());
+        EnvironmentSettings.newInstance().inStreamingMode().withConfiguration(settings(high)).build());
     tables.executeSql(EVENTS.formatted(files ? folder(arguments[1]) : topic(arguments[1])));
     String unique = files ? "" : ", PRIMARY KEY (`minute`, kind, place) NOT ENFORCED";
     tables.executeSql(PER_MINUTE.formatted("dropped", columns, unique, files ? "'connector' = 'blackhole'" : table()));
@@ -70,7 +70,7 @@ public final class OnFlink {
         + "', 'sink.buffer-flush.max-rows' = '5000'";
   }
 
-  private static Configuration settings() throws Exception {
+  private static Configuration settings(boolean high) throws Exception {
     Configuration settings = new Configuration();
     settings.setString("parallelism.default", System.getenv("THREADS"));
     settings.setString("pipeline.object-reuse", "true");
@@ -87,7 +87,8 @@ public final class OnFlink {
     // A minute and its keys come once: a row in conflict would be a mistake, which the comparison shows.
     settings.setString("table.exec.sink.require-on-conflict", "false");
     settings.setString("table.exec.sink.upsert-materialize", "NONE");
-    settings.setString("table.optimizer.agg-phase-strategy", "TWO_PHASE");
+    String phases = System.getenv().getOrDefault("FLINK_PHASES", high ? "ONE_PHASE" : "TWO_PHASE");
+    settings.setString("table.optimizer.agg-phase-strategy", phases);
     return settings;
   }
 
