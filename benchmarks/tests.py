@@ -9,22 +9,40 @@ Needs Python alone, installs nothing and takes a second.
 import ast
 import importlib.machinery
 import importlib.util
+import os
+import subprocess
 import sys
 import tempfile
 import unittest
+import unittest.mock
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE / "peers"), str(HERE / "measuring")]
 sys.dont_write_bytecode = True
-from model import fit, rate, wall  # noqa: E402
-from peers import PEERS  # noqa: E402
+from machine import cores  # noqa: E402
+from model import fit, held_against, rate, wall  # noqa: E402
+from peers import PEERS, jars  # noqa: E402
 from plots import page  # noqa: E402
 from processes import watch  # noqa: E402
 from results import difference, minutes  # noqa: E402
+from shape import markdown  # noqa: E402
 from shown import table  # noqa: E402
 
 ROWS = ["2026-01-01 00:00,click,Hanoi,2,3.50", "2026-01-01 00:00,view,Hanoi,1,0.25", "2026-01-01 00:01,click,Hanoi,4,1"]
+
+
+PROGRAMS = ("compare", "end_to_end", "kafka", "memory", "nexmark_beside_duckdb", "scaling")
+
+
+def program(name):
+    """A program of this folder, as a module."""
+    loader = importlib.machinery.SourceFileLoader(name, str(HERE / name))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+    # A dataclass in it looks for its module here.
+    sys.modules[name] = module
+    loader.exec_module(module)
+    return module
 
 
 def of(*rows):
@@ -63,9 +81,9 @@ class Results(unittest.TestCase):
 
 class Programs(unittest.TestCase):
     def test_every_program_parses_and_says_what_it_promises(self):
-        paths = [*HERE.glob("*/*.py"), *(HERE / name for name in ("compare", "scaling", "nexmark_beside_duckdb"))]
+        paths = [*HERE.glob("*/*.py"), *(HERE / name for name in PROGRAMS)]
 
-        self.assertGreater(len(paths), 10)
+        self.assertGreater(len(paths), 16)
         for path in paths:
             self.assertTrue(ast.get_docstring(ast.parse(path.read_text(), str(path))), path)
 
@@ -76,9 +94,7 @@ class Programs(unittest.TestCase):
             self.assertIn(f"## {peer.name} {peer.version}", text.lower())
 
     def test_every_nexmark_query_is_said_in_the_words_of_duckdb(self):
-        loader = importlib.machinery.SourceFileLoader("beside", str(HERE / "nexmark_beside_duckdb"))
-        beside = importlib.util.module_from_spec(importlib.util.spec_from_loader("beside", loader))
-        loader.exec_module(beside)
+        beside = program("nexmark_beside_duckdb")
 
         for path in sorted((HERE / "nexmark").glob("*.sql")):
             text = path.read_text()
@@ -94,6 +110,55 @@ class Programs(unittest.TestCase):
 
         self.assertEqual((run.code, [seen.line for seen in run.lines]), (3, ["ready", ""]))
         self.assertGreater(run.peak_mb, 1)
+
+
+    def test_a_program_that_nobody_waits_for_any_more_is_ended(self):
+        class Ended(Exception):
+            pass
+
+        seen = []
+
+        def end(pid):
+            seen.append(pid)
+            raise Ended
+
+        with tempfile.TemporaryDirectory() as folder, unittest.mock.patch("processes.cpu_seconds", end):
+            program = "import time; print('ready', flush=True); time.sleep(600)"
+            with self.assertRaises(Ended):
+                watch([sys.executable, "-c", program], None, Path(folder) / "log", 30)
+
+        with self.assertRaises(ProcessLookupError):
+            os.kill(seen[0], 0)
+
+    def test_an_unknown_figure_is_refused_and_no_other_runs(self):
+        env = dict(os.environ, FIGURES="peers peer")
+        asked = subprocess.run([HERE / "figures"], env=env, capture_output=True, text=True, check=False)
+
+        self.assertEqual(asked.returncode, 2)
+        self.assertIn("there is no figure `peer`; there are: scenarios headline", asked.stderr)
+
+    def test_jars_are_brought_anew_until_all_was_done(self):
+        done = []
+
+        class One:
+            folder, version = None, "1"
+
+        def step(command):
+            done.append(command[0])
+            if command[0] == "javac" and done.count("javac") == 1:
+                raise RuntimeError("there is no `javac` on this machine")
+
+        with tempfile.TemporaryDirectory() as folder, unittest.mock.patch("peers.run", step):
+            One.folder = Path(folder)
+            (One.folder / "lib").mkdir()
+            (One.folder / "lib" / "old.jar").touch()
+            with self.assertRaises(RuntimeError):
+                jars(One, "flink", ["javac"])
+            jars(One, "flink", ["javac"])
+            jars(One, "flink", ["javac"])
+
+            self.assertEqual(list((One.folder / "lib").iterdir()), [])
+        self.assertEqual(done, ["mvn", "javac", "mvn", "javac"])
 
 
 class Shown(unittest.TestCase):
@@ -112,21 +177,58 @@ class Shown(unittest.TestCase):
 
     def test_the_model_finds_what_it_was_made_from(self):
         workers = (1, 2, 4, 10)
-        # Half a second has five epochs.
+        # Each run has five epochs.
         processes = [
-            {"x": w, "rows": 1_000_000, "seconds": 0.5, "cpu_seconds": 0.4 + 0.2 * (1 - 1 / w) + 5 * (1e-4 * w + 2e-6 * w * w)}
+            {"x": w, "rows": 1_000_000, "seconds": 0.5, "commits": 5, "cpu_seconds": 0.4 + 0.2 * (1 - 1 / w) + 5 * (1e-4 * w + 2e-6 * w * w)}
             for w in workers]
-        epochs = [{"x": w, "epochs": 500, "cpu_seconds": 500 * (1e-4 * w + 2e-6 * w * w)} for w in workers]
+        epochs = [{"x": w, "commits": 500, "cpu_seconds": 500 * (1e-4 * w + 2e-6 * w * w)} for w in workers]
 
-        model = fit({"processes": {"points": processes}, "epochs": {"points": epochs}})
+        kept = {"processes": {"points": processes}, "epochs": {"points": epochs}}
+        model = fit(kept)
 
         for name, value in {"own": 0.4, "sent": 0.2, "each": 1e-4, "pairs": 2e-6}.items():
             self.assertAlmostEqual(model[name], value, msg=name)
         self.assertAlmostEqual(rate(model, 1, 1.0)[0], (2 - 2.08e-4) / 0.5)
         self.assertAlmostEqual(wall(model, 0.1, 0.1), (0.1 * 0.1 - 1e-4) / 2e-6 / 2)
+        against = held_against(kept, model)
+        self.assertIn("| processes: 2 | 0.50 | 0.50 | +0% | 2.00 | 4.00 | +100% |", against)
+        self.assertIn("| processes: 10 | 1.20 | 1.20 | +0% |", against)
+
+    def test_a_table_is_markdown(self):
+        self.assertEqual(markdown(["a", "b"], [["x", 1]]), "| a | b |\n| --- | --- |\n| x | 1 |\n")
+
+    def test_a_point_is_its_runs_without_what_came_before(self):
+        scaling = program("scaling")
+        base = [scaling.Run(2.0, 3.0, 50, 1), scaling.Run(1.0, 2.5, 50, 1)]
+        runs = [scaling.Run(seconds, 4.5, 90, commits) for seconds, commits in ((3.0, 7), (5.0, 9), (4.0, 8))]
+
+        point = scaling.of_runs(10, 1000, base, runs)
+
+        self.assertEqual([point[name] for name in ("fastest", "seconds", "slowest", "start_seconds")], [2.0, 3.0, 4.0, 1.0])
+        self.assertEqual([point[name] for name in ("cpu_seconds", "peak_mb", "commits", "rows")], [2.0, 90, 8, 1000])
+
+    def test_a_run_gets_so_many_rows_that_it_has_several_commits(self):
+        scaling = program("scaling")
+
+        self.assertEqual(scaling.enough(1000, 0.8, 35), 44_000)
+        self.assertEqual(scaling.enough(1000, 0.8, 0.035), 1000)
+
+    def test_what_was_measured_with_other_threads_is_not_compared(self):
+        base = {"version": "1", "kind": "streams", "scenario": "low", "rows": 5_000_000, "commit": "c", "machine": "m", "failure": None,
+                "start_seconds": 1, "pass_seconds": [2.0], "cpu_seconds": [2], "peak_mb": 10}
+        ours = dict(base, peer="tidemark", threads=4, date="d")
+        other = dict(base, peer="other", threads=2, date="e")
+
+        text = table([ours, other])
+
+        self.assertIn("2 and 4 threads (m, d and e, commit c)", text)
+        self.assertIn("| other 1 | 2.5 | 2.5 | 2.5 |  |", text)
+
+    def test_fewer_cores_than_there_are_are_said(self):
+        self.assertEqual((cores(2, 2), cores(2, 8)), ("2 cores", "2 of 8 cores"))
 
     def test_the_plots_need_nothing_else(self):
-        points = [{"x": x, "rows": 10**6, "seconds": 1, "slowest": 2, "fastest": 0.5, "cpu_seconds": 1, "epochs": 9} for x in (1, 10)]
+        points = [{"x": x, "rows": 10**6, "seconds": 1, "slowest": 2, "fastest": 0.5, "cpu_seconds": 1, "commits": 9} for x in (1, 10)]
 
         drawn = page({"threads": {"points": points}, "epochs": {"points": points}})
 

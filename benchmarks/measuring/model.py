@@ -10,14 +10,18 @@ that happens to all but one of W. Every worker tells every other about its progr
 leaves out is written in docs/scaling.md.
 """
 
+from shape import markdown
+
 CORES = 2
 DEFAULT_INTERVAL = 0.1
 
 
 def least_squares(rows, values):
-    """Two factors, neither of them negative, that fit the values best."""
+    """Two factors, neither of them negative, whose relative errors are least: the small ones of few workers count as
+    much as the large ones of many."""
+    rows = [(a / value, b / value) for (a, b), value in zip(rows, values)]
     (aa, ab, bb) = (sum(a * a for a, _ in rows), sum(a * b for a, b in rows), sum(b * b for _, b in rows))
-    (av, bv) = (sum(row[0] * v for row, v in zip(rows, values)), sum(row[1] * v for row, v in zip(rows, values)))
+    (av, bv) = (sum(a for a, _ in rows), sum(b for _, b in rows))
     determinant = aa * bb - ab * ab
     first, second = (av * bb - bv * ab) / determinant, (bv * aa - av * ab) / determinant
     if second < 0:
@@ -32,11 +36,10 @@ def fit(kept):
     if not {"processes", "epochs"} <= kept.keys():
         return None
     of = kept["epochs"]["points"]
-    each, pairs = least_squares([(p["x"], p["x"] ** 2) for p in of], [p["cpu_seconds"] / p["epochs"] for p in of])
+    each, pairs = least_squares([(p["x"], p["x"] ** 2) for p in of], [p["cpu_seconds"] / p["commits"] for p in of])
     of = kept["processes"]["points"]
     # Its epochs are not a record's work.
-    epochs = [(each * p["x"] + pairs * p["x"] ** 2) * p["seconds"] / DEFAULT_INTERVAL for p in of]
-    per_million = [(p["cpu_seconds"] - spent) / p["rows"] * 1e6 for p, spent in zip(of, epochs)]
+    per_million = [(p["cpu_seconds"] - (each * p["x"] + pairs * p["x"] ** 2) * p["commits"]) / p["rows"] * 1e6 for p in of]
     own, sent = least_squares([(1, 1 - 1 / p["x"]) for p in of], per_million)
     return {"own": own, "sent": sent, "each": each, "pairs": pairs}
 
@@ -57,13 +60,17 @@ def wall(model, interval, share, cores=CORES):
     return max((share * interval - model["each"]) / model["pairs"], 0) / cores
 
 
-def markdown(header, rows):
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows]) + "\n"
-
-
 TITLES = {
     "threads": "threads of one process", "processes": "processes of one thread", "keys": "groups of state",
     "partitions": "partitions", "interval": "commit interval, ms", "epochs": "processes, a commit each 20 ms",
+}
+
+
+RATES = ["M records/s: min", "median", "max", "CPU s per M", "peak MB", "start and end, s"]
+HEADERS = {
+    "keys": [*RATES[:-1], "start, making the groups, and end, s"],
+    "interval": [*RATES, "M records", "commits"],
+    "epochs": ["CPU ms of all for a commit", "commits", "peak MB of all"],
 }
 
 
@@ -74,15 +81,11 @@ def tables(kept, model):
         if name not in kept:
             continue
         of = kept[name]
-        texts.append(f"{name}: {of['machine']}, {of['date']}, commit {of['commit']}\n")
-        if name == "epochs":
-            rows = [[str(p["x"]), f"{p['cpu_seconds'] / p['epochs'] * 1e3:.2f}", f"{p['peak_mb']:.0f}"] for p in of["points"]]
-            texts.append(markdown([title, "CPU ms of all for a commit", "peak MB of all"], rows))
-            continue
-        header = [title, "M records/s: min", "median", "max", "CPU s per M", "peak MB", "start and end, s"]
-        texts.append(markdown(header, [row(p) for p in of["points"]]))
+        rows = {"epochs": epochs_row, "interval": interval_row}.get(name, row)
+        texts.append(f"*{name}* ({of['about']}):\n")
+        texts.append(markdown([title, *HEADERS.get(name, RATES)], [rows(p) for p in of["points"]]))
     if model:
-        texts.append(predictions(model))
+        texts += [predictions(model), held_against(kept, model)]
     return "\n".join(texts)
 
 
@@ -92,9 +95,43 @@ def row(point):
     return [f"{point['x']:,}", *per, cpu, f"{point['peak_mb']:.0f}", f"{point['start_seconds']:.2f}"]
 
 
+def interval_row(point):
+    return [*row(point), f"{point['rows'] / 1e6:.0f}", f"{point['commits']:,}"]
+
+
+def epochs_row(point):
+    return [f"{point['x']:,}", f"{point['cpu_seconds'] / point['commits'] * 1e3:.2f}", f"{point['commits']:,}", f"{point['peak_mb']:.0f}"]
+
+
+def held_against(kept, model):
+    """What the model says of what was measured."""
+    rows = []
+    for point in kept["processes"]["points"]:
+        workers = point["x"]
+        # However many processes there are, the machine has its cores, and sources keep all of them busy.
+        u = model["own"] + model["sent"] * (1 - 1 / workers)
+        e = model["each"] * workers + model["pairs"] * workers**2
+        said = max(CORES - e / DEFAULT_INTERVAL, 0) / u
+        measured = point["rows"] / point["seconds"] / 1e6
+        cpu = point["cpu_seconds"] / point["rows"] * 1e6
+        cpu_said = u + e * point["commits"] / point["rows"] * 1e6
+        rows.append([f"processes: {workers}", *against(cpu, cpu_said), *against(measured, said)])
+    text = "The model against what it was fitted to, and against rates, which it was not fitted to:\n\n"
+    text += markdown(["", "CPU s per M: measured", "model", "off by", "M records/s: measured", "model", "off by"], rows)
+    rows = []
+    for point in kept["epochs"]["points"]:
+        e = (model["each"] + model["pairs"] * point["x"]) * point["x"]
+        rows.append([f"processes: {point['x']}", *against(point["cpu_seconds"] / point["commits"] * 1e3, e * 1e3)])
+    return text + "\n" + markdown(["", "CPU ms for a commit: measured", "model", "off by"], rows)
+
+
+def against(measured, said):
+    return [f"{measured:.2f}", f"{said:.2f}", f"{round(said / measured - 1, 2) + 0.0:+.0%}"]
+
+
 def predictions(model):
-    said = (f"the model: own {model['own']:.3f} and sent {model['sent']:.3f} CPU s per M records, "
-            f"each {model['each'] * 1e6:.0f} and pairs {model['pairs'] * 1e6:.2f} CPU us per epoch\n")
+    said = (f"The model: `own` {model['own']:.3f} and `sent` {model['sent']:.3f} CPU s per M records, "
+            f"`each` {model['each'] * 1e3:.3f} and `pairs` {model['pairs'] * 1e3:.4f} CPU ms per epoch.\n")
     rows = []
     for machines in (1, 10, 100):
         cells = [f"{machines}"]
@@ -104,4 +141,4 @@ def predictions(model):
         rows.append(cells)
     rows.append(["epochs take a tenth from", *[f"{wall(model, interval, 0.1):.0f} machines" for interval in (0.01, 0.1, 1)]])
     header = [f"machines of {CORES} cores", *[f"commit each {name}" for name in ("10 ms", "100 ms", "1 s")]]
-    return said + "\nM records/s, and the share of all cores that epochs take:\n\n" + markdown(header, rows)
+    return said + "\nMillions of records per second, and the share of all cores that epochs take:\n\n" + markdown(header, rows)

@@ -26,7 +26,7 @@ def page(kept):
 def values(kind, point):
     """The median, the least and the most."""
     if kind == "epoch":
-        return (point["cpu_seconds"] / point["epochs"] * 1e3,) * 3
+        return (point["cpu_seconds"] / point["commits"] * 1e3,) * 3
     return tuple(point["rows"] / point[which] / 1e6 for which in ("seconds", "slowest", "fastest"))
 
 
