@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::board::Board;
+use super::written::Witness;
 use crate::metrics::Metrics;
 use crate::plan::TableId;
 use crate::types::{Epoch, Fates, Offset, SourceMark, Watermark};
@@ -39,6 +40,8 @@ pub struct Shared {
     pub board: Board,
     /// What is counted and measured for people.
     pub metrics: Metrics,
+    /// Who looks on as epochs are committed, if anybody does.
+    pub witness: OnceLock<Arc<dyn Witness>>,
 }
 
 /// How far a source has come, for people.

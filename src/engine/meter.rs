@@ -161,7 +161,10 @@ impl<'a> Tally<'a> {
         let metrics = &self.shared.metrics;
         metrics.add(&metrics::COMMITS, &[self.name], 1);
         metrics.observe(&metrics::COMMIT_DURATION, &[self.name], took, 1, now);
-        for &(written, count) in job.written.times() {
+        if let Some(witness) = self.shared.witness.get() {
+            witness.commit(took, wall, &job.written);
+        }
+        for (written, count) in job.written.times() {
             let age = u64::try_from(wall.saturating_sub(written)).unwrap_or(0);
             let age = Duration::from_micros(age);
             metrics.observe(&metrics::LATENCY, &[self.name], age, count, now);
