@@ -19,7 +19,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use latency::Latency;
-pub use latency::QUANTILES;
+pub use latency::{QUANTILES, Times};
 
 /// One metric. Its full name has the unit behind it, and a counter's `total` behind that.
 #[derive(Debug)]
@@ -248,11 +248,6 @@ impl Metrics {
             .entry(labels)
             .or_default()
             .observe(took, times, now);
-    }
-
-    /// What a histogram observed so far counts no more.
-    pub fn restart(&self, metric: &Metric) {
-        self.lock().latencies.remove(metric.name);
     }
 
     /// The quantiles (`QUANTILES`) of a histogram over the last minute or two; `None` if nothing

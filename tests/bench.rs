@@ -41,7 +41,16 @@ fn measure(folder: &Path, names: &[&str], variables: &[(&str, &str)]) -> Vec<Val
     assert_eq!(ended.how, Exit::Code(0), "{}", ended.stderr);
     let page = fs::read_to_string(page).unwrap();
     let all: Vec<Value> = serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap();
+    // The first of them says when it was.
+    let date = all[0]["origin"]["date"].as_str().unwrap();
+    assert!(page.contains(date), "{date}");
+    assert!(ended.stdout.contains(date), "{date}");
     for measured in &all {
+        assert_eq!(measured["rows"].as_u64(), Some(3000));
+        let origin = &measured["origin"];
+        assert_eq!(origin["version"], env!("CARGO_PKG_VERSION"), "{origin}");
+        assert!(origin["cores"].as_u64() > Some(0), "{origin}");
+        assert!(origin["memory_bytes"].as_u64() > Some(1 << 20), "{origin}");
         let name = measured["scenario"].as_str().unwrap();
         assert!(ended.stdout.contains(name), "{}", ended.stdout);
         assert!(page.contains(name));
@@ -108,6 +117,11 @@ fn a_load_that_keeps_its_schedule_gives_latencies() {
         let quantiles: Vec<f64> = quantiles.iter().map(|ms| ms.as_f64().unwrap()).collect();
         assert_eq!(quantiles.len(), 4, "{measured}");
         assert!(quantiles.is_sorted() && quantiles[0] > 0.0, "{measured}");
+        // Records come evenly and are committed every tenth of a second: to wait for that alone takes
+        // half of them longer than this.
+        assert!(quantiles[0] > 40.0 && quantiles[2] > 90.0, "{measured}");
+        let quarters = latency["measured"]["latency_by_quarter_ms"].as_array();
+        assert_eq!(quarters.unwrap().len(), 4, "{measured}");
     }
     assert_eq!(all[0]["limits"][1]["name"], "bare COPY");
     assert_eq!(all[0]["runs"][0]["rows"].as_u64(), Some(3000));
@@ -125,4 +139,94 @@ fn a_scenario_that_there_is_none_of_is_said() {
         "{}",
         ended.stderr
     );
+}
+
+#[test]
+fn a_search_that_can_find_nothing_is_refused_before_anything_is_measured() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let search = ["bench", "scenario", "--search"];
+
+    let without = tidemark(root, &[&search[..], &["files_join"]].concat(), &[]);
+    let no_time = tidemark(root, &[&search[..], &["--seconds", "0"]].concat(), &[]);
+
+    assert_eq!((without.how, no_time.how), (Exit::Code(2), Exit::Code(2)));
+    let why = "`files_join` has no `rate=`: there is nothing to search for";
+    assert!(without.stderr.contains(why), "{}", without.stderr);
+    let why = "--search sends records for --seconds";
+    assert!(no_time.stderr.contains(why), "{}", no_time.stderr);
+}
+
+#[test]
+fn a_scenario_that_fails_does_not_end_the_others() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let text = fs::read_to_string(root.join("benchmarks/scenarios/files_join.sql")).unwrap();
+    fs::write(path("b.sql"), &text).unwrap();
+    fs::write(
+        path("a.sql"),
+        text.replace("INSERT INTO found", "INSERT INTO nowhere"),
+    )
+    .unwrap();
+    let (json, data, scenarios) = (path("all.json"), path("data"), path(""));
+    let few = [
+        "bench",
+        "scenario",
+        "--rows",
+        "3000",
+        "--repeat",
+        "1",
+        "--warm-up",
+        "0",
+    ];
+    let paths = ["--json", &json, "--data", &data, "--folder", &scenarios];
+
+    let ended = tidemark(root, &[&few[..], &paths].concat(), &[]);
+
+    assert_eq!(ended.how, Exit::Code(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("nowhere"), "{}", ended.stderr);
+    let all: Vec<Value> = serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap();
+    assert_eq!((all.len(), &all[0]["scenario"]), (1, &Value::from("b")));
+}
+
+#[test]
+fn a_load_that_cannot_keep_its_schedule_ends_and_leaves_what_was_measured() {
+    let Some(kafka) = services::kafka("this test") else {
+        return;
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let text = root.join("benchmarks/scenarios/kafka_stateless_kafka.sql");
+    let text = fs::read_to_string(text).unwrap();
+    // No broker takes a hundredth of it.
+    let text = text.replace("rate=50000", "rate=100000000000");
+    fs::write(path("fast.sql"), text).unwrap();
+    let (json, data, scenarios) = (path("all.json"), path("data"), path(""));
+    let few = [
+        "bench",
+        "scenario",
+        "--rows",
+        "3000",
+        "--repeat",
+        "1",
+        "--warm-up",
+        "0",
+    ];
+    let search = ["--search", "--bound", "100", "--seconds", "1"];
+    let paths = ["--json", &json, "--data", &data, "--folder", &scenarios];
+
+    let variables = [("KAFKA", kafka.as_str())];
+    let ended = tidemark(root, &[&few[..], &search, &paths].concat(), &variables);
+
+    assert_eq!(ended.how, Exit::Code(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("are not held"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("behind its schedule"),
+        "{}",
+        ended.stderr
+    );
+    let all: Vec<Value> = serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap();
+    assert_eq!(all[0]["runs"][0]["records"].as_u64(), Some(3000));
+    assert_eq!(all[0]["search"], Value::Null);
 }

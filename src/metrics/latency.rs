@@ -87,6 +87,32 @@ impl Latency {
     }
 }
 
+/// How long something took, every time since it was begun: exact quantiles of all of it.
+#[derive(Clone, Debug)]
+pub struct Times(Histogram<u64>);
+
+impl Default for Times {
+    fn default() -> Self {
+        Self(Histogram::new_with_bounds(1, LONGEST_US, 3).expect("the bounds are right"))
+    }
+}
+
+impl Times {
+    /// It took this long, so many times.
+    pub fn add(&mut self, took: Duration, times: u64) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(LONGEST_US);
+        self.0
+            .saturating_record_n(micros.clamp(1, LONGEST_US), times);
+    }
+
+    /// What this share of the times did not exceed; `None` if there are none.
+    #[must_use]
+    pub fn quantile(&self, share: f64) -> Option<Duration> {
+        let found = || Duration::from_micros(self.0.value_at_quantile(share));
+        (!self.0.is_empty()).then(found)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

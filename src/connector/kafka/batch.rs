@@ -171,13 +171,22 @@ impl BatchConsumer {
 
     /// Takes what has come, waiting for the first of it at most this long, and lends it to `each`
     /// with its partition and the broker that it came from.
-    pub fn take(&mut self, wait: Duration, mut each: impl FnMut(i32, i32, Taken<'_>)) {
-        let wait = c_int::try_from(wait.as_millis()).unwrap_or(c_int::MAX);
+    pub fn take(&mut self, wait: Duration, each: impl FnMut(i32, i32, Taken<'_>)) {
         // The call waits until the batch is full, so the wait is for one, and the rest is what
         // is there.
-        if self.fill(1, wait) {
+        if self.fill(1, milliseconds(wait)) {
             self.fill(BATCH - 1, 0);
         }
+        self.lend(each);
+    }
+
+    /// The same, waiting for a full batch: for who wants all there is and no part of it soon.
+    pub fn take_full(&mut self, wait: Duration, each: impl FnMut(i32, i32, Taken<'_>)) {
+        self.fill(BATCH, milliseconds(wait));
+        self.lend(each);
+    }
+
+    fn lend(&mut self, mut each: impl FnMut(i32, i32, Taken<'_>)) {
         for message in self.taken.drain(..) {
             // SAFETY: librdkafka gave us the message, and it is ours until it is destroyed, once,
             // after the closure has returned.
@@ -223,6 +232,10 @@ impl BatchConsumer {
     fn topic_name(&self) -> Result<CString, String> {
         CString::new(self.topic.as_str()).map_err(|error| error.to_string())
     }
+}
+
+fn milliseconds(wait: Duration) -> c_int {
+    c_int::try_from(wait.as_millis()).unwrap_or(c_int::MAX)
 }
 
 /// One of librdkafka's queues, given back when it is dropped.

@@ -5,30 +5,35 @@
 //!                   └──▶ the same load read by nobody but a loop ──▶ the limit
 //!   rate ──▶ records that keep their schedule ──▶ one run ──▶ latency
 //! ```
+//!
+//! What has been measured is kept: files are written after each scenario, and one that fails is said and
+//! does not end the others.
 
+mod child;
+mod commits;
 mod load;
+mod origin;
+mod rate;
 mod report;
 mod search;
 mod spec;
 mod task;
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
 use clap::Args;
 use serde::Serialize;
 
+use self::child::Child;
 use self::load::{Load, PARTITIONS};
-use self::search::Search;
-use self::spec::{Input, Output, Scenario};
-use self::task::{Measured, Options, RunTask, Task};
+use self::origin::Origin;
+use self::rate::{Latency, Sought};
+use self::spec::{Output, Scenario};
+use self::task::{Measured, Options, Paced, RunTask, Task};
 use crate::cli::{FAILED, WRONG, say};
-use crate::connector::{Feed, KafkaBench};
+use crate::connector::KafkaBench;
 use crate::sql::did_you_mean;
 use crate::types::Clock;
-
-/// A load that is sent at a rate begins with so many seconds that do not count.
-const WARM_SECONDS: u64 = 3;
 
 /// Each run is a process of its own, so that its memory and its CPU time are its own. Loads are made once and
 /// kept; tables and topics that are written to begin with `bench`.
@@ -57,7 +62,8 @@ pub struct ScenarioArgs {
     /// How long records are sent at the scenario's rate, for latency; 0 leaves that out
     #[arg(long, value_name = "N", default_value_t = 20)]
     seconds: u64,
-    /// Search for the highest rate at which 99 of 100 records are committed within --bound
+    /// Search for the highest rate at which 99 of 100 records are committed within --bound and the lag
+    /// does not grow
     #[arg(long)]
     search: bool,
     /// The bound of --search, in milliseconds
@@ -85,15 +91,20 @@ pub struct ScenarioArgs {
 struct Measurements {
     scenario: String,
     about: String,
+    origin: Origin,
+    /// As asked for.
+    rows: u64,
     threads: u16,
+    warm_up: u16,
+    seconds: u64,
     /// Bytes of input.
     bytes: u64,
     runs: Vec<Measured>,
     /// What bounds it, by name.
     limits: Vec<Limit>,
     latency: Option<Latency>,
-    /// The highest rate that was held, in records per second, if it was searched for.
-    held: Option<u64>,
+    /// The highest rate that is held, if it was searched for.
+    search: Option<Sought>,
 }
 
 /// How fast a part of the way is, by itself.
@@ -105,77 +116,42 @@ struct Limit {
     measured: Measured,
 }
 
-/// At a rate.
-#[derive(Clone, Debug, Serialize)]
-struct Latency {
-    /// Records per second.
-    rate: u64,
-    /// How far the load was behind its schedule at worst: that is in the latency too.
-    behind_ms: f64,
-    measured: Measured,
-}
-
 /// Measures scenarios.
 pub fn scenario(arguments: &ScenarioArgs) -> u8 {
     if arguments.measured {
-        return measured();
+        return child::measured();
     }
     if cfg!(debug_assertions) {
         say::err(
             "this is a debug build, many times slower: cargo run --release -- bench scenario\n",
         );
     }
-    let outcome = Bench::new(arguments).and_then(|bench| bench.all());
-    match outcome {
-        Ok(all) => show(arguments, &all),
-        Err((code, message)) => {
-            say::err(&format!("error: {}\n", message.trim_end()));
-            code
-        }
+    match Bench::new(arguments) {
+        Ok(bench) => bench.all(),
+        Err(wrong) => say_wrong(wrong),
     }
 }
 
-fn show(arguments: &ScenarioArgs, all: &[Measurements]) -> u8 {
-    say::out(&report::table(all));
+fn say_wrong((code, message): Wrong) -> u8 {
+    say::err(&format!("error: {}\n", message.trim_end()));
+    code
+}
+
+/// Writes the files that were asked for.
+fn keep(arguments: &ScenarioArgs, all: &[Measurements]) -> Result<(), Wrong> {
     let json = || serde_json::to_string_pretty(all).expect("measurements are plain data") + "\n";
+    let page = arguments.report.as_ref();
     let files = [
         arguments.json.as_ref().map(|path| (path, json())),
-        arguments
-            .report
-            .as_ref()
-            .map(|path| (path, report::page(all))),
+        page.map(|path| (path, report::page(all))),
     ];
     for (path, text) in files.into_iter().flatten() {
-        if let Err(error) = std::fs::write(path, text) {
-            say::err(&format!(
-                "error: could not write `{}`\n  cause: {error}\n",
-                path.display()
-            ));
-            return FAILED;
-        }
+        std::fs::write(path, text).map_err(|error| {
+            let path = path.display();
+            failed(format!("could not write `{path}`\n  cause: {error}"))
+        })?;
     }
-    0
-}
-
-/// The hidden side: one task in, what it came to out.
-fn measured() -> u8 {
-    let task = match serde_json::from_reader(std::io::stdin()) {
-        Ok(task) => task,
-        Err(error) => {
-            say::err(&format!("error: no task\n  cause: {error}\n"));
-            return WRONG;
-        }
-    };
-    match task::measure(&task) {
-        Ok(measured) => {
-            say::out(&serde_json::to_string(&measured).expect("a measurement is plain data"));
-            0
-        }
-        Err(failure) => {
-            say::failure(&failure);
-            FAILED
-        }
-    }
+    Ok(())
 }
 
 /// What went wrong, and how to end because of it.
@@ -212,87 +188,146 @@ impl<'a> Bench<'a> {
         };
         let chosen =
             |it: &Scenario| arguments.names.is_empty() || arguments.names.contains(&it.name);
-        Ok(Self {
+        let bench = Self {
             scenarios: all.iter().filter(|it| chosen(it)).cloned().collect(),
             servers: given(&arguments.bootstrap_servers, "KAFKA"),
             database: given(&arguments.database, "DATABASE_URL"),
             arguments,
-        })
+        };
+        match arguments.search {
+            true => bench.can_search().map(|()| bench),
+            false => Ok(bench),
+        }
     }
 
-    fn all(&self) -> Result<Vec<Measurements>, Wrong> {
-        let mut all = Vec::new();
+    /// A search that would find nothing is refused before anything is measured.
+    fn can_search(&self) -> Result<(), Wrong> {
+        if self.arguments.seconds == 0 {
+            let why = "--search sends records for --seconds at each rate: 0 is none";
+            return Err((WRONG, why.to_owned()));
+        }
+        let named = |it: &&Scenario| self.arguments.names.contains(&it.name);
+        let mut named = self.scenarios.iter().filter(named);
+        match named.find(|it| it.rate.is_none()) {
+            Some(Scenario { name, .. }) => Err((
+                WRONG,
+                format!(
+                    "`{name}` has no `rate=`: there is nothing to search for\n  hint:  latency is from \
+                     a record to the commit of its epoch, so rates are for scenarios over a topic \
+                     whose every epoch writes rows"
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Measures one after the other, and shows what came of it.
+    fn all(&self) -> u8 {
+        let (mut all, mut code) = (Vec::new(), 0);
         for scenario in &self.scenarios {
             let missing = match scenario.needs() {
                 (true, _) if self.servers.is_none() => Some("--bootstrap-servers, or $KAFKA"),
                 (_, true) if self.database.is_none() => Some("--database, or $DATABASE_URL"),
                 _ => None,
             };
-            if let Some(missing) = missing {
-                let name = &scenario.name;
-                if self.arguments.names.contains(name) {
-                    return Err((WRONG, format!("`{name}` needs {missing}")));
+            let name = &scenario.name;
+            let outcome = match missing {
+                Some(missing) if self.arguments.names.contains(name) => {
+                    Err((WRONG, format!("`{name}` needs {missing}")))
                 }
-                say::err(&format!("{name}: left out, it needs {missing}\n"));
-                continue;
+                Some(missing) => {
+                    say::err(&format!("{name}: left out, it needs {missing}\n"));
+                    continue;
+                }
+                None => self.measure(scenario, &mut all),
+            };
+            let outcome = outcome.and_then(|()| keep(self.arguments, &all));
+            if let Err(wrong) = outcome {
+                code = say_wrong(wrong);
             }
-            all.push(self.measure(scenario)?);
         }
-        Ok(all)
+        if let Err(wrong) = keep(self.arguments, &all) {
+            code = say_wrong(wrong);
+        }
+        say::out(&report::table(&all));
+        code
     }
 
-    fn measure(&self, scenario: &Scenario) -> Result<Measurements, Wrong> {
-        let name = &scenario.name;
-        let rows = self.arguments.rows.unwrap_or(scenario.rows);
-        say::err(&format!(
-            "{name}: makes its load of {} records\n",
-            say::grouped(rows)
-        ));
-        let load = load::make(
-            scenario,
-            rows,
-            &self.arguments.data,
-            self.servers.as_deref(),
-        );
+    /// Adds to `all` what comes of a scenario, as soon as it is there.
+    fn measure(&self, scenario: &Scenario, all: &mut Vec<Measurements>) -> Result<(), Wrong> {
+        let (name, arguments) = (&scenario.name, self.arguments);
+        let rows = arguments.rows.unwrap_or(scenario.rows);
+        let origin = Origin::now(&Clock::machine());
+        let grouped = say::grouped(rows);
+        say::err(&format!("{name}: makes its load of {grouped} records\n"));
+        let load = load::make(scenario, rows, &arguments.data, self.servers.as_deref());
         let load = load.map_err(|why| failed(format!("`{name}`: {why}")))?;
-        let mut runs = Vec::new();
-        let repeats = self.arguments.warm_up + self.arguments.repeat;
+        let (mut runs, mut inputs) = (Vec::new(), Vec::new());
+        let repeats = u32::from(arguments.warm_up) + u32::from(arguments.repeat);
         for turn in 0..repeats {
             say::err(&format!("{name}: run {} of {repeats}\n", turn + 1));
-            let run = self.run(scenario, load.options.clone(), None)?;
-            if turn >= self.arguments.warm_up {
+            let run = self.run(scenario, load.options.clone(), None)?.end()?;
+            self.is_whole(name, "a run", run.records, rows)?;
+            if turn >= u32::from(arguments.warm_up) {
                 runs.push(run);
+                let input = self.input(scenario, &load)?;
+                if load.topic.is_some() {
+                    self.is_whole(name, "the limit", input.records, rows)?;
+                }
+                inputs.push(input);
             }
         }
-        let limits = self.limits(scenario, &load, &runs[0])?;
-        let latency = match (scenario.rate, scenario.input, self.arguments.seconds) {
-            (Some(rate), Input::Kafka, seconds) if seconds > 0 => {
-                Some(self.latency(scenario, rate, seconds)?)
-            }
-            (Some(_) | None, Input::Files | Input::Kafka, _) => None,
-        };
-        let held = match (scenario.rate, scenario.input) {
-            (Some(rate), Input::Kafka) if self.arguments.search => self.search(scenario, rate)?,
-            (Some(_) | None, Input::Files | Input::Kafka) => None,
-        };
-        Ok(Measurements {
-            held,
+        let limits = self.limits(scenario, &load, &runs[0], inputs)?;
+        all.push(Measurements {
             scenario: name.clone(),
             about: scenario.about.clone(),
-            threads: self.arguments.threads,
+            origin,
+            rows,
+            threads: arguments.threads,
+            warm_up: arguments.warm_up,
+            seconds: arguments.seconds,
             bytes: limits.first().map_or(0, |limit| limit.measured.bytes),
             runs,
             limits,
-            latency,
-        })
+            latency: None,
+            search: None,
+        });
+        let measured = all.last_mut().expect("it was pushed");
+        match scenario.rate {
+            // It begins with the scenario's rate.
+            Some(rate) if arguments.search => {
+                let sought = self.search(scenario, rate)?;
+                let first = sought.tried.first();
+                measured.latency = first.and_then(|step| step.latency.clone());
+                measured.search = Some(sought);
+            }
+            Some(rate) if arguments.seconds > 0 => {
+                measured.latency = Some(self.latency(scenario, rate, rate::PATIENCE)?);
+            }
+            Some(_) | None => {}
+        }
+        Ok(())
     }
 
+    /// A load of which part is gone is another load.
+    fn is_whole(&self, name: &str, who: &str, read: u64, rows: u64) -> Result<(), Wrong> {
+        if read == rows {
+            return Ok(());
+        }
+        let (read, rows) = (say::grouped(read), say::grouped(rows));
+        Err(failed(format!(
+            "{who} of `{name}` has read {read} of {rows} records\n  hint:  a topic gives back what it \
+             has kept too long: remove it, and it is filled anew"
+        )))
+    }
+
+    /// Starts a run.
     fn run(
         &self,
         scenario: &Scenario,
         input: Options,
-        records: Option<(u64, u64)>,
-    ) -> Result<Measured, Wrong> {
+        paced: Option<Paced>,
+    ) -> Result<Running, Wrong> {
         let state = std::env::temp_dir().join(format!("tidemark-bench-{}", std::process::id()));
         let (output, topic) = self.output(scenario);
         let task = Task::Run(RunTask {
@@ -302,16 +337,13 @@ impl<'a> Bench<'a> {
             output,
             threads: usize::from(self.arguments.threads),
             state: state.clone(),
-            records,
+            paced,
         });
-        let outcome = self.child(&scenario.name, &task).and_then(Child::end);
-        // There is none if it took no snapshot.
-        let _ = std::fs::remove_dir_all(&state);
-        if let (Some(topic), Some(servers)) = (topic, &self.servers) {
-            let removed = KafkaBench::new(servers).remove(&topic);
-            removed.map_err(|error| failed(error.to_string()))?;
-        }
-        outcome
+        Ok(Running {
+            child: Child::start(&scenario.name, &task)?,
+            state,
+            topic: topic.zip(self.servers.clone()),
+        })
     }
 
     /// Where rows go, and the topic that is to be removed afterwards.
@@ -342,15 +374,32 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// What bounds a scenario: its input read by a loop, and its rows written by COPY.
+    /// The input of a scenario, read by a loop.
+    fn input(&self, scenario: &Scenario, load: &Load) -> Result<Measured, Wrong> {
+        let threads = usize::from(self.arguments.threads);
+        let task = match (&load.topic, &self.servers) {
+            (Some(topic), Some(servers)) => Task::Drain {
+                servers: servers.clone(),
+                topic: topic.clone(),
+                consumers: threads,
+            },
+            (Some(_) | None, _) => Task::Read {
+                files: load.files.clone(),
+                threads,
+            },
+        };
+        Child::start(&scenario.name, &task)?.end()
+    }
+
+    /// What bounds a scenario: its input at its fastest, and its rows written by COPY.
     fn limits(
         &self,
         scenario: &Scenario,
         load: &Load,
         run: &Measured,
+        inputs: Vec<Measured>,
     ) -> Result<Vec<Limit>, Wrong> {
         let name = &scenario.name;
-        say::err(&format!("{name}: the limits\n"));
         #[allow(clippy::cast_precision_loss, reason = "a rate")]
         let records = run.records as f64;
         let limit = |name, measured: Measured| Limit {
@@ -358,123 +407,43 @@ impl<'a> Bench<'a> {
             records_per_second: records / measured.seconds.max(1e-9),
             measured,
         };
-        let input = match (&load.topic, &self.servers) {
-            (Some(topic), Some(servers)) => {
-                let (servers, topic) = (servers.clone(), topic.clone());
-                let drained = self.child(name, &Task::Drain { servers, topic })?;
-                limit("bare librdkafka", drained.end()?)
-            }
-            (Some(_) | None, _) => {
-                let (files, threads) = (load.files.clone(), usize::from(self.arguments.threads));
-                limit(
-                    "bare read",
-                    self.child(name, &Task::Read { files, threads })?.end()?,
-                )
-            }
+        let which = match load.topic {
+            Some(_) => "bare librdkafka",
+            None => "bare read",
         };
-        let mut limits = vec![input];
+        let best = inputs.into_iter();
+        let best = best.min_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        let mut limits: Vec<Limit> = best.map(|best| limit(which, best)).into_iter().collect();
         // Where few rows are written, how fast they could be says nothing.
         let writes = run.rows * 10 >= run.records;
         if let (Output::Postgres, Some(url), true) = (scenario.output, &self.database, writes) {
+            say::err(&format!("{name}: COPY\n"));
             let (url, table) = (url.clone(), format!("bench_{name}"));
-            limits.push(limit(
-                "bare COPY",
-                self.child(name, &Task::Copy { url, table })?.end()?,
-            ));
+            let copied = Child::start(name, &Task::Copy { url, table })?.end()?;
+            limits.push(limit("bare COPY", copied));
         }
         Ok(limits)
     }
-
-    /// Sends records at a rate while a run reads them.
-    fn latency(&self, scenario: &Scenario, rate: u64, seconds: u64) -> Result<Latency, Wrong> {
-        let name = &scenario.name;
-        say::err(&format!(
-            "{name}: {seconds} s at {} records/s\n",
-            say::grouped(rate)
-        ));
-        let servers = self.servers.as_deref().unwrap_or_default();
-        let kafka = KafkaBench::new(servers);
-        let wrong = |error: crate::connector::ConnectorError| failed(error.to_string());
-        let topic = format!(
-            "bench-rate-{}-{}",
-            name.replace('_', "-"),
-            std::process::id()
-        );
-        kafka.make(&topic, PARTITIONS).map_err(wrong)?;
-        let lines = load::lines(scenario, 100_000).map_err(failed)?;
-        let (warm, records) = (rate * WARM_SECONDS, rate * (seconds + WARM_SECONDS));
-        let feed = Feed {
-            topic: &topic,
-            partitions: PARTITIONS,
-            lines: &lines,
-            #[allow(clippy::cast_precision_loss, reason = "a rate")]
-            rate: rate as f64,
-            records,
-        };
-        let (fed, measured) = std::thread::scope(|scope| {
-            let feeding = std::thread::Builder::new()
-                .name("feed".to_owned())
-                .spawn_scoped(scope, || kafka.feed(&feed, &Clock::machine()));
-            let input = load::read_topic(&topic, servers);
-            let measured = self.run(scenario, input, Some((records, warm)));
-            let fed = feeding.map(|feeding| feeding.join().expect("feeding does not panic"));
-            (fed, measured)
-        });
-        let fed = fed.map_err(|error| failed(format!("could not start a thread: {error}")))?;
-        kafka.remove(&topic).map_err(wrong)?;
-        Ok(Latency {
-            rate,
-            behind_ms: fed.map_err(wrong)?.as_secs_f64() * 1000.0,
-            measured: measured?,
-        })
-    }
-
-    /// The highest rate that is held: latency is bounded, and the load keeps its schedule.
-    fn search(&self, scenario: &Scenario, guess: u64) -> Result<Option<u64>, Wrong> {
-        let bound = f64::from(self.arguments.bound);
-        let mut search = Search::new(guess);
-        while let Some(rate) = search.next() {
-            let latency = self.latency(scenario, rate, self.arguments.seconds.max(1))?;
-            let p99 = latency.measured.latency_ms.get(2).copied();
-            search.tell(p99.is_some_and(|ms| ms <= bound) && latency.behind_ms <= bound);
-        }
-        Ok(search.held())
-    }
-
-    fn child(&self, name: &str, task: &Task) -> Result<Child, Wrong> {
-        let wrong = |error: std::io::Error| failed(format!("could not measure `{name}`: {error}"));
-        let program = std::env::current_exe().map_err(wrong)?;
-        let mut process = Command::new(program)
-            .args(["bench", "scenario", "--measured"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(wrong)?;
-        let stdin = process.stdin.take().expect("it was asked for");
-        let written = serde_json::to_writer(stdin, task);
-        written.map_err(|error| failed(format!("could not measure `{name}`: {error}")))?;
-        Ok(Child {
-            name: name.to_owned(),
-            process,
-        })
-    }
 }
 
-/// A process that measures.
-struct Child {
-    name: String,
-    process: std::process::Child,
+/// A run under way, and what it leaves behind.
+struct Running {
+    child: Child,
+    state: PathBuf,
+    /// A topic that it writes, and where.
+    topic: Option<(String, String)>,
 }
 
-impl Child {
+impl Running {
     fn end(self) -> Result<Measured, Wrong> {
-        let wrong = |why: String| failed(format!("could not measure `{}`: {why}", self.name));
-        let output = self.process.wait_with_output();
-        let output = output.map_err(|error| wrong(error.to_string()))?;
-        if !output.status.success() {
-            return Err(wrong(String::from_utf8_lossy(&output.stderr).into_owned()));
-        }
-        serde_json::from_slice(&output.stdout).map_err(|error| wrong(error.to_string()))
+        let outcome = self.child.end();
+        // There is none if it took no snapshot.
+        let _ = std::fs::remove_dir_all(&self.state);
+        let removed = self.topic.map_or(Ok(()), |(topic, servers)| {
+            let removed = KafkaBench::new(&servers).remove(&topic);
+            removed.map_err(|error| failed(error.to_string()))
+        });
+        // What failed first: a run that failed may not have made its topic.
+        outcome.and_then(|measured| removed.map(|()| measured))
     }
 }

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{Latency, Limit, Measured, Measurements};
+use super::rate::{Latency, Sought};
+use super::{Limit, Measured, Measurements};
 use crate::cli::say;
 use crate::metrics::QUANTILES;
 
@@ -10,10 +11,11 @@ use crate::metrics::QUANTILES;
 fn spread(mut numbers: Vec<f64>) -> [f64; 3] {
     numbers.sort_by(f64::total_cmp);
     let at = |index: usize| numbers.get(index).copied().unwrap_or_default();
+    let last = numbers.len().saturating_sub(1);
     [
         at(0),
-        at(numbers.len() / 2),
-        at(numbers.len().saturating_sub(1)),
+        f64::midpoint(at(last / 2), at(last.div_ceil(2))),
+        at(last),
     ]
 }
 
@@ -49,10 +51,11 @@ impl Measurements {
     }
 }
 
-/// Two or three tables: what was measured, the limits beside it, and latency where it was asked for.
+/// Where it was measured; then what, the limits beside it, and latency and rates where they were asked for.
 pub fn table(all: &[Measurements]) -> String {
     let header = [
         "scenario",
+        "records",
         "M records/s: min",
         "median",
         "max",
@@ -71,7 +74,7 @@ pub fn table(all: &[Measurements]) -> String {
         let run = of.middle();
         let million = float(run.records.max(1)) / 1e6;
         let commit = |index: usize| run.commit_ms.get(index).map_or(String::new(), one);
-        let mut row = vec![of.scenario.clone()];
+        let mut row = vec![of.scenario.clone(), say::grouped(of.rows)];
         row.extend([min, median, max].iter().map(two));
         row.extend([
             whole(float(of.bytes) / 1e6 / run.seconds.max(1e-9)),
@@ -87,15 +90,29 @@ pub fn table(all: &[Measurements]) -> String {
         row
     };
     let rows: Vec<Vec<String>> = all.iter().map(row).collect();
-    let mut text = say::table(&header.map(str::to_owned), &rows);
-    text.push('\n');
-    text.push_str(&limits(all));
-    let latencies = latencies(all);
-    if !latencies.is_empty() {
-        text.push('\n');
-        text.push_str(&latencies);
-    }
-    text
+    let table = say::table(&header.map(str::to_owned), &rows);
+    let parts = [
+        origin(all),
+        table,
+        limits(all),
+        latencies(all),
+        searches(all),
+    ];
+    let parts = parts.into_iter().filter(|part| !part.is_empty());
+    parts.collect::<Vec<_>>().join("\n")
+}
+
+/// Where and when, and with which options. All of one call are of one machine.
+fn origin(all: &[Measurements]) -> String {
+    let Some(first) = all.first() else {
+        return String::new();
+    };
+    let (runs, warm_up) = (first.runs.len(), first.warm_up);
+    format!(
+        "{}\n{} threads; median of {runs} after {warm_up} for warming up; CPU time in steps of 10 ms\n",
+        first.origin.line(),
+        first.threads
+    )
 }
 
 fn limits(all: &[Measurements]) -> String {
@@ -131,8 +148,11 @@ fn latencies(all: &[Measurements]) -> String {
         let mut row = vec![of.scenario.clone(), say::grouped(latency.rate)];
         row.extend(latency.measured.latency_ms.iter().map(one));
         row.resize(2 + QUANTILES.len(), String::new());
-        row.push(one(&latency.behind_ms));
-        row.push(of.held.map_or("".to_owned(), say::grouped));
+        let grows = match latency.measured.latency_by_quarter_ms.as_slice() {
+            [first, _, _, last] => one(&(last - first)),
+            _ => String::new(),
+        };
+        row.extend([grows, one(&latency.behind_ms), of.seconds.to_string()]);
         row
     });
     let rows: Vec<Vec<String>> = rows.collect();
@@ -145,8 +165,46 @@ fn latencies(all: &[Measurements]) -> String {
     let header = ["scenario".to_owned(), "records/s".to_owned()].into_iter();
     let header = header
         .chain(quantiles)
-        .chain(["load behind, ms", "highest rate held"].map(str::to_owned));
+        .chain(["p50 grows, ms", "load behind, ms", "for s"].map(str::to_owned));
     say::table(&header.collect::<Vec<_>>(), &rows)
+}
+
+fn searches(all: &[Measurements]) -> String {
+    let rows = all.iter().filter_map(|of| {
+        let Sought {
+            bound_ms,
+            held,
+            tried,
+        } = of.search.as_ref()?;
+        let p99 = tried.iter().find(|step| Some(step.rate) == *held);
+        let p99 = p99.and_then(|step| step.latency.as_ref()?.measured.latency_ms.get(2));
+        let missed = tried.iter().filter(|step| step.why_not.is_some());
+        let missed = missed.min_by_key(|step| step.rate);
+        Some(vec![
+            of.scenario.clone(),
+            held.map_or("none".to_owned(), say::grouped),
+            p99.map_or(String::new(), one),
+            bound_ms.to_string(),
+            missed.map_or("none".to_owned(), |step| say::grouped(step.rate)),
+            missed.map_or(String::new(), |step| {
+                let why = step.why_not.as_deref().unwrap_or_default();
+                why.lines().next().unwrap_or_default().to_owned()
+            }),
+        ])
+    });
+    let rows: Vec<Vec<String>> = rows.collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let header = [
+        "scenario",
+        "highest rate held",
+        "its p99, ms",
+        "bound, ms",
+        "lowest not held",
+        "why not",
+    ];
+    say::table(&header.map(str::to_owned), &rows)
 }
 
 fn one(number: &f64) -> String {
@@ -177,7 +235,8 @@ text{fill:#e4eaf0}.n{fill:#9fb0c0}.w{stroke:#e4eaf0}}";
 pub fn page(all: &[Measurements]) -> String {
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\">\n<title>Tidemark under load</title>\n\
-         <style>{STYLE}</style>\n<h1>Tidemark under load</h1>\n"
+         <style>{STYLE}</style>\n<h1>Tidemark under load</h1>\n<p>{}</p>\n",
+        escaped(&origin(all))
     );
     let rates = all.iter().map(|of| {
         let [min, median, max] = of.of(|run| run.rate() / 1e6);
@@ -231,10 +290,10 @@ pub fn page(all: &[Measurements]) -> String {
         let (name, about) = (escaped(&of.scenario), escaped(&of.about));
         writeln!(page, "<li><b>{name}</b>: {about}</li>").expect("strings take text");
     }
-    let (table, threads) = (escaped(&table(all)), all.first().map_or(0, |of| of.threads));
+    let table = escaped(&table(all));
     write!(
         page,
-        "</ul>\n<h2>All numbers, {threads} threads</h2>\n<pre>{table}</pre>\n</html>\n"
+        "</ul>\n<h2>All numbers</h2>\n<pre>{table}</pre>\n</html>\n"
     )
     .expect("strings take text");
     page
@@ -307,7 +366,28 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::origin::Origin;
+    use super::super::rate::Tried;
     use super::*;
+
+    fn sought(latency: &Latency) -> Sought {
+        let step = |rate, why_not: Option<&str>| Tried {
+            rate,
+            why_not: why_not.map(str::to_owned),
+            latency: Some(latency.clone()),
+        };
+        let tried = vec![
+            step(50_000, None),
+            step(200_000, Some("p99 1320 ms")),
+            step(100_000, Some("lag grows by 240 ms")),
+            step(90_000, None),
+        ];
+        Sought {
+            bound_ms: 1000,
+            held: Some(90_000),
+            tried,
+        }
+    }
 
     fn measurements() -> Vec<Measurements> {
         let run = |seconds: f64| Measured {
@@ -331,18 +411,31 @@ mod tests {
             behind_ms: 2.0,
             measured: Measured {
                 latency_ms: vec![10.0, 20.0, 30.0, 40.0],
+                latency_by_quarter_ms: vec![10.0, 11.0, 11.0, 12.5],
                 ..run(20.0)
             },
         };
         vec![Measurements {
             scenario: "a<b".to_owned(),
             about: "Rows & more.".to_owned(),
+            origin: Origin {
+                version: "1.2.3",
+                commit: "0a1b2c3".to_owned(),
+                date: "2026-11-22 01:02".to_owned(),
+                processor: "A Processor".to_owned(),
+                cores: 2,
+                memory_bytes: (24 << 30) - 300_000_000,
+                debug: false,
+            },
+            rows: 2_000_000,
             threads: 2,
+            warm_up: 1,
+            seconds: 20,
             bytes: 400_000_000,
             runs: vec![run(4.0), run(1.0), run(2.0)],
             limits: vec![limit],
-            latency: Some(latency),
-            held: Some(90_000),
+            latency: Some(latency.clone()),
+            search: Some(sought(&latency)),
         }]
     }
 
@@ -358,17 +451,62 @@ mod tests {
         assert_eq!(
             rows[0],
             [
-                "a<b", "0.50", "1.00", "2.00", "200", "0.60", "0.50", "0.10", "50", "10", "60",
-                "1.0", "3.0"
+                "a<b",
+                "2,000,000",
+                "0.50",
+                "1.00",
+                "2.00",
+                "200",
+                "0.60",
+                "0.50",
+                "0.10",
+                "50",
+                "10",
+                "60",
+                "1.0",
+                "3.0"
             ]
         );
         assert_eq!(rows[1], ["a<b", "bare", "read", "4.00", "25.0", "0.60"]);
         assert_eq!(
             rows[2],
             [
-                "a<b", "50,000", "10.0", "20.0", "30.0", "40.0", "2.0", "90,000"
+                "a<b", "50,000", "10.0", "20.0", "30.0", "40.0", "2.5", "2.0", "20"
             ]
         );
+        assert_eq!(
+            rows[3].join(" "),
+            "a<b 90,000 30.0 1000 100,000 lag grows by 240 ms"
+        );
+        let first = text.lines().next().unwrap();
+        assert_eq!(
+            first,
+            "tidemark 1.2.3, commit 0a1b2c3; 2026-11-22 01:02 UTC; A Processor, 2 cores, 24 GiB"
+        );
+    }
+
+    #[test]
+    fn a_search_without_latency_and_one_that_finds_nothing_are_shown() {
+        let mut all = measurements();
+        all[0].latency = None;
+        let search = all[0].search.as_mut().unwrap();
+        search.held = None;
+        search.tried.retain(|step| step.why_not.is_some());
+
+        let text = table(&all);
+
+        assert!(text.contains("highest rate held"), "{text}");
+        let row = text.lines().last().unwrap().split_whitespace();
+        assert_eq!(
+            row.collect::<Vec<_>>().join(" "),
+            "a<b none 1000 100,000 lag grows by 240 ms"
+        );
+    }
+
+    #[test]
+    fn the_median_of_two_runs_lies_between_them() {
+        assert_eq!(spread(vec![3.0, 1.0]), [1.0, 2.0, 3.0]);
+        assert_eq!(spread(vec![5.0, 1.0, 2.0]), [1.0, 2.0, 5.0]);
     }
 
     #[test]

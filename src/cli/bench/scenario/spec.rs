@@ -6,7 +6,9 @@
 //! ```
 //!
 //! The file runs as it is: its one source is a generator, whose rows become the load, and its sinks
-//! discard. `rate` asks for a second measurement, of latency at so many records per second.
+//! discard. `rate` asks for a second measurement, of latency at so many records per second: of a
+//! topic, by a pipeline that writes rows in every epoch. A window writes them when it ends, and how old its
+//! records are then says nothing of the speed.
 
 use std::path::Path;
 
@@ -93,9 +95,18 @@ impl Scenario {
             let (what, value) = word.split_once('=').ok_or_else(|| unknown(word))?;
             scenario.set(what, value)?;
         }
-        match scenario.rows {
-            0 => Err("`rows` says how many, more than none".to_owned()),
-            _ => Ok(scenario),
+        scenario.is_whole()?;
+        Ok(scenario)
+    }
+
+    /// Whether what it says goes together.
+    fn is_whole(&self) -> Result<(), &'static str> {
+        match (self.input, self.format.as_str(), self.rate) {
+            _ if self.rows == 0 => Err("`rows` says how many, more than none"),
+            (_, _, Some(0)) => Err("`rate` says how many a second, more than none"),
+            (Input::Files, _, Some(_)) => Err("files are not sent: `rate` is for input=kafka"),
+            (Input::Kafka, "csv", _) => Err("a topic is filled with JSON: format=json"),
+            (Input::Files | Input::Kafka, _, _) => Ok(()),
         }
     }
 
@@ -150,6 +161,9 @@ mod tests {
             "-- a",
             "-- a\n-- load: rows=0",
             "-- a\n-- load: rows=1 input=sea",
+            "-- a\n-- load: rows=1 input=files rate=7",
+            "-- a\n-- load: rows=1 input=kafka rate=0",
+            "-- a\n-- load: rows=1 input=kafka format=csv",
         ] {
             assert!(Scenario::parse("w", wrong).is_err(), "{wrong}");
         }

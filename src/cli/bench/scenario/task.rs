@@ -1,8 +1,5 @@
-//! What is measured, in a process of its own: so that its CPU time and its memory are its own.
-//!
-//! ```text
-//!   this process ──Task as JSON──▶ tidemark bench scenario --measured ──Measured as JSON──▶
-//! ```
+//! What is measured, in a process of its own (see `child`): so that its CPU time and its memory are
+//! its own.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,11 +10,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::commits::{Commits, Span};
 use crate::cli::run;
 use crate::connector::{KafkaBench, copy_again};
 use crate::dataflow::outcome::{Failure, Shared};
+use crate::dataflow::written::Witness;
 use crate::engine::{RunOptions, spawn_named};
-use crate::metrics;
 use crate::plan::{OptionValue, Pipeline, Place, Role, TableId};
 use crate::sql::{Given, SourceText};
 use crate::types::Clock;
@@ -43,6 +41,8 @@ pub enum Task {
         servers: String,
         /// The topic.
         topic: String,
+        /// By so many consumers.
+        consumers: usize,
     },
     /// A table, written again by COPY.
     Copy {
@@ -68,9 +68,17 @@ pub struct RunTask {
     pub threads: usize,
     /// Where its state is kept.
     pub state: PathBuf,
-    /// It ends after so many records, the first of which do not count for latency; otherwise at
-    /// the end of its input.
-    pub records: Option<(u64, u64)>,
+    /// How long it runs; otherwise to the end of its input.
+    pub paced: Option<Paced>,
+}
+
+/// A run that reads what is sent meanwhile.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Paced {
+    /// It ends after so many records.
+    pub records: u64,
+    /// Of which these count for latency.
+    pub span: Span,
 }
 
 /// A connector, as `connector`, and its options.
@@ -97,8 +105,10 @@ pub struct Measured {
     pub peak_bytes: u64,
     /// Quantiles of a commit's time, in milliseconds, as `metrics::QUANTILES` has them.
     pub commit_ms: Vec<f64>,
-    /// From the time at which a record was due to the commit of its epoch.
+    /// The same of a paced run: from the time at which a record was due to the commit of its epoch,
     pub latency_ms: Vec<f64>,
+    /// and the median of that in each quarter of the time: it does not grow where a rate is held.
+    pub latency_by_quarter_ms: Vec<f64>,
 }
 
 /// Does a task here.
@@ -108,9 +118,13 @@ pub fn measure(task: &Task) -> Result<Measured, Failure> {
     let mut measured = match task {
         Task::Run(task) => pipeline(task)?,
         Task::Read { files, threads } => read(files, *threads, &clock)?,
-        Task::Drain { servers, topic } => {
+        Task::Drain {
+            servers,
+            topic,
+            consumers,
+        } => {
             let (records, bytes, took) = KafkaBench::new(servers)
-                .drain(topic, &clock)
+                .drain(topic, *consumers, &clock)
                 .map_err(failed)?;
             of(records, bytes, took)
         }
@@ -217,40 +231,35 @@ fn pipeline(task: &RunTask) -> Result<Measured, Failure> {
     }
     let options = RunOptions {
         threads: Some(task.threads),
-        until_caught_up: task.records.is_none() && task.input["connector"] == "kafka",
+        until_caught_up: task.paced.is_none() && task.input["connector"] == "kafka",
         state: Some(task.state.clone()),
         fresh: true,
         ..RunOptions::default()
     };
     let shared = Arc::new(Shared::default());
+    let commits = Arc::new(Commits::new(task.paced.map(|paced| paced.span)));
+    let witness: Arc<dyn Witness> = Arc::<Commits>::clone(&commits);
+    shared.witness.set(witness).expect("nobody else looks on");
     run::stop_on_signals(&shared);
-    if let Some(records) = task.records {
+    if let Some(Paced { records, .. }) = task.paced {
         let shared = Arc::clone(&shared);
         spawn_named("enough", move || stop_after(records, source, &shared));
     }
     let summary = crate::engine::run(&Arc::new(pipeline), &options, &shared)?;
     let missed: u64 = summary.fates.values().map(|of| of.late + of.rejected).sum();
-    if missed > 0 && task.records.is_none() {
+    if missed > 0 {
         let message = format!("{missed} records of the load are late or rejected");
         return Err(Failure::new(message).because("what they cost is not what is asked"));
     }
     let progress = shared.progress();
     let facts = shared.board.facts();
     let tables = facts.destinations.iter().flat_map(|it| &it.tables);
-    let names = facts.destinations.iter().map(|it| it.name.as_str());
-    let quantiles = |metric: &metrics::Metric| {
-        let of = |name| shared.metrics.quantiles(metric, &[name], Duration::ZERO);
-        let quantiles = names.clone().find_map(of).unwrap_or_default();
-        quantiles
-            .iter()
-            .map(|it| it.as_secs_f64() * 1000.0)
-            .collect()
-    };
     Ok(Measured {
         rows: tables.map(|table| table.upserts + table.deletes).sum(),
         commits: summary.commits,
-        commit_ms: quantiles(&metrics::COMMIT_DURATION),
-        latency_ms: quantiles(&metrics::LATENCY),
+        commit_ms: commits.took_ms(),
+        latency_ms: commits.ages_ms(),
+        latency_by_quarter_ms: commits.quarters_ms(),
         ..of(
             progress.get(&source).map_or(0, |it| it.records),
             0,
@@ -259,18 +268,12 @@ fn pipeline(task: &RunTask) -> Result<Measured, Failure> {
     })
 }
 
-/// Stops a run that has read enough. What comes while it gets under way is not measured.
-fn stop_after((records, warm): (u64, u64), source: TableId, shared: &Shared) {
+/// Stops a run that has read enough.
+fn stop_after(records: u64, source: TableId, shared: &Shared) {
     let clock = Clock::machine();
-    let mut is_warm = false;
     loop {
         clock.wait_until(clock.elapsed() + LOOK);
         let read = shared.progress().get(&source).map_or(0, |it| it.records);
-        if !is_warm && read >= warm {
-            is_warm = true;
-            shared.metrics.restart(&metrics::LATENCY);
-            shared.metrics.restart(&metrics::COMMIT_DURATION);
-        }
         if read >= records || shared.has_failed() {
             return shared.stop();
         }
