@@ -89,7 +89,7 @@ const UNSAFE: [&str; 3] = [
 /// Who may read the clock or throw dice, and what for: never for what a result is.
 const CHANCE: [(&str, &str, &str); 5] = [
     (
-        "connector/file/watch.rs",
+        "connector/file/known.rs",
         "SystemTime",
         "when a file was changed, which is refused",
     ),

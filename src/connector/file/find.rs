@@ -160,8 +160,7 @@ pub(super) struct Content {
 
 impl Content {
     /// Reads the whole file.
-    pub(super) fn of(path: &Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
+    pub(super) fn of(file: &mut impl Read) -> io::Result<Self> {
         let mut hash = Xxh3::new();
         let mut buffer = vec![0; 1 << 18];
         let mut size = 0;
@@ -209,7 +208,16 @@ impl Compression {
     /// The unpacked bytes of a file, of which `size` bytes count: what is appended to it later
     /// belongs to no partition.
     pub(super) fn open(self, path: &Path, size: u64) -> io::Result<Box<dyn Read + Send>> {
-        let file = File::open(path)?.take(size);
+        self.unpack(File::open(path)?, size)
+    }
+
+    /// The same of one that is open already.
+    pub(super) fn unpack(
+        self,
+        file: impl Read + Send + 'static,
+        size: u64,
+    ) -> io::Result<Box<dyn Read + Send>> {
+        let file = file.take(size);
         Ok(match self {
             Self::None => Box::new(file),
             Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(

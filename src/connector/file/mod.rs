@@ -7,20 +7,23 @@
 mod cut;
 mod find;
 mod head;
+mod known;
 mod parquet;
 mod sink;
 #[cfg(test)]
 mod tests;
 mod watch;
 
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
 use self::cut::Cutter;
-use self::find::{Compression, Content, Found};
+use self::find::{Compression, Found};
 use self::head::Head;
+use self::known::Known;
 use self::parquet::ParquetSource;
 pub use self::parquet::parquet_columns;
 pub use self::sink::FileSink;
@@ -134,6 +137,7 @@ fn is_columns(table: &Table) -> bool {
 pub struct FileSource {
     partitions: Vec<Partition>,
     files: Vec<SourceFile>,
+    known: Vec<Known>,
     format: FormatOptions,
     wanted: Wanted,
 }
@@ -151,8 +155,18 @@ impl Source for FileSource {
     }
 
     fn open(&self, index: usize, from: Offset) -> Result<Box<dyn Reader>, ConnectorError> {
+        let (file, known) = (&self.files[index], self.known[index]);
         let name = self.partitions[index].name.clone();
-        open_file(&self.files[index], name, &self.format, from)
+        let failed = |error| unreadable(&name, &error);
+        let opened = Arc::new(File::open(&file.path).map_err(failed)?);
+        known.check(&name, &opened)?;
+        let bytes = file.compression.unpack(Arc::clone(&opened), file.size);
+        let reader = bytes.and_then(|bytes| read_from(bytes, file, &name, &self.format, from));
+        Ok(Box::new(SteadyReader {
+            reader: reader.map_err(failed)?,
+            opened,
+            known,
+        }))
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {
@@ -167,17 +181,44 @@ fn open_file(
     format: &FormatOptions,
     from: Offset,
 ) -> Result<Box<dyn Reader>, ConnectorError> {
-    let open = || -> io::Result<_> {
-        let bytes = file.compression.open(&file.path, file.size)?;
-        let mut cutter = Cutter::new(bytes, format.framing(), format.record_bytes_max)
-            .with_header(file.head.header.clone());
-        // Not by a seek: the lines before have to be counted, so that a reject can name its
-        // own. The checksum has just read them, so they are at hand.
-        cutter.skip_to(from.max(file.head.first))?;
-        Ok(cutter)
-    };
-    let cutter = open().map_err(|error| unreadable(&name, &error))?;
-    Ok(Box::new(FileReader { name, cutter }))
+    let bytes = file.compression.open(&file.path, file.size);
+    let reader = bytes.and_then(|bytes| read_from(bytes, file, &name, format, from));
+    Ok(Box::new(reader.map_err(|error| unreadable(&name, &error))?))
+}
+
+fn read_from(
+    bytes: Box<dyn io::Read + Send>,
+    file: &SourceFile,
+    name: &str,
+    format: &FormatOptions,
+    from: Offset,
+) -> io::Result<FileReader> {
+    let mut cutter = Cutter::new(bytes, format.framing(), format.record_bytes_max)
+        .with_header(file.head.header.clone());
+    // Not by a seek: the lines before have to be counted, so that a reject can name its
+    // own. The checksum has just read them, so they are at hand.
+    cutter.skip_to(from.max(file.head.first))?;
+    Ok(FileReader {
+        name: name.to_owned(),
+        cutter,
+    })
+}
+
+/// Reads a file that may not become another meanwhile.
+struct SteadyReader {
+    reader: FileReader,
+    opened: Arc<File>,
+    known: Known,
+}
+
+impl Reader for SteadyReader {
+    fn next(&mut self) -> Result<Option<Block>, ConnectorError> {
+        let block = self.reader.next()?;
+        if block.is_none() {
+            self.known.check(&self.reader.name, &self.opened)?;
+        }
+        Ok(block)
+    }
 }
 
 struct FileReader {
@@ -207,10 +248,11 @@ impl FileSource {
     ) -> Result<Self, ConnectorError> {
         let found = find::find(pattern, base)?;
         let heads = heads(&found, &format, &wanted)?;
-        let contents = checksums(&found)?;
+        let known = checksums(&found)?;
         let mut partitions = Vec::new();
         let mut files = Vec::new();
-        for ((found, head), content) in found.into_iter().zip(heads).zip(contents) {
+        for ((found, head), known) in found.into_iter().zip(heads).zip(&known) {
+            let content = known.content;
             let compression = Compression::of(&found.path);
             partitions.push(Partition {
                 name: found.name,
@@ -227,6 +269,7 @@ impl FileSource {
         Ok(Self {
             partitions,
             files,
+            known,
             format,
             wanted,
         })
@@ -297,8 +340,8 @@ fn not_as_declared(
     ConnectorError::hinted(message, hint)
 }
 
-/// What is in each file, read by as many threads as there are cores.
-fn checksums(found: &[Found]) -> Result<Vec<Content>, ConnectorError> {
+/// What each file is, read whole by as many threads as there are cores.
+fn checksums(found: &[Found]) -> Result<Vec<Known>, ConnectorError> {
     let threads = thread::available_parallelism()
         .map_or(1, usize::from)
         .min(found.len());
@@ -306,11 +349,11 @@ fn checksums(found: &[Found]) -> Result<Vec<Content>, ConnectorError> {
     thread::scope(|scope| {
         let mut workers = Vec::new();
         for files in found.chunks(share.max(1)) {
-            let work = move || -> Result<Vec<Content>, ConnectorError> {
-                let content = |found: &Found| {
-                    Content::of(&found.path).map_err(|error| unreadable(&found.name, &error))
+            let work = move || -> Result<Vec<Known>, ConnectorError> {
+                let known = |found: &Found| {
+                    Known::of(&found.path).map_err(|error| unreadable(&found.name, &error))
                 };
-                files.iter().map(content).collect()
+                files.iter().map(known).collect()
             };
             let worker = thread::Builder::new()
                 .name("checksum".to_owned())
@@ -318,10 +361,10 @@ fn checksums(found: &[Found]) -> Result<Vec<Content>, ConnectorError> {
                 .map_err(|e| ConnectorError::permanent(format!("cannot start a thread: {e}")))?;
             workers.push(worker);
         }
-        let mut contents = Vec::with_capacity(found.len());
+        let mut all = Vec::with_capacity(found.len());
         for worker in workers {
-            contents.extend(worker.join().expect("reading a file does not panic")?);
+            all.extend(worker.join().expect("reading a file does not panic")?);
         }
-        Ok(contents)
+        Ok(all)
     })
 }

@@ -21,7 +21,8 @@ use parquet::arrow::arrow_reader::{
 use parquet::file::metadata::ColumnChunkMetaData;
 
 use super::cut::block_size;
-use super::find::{self, Content, Found};
+use super::find::{self, Found};
+use super::known::Known;
 use super::{checksums, not_as_declared, unreadable};
 use crate::connector::{ConnectorError, Partition, Reader, Source};
 use crate::format::{
@@ -36,6 +37,7 @@ const ROWS: usize = 8192;
 pub(super) struct ParquetSource {
     partitions: Vec<Partition>,
     files: Vec<ColumnFile>,
+    known: Vec<Known>,
     format: FormatOptions,
     wanted: Wanted,
 }
@@ -59,16 +61,17 @@ impl ParquetSource {
     ) -> Result<Self, ConnectorError> {
         let found = find::find(pattern, base)?;
         let files = look(&found, &format, &wanted)?;
-        let contents = checksums(&found)?;
-        let partition = |((found, content), file): ((&Found, &Content), &ColumnFile)| Partition {
+        let known = checksums(&found)?;
+        let partition = |((found, known), file): ((&Found, &Known), &ColumnFile)| Partition {
             name: found.name.clone(),
-            identity: Some(content.identity()),
+            identity: Some(known.content.identity()),
             length: u64::try_from(file.metadata.metadata().file_metadata().num_rows()).ok(),
         };
-        let partitions = found.iter().zip(&contents).zip(&files).map(partition);
+        let partitions = found.iter().zip(&known).zip(&files).map(partition);
         Ok(Self {
             partitions: partitions.collect(),
             files,
+            known,
             format,
             wanted,
         })
@@ -149,6 +152,7 @@ impl Source for ParquetSource {
     fn open(&self, index: usize, from: Offset) -> Result<Box<dyn Reader>, ConnectorError> {
         let (file, name) = (&self.files[index], self.partitions[index].name.clone());
         let opened = File::open(&file.path).map_err(|error| unreadable(&name, &error))?;
+        self.known[index].check(&name, &opened)?;
         let (groups, skipped) = file.from(from.0);
         let builder =
             ParquetRecordBatchReaderBuilder::new_with_metadata(opened, file.metadata.clone());

@@ -435,3 +435,36 @@ fn a_stray_quote_in_a_file_is_one_reject() {
 
     assert_eq!(outcomes(&source), (1001, vec![Reason::Malformed]));
 }
+
+/// Between the look at all files and the turn of one there may be hours.
+#[test]
+fn a_file_that_becomes_another_before_its_turn_or_in_it_is_an_error() {
+    for (name, bytes) in [
+        ("a.csv", b"views,page\n1,a\n2,b\n".to_vec()),
+        ("a.csv.gz", gzip(b"views,page\n1,a\n2,b\n")),
+    ] {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join(name);
+        let write = |bytes: &[u8]| std::fs::write(&path, bytes).unwrap();
+        write(&bytes);
+        let source = open(&folder, &[("path", name), ("format", "csv")]).unwrap();
+
+        // It grows, and is written once more: what was there is there.
+        write(&[&bytes[..], b"3,c\n"].concat());
+        assert_eq!(rows(&source, 0, 0).len(), 2);
+        write(&bytes);
+        let mut reader = source.open(0, Offset(0)).unwrap();
+        assert!(reader.next().unwrap().is_some());
+
+        write(b"views,page\n7,a\n");
+        let in_its_turn = reader.next().map(|_| ());
+        let before = source.open(0, Offset(0)).map(|_| ());
+        for refused in [in_its_turn, before] {
+            let message = refused.unwrap_err().to_string();
+            assert_eq!(
+                message,
+                format!("`{name}` has changed since this run began")
+            );
+        }
+    }
+}

@@ -12,15 +12,15 @@
 //! Those that one look finds become known at once, so that they all begin where event time is then.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tracing::warn;
 
 use super::find::{self, Compression, Content, Found};
+use super::known::{Known, Stamp};
 use super::{SourceFile, heads, open_file};
 use crate::connector::{ConnectorError, Partition, Source};
 use crate::connector::{Consumer, Fetched, Live, Reader, Reads};
@@ -69,28 +69,6 @@ struct TakenContent {
     stamp: Mutex<Stamp>,
 }
 
-/// Size and time of change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp(u64, Option<SystemTime>);
-
-impl Stamp {
-    fn of(path: &Path) -> io::Result<Self> {
-        let of = |data: Metadata| Self(data.len(), data.modified().ok());
-        path.metadata().map(of)
-    }
-
-    /// How long ago it was changed; no time at all if that is to come, by a clock that goes ahead.
-    fn age(self, clock: &Clock) -> Duration {
-        let since = self
-            .1
-            .and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
-        let now = Duration::from_micros(u64::try_from(clock.wall()).unwrap_or_default());
-        since
-            .and_then(|since| now.checked_sub(since))
-            .unwrap_or_default()
-    }
-}
-
 /// Who holds it has nothing left half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -110,8 +88,8 @@ impl Taken {
             return Ok(());
         }
         // Touched, or written once more with the same bytes.
-        match Content::of(path) {
-            Ok(content) if content.identity() == self.mark.identity => {
+        match Known::of(path) {
+            Ok(known) if known.content.identity() == self.mark.identity => {
                 *stamp = now;
                 Ok(())
             }
@@ -159,7 +137,7 @@ impl Folder {
     fn read(&self, found: &Found, stamp: Stamp) -> Result<Taken, ConnectorError> {
         let failed = |error: io::Error| unusable(&found.name, &error);
         let head = heads(std::slice::from_ref(found), &self.format, &self.wanted)?.remove(0);
-        let content = Content::of(&found.path).map_err(failed)?;
+        let content = Known::of(&found.path).map_err(failed)?.content;
         let compression = Compression::of(&found.path);
         let length = match compression {
             Compression::None => content.size,
