@@ -111,18 +111,23 @@ impl ArrivedRows {
         (first, second)
     }
 
-    /// Leaves out the rows that are not read here; says how many these are.
-    pub fn keep(self, side: Side) -> Result<(Self, u64), ArrowError> {
+    /// Leaves out the records that are not read here, in order: rows, and rejects whose time says so.
+    pub fn keep(mut self, side: Side) -> Result<(Self, Vec<Span>), ArrowError> {
+        let is_other = |reject: &mut RejectedRecord| reject.at.is_some_and(|at| !side.takes(at));
+        let others = self.rejects.extract_if(.., is_other);
+        let mut others: Vec<Span> = others.map(|reject| reject.span).collect();
         let keep: BooleanArray = self
             .times
             .iter()
             .map(|&time| Some(side.takes(time)))
             .collect();
-        let others = (keep.len() - keep.true_count()) as u64;
-        if others == 0 {
-            return Ok((self, 0));
+        if keep.true_count() == keep.len() {
+            return Ok((self, others));
         }
         let kept = || keep.values().iter();
+        let left = self.spans.iter().zip(kept());
+        others.extend(left.filter_map(|(&span, kept)| (!kept).then_some(span)));
+        others.sort_unstable_by_key(|span| span.start);
         let times = self.times.iter().zip(kept());
         let spans = self.spans.iter().zip(kept());
         let rows = Self {

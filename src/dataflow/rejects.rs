@@ -64,11 +64,12 @@ impl Rejects {
         }
     }
 
-    /// Judges some more records of a partition, of which the chain turned some away. Returns what
-    /// is known of the open thousand after them, or why the run ends.
+    /// Judges some more records of a partition, of which the chain turned some away; `others` were
+    /// read, and are not for this partition. Returns what is known of the open thousand after them, or
+    /// why the run ends.
     pub fn judge(
         &self,
-        (arrived, turned): (&ArrivedRows, &[(usize, Turned)]),
+        (arrived, others, turned): (&ArrivedRows, &[Span], &[(usize, Turned)]),
         partition: &str,
         mut judged: Judged,
     ) -> Result<Judged, Failure> {
@@ -76,7 +77,7 @@ impl Rejects {
             return Ok(Judged::default());
         }
         let mut seen = 0;
-        for (before, why) in bad(arrived, turned) {
+        for (before, why) in bad((arrived, others), turned) {
             judged = judged.after(before - seen);
             judged.rejected += 1;
             if f64::from(judged.rejected) > self.limit * f64::from(SAMPLE) {
@@ -85,7 +86,7 @@ impl Rejects {
             judged = judged.after(1);
             seen = before + 1;
         }
-        let records = arrived.rows.num_rows() + arrived.rejects.len();
+        let records = arrived.rows.num_rows() + arrived.rejects.len() + others.len();
         Ok(judged.after(records - seen))
     }
 
@@ -104,13 +105,15 @@ impl Rejects {
 /// The bad records of a block in their order: how many records stand before each in the block,
 /// and what is wrong with it.
 fn bad<'a>(
-    arrived: &'a ArrivedRows,
+    (arrived, others): (&'a ArrivedRows, &[Span]),
     turned: &'a [(usize, Turned)],
 ) -> impl Iterator<Item = (usize, &'a str)> {
     let before = |span: Span| {
-        let rows = arrived.spans.partition_point(|row| row.start < span.start);
+        let rows = |rows: &[Span]| rows.partition_point(|row| row.start < span.start);
         let rejects = &arrived.rejects;
-        rows + rejects.partition_point(|reject| reject.span.start < span.start)
+        rows(&arrived.spans)
+            + rows(others)
+            + rejects.partition_point(|reject| reject.span.start < span.start)
     };
     let rejected = arrived.rejects.iter();
     let rejected = rejected.map(|reject| (before(reject.span), reject.reject.message.as_str()));
@@ -172,6 +175,7 @@ mod tests {
                     span,
                     line: 0,
                     reject: Reject::record(Reason::Malformed, "not a JSON object".to_owned()),
+                    at: None,
                 }),
                 Is::Good => spans.push(span),
                 Is::Failing => {
@@ -210,7 +214,7 @@ mod tests {
             let (arrived, turned) = block(some);
             // A run of its own for every block: nothing but the mark goes from one to the next.
             let rejects = Rejects::new("trips", limit, true);
-            judged = rejects.judge((&arrived, &turned), "0", judged)?;
+            judged = rejects.judge((&arrived, &[], &turned), "0", judged)?;
             rest = others;
         }
         Ok(judged)

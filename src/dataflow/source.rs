@@ -530,7 +530,7 @@ impl<I: Inbox> SourceTask<I> {
             .get_mut(&partition)
             .expect("one of this worker's");
         let (arrived, others) = match state.mark.side {
-            None => (arrived, 0),
+            None => (arrived, Vec::new()),
             Some(side) => arrived.keep(side)?,
         };
         let arrived = &arrived;
@@ -542,13 +542,13 @@ impl<I: Inbox> SourceTask<I> {
         };
         let mut outcome = self.spec.chain.run(&arrived.rows, &passed, place)?;
         let bad = arrived.rejects.len() as u64;
-        let records = arrived.rows.num_rows() as u64 + bad + others;
+        let records = arrived.rows.num_rows() as u64 + bad + others.len() as u64;
         state.went_in(arrived, records, passed.after());
 
         for (node, rows) in std::mem::take(&mut outcome.rows) {
             outlet.rows(node, rows);
         }
-        self.account(partition, (arrived, others), &outcome, outlet)
+        self.account(partition, (arrived, &others), &outcome, outlet)
     }
 }
 

@@ -170,6 +170,7 @@ impl Intake {
             spans,
             rejects,
             block,
+            time: self.time.as_ref().map(|(column, _)| *column),
         };
         draft.join(&self.with_record)?;
         for Computation { field, expression } in &self.computed {
@@ -238,6 +239,8 @@ struct Draft<'a> {
     spans: Vec<Span>,
     rejects: Vec<RejectedRecord>,
     block: &'a Block,
+    /// Where event time stands, once it is there.
+    time: Option<usize>,
 }
 
 impl Draft<'_> {
@@ -429,7 +432,21 @@ impl Draft<'_> {
     fn reject(&mut self, row: usize, reject: Reject) {
         let span = self.spans[row];
         let line = line_of(&self.block.bytes, self.block.line, span).unwrap_or_default();
-        self.rejects.push(RejectedRecord { span, line, reject });
+        let at = self.time_of(row);
+        self.rejects.push(RejectedRecord {
+            span,
+            line,
+            reject,
+            at,
+        });
+    }
+
+    /// When a row happened, as far as that is known yet and can be.
+    fn time_of(&self, row: usize) -> Option<i64> {
+        let times = self.rows.columns().get(self.time?)?;
+        let times = times.as_primitive_opt::<TimestampMicrosecondType>()?;
+        let time = times.is_valid(row).then(|| times.value(row));
+        time.filter(|time| (-TIME_LIMIT..=TIME_LIMIT).contains(time))
     }
 
     fn keep(&mut self, keep: &BooleanArray) -> Result<()> {

@@ -176,6 +176,7 @@ impl Failed {
             span: span(row),
             line: 0,
             reject,
+            at: None,
         });
         Decoded {
             rows: batch(Arc::clone(schema), arrays, spans.len())

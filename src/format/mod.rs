@@ -91,6 +91,8 @@ pub struct RejectedRecord {
     pub line: u64,
     /// Why.
     pub reject: Reject,
+    /// When it happened, in microseconds, where its event time is known all the same.
+    pub at: Option<i64>,
 }
 
 /// Turns blocks of one format into rows. One per decoding thread.

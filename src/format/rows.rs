@@ -77,6 +77,7 @@ impl Rows {
             span: span(record.start, record.bytes.len()),
             line: record.line,
             reject,
+            at: None,
         });
     }
 

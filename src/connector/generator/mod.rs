@@ -376,6 +376,7 @@ impl GeneratorDecoder {
                         fields[column].name(),
                         "the column is NOT NULL",
                     ),
+                    at: None,
                 }),
             }
         }

@@ -10,7 +10,7 @@ use crate::dataflow::arrival::{ArrivedRows, Inbox};
 use crate::dataflow::chain::Outcome;
 use crate::dataflow::letters;
 use crate::format::Positions;
-use crate::types::Fates;
+use crate::types::{Fates, Span};
 
 impl<I: Inbox> SourceTask<I> {
     /// These records of a partition went in, besides `others` that are not read there; the chain
@@ -18,7 +18,7 @@ impl<I: Inbox> SourceTask<I> {
     pub(super) fn account(
         &mut self,
         partition: usize,
-        (arrived, others): (&ArrivedRows, u64),
+        (arrived, others): (&ArrivedRows, &[Span]),
         outcome: &Outcome,
         outlet: &mut impl Outlet,
     ) -> Result<()> {
@@ -26,7 +26,7 @@ impl<I: Inbox> SourceTask<I> {
         for &(insert, fates) in &outcome.fates {
             let not_for_it = Fates {
                 rejected,
-                filtered: others,
+                filtered: others.len() as u64,
                 ..Fates::default()
             };
             for fates in [fates, not_for_it] {
@@ -34,7 +34,7 @@ impl<I: Inbox> SourceTask<I> {
                 *self.fates.entry(insert).or_default() += fates;
             }
         }
-        let records = arrived.rows.num_rows() as u64 + rejected + others;
+        let records = arrived.rows.num_rows() as u64 + rejected + others.len() as u64;
         match &arrived.positions {
             Positions::Records(of) => self.written.block(of.written(arrived.from, arrived.end)),
             Positions::Bytes { .. } | Positions::Rows { .. } => {
@@ -43,13 +43,13 @@ impl<I: Inbox> SourceTask<I> {
         }
         self.shared
             .read(self.spec.table, records, arrived.end.0 - arrived.from.0);
-        self.judge(partition, arrived, outcome, outlet)
+        self.judge(partition, (arrived, others), outcome, outlet)
     }
 
     fn judge(
         &mut self,
         partition: usize,
-        arrived: &ArrivedRows,
+        (arrived, others): (&ArrivedRows, &[Span]),
         outcome: &Outcome,
         outlet: &mut impl Outlet,
     ) -> Result<()> {
@@ -60,7 +60,7 @@ impl<I: Inbox> SourceTask<I> {
             None => self.spec.partition(partition),
         };
         self.rejects.notice(arrived, &name);
-        let judged = (arrived, outcome.turned.as_slice());
+        let judged = (arrived, others, outcome.turned.as_slice());
         match self.rejects.judge(judged, &name, mark.judged) {
             Ok(judged) => mark.judged = judged,
             Err(failure) => self.shared.fail(failure),

@@ -1,6 +1,7 @@
 //! The source task over an inbox that is a list and an outlet that is a log.
 
 mod found;
+mod sides;
 mod silent;
 
 use std::collections::VecDeque;

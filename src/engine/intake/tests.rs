@@ -27,6 +27,7 @@ impl Decoder for Given {
             span: span(&at),
             line: 0,
             reject: Reject::record(Reason::Malformed, "bad"),
+            at: None,
         };
         let lost = (0..3).filter(|at| !self.kept.contains(at));
         Decoded {
@@ -119,6 +120,8 @@ fn a_key_that_is_no_text_rejects_its_record() {
     let keys = arrived.rows.column(1).as_string::<i32>();
     assert_eq!(keys.iter().collect::<Vec<_>>(), [Some("a"), None]);
     assert_eq!(reasons(&arrived), [(Offset(9), Reason::NotUtf8, Some("k"))]);
+    // When it happened is known all the same.
+    assert_eq!(arrived.rejects[0].at, Some(30));
 }
 
 #[test]
