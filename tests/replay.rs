@@ -53,7 +53,8 @@ fn pipeline(sink: &str) -> String {
            at TIMESTAMP NOT NULL, zone INT NOT NULL, fare DECIMAL(10, 2),
            WATERMARK FOR at AS at - INTERVAL '30' SECOND
          ) WITH (connector = 'kafka', topic = '${{TOPIC:-none}}',
-           'bootstrap.servers' = '${{KAFKA:-localhost:1}}', format = 'json');
+           'bootstrap.servers' = '${{KAFKA:-localhost:1}}', format = 'json',
+           'scan.startup.mode' = '${{STARTUP:-earliest}}');
          CREATE TABLE minutes (minute TIMESTAMP, zone INT, n BIGINT, fare DECIMAL(20, 2))
            WITH ({sink}, table = 'minutes');
          CREATE TABLE zones (zone INT, n BIGINT, fare DECIMAL(20, 2), PRIMARY KEY (zone))
@@ -198,6 +199,24 @@ fn a_paced_replay_that_is_killed_goes_on_where_it_was() {
     let undisturbed = scratch();
     replay(undisturbed.path(), &[], &[]);
     assert!(left(folder.path()) == left(undisturbed.path()));
+}
+
+/// By another option the same records are other rows.
+#[test]
+fn files_are_read_on_by_the_options_of_the_first_run() {
+    let folder = scratch();
+    let option = ["--option", "csv.null=-"];
+    let cut = [("TIDEMARK_TEST_PACE", "5"), ("TIDEMARK_CRASH_AT", "5")];
+    let killed = replay(folder.path(), &option, &cut);
+    assert_eq!(killed.how, Exit::Aborted, "{}", killed.stderr);
+
+    let refused = replay(folder.path(), &[], &[]);
+    let ended = replay(folder.path(), &option, &[]);
+
+    assert_eq!(refused.how, Exit::Code(1), "{}", refused.stderr);
+    let why = "the files of `trips` were read with csv.null=- before, and with no csv.null now";
+    assert!(refused.stderr.contains(why), "{}", refused.stderr);
+    assert_eq!(ended.how, Exit::Code(0), "{}", ended.stderr);
 }
 
 /// What PostgreSQL says of the trips in `input`.
@@ -424,5 +443,24 @@ fn files_and_topic_are_read_again_up_to_the_mark() {
 
         world.compare(&["minutes", "zones"]);
     }
+    world.end();
+}
+
+/// Whoever follows the topic alone begins at its end; behind files it is read from where they end.
+#[test]
+fn the_topic_is_read_from_where_the_files_end_whatever_its_startup_mode() {
+    let Some(mut world) = World::new("latest") else {
+        return;
+    };
+    let replay = ["replay", "trips.sql", "--quiet", "--until-caught-up"];
+    let follow = ["--then-follow", "--from", "2024-05-01 02:30:00"];
+    let replay = [&replay[..], &HISTORY, &follow, &["--close-windows"]].concat();
+    world.load(&trips(0..TRIPS));
+    world.produce(&trips(4500..TRIPS));
+
+    let ended = world.tidemark(&replay, &[("STARTUP", "latest")]);
+
+    assert_eq!(ended.how, Exit::Code(0), "{}", ended.stderr);
+    world.compare(&["minutes", "zones"]);
     world.end();
 }

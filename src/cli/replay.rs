@@ -12,7 +12,7 @@ use crate::connector::{can_follow, moment};
 use crate::engine::{Replay, replayed};
 use crate::plan::{Pipeline, TableId};
 use crate::sql::{Problem, did_you_mean};
-use crate::types::EventTime;
+use crate::types::{EventTime, Watermark};
 
 /// Replays a pipeline and says how it went.
 pub fn replay(arguments: &ReplayArgs) -> u8 {
@@ -36,6 +36,7 @@ struct Given {
     options: Vec<(String, String)>,
     speed: Option<f64>,
     from: Option<EventTime>,
+    until_caught_up: bool,
 }
 
 impl Given {
@@ -46,11 +47,6 @@ impl Given {
                 .collect::<Result<_, _>>()
                 .map_err(|problem| vec![problem])
         };
-        if arguments.run.until_caught_up && !arguments.then_follow {
-            let message = "--until-caught-up is about a topic, and files have an end";
-            let hint = "leave it out, or go on with the topic: --then-follow --from TIMESTAMP";
-            return Err(vec![Problem::of_file(message).hint(hint)]);
-        }
         let mut sources = BTreeMap::new();
         for (table, files) in pairs("--source", &arguments.sources)? {
             if sources.insert(table.clone(), files).is_some() {
@@ -61,18 +57,13 @@ impl Given {
         }
         let problem = |problem| vec![problem];
         let speed = arguments.speed.as_deref().map(speed);
-        let from = arguments.from.as_deref().map(|text| {
-            moment(text).ok_or_else(|| {
-                let message = format!("--from `{text}` is no time");
-                let hint = "such as '2026-01-31 12:00:00', or milliseconds since 1970";
-                Problem::of_file(message).hint(hint)
-            })
-        });
+        let from = arguments.from.as_deref().map(from);
         Ok(Self {
             sources,
             options: pairs("--option", &arguments.options)?,
             speed: speed.transpose().map_err(problem)?,
             from: from.transpose().map_err(problem)?,
+            until_caught_up: arguments.run.until_caught_up,
         })
     }
 
@@ -96,6 +87,12 @@ impl Given {
                 Ok(replayed) => drop(replay.sources.insert(source.0, replayed)),
                 Err(more) => problems.extend(more),
             }
+        }
+        let is_from_files = |(table, _): (TableId, _)| replay.sources.contains_key(&table);
+        if self.until_caught_up && self.from.is_none() && pipeline.sources().all(is_from_files) {
+            let message = "--until-caught-up is about a topic, and files have an end";
+            let hint = "leave it out, or go on with the topic: --then-follow --from TIMESTAMP";
+            problems.push(Problem::of_file(message).hint(hint));
         }
         if problems.is_empty() {
             Ok(replay)
@@ -141,6 +138,24 @@ impl Given {
     }
 }
 
+/// A time, or milliseconds; seconds, or a bare date, would be a time soon after 1970.
+fn from(text: &str) -> Result<EventTime, Problem> {
+    const YEARS: i64 = 100_000_000_000;
+    let problem = |message: String| {
+        let hint = "such as '2026-01-31 12:00:00', or milliseconds since 1970";
+        Problem::of_file(message).hint(hint)
+    };
+    let time = moment(text).ok_or_else(|| problem(format!("--from `{text}` is no time")))?;
+    match text.parse::<i64>() {
+        Ok(number) if number < YEARS => {
+            let time = Watermark::behind(time, 0);
+            let message = format!("--from `{text}` would be {time}, in milliseconds");
+            Err(problem(message))
+        }
+        Ok(_) | Err(_) => Ok(time),
+    }
+}
+
 /// `60x`, `60` or `0.5x`.
 fn speed(text: &str) -> Result<f64, Problem> {
     let number = text.strip_suffix(['x', 'X']).unwrap_or(text).trim();
@@ -176,5 +191,16 @@ mod tests {
         for wrong in ["", "x", "-1x", "0", "inf", "fast"] {
             assert!(speed(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_number_that_would_be_soon_after_1970_is_no_time_to_follow_from() {
+        let told = |text| from(text).map_err(|problem| problem.message);
+        assert_eq!(
+            told("1772323200"),
+            Err("--from `1772323200` would be 1970-01-21 12:18:43.200, in milliseconds".to_owned())
+        );
+        assert!(told("20260301").is_err());
+        assert_eq!(told("1772323200000"), told("2026-03-01"));
     }
 }

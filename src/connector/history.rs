@@ -16,7 +16,7 @@ use super::validate::{OptionProblem, validate};
 use super::{ConnectorError, connector};
 use crate::format::{FORMATS, FormatKind, InferredTable, METADATA, infer, is_parquet, metadata_of};
 use crate::plan::{Column, OptionValue, Table};
-use crate::types::EventTime;
+use crate::types::{EventTime, nearest};
 
 /// How much of a file its format is guessed from.
 const SAMPLE_BYTES: u64 = 1 << 16;
@@ -38,6 +38,7 @@ pub fn history_table(
     base: &Path,
     given: &[(String, String)],
 ) -> Result<Table, NoHistory> {
+    of_formats(table, given)?;
     let (name, sample) =
         FileSource::sample(pattern, base, SAMPLE_BYTES).map_err(NoHistory::Files)?;
     let of_columns = is_parquet(&name, &sample);
@@ -78,6 +79,27 @@ pub fn history_table(
         Ok(history)
     } else {
         Err(NoHistory::Options(problems))
+    }
+}
+
+/// Options of a command line are the formats': what else a table has, it declares.
+fn of_formats(table: &Table, given: &[(String, String)]) -> Result<(), NoHistory> {
+    let formats = FORMATS.iter().flat_map(|format| format.options.iter());
+    let names: Vec<&str> = formats.map(|option| option.name).collect();
+    let is_one = |name: &str| name == "format" || names.contains(&name);
+    let other = given.iter().map(|(name, _)| name.as_str());
+    let other = other.filter(|name| !is_one(name));
+    let problem = |name: &str| OptionProblem {
+        place: table.place,
+        message: format!("--option `{name}` is no option of a format"),
+        hint: Some(match nearest(name, names.iter().copied()) {
+            Some(name) => format!("did you mean `{name}`?"),
+            None => "what is not about the files' format is said in the pipeline file".to_owned(),
+        }),
+    };
+    match other.map(problem).collect::<Vec<_>>() {
+        problems if problems.is_empty() => Ok(()),
+        problems => Err(NoHistory::Options(problems)),
     }
 }
 
@@ -238,6 +260,22 @@ mod tests {
         let wrong = [("csv.nul".to_owned(), "-".to_owned())];
         let refused = history_table(&topic(), "a.csv", folder.path(), &wrong).unwrap_err();
         assert!(matches!(refused, NoHistory::Options(_)));
+    }
+
+    /// A folder that is watched, or a table for dead letters, is nothing that files are read by.
+    #[test]
+    fn only_options_of_a_format_are_given_for_files() {
+        let folder = tempfile::TempDir::new().unwrap();
+        std::fs::write(folder.path().join("a.csv"), "n\n1\n").unwrap();
+        for name in ["watch", "dead.letter", "path"] {
+            let given = [(name.to_owned(), "true".to_owned())];
+            let refused = history_table(&topic(), "a.csv", folder.path(), &given).unwrap_err();
+            let NoHistory::Options(problems) = refused else {
+                panic!("it is about options");
+            };
+            let expected = format!("--option `{name}` is no option of a format");
+            assert_eq!(problems[0].message, expected);
+        }
     }
 
     #[test]

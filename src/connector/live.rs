@@ -9,12 +9,18 @@ use std::time::Duration;
 
 use super::ConnectorError;
 use crate::format::Block;
-use crate::types::{Offset, TakenFile};
+use crate::types::{EventTime, Offset, TakenFile};
 
 /// A source whose partitions have no end.
 pub trait Live: Send + Sync {
     /// Where a first run begins to read each of the partitions that `Source::partitions` names.
     fn beginning(&self) -> Result<Vec<Offset>, ConnectorError>;
+
+    /// The same, where what happened before `from` comes from elsewhere: what happened then or later is all
+    /// to be read, wherever `beginning` is. An error if some of it may be gone.
+    fn following(&self, _from: EventTime) -> Result<Vec<Offset>, ConnectorError> {
+        self.beginning()
+    }
 
     /// Where each of them ends now: a run that stops when it has caught up stops there.
     fn ends(&self) -> Result<Vec<Offset>, ConnectorError>;
@@ -92,6 +98,9 @@ pub trait Consumer: Send {
     fn ask(&mut self, _partition: usize) -> Result<(), ConnectorError> {
         Ok(())
     }
+
+    /// Nobody misses records that are gone, as far as they are from before this time.
+    fn does_without(&mut self, _before: EventTime) {}
 
     /// Reads one more partition.
     fn add(&mut self, partition: usize, from: Offset) -> Result<(), ConnectorError>;

@@ -103,6 +103,8 @@ pub struct MarkedSource {
     pub partitions: Arc<Vec<String>>,
     /// Which source of that name it is, where that is told.
     pub identity: Option<String>,
+    /// How the files of its history become rows.
+    pub decoding: BTreeMap<String, String>,
 }
 
 /// What a destination's publisher knows from the start.
@@ -251,8 +253,12 @@ impl Publish {
     ) {
         let sources = self.spec.sources.iter().map(|(&table, source)| {
             let stands = self.positions.source_mark(table, &source.partitions);
-            let identity = source.identity.clone();
-            (source.name.clone(), SourceMark { identity, ..stands })
+            let mark = SourceMark {
+                identity: source.identity.clone(),
+                decoding: source.decoding.clone(),
+                ..stands
+            };
+            (source.name.clone(), mark)
         });
         let sources: BTreeMap<String, SourceMark> =
             sources.chain(self.spec.references.clone()).collect();
@@ -354,6 +360,7 @@ mod tests {
             name: "s".to_owned(),
             partitions: Arc::new(vec!["0".to_owned()]),
             identity: Some("t".to_owned()),
+            decoding: BTreeMap::new(),
         };
         let spec = PublishSpec {
             lanes: Vec::new(),

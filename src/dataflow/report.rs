@@ -256,7 +256,7 @@ impl Positions {
                     Some((name_of(names, index).into_owned(), mark.clone()?))
                 })
                 .collect(),
-            identity: None,
+            ..SourceMark::default()
         }
     }
 }

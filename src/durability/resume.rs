@@ -64,6 +64,16 @@ pub enum Refusal {
         /// Where they are to meet.
         now: String,
     },
+    /// Its files were made rows by other options.
+    #[error("the files of `{source_name}` were read with {then} before, and with {now} now")]
+    OtherDecoding {
+        /// The source.
+        source_name: String,
+        /// What differs, as the mark has it.
+        then: String,
+        /// The same as it is now.
+        now: String,
+    },
     /// It was read from its topic, and now there are files.
     #[error("`{source_name}` was read without `{partition}` before")]
     NotReplayed {
@@ -130,8 +140,8 @@ pub fn first_positions(source: &str, marks: &[Mark]) -> Option<SourceMark> {
     let newest = newest.and_then(|mark| mark.sources.get(source));
     is_known.then_some(SourceMark {
         partitions: first,
-        watermark: Watermark::START,
         identity: newest.and_then(|known| known.identity.clone()),
+        ..SourceMark::default()
     })
 }
 
@@ -196,6 +206,7 @@ pub fn resume(
         for (source, now) in &beginning.sources {
             let grows = beginning.growing.contains(source);
             same_partitions(source, now, mark.sources.get(source), grows)?;
+            same_decoding(source, now, mark.sources.get(source))?;
         }
     }
     let stops = marks.iter().filter(|mark| mark.epoch > done);
@@ -225,6 +236,7 @@ pub fn resume(
 fn positions(mut mark: Mark) -> Mark {
     for source in mark.sources.values_mut() {
         source.identity = None;
+        source.decoding.clear();
     }
     mark
 }
@@ -239,11 +251,20 @@ fn same_partitions(
     let empty = SourceMark::default();
     let is_first = then.is_none_or(|then| then.partitions.is_empty());
     let then = then.unwrap_or(&empty);
+    let has_files = |mark: &SourceMark| mark.partitions.values().any(PartitionMark::is_file);
     for (name, mark) in &then.partitions {
         let partition = name.clone();
         match now.partitions.get(name) {
-            None if grows && mark.is_file() => left_behind(source, name, mark)?,
-            None if !mark.is_file() && now.partitions.values().any(PartitionMark::is_file) => {
+            // All of them, or none: a run that reads some again needs the others too.
+            None if grows && mark.is_file() && !has_files(now) => left_behind(source, name, mark)?,
+            None if !mark.is_file() && has_files(now) && has_files(then) => {
+                return Err(Refusal::OtherSide {
+                    source_name: source_name(),
+                    then: met(mark.side),
+                    now: met(None),
+                });
+            }
+            None if !mark.is_file() && has_files(now) => {
                 return Err(Refusal::NotReplayed {
                     source_name: source_name(),
                     partition: now.partitions.keys().next().cloned().unwrap_or(partition),
@@ -283,7 +304,7 @@ fn same_partitions(
     });
     match new {
         None => Ok(()),
-        Some((name, _)) if grows => Err(Refusal::NotReplayed {
+        Some((name, _)) if grows && !has_files(then) => Err(Refusal::NotReplayed {
             source_name: source_name(),
             partition: name.clone(),
         }),
@@ -292,6 +313,32 @@ fn same_partitions(
             partition: name.clone(),
         }),
     }
+}
+
+/// Files that are read on are read as they were, by all of their options.
+fn same_decoding(source: &str, now: &SourceMark, then: Option<&SourceMark>) -> Result<(), Refusal> {
+    let Some(then) = then.filter(|then| !then.decoding.is_empty()) else {
+        return Ok(());
+    };
+    if now.decoding.is_empty() || now.decoding == then.decoding {
+        return Ok(());
+    }
+    let names: BTreeSet<&String> = now.decoding.keys().chain(then.decoding.keys()).collect();
+    let differing = names.iter();
+    let differing = differing.filter(|name| now.decoding.get(**name) != then.decoding.get(**name));
+    let told = |mark: &SourceMark| -> String {
+        let option = |name: &&&String| match mark.decoding.get(**name) {
+            Some(value) => format!("{name}={value}"),
+            None => format!("no {name}"),
+        };
+        let all: Vec<String> = differing.clone().map(|name| option(&name)).collect();
+        all.join(", ")
+    };
+    Err(Refusal::OtherDecoding {
+        source_name: source.to_owned(),
+        then: told(then),
+        now: told(now),
+    })
 }
 
 /// A file that is not there any more, of a source that is a topic now.

@@ -79,6 +79,7 @@ pub fn specs(
                 name: source.name.clone(),
                 partitions: Arc::clone(&source.partitions),
                 identity: source.identity.clone(),
+                decoding: source.decoding.clone(),
             };
             (source.table, marked)
         })

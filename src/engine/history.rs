@@ -27,7 +27,7 @@ use crate::connector::{
 use crate::dataflow::outcome::Failure;
 use crate::dataflow::step::plain;
 use crate::format::metadata_of;
-use crate::plan::{Pipeline, Table, TableId};
+use crate::plan::{Pipeline, Table, TableId, decoding};
 use crate::sql::Problem;
 use crate::types::{Clock, EventTime, Offset, PartitionMark, Side, SourceMark, Watermark};
 
@@ -47,6 +47,10 @@ impl Replay {
         let mut typed = String::new();
         for replayed in self.sources.values() {
             typed += &format!(" --source {}=..", replayed.table.name);
+            // Also what was guessed: a process that guesses otherwise reads other rows.
+            for (name, value) in decoding(&replayed.table) {
+                typed += &format!(" --option {name}={value}");
+            }
             if let Some(from) = replayed.follow_from {
                 typed += &format!(" --then-follow --from '{}'", Watermark::behind(from, 0));
             }
@@ -77,6 +81,8 @@ pub struct Files {
     pub names: Vec<String>,
     /// When the topic takes over.
     pub follow_from: Option<EventTime>,
+    /// The options by which the records become rows.
+    pub decoding: BTreeMap<String, String>,
     beginnings: Vec<PartitionMark>,
     /// When each one's first row happened.
     firsts: Vec<Option<EventTime>>,
@@ -106,6 +112,7 @@ impl Files {
                 .map(|file| name(&file.name))
                 .collect(),
             follow_from: replayed.follow_from,
+            decoding: decoding(table),
             beginnings: Vec::new(),
             firsts: Vec::new(),
             bound_us: bound_us.unwrap_or(0),
@@ -300,7 +307,8 @@ mod tests {
     use crate::sql::{Given, SourceText, plan};
 
     fn replay(follow_from: Option<EventTime>) -> Replay {
-        let text = "CREATE TABLE ev (n BIGINT) WITH (connector = 'file', path = 'x');
+        let text =
+            "CREATE TABLE ev (n BIGINT) WITH (connector = 'file', path = 'x', format = 'json');
             CREATE TABLE out (n BIGINT) WITH (connector = 'stdout');
             INSERT INTO out SELECT n FROM ev;";
         let source = SourceText {
@@ -325,11 +333,11 @@ mod tests {
     #[test]
     fn processes_that_do_not_replay_alike_are_told_apart() {
         assert_eq!(Replay::default().typed(), "");
-        assert_eq!(replay(None).typed(), " --source ev=..");
+        assert_eq!(replay(None).typed(), " --source ev=.. --option format=json");
         let from = Some(EventTime(0));
         assert_eq!(
             replay(from).typed(),
-            " --source ev=.. --then-follow --from '1970-01-01 00:00:00'"
+            " --source ev=.. --option format=json --then-follow --from '1970-01-01 00:00:00'"
         );
     }
 }

@@ -15,7 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use timely::scheduling::activate::SyncActivator;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::committer::failed;
 use super::crew::Crew;
@@ -27,7 +27,7 @@ use crate::dataflow::arrival::{Arrival, Found, Inbox};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::step::plain;
 use crate::format::Decoder;
-use crate::types::{Clock, Offset};
+use crate::types::{Clock, EventTime, Offset};
 
 /// How long a consumer waits for records before it looks whether something else is wanted.
 const POLL: Duration = Duration::from_millis(20);
@@ -44,6 +44,8 @@ pub struct LiveFeed {
     ends: Option<Vec<Offset>>,
     /// How many partitions there were when the source was last read.
     known: usize,
+    /// What happened before comes from files.
+    follows: Option<EventTime>,
     /// One per worker thread of this process.
     lanes: Vec<Lane>,
 }
@@ -195,6 +197,16 @@ impl LiveFeed {
             crew,
             ends,
             known: from.len(),
+            follows: None,
+        }
+    }
+
+    /// The same; what happened before `from` comes from files.
+    #[must_use]
+    pub fn following(self, from: EventTime) -> Self {
+        Self {
+            follows: Some(from),
+            ..self
         }
     }
 
@@ -209,6 +221,12 @@ impl LiveFeed {
 
     /// It may be read.
     pub fn release(&self) {
+        if self.lanes.iter().any(|lane| lane.lock().held) {
+            info!(
+                source = self.name,
+                "its files are read: goes on with the topic"
+            );
+        }
         for lane in &self.lanes {
             lane.lock().held = false;
             lane.wanted.notify_all();
@@ -240,6 +258,9 @@ impl LiveFeed {
             known: self.known,
             look_at: Duration::ZERO,
         };
+        if let Some(from) = self.follows {
+            reader.consumer.does_without(from);
+        }
         reader.discover().map_err(unreadable)?;
         for (partition, offset) in from {
             reader.end_at(partition, offset).map_err(unreadable)?;

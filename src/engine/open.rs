@@ -24,7 +24,7 @@ use crate::dataflow::schedule::Stop;
 use crate::dataflow::source::Followed;
 use crate::durability::{Beginning, first_positions};
 use crate::plan::{Pipeline, Role, Table, TableId};
-use crate::types::{Clock, Mark, Offset, PartitionMark, Side, SourceMark, Watermark};
+use crate::types::{Clock, Mark, Offset, PartitionMark, SourceMark, Watermark};
 
 /// A source, opened.
 pub struct OpenedSource {
@@ -124,8 +124,10 @@ pub fn beginnings(
                 source.first_positions(live, marks, world)?
             }
         };
-        let files = source.files.iter().flat_map(Files::beginning);
-        beginning.partitions.extend(files);
+        if let Some(files) = &source.files {
+            beginning.partitions.extend(files.beginning());
+            beginning.decoding.clone_from(&files.decoding);
+        }
         beginnings.sources.insert(source.name.clone(), beginning);
     }
     Ok(beginnings)
@@ -211,7 +213,8 @@ pub fn show_progress(sources: &[OpenedSource]) -> Show {
 
 /// As many workers as partitions or cores, whichever is fewer.
 pub fn default_workers(sources: &[OpenedSource]) -> usize {
-    let partitions: usize = sources.iter().map(|source| source.partitions.len()).sum();
+    let of = |source: &OpenedSource| source.partitions.len().max(source.followed());
+    let partitions: usize = sources.iter().map(of).sum();
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     partitions.clamp(1, cores)
 }
@@ -318,8 +321,11 @@ impl OpenedSource {
             return Ok(known);
         }
         let message = format!("cannot find where `{}` begins", self.name);
-        let offsets = patiently(&self.name, world, || live.beginning())
-            .map_err(|error| failed(&message, error))?;
+        let offsets = patiently(&self.name, world, || match from {
+            Some(from) => live.following(from),
+            None => live.beginning(),
+        })
+        .map_err(|error| failed(&message, error))?;
         let beginning = |(partition, offset)| PartitionMark {
             file: live.taken(partition),
             ..PartitionMark::beginning(offset)
@@ -327,8 +333,8 @@ impl OpenedSource {
         let marks = offsets.into_iter().enumerate().map(beginning).map(follow);
         Ok(SourceMark {
             partitions: self.partitions.iter().cloned().zip(marks).collect(),
-            watermark: Watermark::START,
             identity,
+            ..SourceMark::default()
         })
     }
 
@@ -493,6 +499,10 @@ impl OpenedSource {
                     queue_bytes,
                     (shared, world.1.clone()),
                 );
+                let topic = match start.side_from() {
+                    Some(from) => topic.following(from),
+                    None => topic,
+                };
                 match files {
                     None => Arc::new(topic),
                     Some(files) if self.has_followed(decision) => self.both(files, topic, true),
@@ -531,7 +541,7 @@ impl OpenedSource {
         let known = stops.chain([&decision.start]);
         let known = known.filter_map(|sources| sources.get(&self.name));
         let mut partitions = known.flat_map(|known| known.partitions.values());
-        partitions.any(|mark| !mark.is_file() && mark.offset > mark.first)
+        partitions.any(|mark| !mark.is_file() && (mark.ended || mark.offset > mark.first))
     }
 
     /// Where its partitions end, as far as that is known from the start.
@@ -566,11 +576,6 @@ impl OpenedSource {
     /// As all workers know it.
     pub fn placed(&self, decision: &Decision) -> PlacedSource {
         let (start, ends) = (&decision.start[&self.name], &decision.ends);
-        let sides = start.partitions.values().map(|mark| mark.side);
-        let from = sides.flatten().find_map(|side| match side {
-            Side::From(from) => Some(from),
-            Side::Before(_) => None,
-        });
         PlacedSource {
             is_live: self.source.live().is_some(),
             has_event_time: self.reload.is_none(),
@@ -580,7 +585,8 @@ impl OpenedSource {
             name: self.name.clone(),
             partitions: self.known(decision),
             identity: start.identity.clone(),
-            history: from.map(|from| Followed {
+            decoding: start.decoding.clone(),
+            history: start.side_from().map(|from| Followed {
                 files: self.followed(),
                 from,
             }),

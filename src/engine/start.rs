@@ -423,6 +423,9 @@ fn refused(pipeline: &str, refusal: &Refusal) -> Failure {
         Refusal::OtherSide { .. } => {
             "give the same --then-follow --from, or start over with --fresh, which empties its tables"
         }
+        Refusal::OtherDecoding { .. } => {
+            "give the same --option NAME=VALUE, or start over with --fresh, which empties its tables"
+        }
         Refusal::NotReplayed { .. } => {
             "history comes first: start over with --fresh, which empties its tables; or go on with \
              `tidemark run`"

@@ -88,6 +88,8 @@ pub struct PlacedSource {
     pub partitions: Arc<Vec<String>>,
     /// Which source it is, where that is told.
     pub identity: Option<String>,
+    /// How the files of its history become rows.
+    pub decoding: BTreeMap<String, String>,
     /// Whether it goes on after this run.
     pub is_live: bool,
     /// Whether event time is told by it, and ends with it: not by a table that is read again.
@@ -229,8 +231,12 @@ impl WorkerPlan {
     fn facts(&self, epoch: Epoch, positions: &Positions) -> Facts {
         let mark = |source: &PlacedSource| {
             let mark = positions.source_mark(source.table, &source.partitions);
-            let identity = source.identity.clone();
-            (source.name.clone(), SourceMark { identity, ..mark })
+            let mark = SourceMark {
+                identity: source.identity.clone(),
+                decoding: source.decoding.clone(),
+                ..mark
+            };
+            (source.name.clone(), mark)
         };
         let mut fates: BTreeMap<(usize, TableId), Fates> = BTreeMap::new();
         for &(insert, table, before) in &self.fates {

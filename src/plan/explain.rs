@@ -96,12 +96,22 @@ pub fn canonical_table(table: &Table) -> String {
     for check in &table.checks {
         out += &format!(" check {:?}", check.predicate);
     }
-    let is_read = table.role == Role::Source;
-    let options = table.options.iter();
-    for (name, value) in options.filter(|(name, _)| is_read && decodes(name)) {
-        out += &format!(" {name} {:?}", value.text);
+    if table.role == Role::Source {
+        for (name, value) in decoding(table) {
+            out += &format!(" {name} {value:?}");
+        }
     }
     out
+}
+
+/// The options of a source by which its records become rows.
+#[must_use]
+pub fn decoding(table: &Table) -> BTreeMap<String, String> {
+    let options = table.options.iter();
+    let options = options.filter(|(name, _)| decodes(name));
+    options
+        .map(|(name, value)| (name.clone(), value.text.clone()))
+        .collect()
 }
 
 /// Whether an option says what a record is, and so what a row is: read again with another one, the same

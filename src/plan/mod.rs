@@ -33,7 +33,7 @@ mod ttl;
 pub use aggregate::{AggregateCall, AggregateFunction, AggregateWindow, Emit};
 pub use asof::Asof;
 pub use branches::compute_by_branch;
-pub use explain::{canonical, canonical_table, explain};
+pub use explain::{canonical, canonical_table, decoding, explain};
 pub use expression::Expression;
 pub use frame::{Frame, FrameBound, FrameUnits, OverFunction, RowOfFrame};
 pub use growth::{growing, looking_back, sliding, versions_joined};

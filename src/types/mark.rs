@@ -39,14 +39,27 @@ pub struct SourceMark {
     /// id. Older marks do not say, nor do those of brokers that give none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
+    /// By which options the files of its history become rows: by others they are other rows. Older
+    /// marks do not say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub decoding: BTreeMap<String, String>,
 }
 
 impl SourceMark {
     /// Whether it is a topic, or what of it is left, whose rows before some time came from files.
     #[must_use]
     pub fn follows_files(&self) -> bool {
+        self.side_from().is_some()
+    }
+
+    /// The event time from which on its rows come from a topic, where those before came from files.
+    #[must_use]
+    pub fn side_from(&self) -> Option<EventTime> {
         let mut sides = self.partitions.values().filter_map(|mark| mark.side);
-        sides.any(|side| matches!(side, Side::From(_)))
+        sides.find_map(|side| match side {
+            Side::From(from) => Some(from),
+            Side::Before(_) => None,
+        })
     }
 }
 

@@ -15,7 +15,7 @@ use rdkafka::topic_partition_list::{Offset as Place, TopicPartitionList};
 use super::identity;
 use super::settings::refused;
 use crate::connector::ConnectorError;
-use crate::types::{Offset, nearest};
+use crate::types::{EventTime, Offset, nearest};
 
 /// How long an answer may take. A first, shorter try finds out sooner that a password is wrong.
 const TRIES: [Duration; 3] = [
@@ -75,6 +75,14 @@ pub(super) enum When {
     End,
     /// The first that is not older: milliseconds since 1970.
     From(i64),
+}
+
+impl When {
+    /// The first record that was not written before `time`.
+    pub fn since(time: EventTime) -> Self {
+        // Below zero stand Kafka's words for the beginning and the end.
+        Self::From(time.0.max(0).saturating_add(999) / 1000)
+    }
 }
 
 impl Asker {

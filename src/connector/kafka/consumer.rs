@@ -16,13 +16,13 @@ use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::ask::{Asker, number};
+use super::ask::{Asker, When, number};
 use super::batch::{BatchConsumer, Report, Taken};
 use super::blocks::{Draft, Layout};
 use super::contact::{Contact, News, broker_of};
 use super::settings::{Settings, refused};
 use crate::connector::{ConnectorError, Consumer, Fetched, Reads};
-use crate::types::{Clock, Offset};
+use crate::types::{Clock, EventTime, Offset};
 
 /// How long contact is lost before a client is suspected of not noticing that it is back.
 const RENEW: Duration = Duration::from_secs(5);
@@ -43,6 +43,8 @@ pub(super) struct KafkaConsumer {
     renewed: Duration,
     /// What could not be dealt with because nobody answered: librdkafka does not say it again.
     pending: Vec<Event>,
+    /// Nobody misses records that are from before this time.
+    without: Option<EventTime>,
 }
 
 /// One partition.
@@ -85,6 +87,7 @@ impl KafkaConsumer {
             clock,
             renewed: Duration::ZERO,
             pending: Vec::new(),
+            without: None,
         };
         consumer.begin(from)?;
         Ok(consumer)
@@ -309,7 +312,7 @@ impl KafkaConsumer {
     /// The position is not in the partition: retention has removed it, or it never was there.
     fn find_anew(&mut self, event: &Event) -> Result<(), ConnectorError> {
         let (topic, partition) = (self.settings.topic.clone(), event.partition);
-        let Some(lane) = self.lanes.get_mut(&partition) else {
+        let Some(lane) = self.lanes.get(&partition) else {
             return Ok(());
         };
         let asked = lane.position;
@@ -320,7 +323,25 @@ impl KafkaConsumer {
         }
         if asked < first {
             let gone = first - asked;
-            if !self.settings.skips_lost {
+            if self.is_before(partition, first)? {
+                tracing::info!(
+                    topic,
+                    partition,
+                    asked,
+                    first,
+                    gone,
+                    "retention has removed records that the files have"
+                );
+            } else if self.settings.skips_lost {
+                tracing::warn!(
+                    topic,
+                    partition,
+                    asked,
+                    first,
+                    gone,
+                    "skipped records that retention has removed"
+                );
+            } else {
                 return Err(ConnectorError::hinted(
                     format!(
                         "partition {partition} of topic `{topic}` begins at offset {first}, but reading is to go on at {asked}: {gone} records are gone"
@@ -328,16 +349,11 @@ impl KafkaConsumer {
                     "keep records for longer (`retention.ms`); 'offset.lost' = 'skip' goes on without them, `--fresh` starts over",
                 ));
             }
-            tracing::warn!(
-                topic,
-                partition,
-                asked,
-                first,
-                gone,
-                "skipped records that retention has removed"
-            );
-            lane.position = first;
         }
+        let Some(lane) = self.lanes.get_mut(&partition) else {
+            return Ok(());
+        };
+        lane.position = lane.position.max(first);
         let place = [lane.place(partition)];
         let again = self
             .batch
@@ -345,6 +361,19 @@ impl KafkaConsumer {
             .and_then(|()| self.batch.assign(&place));
         again.map_err(|message| self.failed("read on in", &message))?;
         self.hold_paused(partition)
+    }
+
+    /// Whether what stood before `first`, the first record left, is from before the time that it is
+    /// missed from: that one is itself.
+    fn is_before(&self, partition: i32, first: u64) -> Result<bool, ConnectorError> {
+        let Some(without) = self.without else {
+            return Ok(false);
+        };
+        let all = index(partition) + 1;
+        let since = self.asker.places(all, When::since(without))?;
+        let ends = self.asker.places(all, When::End)?;
+        let (since, end) = (since[all - 1], ends[all - 1]);
+        Ok(since.or(end).is_some_and(|place| place.0 > first))
     }
 
     /// A partition that was assigned anew comes again, also if it is paused.
@@ -457,6 +486,10 @@ impl Consumer for KafkaConsumer {
             tracing::debug!(topic = self.settings.topic, message, "could not ask anew");
         }
         Ok(())
+    }
+
+    fn does_without(&mut self, before: EventTime) {
+        self.without = Some(before);
     }
 
     fn add(&mut self, partition: usize, from: Offset) -> Result<(), ConnectorError> {

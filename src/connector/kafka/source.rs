@@ -12,7 +12,7 @@ use super::start::Start;
 use crate::connector::open::SourceOrigin;
 use crate::connector::{ConnectorError, Consumer, Live, Partition, Reader, Reads, Source};
 use crate::format::{Decoder, FormatOptions, Wanted, decoder};
-use crate::types::{Clock, Offset};
+use crate::types::{Clock, EventTime, Offset};
 
 /// A topic.
 pub struct KafkaSource {
@@ -87,6 +87,29 @@ impl KafkaSource {
         let places = places.iter().enumerate();
         Ok(places.map(|all| place(all).unwrap_or_default()).collect())
     }
+
+    /// Whether all records since `from` are there, where the partitions begin at `all`: nothing was
+    /// removed yet, or the first one that is left is older.
+    fn has_all_since(&self, from: EventTime, all: &[Offset]) -> Result<(), ConnectorError> {
+        if self.settings.skips_lost || all.iter().all(|first| first.0 == 0) {
+            return Ok(());
+        }
+        let since = self.places(When::since(from))?;
+        let is_younger = |&(partition, first): &(usize, &Offset)| {
+            first.0 > 0 && since.get(partition) == Some(&Some(*first))
+        };
+        match all.iter().enumerate().find(is_younger) {
+            None => Ok(()),
+            Some((partition, first)) => Err(ConnectorError::hinted(
+                format!(
+                    "partition {partition} of topic `{}` begins at offset {first} with a record that was written after --from: what is gone \
+                     may be from after it too",
+                    self.settings.topic
+                ),
+                "say a later --from, and give the files up to there; 'offset.lost' = 'skip' does without what is gone",
+            )),
+        }
+    }
 }
 
 impl Source for KafkaSource {
@@ -134,6 +157,22 @@ impl Live for KafkaSource {
                     places[index] = Offset(*offset);
                 }
                 Ok(places)
+            }
+        }
+    }
+
+    fn following(&self, from: EventTime) -> Result<Vec<Offset>, ConnectorError> {
+        let all = self.places_or_ends(When::First)?;
+        self.has_all_since(from, &all)?;
+        match &self.settings.start {
+            Start::Earliest => Ok(all),
+            Start::Timestamp(time) if time.saturating_mul(1000) <= from.0 => self.beginning(),
+            Start::Timestamp(_) | Start::Latest | Start::Offsets(_) => {
+                tracing::info!(
+                    topic = self.settings.topic,
+                    "is read from its first record on, not by 'scan.startup.mode': it follows files"
+                );
+                Ok(all)
             }
         }
     }

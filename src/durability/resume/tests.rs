@@ -275,6 +275,39 @@ fn files_do_not_come_to_a_topic_that_was_read_nor_meet_it_elsewhere() {
     assert!(resume(&recipe("f"), &with_files(500), Epoch(0), &[first]).is_ok());
 }
 
+/// What is read again of one file lies between rows of the others: all are needed, also those that were
+/// read to their ends.
+#[test]
+fn a_run_with_some_of_the_files_is_refused_whatever_was_read_of_the_others() {
+    let mut known = history(true, Some(500));
+    let partitions = &mut known.get_mut("clicks").unwrap().partitions;
+    partitions.insert("b.csv".to_owned(), partitions["a.csv"].clone());
+    let growing = BTreeSet::from(["clicks".to_owned()]);
+    let some = Beginning {
+        sources: history(true, Some(500)),
+        growing: growing.clone(),
+    };
+
+    let refusal = resume(&recipe("f"), &some, Epoch(0), &[mark_of(known.clone())]).unwrap_err();
+    let gone = Refusal::PartitionGone {
+        source_name: "clicks".to_owned(),
+        partition: "b.csv".to_owned(),
+    };
+    assert_eq!(refusal, gone);
+
+    let more = Beginning {
+        sources: known.clone(),
+        growing,
+    };
+    let refusal = resume(&recipe("f"), &more, Epoch(0), &[mark_of(some.sources)]).unwrap_err();
+    assert!(matches!(refusal, Refusal::PartitionNew { .. }), "{refusal}");
+
+    // The same files, and no topic behind them.
+    let alone = beginning(history(true, None));
+    let refusal = resume(&recipe("f"), &alone, Epoch(0), &[mark_of(known)]).unwrap_err();
+    assert!(matches!(refusal, Refusal::OtherSide { .. }), "{refusal}");
+}
+
 #[test]
 fn of_two_marks_of_an_epoch_one_may_not_say_which_source_it_was() {
     let mut marks = [mark(40, 70), mark(40, 70)];
@@ -295,4 +328,39 @@ fn what_a_snapshot_holds_is_not_replayed() {
 
     let epochs: Vec<_> = resume.stops.iter().map(|mark| mark.epoch.0).collect();
     assert_eq!((resume.done, epochs), (Epoch(40), vec![57]));
+}
+
+#[test]
+fn files_that_would_be_read_by_other_options_are_refused_and_these_are_named() {
+    let read_with = |options: &[(&str, &str)]| {
+        let mut sources = source("1", 0);
+        let options = options.iter();
+        let options = options.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        sources.get_mut("clicks").unwrap().decoding = options.collect();
+        sources
+    };
+    let known = Mark {
+        sources: read_with(&[("csv.null", "-"), ("format", "csv")]),
+        ..mark(1, 10)
+    };
+    let resume = |now: BTreeMap<String, SourceMark>, mark: &Mark| {
+        resume(
+            &recipe("f"),
+            &beginning(now),
+            Epoch(0),
+            std::slice::from_ref(mark),
+        )
+    };
+
+    let other = read_with(&[("csv.header", "false"), ("format", "csv")]);
+    let refusal = resume(other.clone(), &known).unwrap_err();
+    assert_eq!(
+        refusal.to_string(),
+        "the files of `clicks` were read with no csv.header, csv.null=- before, and with \
+         csv.header=false, no csv.null now"
+    );
+    assert!(resume(known.sources.clone(), &known).is_ok());
+    // Older marks do not say, and a run without the files reads none.
+    assert!(resume(other, &mark(1, 10)).is_ok());
+    assert!(resume(read_with(&[]), &known).is_ok());
 }

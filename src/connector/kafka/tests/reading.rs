@@ -10,7 +10,7 @@ use super::kit::{
     values,
 };
 use crate::connector::{Fetched, Reads};
-use crate::types::{Offset, Reason};
+use crate::types::{EventTime, Offset, Reason};
 
 pub fn numbered(count: usize, partition: i32) -> Vec<String> {
     (0..count)
@@ -313,6 +313,79 @@ fn an_offset_lost_to_retention_is_an_error_that_counts_what_is_gone() {
         "partition 0 of topic `{name}` begins at offset 6, but reading is to go on at 2: 4 records are gone"
     );
     assert_eq!(refusal::<()>(Err(error)).0, expected);
+}
+
+/// Ten records, written a second after each other from the beginning of time on.
+fn written_by_the_second(topic: &Topic) {
+    let texts = numbered(10, 0);
+    let mut records: Vec<Record<'_>> = texts.iter().map(|text| record(0, text)).collect();
+    for (at, record) in (0..).zip(&mut records) {
+        // None is what a producer takes zero for.
+        record.timestamp = Some((at * 1000).max(1));
+    }
+    topic.write(&records);
+}
+
+#[test]
+fn a_topic_that_follows_files_is_read_from_its_first_record_on_whatever_its_startup_mode() {
+    let Some(topic) = Topic::new("follows", 1) else {
+        return;
+    };
+    written_by_the_second(&topic);
+    let second = |at: i64| EventTime(at * 1_000_000);
+    let following = |options: &[(&str, &str)], from| {
+        let source = topic.open(options);
+        source.live().unwrap().following(second(from)).map(offsets)
+    };
+    let latest = [("scan.startup.mode", "latest")];
+    assert_eq!(following(&latest, 5).unwrap(), [0]);
+    let third = [
+        ("scan.startup.mode", "timestamp"),
+        ("scan.startup.timestamp", "3000"),
+    ];
+    // All of it is there if it begins before, and not if it begins later.
+    assert_eq!(following(&third, 5).unwrap(), [3]);
+    assert_eq!(following(&third, 2).unwrap(), [0]);
+
+    topic.remove_before(0, 6);
+    assert_eq!(following(&latest, 7).unwrap(), [6]);
+    let (message, hint) = refusal(following(&latest, 6));
+    let name = &topic.name;
+    assert_eq!(
+        message,
+        format!(
+            "partition 0 of topic `{name}` begins at offset 6 with a record that was written after --from: what is \
+             gone may be from after it too"
+        )
+    );
+    assert!(hint.contains("later --from"), "{hint}");
+    assert_eq!(following(&[("offset.lost", "skip")], 6).unwrap(), [6]);
+}
+
+/// The oldest records of a topic go first while files are read for hours.
+#[test]
+fn what_is_lost_to_retention_is_missed_by_nobody_if_the_files_have_it() {
+    let Some(topic) = Topic::new("without", 1) else {
+        return;
+    };
+    written_by_the_second(&topic);
+    topic.remove_before(0, 6);
+    let reading = |from: i64| {
+        let mut reading = Reading::new(&topic.open(&[]), &[(0, 2)]);
+        let from = EventTime(from * 1_000_000);
+        reading.consumer.does_without(from);
+        reading
+    };
+
+    for from in [7, 100] {
+        let all = reading(from).read_to_end(&[0]);
+        let read = values(&all, 0).into_iter().map(|(offset, _)| offset);
+        assert_eq!(read.collect::<Vec<_>>(), [6, 7, 8, 9]);
+        assert_eq!(blocks(&all, 0)[0].start, Offset(2));
+    }
+    // The first record left may not be the first since then.
+    let error = reading(6).fails();
+    assert!(refusal::<()>(Err(error)).0.ends_with("4 records are gone"));
 }
 
 #[test]
