@@ -335,7 +335,9 @@ impl Feed {
             wakers,
         } = &mut *state;
         let lane = &mut lanes[partition];
-        lane.is_at(&arrival, self.side, self.bound_us);
+        if self.order == Order::Time {
+            lane.is_at(&arrival, self.side, self.bound_us);
+        }
         if let Some(ahead) = ahead {
             ahead.read(lane.reached, arrival.bytes());
         }

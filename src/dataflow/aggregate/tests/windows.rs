@@ -232,7 +232,13 @@ fn rows_of_one_key_meet_before_the_exchange_or_after_it() {
     let alone = orders(&[0; 20], &alone, &[1; 20]);
     let alike = orders(&[0; 20], &["a"; 20], &[1; 20]);
     let calls = [call(AggregateFunction::Count, &alone.schema(), &[])];
-    let plan = plan(&alone.schema(), &["page"], &calls, tumble(10, 0), Emit::OnClose);
+    let plan = plan(
+        &alone.schema(),
+        &["page"],
+        &calls,
+        tumble(10, 0),
+        Emit::OnClose,
+    );
     let (mut partials, mut aggregates) = (plan.partials(), plan.aggregates());
     let mut sent = Vec::new();
 
