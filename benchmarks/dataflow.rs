@@ -392,6 +392,7 @@ fn destination(pipeline: &Pipeline, shared: &Arc<Shared>) -> (DestinationPart, J
         name: "events".to_owned(),
         partitions: names,
         identity: None,
+        decoding: BTreeMap::new(),
     };
     let spec = PublishSpec {
         lanes: vec![Lane {
