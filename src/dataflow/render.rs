@@ -285,7 +285,9 @@ impl<'scope> Built<'_, 'scope> {
                 if let (Some(groups), Some(before)) = (plan.sessions(), plan.session_partials()) {
                     return self.grouped(id, &name, input, groups, || before);
                 }
-                self.grouped(id, &name, input, aggregates, || plan.partials())
+                let peers = self.scope.peers();
+                let partials = || plan.partials().among(peers);
+                self.grouped(id, &name, input, aggregates, partials)
             }
             Operator::Match {
                 input: from,

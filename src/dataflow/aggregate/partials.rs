@@ -1,5 +1,6 @@
 //! Aggregates on the source's worker, before the exchange, so that a group costs one row per
-//! epoch and worker there instead of one per record.
+//! epoch and worker there instead of one per record. Where hardly any two rows have one key they are
+//! not looked up here: they go through as they are, and meet at their owner.
 
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ pub struct Partials {
     tables: Tables,
     /// Rows since the last `drain`.
     rows: usize,
+    /// How many workers own groups.
+    peers: usize,
     /// So many times more, up to `drain`, rows are held as they are: hardly any two had one key, and to look
     /// for that costs more than it saves.
     apart: usize,
@@ -27,14 +30,24 @@ pub struct Partials {
 /// How often rows are held as they are, until it is looked again whether some have one key.
 const APART: usize = 15;
 
+/// Fewer rows say nothing about the next.
+const TELLING: usize = 1024;
+
 impl Partials {
     pub(super) fn new(plan: Arc<Plan>) -> Self {
         Self {
             plan,
             tables: Tables::new(Tracking::Off),
             rows: 0,
+            peers: 1,
             apart: 0,
         }
+    }
+
+    /// The same, of which the groups are owned by so many workers.
+    #[must_use]
+    pub fn among(self, peers: usize) -> Self {
+        Self { peers, ..self }
     }
 
     /// Takes rows of the input.
@@ -80,9 +93,13 @@ impl Partials {
     /// Decides what becomes of the next rows, after rows that were so many groups.
     fn look_or_not(&mut self, groups: usize) {
         let rows = std::mem::take(&mut self.rows);
+        // All rows of one key go to one worker: they may be at most half of what each has anyway. Rows
+        // with a count stand for many.
+        let met = rows.saturating_sub(groups);
+        let pays =
+            rows < TELLING || met * 2 * self.peers >= rows || self.plan.input.width().is_some();
         self.apart = match self.apart {
-            // Fewer than one in five went to a group that was there.
-            0 if groups * 5 > rows * 4 => APART,
+            0 if !pays => APART,
             left => left.saturating_sub(1),
         };
         self.tables.hold(match self.apart {

@@ -61,6 +61,12 @@ impl<T> Default for Intervals<T> {
     }
 }
 
+/// A hash as the table of keys wants it, which tells keys apart by the highest bits: these say the owner, and
+/// are alike on a worker.
+fn spread(hash: u64) -> u64 {
+    hash.rotate_left(u32::BITS)
+}
+
 impl<T> Intervals<T> {
     /// The sessions of a key that share a moment with `[start, end)`, in their order.
     pub fn overlapping(
@@ -70,7 +76,7 @@ impl<T> Intervals<T> {
         found: &mut Vec<u32>,
     ) {
         found.clear();
-        let Some(keyed) = self.keys.find(hash, |keyed| *keyed.key == *key) else {
+        let Some(keyed) = self.keys.find(spread(hash), |keyed| *keyed.key == *key) else {
             return;
         };
         let sessions = &keyed.sessions;
@@ -93,7 +99,11 @@ impl<T> Intervals<T> {
             u32::try_from(self.sessions.len() - 1).expect("fewer than 2^32 sessions are open")
         });
         let Self { keys, sessions, .. } = self;
-        let entry = keys.entry(hash, |keyed| *keyed.key == *key, |keyed| keyed.hash);
+        let entry = keys.entry(
+            spread(hash),
+            |keyed| *keyed.key == *key,
+            |keyed| spread(keyed.hash),
+        );
         let mut entry = entry.or_insert_with(|| {
             self.key_bytes += key.len();
             Keyed {
@@ -134,7 +144,7 @@ impl<T> Intervals<T> {
         let Self { keys, sessions, .. } = self;
         let at = |id: u32| sessions[id as usize].as_ref().expect("it is removed once");
         let session = at(id);
-        let keyed = keys.find_entry(session.hash, |keyed| *keyed.key == *session.key);
+        let keyed = keys.find_entry(spread(session.hash), |keyed| *keyed.key == *session.key);
         let mut keyed = keyed.unwrap_or_else(|_| panic!("the key of a session is known"));
         let of_key = &mut keyed.get_mut().sessions;
         let place = of_key.partition_point(|other| at(*other).start < session.start);

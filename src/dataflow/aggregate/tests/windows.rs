@@ -227,10 +227,11 @@ fn a_window_that_closes_with_a_sum_beyond_its_type_is_an_error() {
 /// Where hardly any two rows have one key, to look for that costs more than it saves.
 #[test]
 fn rows_of_one_key_meet_before_the_exchange_or_after_it() {
-    let alone: Vec<String> = (0..20).map(|page| page.to_string()).collect();
+    const ROWS: usize = 2000;
+    let alone: Vec<String> = (0..ROWS).map(|page| page.to_string()).collect();
     let alone: Vec<&str> = alone.iter().map(String::as_str).collect();
-    let alone = orders(&[0; 20], &alone, &[1; 20]);
-    let alike = orders(&[0; 20], &["a"; 20], &[1; 20]);
+    let alone = orders(&[0; ROWS], &alone, &[1; ROWS]);
+    let alike = orders(&[0; ROWS], &["a"; ROWS], &[1; ROWS]);
     let calls = [call(AggregateFunction::Count, &alone.schema(), &[])];
     let plan = plan(
         &alone.schema(),
@@ -250,8 +251,8 @@ fn rows_of_one_key_meet_before_the_exchange_or_after_it() {
         }
     }
 
-    assert_eq!(sent, [&[20; 16][..], &[1; 2]].concat());
-    assert_eq!(aggregates.groups(), 21);
+    assert_eq!(sent, [&[ROWS; 16][..], &[1; 2]].concat());
+    assert_eq!(aggregates.groups(), ROWS + 1);
     let closed = only(aggregates.close(Watermark::END).unwrap());
-    assert_eq!(rows(&closed).last().unwrap(), "a 340 0 10");
+    assert_eq!(rows(&closed).last().unwrap(), "a 34000 0 10");
 }
