@@ -22,7 +22,7 @@ INSERT INTO minutes SELECT window_start, count(*) FROM TUMBLE(trips, at, INTERVA
 /// The same with a second source.
 const JOINED: &str = "
 CREATE TABLE clicks (at TIMESTAMP NOT NULL, k INT NOT NULL, WATERMARK FOR at AS at - INTERVAL '5' SECOND)
-  WITH (connector = 'kafka', topic = 'none', 'bootstrap.servers' = 'localhost:1', format = 'json');
+  WITH (connector = 'kafka', topic = '${TOPIC:-none}', 'bootstrap.servers' = '${KAFKA:-localhost:1}', format = 'json');
 CREATE TABLE pairs (k INT, trip TIMESTAMP, click TIMESTAMP) WITH (connector = 'sqlite', path = 'out.db', table = 'pairs');
 INSERT INTO pairs SELECT t.k, t.at, c.at FROM trips t JOIN clicks c
   ON t.k = c.k AND c.at BETWEEN t.at AND t.at + INTERVAL '3' SECOND;
@@ -143,6 +143,37 @@ fn a_row_far_in_the_future_does_not_stop_a_paced_replay() {
     assert!(tables(&["--speed", "20000x"]) == tables(&[]));
 }
 
+/// A topic of one partition with the records of some files.
+fn topic(folder: &Path, kafka: &str, files: &[&str]) -> String {
+    let random = folder.file_name().unwrap().to_string_lossy();
+    let topic = format!("aligned-{}", random.trim_start_matches('.').to_lowercase());
+    let produce = ["produce", "--topic", &topic, "--partitions", "1", "--quiet"];
+    let made = tidemark(folder, &[&produce, files].concat(), &[("KAFKA", kafka)]);
+    assert_eq!(made.how, Exit::Code(0), "{}", made.stderr);
+    topic
+}
+
+/// The end of the files is the end of their event time, though the other source goes on.
+#[test]
+fn files_beside_a_topic_that_is_not_replayed_come_to_their_ends() {
+    let Some(kafka) = services::kafka("this test") else {
+        return;
+    };
+    let expected = expected();
+    for processes in ["1", "2"] {
+        let folder = scratch();
+        let clicks = ["clicks/0.csv", "clicks/1.csv", "clicks/2.csv"];
+        let topic = topic(folder.path(), &kafka, &clicks);
+        let who = ["--processes", processes, "--until-caught-up"];
+        let world = [("KAFKA", kafka.as_str()), ("TOPIC", &topic)];
+
+        let ended = replay(folder.path(), &[&TRIPS, &LITTLE, &who], &world);
+
+        assert_eq!(ended.how, Exit::Code(0), "{}", ended.stderr);
+        assert!(left(folder.path()) == expected, "{processes} processes");
+    }
+}
+
 /// It holds nothing that is read, and event time does not wait for it until the end.
 #[test]
 fn a_file_that_lies_past_the_beginning_of_the_topic_is_read_first() {
@@ -151,13 +182,8 @@ fn a_file_that_lies_past_the_beginning_of_the_topic_is_read_first() {
     };
     let folder = scratch();
     fs::write(folder.path().join("pipeline.sql"), PIPELINE).unwrap();
-    let random = folder.path().file_name().unwrap().to_string_lossy();
-    let topic = format!("aligned-{}", random.trim_start_matches('.').to_lowercase());
-    let produce = ["produce", "--topic", &topic, "--partitions", "1", "--quiet"];
+    let topic = topic(folder.path(), &kafka, &["trips/3.csv"]);
     let world = [("KAFKA", kafka.as_str()), ("TOPIC", &topic)];
-    let made = [&produce[..], &["trips/3.csv"]].concat();
-    let made = tidemark(folder.path(), &made, &world);
-    assert_eq!(made.how, Exit::Code(0), "{}", made.stderr);
     let from = time(3 * PART);
     let follow = ["--then-follow", "--from", &from, "--until-caught-up"];
 

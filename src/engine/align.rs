@@ -8,7 +8,7 @@
 //!
 //! Each feed reads its own files in the order of event time. What it cannot see is how far the files of
 //! other sources and of other processes are: that is in the reports of all, which every worker hears. A feed
-//! counts the bytes that it has read past there, and with `queue.bytes` of them its files that are past it wait.
+//! counts the bytes that it has read past there, and a file with `queue.bytes` of them behind it waits.
 //!
 //! Nobody waits for ever. A partition that event time waits for stands no further than event time, so it is
 //! never kept; it is read by somebody, its epoch closes, and event time moves. That holds where time
@@ -141,10 +141,13 @@ impl Ahead {
         self.reached.is_some() && self.bytes >= self.limit
     }
 
-    /// Whether a partition that stands at `at` has to wait.
+    /// Whether a partition that stands at `at` has to wait: so much lies between event time and there.
+    /// Those that are less far go on, many of them side by side.
     #[must_use]
     pub fn keeps(&self, at: Watermark) -> bool {
-        self.is_full() && self.reached.is_some_and(|reached| at > reached)
+        let before = || self.blocks.range(..=at).map(|(_, bytes)| bytes);
+        let is_past = self.reached.is_some_and(|reached| at > reached);
+        is_past && self.is_full() && before().sum::<usize>() >= self.limit
     }
 }
 
@@ -179,7 +182,8 @@ mod tests {
         ahead.read(at(40), 60);
         assert!(!ahead.keeps(at(40)), "there is room");
         ahead.read(at(50), 60);
-        assert!(ahead.keeps(at(11)) && !ahead.keeps(at(10)));
+        assert!(ahead.keeps(at(50)) && !ahead.keeps(at(10)));
+        assert!(!ahead.keeps(at(40)), "less lies before it");
 
         ahead.tell(Some(at(40)));
 

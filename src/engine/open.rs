@@ -579,6 +579,7 @@ impl OpenedSource {
         PlacedSource {
             is_live: self.source.live().is_some(),
             has_event_time: self.reload.is_none(),
+            is_past: self.files().is_some_and(|it| it.follow_from.is_none()),
             goes_on: self.source.live().is_some() && ends.is_none(),
             is_whole: self.is_watched() && ends.is_some(),
             table: self.table,

@@ -104,7 +104,7 @@ fn due_rows(
     if !rows.times.iter().any(|&time| waits(time)) {
         return Due::All;
     }
-    let mut behind = next().unwrap_or(i64::MAX);
+    let (mut behind, mut after) = (next().unwrap_or(i64::MAX), None);
     let mut first = None;
     for (row, &time) in rows.times.iter().enumerate().rev() {
         let is_wild = time.saturating_sub(WILD_US) > behind;
@@ -113,7 +113,10 @@ fn due_rows(
             first = Some((row, due));
         }
         if is_of(side, time) {
-            behind = behind.min(time);
+            if is_believed(time, after) {
+                behind = behind.min(time);
+            }
+            after = Some(time);
         }
     }
     let Some((row, time)) = first else {
@@ -127,14 +130,24 @@ fn due_rows(
     }
 }
 
-/// When the earliest row of `arrival` happened that `side` takes.
+/// Whether a row's time says how far those before it can be: not if the row after it is far past it again.
+fn is_believed(time: i64, after: Option<i64>) -> bool {
+    after.is_none_or(|after| after.saturating_sub(WILD_US) <= time)
+}
+
+/// When the earliest row of `arrival` happened that `side` takes, as far as its times are believed.
 #[must_use]
 pub fn earliest(arrival: &Arrival, side: Option<Side>) -> Option<i64> {
     let Arrival::Rows(rows) = arrival else {
         return None;
     };
-    let times = rows.times.iter().copied();
-    times.filter(|&time| is_of(side, time)).min()
+    let times = rows.times.iter().rev().copied();
+    let mut after = None;
+    let believed = |&time: &i64| is_believed(time, after.replace(time));
+    times
+        .filter(|&time| is_of(side, time))
+        .filter(believed)
+        .min()
 }
 
 fn is_of(side: Option<Side>, time: i64) -> bool {
@@ -223,6 +236,17 @@ mod tests {
         assert_eq!(due(&within, 7, None), Due::All);
         assert_eq!(due(&last, 7, Some(7)), Due::All);
         assert_eq!(due(&last, 7, None), Due::Until(Offset(110)));
+    }
+
+    #[test]
+    fn a_row_far_behind_those_around_it_says_nothing_of_them() {
+        const THEN: i64 = i64::MAX / 2;
+        let within = Arrival::Rows(rows(100, &[THEN, 0, THEN + 1]));
+        let first = Arrival::Rows(rows(100, &[0, THEN + 1]));
+
+        let waits = Due::Not(EventTime(THEN));
+        assert_eq!(due(&within, EventTime(0), None, || None), waits);
+        assert_eq!(earliest(&first, None), Some(THEN + 1));
     }
 
     #[test]

@@ -94,6 +94,9 @@ pub struct PlacedSource {
     pub is_live: bool,
     /// Whether event time is told by it, and ends with it: not by a table that is read again.
     pub has_event_time: bool,
+    /// Whether it is files in the place of a topic: event time ends with them, whatever is still to be read
+    /// of other sources.
+    pub is_past: bool,
     /// Whether it has no end in this run: new partitions may come.
     pub goes_on: bool,
     /// Whether all its partitions are to be read, also those that are found only now.
@@ -279,9 +282,10 @@ impl WorkerPlan {
                 letters: letters.map(|placed| Arc::clone(&lane(placed).schema)),
                 inserts: Arc::clone(&names),
                 pace: self.pace,
-                at_end: match source.has_event_time {
-                    true => self.at_end,
-                    false => AtEnd::Wait,
+                at_end: match (source.has_event_time, source.is_past) {
+                    (true, false) => self.at_end,
+                    (true, true) => AtEnd::Close,
+                    (false, _) => AtEnd::Wait,
                 },
                 idle_after: idle_timeout(table).filter(|_| source.has_event_time),
                 reject_limit: reject_limit(table),

@@ -81,7 +81,8 @@ impl Known {
             Ok(true) => Ok(()),
             Ok(false) => Err(ConnectorError::hinted(
                 format!("`{name}` has changed since this run began"),
-                "put it back as it was and start again; a file that is read may not be written anew",
+                "a file that is read may not be written anew: put it back as it was and start again, or with --fresh if \
+                 rows of what it was meanwhile may have been read",
             )),
             Err(error) => Err(unreadable(name, &error)),
         }
