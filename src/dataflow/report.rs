@@ -35,7 +35,7 @@ pub struct Report {
     pub returned: Vec<usize>,
     /// What became of the records of this epoch, by INSERT.
     pub fates: Vec<(usize, Fates)>,
-    /// When the records of this epoch were written, some of them for many: for people.
+    /// When the records of this epoch were written: for people.
     pub written: Written,
     /// A snapshot is to be cut at the end of this epoch.
     pub cut: bool,

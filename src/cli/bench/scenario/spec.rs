@@ -1,7 +1,7 @@
 //! A scenario: a pipeline file whose first lines say what it measures and which load it gets.
 //!
 //! ```text
-//!   -- One-minute windows over 60 groups, from Kafka into PostgreSQL.
+//!   -- Running totals of 60 groups, from Kafka into PostgreSQL.
 //!   -- load: input=kafka format=json rows=3000000 output=postgres rate=50000
 //! ```
 //!
