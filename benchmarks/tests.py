@@ -10,6 +10,7 @@ import ast
 import importlib.machinery
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ sys.path[:0] = [str(HERE / "peers"), str(HERE / "measuring")]
 sys.dont_write_bytecode = True
 from machine import cores  # noqa: E402
 from model import fit, held_against, rate, wall  # noqa: E402
+from paste import DOCUMENTS, MARKED, pasted  # noqa: E402
 from peers import PEERS, jars  # noqa: E402
 from plots import page  # noqa: E402
 from processes import watch  # noqa: E402
@@ -51,6 +53,24 @@ def of(*rows):
         (Path(folder) / "part-0").write_text("\n".join(rows) + "\n")
         (Path(folder) / "_SUCCESS").touch()
         return minutes(folder)
+
+
+class Pasted(unittest.TestCase):
+    def test_a_figure_replaces_what_stood_there_and_the_others_stay(self):
+        document = "a\n<!-- figure one -->\nold\n<!-- end -->\nb\n<!-- figure two -->\n<!-- end -->\n<!-- figure none -->\nc\n<!-- end -->\n"
+
+        once = pasted(document, {"one": "about\n\n| x |\n", "two": "rows  5\n"})
+
+        self.assertIn("a\n<!-- figure one -->\n\nabout\n\n| x |\n\n<!-- end -->\nb", once)
+        self.assertIn("<!-- figure two -->\n\n```text\nrows  5\n```\n\n<!-- end -->", once)
+        self.assertTrue(once.endswith("<!-- figure none -->\nc\n<!-- end -->\n"))
+        self.assertEqual(once, pasted(once, {"one": "about\n\n| x |\n", "two": "rows  5\n"}))
+
+    def test_every_figure_of_a_document_is_one_that_is_measured(self):
+        asked = {found[2] for path in DOCUMENTS for found in MARKED.finditer(path.read_text())}
+        measured = set(re.findall(r"^ *figure ([a-z_]+) ", (HERE / "figures").read_text(), re.MULTILINE))
+
+        self.assertEqual(asked, measured)
 
 
 class Results(unittest.TestCase):
