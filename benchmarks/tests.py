@@ -125,12 +125,12 @@ class Programs(unittest.TestCase):
 
     def test_the_end_of_a_program_and_its_time_are_seen(self):
         with tempfile.TemporaryDirectory() as folder:
-            program = "import sys; print('ready', flush=True); sys.exit(3)"
+            # It works for longer than memory is left unseen.
+            program = "import sys; print('ready', flush=True); sum(range(20_000_000)); sys.exit(3)"
             run = watch([sys.executable, "-c", program], None, Path(folder) / "log", 30)
 
         self.assertEqual((run.code, [seen.line for seen in run.lines]), (3, ["ready", ""]))
         self.assertGreater(run.peak_mb, 1)
-
 
     def test_a_program_that_nobody_waits_for_any_more_is_ended(self):
         class Ended(Exception):
