@@ -517,8 +517,8 @@ impl<I: Inbox> SourceTask<I> {
             .get_mut(&partition)
             .expect("one of this worker's");
         state.end(stop, at_end == AtEnd::Close, self.spec.goes_on);
-        // Event time may go on, which others may wait for.
-        self.spent |= self.schedule.stop().is_none();
+        // Event time may go on, which others wait for.
+        self.spent |= self.schedule.stop().is_none() && self.inbox.is_kept();
     }
 
     fn stamp(
