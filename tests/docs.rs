@@ -400,7 +400,8 @@ fn blocks(document: &str) -> Vec<Block> {
             (None, None) => {
                 let comment = line
                     .strip_prefix("<!-- ")
-                    .and_then(|l| l.strip_suffix(" -->"));
+                    .and_then(|l| l.strip_suffix(" -->"))
+                    .filter(|comment| comment.starts_with("dataflows/"));
                 shows = comment.map(str::to_owned).or(shows);
             }
         }
