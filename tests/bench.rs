@@ -9,6 +9,21 @@ use serde_json::Value;
 use crate::services;
 use crate::support::{Exit, tidemark};
 
+/// A scenario on little, once.
+const ONCE: [&str; 8] = [
+    "bench",
+    "scenario",
+    "--rows",
+    "3000",
+    "--repeat",
+    "1",
+    "--warm-up",
+    "0",
+];
+
+/// Where all of these tests keep loads: they make the same ones, at the same time.
+const LOADS: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/loads");
+
 /// Measures scenarios of `folder` over 3000 records; the JSON that comes of it.
 fn measure(folder: &Path, names: &[&str], variables: &[(&str, &str)]) -> Vec<Value> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -19,17 +34,14 @@ fn measure(folder: &Path, names: &[&str], variables: &[(&str, &str)]) -> Vec<Val
         path("all.html"),
         folder.display().to_string(),
     );
-    let (loads, few) = (
-        path("loads"),
-        ["--rows", "3000", "--repeat", "1", "--warm-up", "1"],
-    );
+    let few = ["--rows", "3000", "--repeat", "1", "--warm-up", "1"];
     let options = [
         "--seconds",
         "1",
         "--threads",
         "1",
         "--data",
-        &loads,
+        LOADS,
         "--folder",
         &folder,
     ];
@@ -168,20 +180,10 @@ fn a_scenario_that_fails_does_not_end_the_others() {
         text.replace("INSERT INTO found", "INSERT INTO nowhere"),
     )
     .unwrap();
-    let (json, data, scenarios) = (path("all.json"), path("data"), path(""));
-    let few = [
-        "bench",
-        "scenario",
-        "--rows",
-        "3000",
-        "--repeat",
-        "1",
-        "--warm-up",
-        "0",
-    ];
-    let paths = ["--json", &json, "--data", &data, "--folder", &scenarios];
+    let (json, scenarios) = (path("all.json"), path(""));
+    let paths = ["--json", &json, "--data", LOADS, "--folder", &scenarios];
 
-    let ended = tidemark(root, &[&few[..], &paths].concat(), &[]);
+    let ended = tidemark(root, &[&ONCE[..], &paths].concat(), &[]);
 
     assert_eq!(ended.how, Exit::Code(1), "{}", ended.stderr);
     assert!(ended.stderr.contains("nowhere"), "{}", ended.stderr);
@@ -202,22 +204,12 @@ fn a_load_that_cannot_keep_its_schedule_ends_and_leaves_what_was_measured() {
     // No broker takes a hundredth of it.
     let text = text.replace("rate=50000", "rate=100000000000");
     fs::write(path("fast.sql"), text).unwrap();
-    let (json, data, scenarios) = (path("all.json"), path("data"), path(""));
-    let few = [
-        "bench",
-        "scenario",
-        "--rows",
-        "3000",
-        "--repeat",
-        "1",
-        "--warm-up",
-        "0",
-    ];
+    let (json, scenarios) = (path("all.json"), path(""));
     let search = ["--search", "--bound", "100", "--seconds", "1"];
-    let paths = ["--json", &json, "--data", &data, "--folder", &scenarios];
+    let paths = ["--json", &json, "--data", LOADS, "--folder", &scenarios];
 
     let variables = [("KAFKA", kafka.as_str())];
-    let ended = tidemark(root, &[&few[..], &search, &paths].concat(), &variables);
+    let ended = tidemark(root, &[&ONCE[..], &search, &paths].concat(), &variables);
 
     assert_eq!(ended.how, Exit::Code(1), "{}", ended.stderr);
     assert!(ended.stderr.contains("are not held"), "{}", ended.stderr);

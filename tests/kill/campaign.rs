@@ -294,7 +294,10 @@ impl Campaign {
             // All are between two starts.
             return Ok(());
         }
-        let phases = self.pipeline.phases.lock().phases();
+        let (phases, restarts) = {
+            let known = self.pipeline.phases.lock();
+            (known.phases(), known.restarts)
+        };
         self.killer.kill(&processes);
         self.report.kills += 1;
         *self.report.victims.entry(victim).or_default() += 1;
@@ -308,13 +311,17 @@ impl Campaign {
         if matches!(victim, Postgres | Kafka) {
             gone(&processes, &self.clock);
         }
-        self.after(victim)
+        self.after(victim, restarts)
     }
 
-    /// Whoever is not started again by the pipeline is started again by us.
-    fn after(&mut self, victim: Victim) -> Result<(), String> {
+    /// Whoever is not started again by the pipeline is started again by us. The log may be behind: of
+    /// what it says from here on nothing is of the time before the kill.
+    fn after(&mut self, victim: Victim, restarts: u64) -> Result<(), String> {
         match victim {
-            Leader | Worker => {}
+            Leader | Worker => {
+                let phases = &self.pipeline.phases;
+                phases.wait(PHASE_MAX, |known| known.restarts > restarts);
+            }
             Supervisor => {
                 self.pipeline.bury();
                 let shape = self.dice.roll(SHAPES.len() as u64);

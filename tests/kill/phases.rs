@@ -35,6 +35,8 @@ pub struct Known {
     /// How many lines there were.
     pub lines: u64,
     pub starts: u64,
+    /// How often the supervisor said that all start again.
+    pub restarts: u64,
     pub snapshots: u64,
     /// Those of them that were taken before process 0 was live.
     pub in_replay: u64,
@@ -79,6 +81,7 @@ impl Known {
             self.last.remove(0);
         }
         if line.contains("all start again") {
+            self.restarts += 1;
             self.forget();
         } else if of_another(line) {
             // Only process 0 decides and commits.

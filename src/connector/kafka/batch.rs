@@ -27,6 +27,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaType;
 
+use super::identity::milliseconds;
+
 /// Messages taken at a time, at most.
 const BATCH: usize = 8192;
 
@@ -232,10 +234,6 @@ impl BatchConsumer {
     fn topic_name(&self) -> Result<CString, String> {
         CString::new(self.topic.as_str()).map_err(|error| error.to_string())
     }
-}
-
-fn milliseconds(wait: Duration) -> c_int {
-    c_int::try_from(wait.as_millis()).unwrap_or(c_int::MAX)
 }
 
 /// One of librdkafka's queues, given back when it is dropped.

@@ -100,7 +100,8 @@ fn as_shown(id: &str) -> Option<String> {
     (id != NONE).then(|| id.replace('+', "-").replace('/', "_"))
 }
 
-fn milliseconds(time: Duration) -> c_int {
+/// A time as librdkafka's functions take it.
+pub(super) fn milliseconds(time: Duration) -> c_int {
     c_int::try_from(time.as_millis()).unwrap_or(c_int::MAX)
 }
 

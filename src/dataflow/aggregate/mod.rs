@@ -47,7 +47,7 @@ mod tables;
 
 pub use aggregates::Aggregates;
 pub use error::AggregateError;
-pub use keys::{KeyCodec, hash, hashes, routes, without_signs};
+pub use keys::{KeyCodec, hash, routes, without_signs};
 pub use moving::{Moving, Read};
 pub use partials::Partials;
 pub use plan::{Aggregation, Input};

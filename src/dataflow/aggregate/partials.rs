@@ -80,9 +80,7 @@ impl Partials {
         self.look_or_not(groups);
         together_again(&self.plan, &batches)
     }
-}
 
-impl Partials {
     /// As if no two of the rows before had had one key.
     #[cfg(test)]
     pub(super) fn hold_apart(&mut self) {

@@ -1,7 +1,7 @@
 //! The load of a scenario: the rows of its generator, written once and kept.
 //!
 //! What is made has a checksum of what it was made from for its name: scenarios with the same load share
-//! it, and one that changes gets another.
+//! it, and one that changes gets another. Of several that want to make it at once, one does.
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
@@ -56,11 +56,21 @@ pub fn make(
     let made_from = format!("{columns:?} {options:?} {}", scenario.format);
     // By what is in it and not by whose it is: scenarios with the same load share it.
     let name = format!("load-{:016x}", xxh3_64(made_from.as_bytes()));
+    let _alone = alone(data, &name)?;
     match (scenario.input, servers) {
         (Input::Files, _) => files(&table, &scenario.format, &data.join(name)),
         (Input::Kafka, Some(servers)) => topic(table, &format!("bench-{name}"), servers),
         (Input::Kafka, None) => Err("it needs a broker".to_owned()),
     }
+}
+
+/// Waits for whoever makes the same load in the same folder. A lock ends with its process.
+fn alone(data: &Path, name: &str) -> Result<File, String> {
+    let failed = |error: std::io::Error| format!("could not lock the load: {error}");
+    std::fs::create_dir_all(data).map_err(failed)?;
+    let lock = File::create(data.join(format!("{name}.lock"))).map_err(failed)?;
+    lock.lock().map_err(failed)?;
+    Ok(lock)
 }
 
 /// The scenario's source, as it stands in the file.
