@@ -16,6 +16,8 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 
+use super::texts;
+
 /// Floats with one zero and one NaN; other columns as they are.
 #[allow(clippy::wildcard_enum_match_arm, reason = "only floats have two zeros")]
 pub fn without_signs(column: &ArrayRef) -> ArrayRef {
@@ -54,6 +56,8 @@ pub enum KeyCodec {
     /// One column of text: its own bytes, so that nothing is copied to look a key up. NULL is a
     /// byte that no text begins with.
     Text,
+    /// Several columns of text, in the row format of Arrow too.
+    Texts(RowConverter),
     /// Any other columns, in the row format of Arrow.
     Rows(RowConverter),
 }
@@ -69,7 +73,13 @@ impl KeyCodec {
             [DataType::Utf8] => Ok(Self::Text),
             types => {
                 let fields = types.iter().cloned().map(SortField::new);
-                Ok(Self::Rows(RowConverter::new(fields.collect())?))
+                let converter = RowConverter::new(fields.collect())?;
+                let only_texts = types.iter().all(|of| *of == DataType::Utf8);
+                Ok(if only_texts {
+                    Self::Texts(converter)
+                } else {
+                    Self::Rows(converter)
+                })
             }
         }
     }
@@ -92,6 +102,7 @@ impl KeyCodec {
                 let (offsets, bytes, _) = texts.clone().into_parts();
                 Ok(BinaryArray::new(offsets, bytes, None))
             }
+            Self::Texts(_) => texts::encode(columns, rows),
             Self::Rows(converter) => {
                 let columns: Vec<ArrayRef> = columns.iter().map(without_signs).collect();
                 converter.convert_columns(&columns)?.try_into_binary()
@@ -111,7 +122,7 @@ impl KeyCodec {
                 let texts = cast(&BinaryArray::from_iter(keys), &DataType::Utf8)?;
                 Ok(vec![texts])
             }
-            Self::Rows(converter) => {
+            Self::Texts(converter) | Self::Rows(converter) => {
                 let parser = converter.parser();
                 let keys: Vec<&[u8]> = keys.collect();
                 converter.convert_rows(keys.iter().map(|key| parser.parse(key)))
@@ -148,7 +159,7 @@ pub fn hash(key: &[u8]) -> u64 {
     mixed
 }
 
-fn offset(value: i32) -> usize {
+pub(super) fn offset(value: i32) -> usize {
     usize::try_from(value).expect("offsets of an array are not negative")
 }
 

@@ -44,6 +44,7 @@ mod shape;
 mod slots;
 mod table;
 mod tables;
+mod texts;
 
 pub use aggregates::Aggregates;
 pub use error::AggregateError;
