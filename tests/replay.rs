@@ -13,6 +13,8 @@ use postgres::Client;
 use crate::services;
 use crate::support::{Ended, Exit, Summary, tables, tidemark};
 
+mod joint;
+
 /// How many trips there are: one in 1.8 seconds, for three hours.
 const TRIPS: u64 = 6000;
 

@@ -18,8 +18,8 @@ pub trait Live: Send + Sync {
 
     /// The same, where what happened before `from` comes from elsewhere: what happened then or later is all
     /// to be read, wherever `beginning` is. An error if some of it may be gone.
-    fn following(&self, _from: EventTime) -> Result<Vec<Offset>, ConnectorError> {
-        self.beginning()
+    fn following(&self, _from: EventTime) -> Result<Vec<Following>, ConnectorError> {
+        self.beginning().map(Following::whole)
     }
 
     /// Where each of them ends now: a run that stops when it has caught up stops there.
@@ -72,6 +72,27 @@ pub trait Live: Send + Sync {
     }
 }
 
+/// Where a partition is read from that follows files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Following {
+    /// The first record to read.
+    pub first: Offset,
+    /// The first one that is not from before where the files end: what stands before it nobody misses.
+    pub since: Offset,
+}
+
+impl Following {
+    /// Partitions that begin here, and of which everything is missed that is gone.
+    #[must_use]
+    pub fn whole(all: Vec<Offset>) -> Vec<Self> {
+        let since = |first| Self {
+            first,
+            since: first,
+        };
+        all.into_iter().map(since).collect()
+    }
+}
+
 /// What a consumer reads for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reads {
@@ -99,8 +120,8 @@ pub trait Consumer: Send {
         Ok(())
     }
 
-    /// Nobody misses records that are gone, as far as they are from before this time.
-    fn does_without(&mut self, _before: EventTime) {}
+    /// Nobody misses records of this partition that are gone, as far as they stood before this one.
+    fn does_without(&mut self, _partition: usize, _before: Offset) {}
 
     /// Reads one more partition.
     fn add(&mut self, partition: usize, from: Offset) -> Result<(), ConnectorError>;

@@ -48,7 +48,7 @@ pub use kafka::{
 pub use lanes::{Share, lanes};
 pub use letters::{EachLetter, KeptLetter, LetterFilter, read_letters};
 pub use list::list;
-pub use live::{Consumer, Fetched, Live, Reads};
+pub use live::{Consumer, Fetched, Following, Live, Reads};
 pub use open::{
     Keeps, OpenDestination, inspect_source, keeps, open_destinations, open_source, reads,
 };

@@ -543,8 +543,8 @@ impl<I: Inbox> SourceTask<I> {
             spans: &arrived.spans,
         };
         let mut outcome = self.spec.chain.run(&arrived.rows, &passed, place)?;
-        let bad = arrived.rejects.len() as u64;
-        let records = arrived.rows.num_rows() as u64 + bad + others.len() as u64;
+        // What others have may be gone when it is read again.
+        let records = (arrived.rows.num_rows() + arrived.rejects.len()) as u64;
         state.went_in(arrived, records, passed.after());
 
         for (node, rows) in std::mem::take(&mut outcome.rows) {

@@ -129,8 +129,12 @@ pub fn first_positions(source: &str, marks: &[Mark]) -> Option<SourceMark> {
             Some(Side::From(from)) => PartitionMark::following(mark.first, from),
             Some(Side::Before(_)) | None => PartitionMark::beginning(mark.first),
         };
-        let file = mark.file.clone();
-        (name.clone(), PartitionMark { file, ..beginning })
+        let beginning = PartitionMark {
+            file: mark.file.clone(),
+            since: mark.since,
+            ..beginning
+        };
+        (name.clone(), beginning)
     });
     let is_known = marks.iter().any(|mark| mark.sources.contains_key(source));
     let mut first: BTreeMap<String, PartitionMark> = first.collect();

@@ -27,7 +27,7 @@ use crate::dataflow::arrival::{Arrival, Found, Inbox};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::step::plain;
 use crate::format::Decoder;
-use crate::types::{Clock, EventTime, Offset};
+use crate::types::{Clock, Offset};
 
 /// How long a consumer waits for records before it looks whether something else is wanted.
 const POLL: Duration = Duration::from_millis(20);
@@ -44,8 +44,8 @@ pub struct LiveFeed {
     ends: Option<Vec<Offset>>,
     /// How many partitions there were when the source was last read.
     known: usize,
-    /// What happened before comes from files.
-    follows: Option<EventTime>,
+    /// Nobody misses what stood before these records: it came from files.
+    without: Vec<Option<Offset>>,
     /// One per worker thread of this process.
     lanes: Vec<Lane>,
 }
@@ -197,17 +197,14 @@ impl LiveFeed {
             crew,
             ends,
             known: from.len(),
-            follows: None,
+            without: Vec::new(),
         }
     }
 
-    /// The same; what happened before `from` comes from files.
+    /// The same; what stood before these records of the partitions came from files.
     #[must_use]
-    pub fn following(self, from: EventTime) -> Self {
-        Self {
-            follows: Some(from),
-            ..self
-        }
+    pub fn without(self, without: Vec<Option<Offset>>) -> Self {
+        Self { without, ..self }
     }
 
     /// The same, not to be read before `release`.
@@ -258,8 +255,10 @@ impl LiveFeed {
             known: self.known,
             look_at: Duration::ZERO,
         };
-        if let Some(from) = self.follows {
-            reader.consumer.does_without(from);
+        for &(partition, _) in &from {
+            if let Some(&Some(before)) = self.without.get(partition) {
+                reader.consumer.does_without(partition, before);
+            }
         }
         reader.discover().map_err(unreadable)?;
         for (partition, offset) in from {

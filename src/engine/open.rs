@@ -18,7 +18,7 @@ use super::patience::patiently;
 use super::reload::Reload;
 use super::start::Decision;
 use super::worker::PlacedSource;
-use crate::connector::{Live, OpenDestination, Source, open_destinations, open_source};
+use crate::connector::{Following, Live, OpenDestination, Source, open_destinations, open_source};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::dataflow::schedule::Stop;
 use crate::dataflow::source::Followed;
@@ -307,7 +307,10 @@ impl OpenedSource {
     ) -> Result<SourceMark, Failure> {
         let from = self.files.as_ref().and_then(|files| files.follow_from);
         let follow = |mark: PartitionMark| match from {
-            Some(from) => PartitionMark::following(mark.first, from),
+            Some(from) => PartitionMark {
+                since: mark.since,
+                ..PartitionMark::following(mark.first, from)
+            },
             None => mark,
         };
         let identity = live.identity().map(str::to_owned);
@@ -321,16 +324,17 @@ impl OpenedSource {
             return Ok(known);
         }
         let message = format!("cannot find where `{}` begins", self.name);
-        let offsets = patiently(&self.name, world, || match from {
+        let ask = || match from {
             Some(from) => live.following(from),
-            None => live.beginning(),
-        })
-        .map_err(|error| failed(&message, error))?;
-        let beginning = |(partition, offset)| PartitionMark {
-            file: live.taken(partition),
-            ..PartitionMark::beginning(offset)
+            None => live.beginning().map(Following::whole),
         };
-        let marks = offsets.into_iter().enumerate().map(beginning).map(follow);
+        let all = patiently(&self.name, world, ask).map_err(|error| failed(&message, error))?;
+        let beginning = |(partition, at): (usize, Following)| PartitionMark {
+            file: live.taken(partition),
+            since: from.map(|_| at.since),
+            ..PartitionMark::beginning(at.first)
+        };
+        let marks = all.into_iter().enumerate().map(beginning).map(follow);
         Ok(SourceMark {
             partitions: self.partitions.iter().cloned().zip(marks).collect(),
             identity,
@@ -499,10 +503,10 @@ impl OpenedSource {
                     queue_bytes,
                     (shared, world.1.clone()),
                 );
-                let topic = match start.side_from() {
-                    Some(from) => topic.following(from),
-                    None => topic,
-                };
+                let known = names[count..]
+                    .iter()
+                    .map_while(|name| start.partitions.get(name));
+                let topic = topic.without(known.map(|mark| mark.since).collect());
                 match files {
                     None => Arc::new(topic),
                     Some(files) if self.has_followed(decision) => self.both(files, topic, true),

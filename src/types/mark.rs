@@ -70,7 +70,8 @@ pub struct PartitionMark {
     pub offset: Offset,
     /// The watermark after the last record read.
     pub watermark: Watermark,
-    /// How many records were read up to here; older marks do not say.
+    /// How many records were read up to here, without those that belong to the other side; older marks
+    /// do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub records: Option<u64>,
     /// Whether the input is known to end here.
@@ -87,6 +88,10 @@ pub struct PartitionMark {
     /// The first record of the first run.
     #[serde(default)]
     pub first: Offset,
+    /// Of a topic that follows files, its first record that is not from before where they end, as it was
+    /// when the first run began: retention may remove what stands before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Offset>,
     /// What must not have changed for `offset` to mean the same: a file's size and checksum.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
@@ -184,6 +189,7 @@ impl PartitionMark {
             idle: false,
             floors: Vec::new(),
             first: offset,
+            since: None,
             identity: None,
             file: None,
             side: None,

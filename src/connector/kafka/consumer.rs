@@ -16,13 +16,13 @@ use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::ask::{Asker, When, number};
+use super::ask::{Asker, number};
 use super::batch::{BatchConsumer, Report, Taken};
 use super::blocks::{Draft, Layout};
 use super::contact::{Contact, News, broker_of};
 use super::settings::{Settings, refused};
 use crate::connector::{ConnectorError, Consumer, Fetched, Reads};
-use crate::types::{Clock, EventTime, Offset};
+use crate::types::{Clock, Offset};
 
 /// How long contact is lost before a client is suspected of not noticing that it is back.
 const RENEW: Duration = Duration::from_secs(5);
@@ -43,8 +43,6 @@ pub(super) struct KafkaConsumer {
     renewed: Duration,
     /// What could not be dealt with because nobody answered: librdkafka does not say it again.
     pending: Vec<Event>,
-    /// Nobody misses records that are from before this time.
-    without: Option<EventTime>,
 }
 
 /// One partition.
@@ -53,6 +51,8 @@ struct Lane {
     start: Offset,
     /// The next record, at least: lower ones have been seen, or are gone.
     position: u64,
+    /// Nobody misses records that stood before this one.
+    without: Offset,
     draft: Draft,
     /// The broker that the last of it came from.
     leader: Option<i32>,
@@ -87,7 +87,6 @@ impl KafkaConsumer {
             clock,
             renewed: Duration::ZERO,
             pending: Vec::new(),
-            without: None,
         };
         consumer.begin(from)?;
         Ok(consumer)
@@ -100,6 +99,7 @@ impl KafkaConsumer {
             let lane = Lane {
                 start,
                 position: start.0,
+                without: Offset(0),
                 draft: Draft::new(&self.layout, partition),
                 leader: None,
                 is_paused: false,
@@ -315,7 +315,7 @@ impl KafkaConsumer {
         let Some(lane) = self.lanes.get(&partition) else {
             return Ok(());
         };
-        let asked = lane.position;
+        let (asked, without) = (lane.position, lane.without);
         self.asker.is_still(self.id.as_deref())?;
         let (first, end) = self.asker.bounds(partition)?;
         if asked > end {
@@ -323,7 +323,7 @@ impl KafkaConsumer {
         }
         if asked < first {
             let gone = first - asked;
-            if self.is_before(partition, first)? {
+            if first <= without.0 {
                 tracing::info!(
                     topic,
                     partition,
@@ -361,19 +361,6 @@ impl KafkaConsumer {
             .and_then(|()| self.batch.assign(&place));
         again.map_err(|message| self.failed("read on in", &message))?;
         self.hold_paused(partition)
-    }
-
-    /// Whether what stood before `first`, the first record left, is from before the time that it is
-    /// missed from: that one is itself.
-    fn is_before(&self, partition: i32, first: u64) -> Result<bool, ConnectorError> {
-        let Some(without) = self.without else {
-            return Ok(false);
-        };
-        let all = index(partition) + 1;
-        let since = self.asker.places(all, When::since(without))?;
-        let ends = self.asker.places(all, When::End)?;
-        let (since, end) = (since[all - 1], ends[all - 1]);
-        Ok(since.or(end).is_some_and(|place| place.0 > first))
     }
 
     /// A partition that was assigned anew comes again, also if it is paused.
@@ -488,8 +475,10 @@ impl Consumer for KafkaConsumer {
         Ok(())
     }
 
-    fn does_without(&mut self, before: EventTime) {
-        self.without = Some(before);
+    fn does_without(&mut self, partition: usize, before: Offset) {
+        if let Some(lane) = self.lanes.get_mut(&number(partition)) {
+            lane.without = before;
+        }
     }
 
     fn add(&mut self, partition: usize, from: Offset) -> Result<(), ConnectorError> {

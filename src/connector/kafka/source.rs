@@ -10,7 +10,9 @@ use super::consumer::KafkaConsumer;
 use super::settings::Settings;
 use super::start::Start;
 use crate::connector::open::SourceOrigin;
-use crate::connector::{ConnectorError, Consumer, Live, Partition, Reader, Reads, Source};
+use crate::connector::{
+    ConnectorError, Consumer, Following, Live, Partition, Reader, Reads, Source,
+};
 use crate::format::{Decoder, FormatOptions, Wanted, decoder};
 use crate::types::{Clock, EventTime, Offset};
 
@@ -88,26 +90,69 @@ impl KafkaSource {
         Ok(places.map(|all| place(all).unwrap_or_default()).collect())
     }
 
-    /// Whether all records since `from` are there, where the partitions begin at `all`: nothing was
-    /// removed yet, or the first one that is left is older.
-    fn has_all_since(&self, from: EventTime, all: &[Offset]) -> Result<(), ConnectorError> {
+    /// Whether all records are there that were not written before --from, where the partitions begin at
+    /// `all`, and the first of those were at `since` before that was asked.
+    fn has_all_since(
+        &self,
+        since: &[Option<Offset>],
+        all: &[Offset],
+    ) -> Result<(), ConnectorError> {
         if self.settings.skips_lost || all.iter().all(|first| first.0 == 0) {
             return Ok(());
         }
-        let since = self.places(When::since(from))?;
-        let is_younger = |&(partition, first): &(usize, &Offset)| {
-            first.0 > 0 && since.get(partition) == Some(&Some(*first))
-        };
-        match all.iter().enumerate().find(is_younger) {
-            None => Ok(()),
-            Some((partition, first)) => Err(ConnectorError::hinted(
-                format!(
-                    "partition {partition} of topic `{}` begins at offset {first} with a record that was written after --from: what is gone \
-                     may be from after it too",
-                    self.settings.topic
+        // Compaction may have left a gap at the beginning.
+        let left = self.places(When::From(0))?;
+        let topic = &self.settings.topic;
+        for (partition, (first, (&left, &since))) in
+            all.iter().zip(left.iter().zip(since)).enumerate()
+        {
+            match Gone::of(*first, left, since) {
+                Gone::NothingSince => {}
+                Gone::AllThereWas => tracing::warn!(
+                    topic,
+                    partition,
+                    "this partition has lost all its records: if any were written after --from, they are missing"
                 ),
-                "say a later --from, and give the files up to there; 'offset.lost' = 'skip' does without what is gone",
-            )),
+                Gone::PerhapsSome => {
+                    return Err(ConnectorError::hinted(
+                        format!(
+                            "partition {partition} of topic `{topic}` begins at offset {} with a record that was written after --from: what is gone \
+                             may be from after it too",
+                            left.unwrap_or(*first)
+                        ),
+                        "say a later --from, and give the files up to there; 'offset.lost' = 'skip' does without what is gone",
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What of a partition may be gone, of what was not written before some time.
+#[derive(Debug, PartialEq, Eq)]
+enum Gone {
+    /// Nothing was removed yet, or the first record that is left is older.
+    NothingSince,
+    /// The first one that is left is not older.
+    PerhapsSome,
+    /// None is left to tell.
+    AllThereWas,
+}
+
+impl Gone {
+    /// Of a partition that begins at `first`, where the first record `left` may stand behind that; the first
+    /// one `since` that time was asked for before.
+    fn of(first: Offset, left: Option<Offset>, since: Option<Offset>) -> Self {
+        let is_younger = since.is_some_and(|since| left.is_none_or(|left| since <= left));
+        if first.0 == 0 {
+            Self::NothingSince
+        } else if is_younger {
+            Self::PerhapsSome
+        } else if left.is_none() {
+            Self::AllThereWas
+        } else {
+            Self::NothingSince
         }
     }
 }
@@ -161,20 +206,27 @@ impl Live for KafkaSource {
         }
     }
 
-    fn following(&self, from: EventTime) -> Result<Vec<Offset>, ConnectorError> {
+    fn following(&self, from: EventTime) -> Result<Vec<Following>, ConnectorError> {
+        // In this order: what comes or goes between two answers is not taken for older than it is.
+        let ends = self.places_or_ends(When::End)?;
+        let since = self.places(When::since(from))?;
         let all = self.places_or_ends(When::First)?;
-        self.has_all_since(from, &all)?;
-        match &self.settings.start {
-            Start::Earliest => Ok(all),
-            Start::Timestamp(time) if time.saturating_mul(1000) <= from.0 => self.beginning(),
+        self.has_all_since(&since, &all)?;
+        let begin = match &self.settings.start {
+            Start::Earliest => all,
+            Start::Timestamp(time) if time.saturating_mul(1000) <= from.0 => self.beginning()?,
             Start::Timestamp(_) | Start::Latest | Start::Offsets(_) => {
                 tracing::info!(
                     topic = self.settings.topic,
                     "is read from its first record on, not by 'scan.startup.mode': it follows files"
                 );
-                Ok(all)
+                all
             }
-        }
+        };
+        let since = since.into_iter().zip(ends);
+        let since = since.map(|(since, end)| since.unwrap_or(end));
+        let following = |(first, since)| Following { first, since };
+        Ok(begin.into_iter().zip(since).map(following).collect())
     }
 
     fn ends(&self) -> Result<Vec<Offset>, ConnectorError> {
@@ -243,5 +295,32 @@ impl Live for KafkaSource {
 
     fn show_progress(&self, committed: &[(usize, Offset)]) {
         self.asker.show(committed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_a_partition_tells_what_may_be_gone() {
+        let at = |offset| Some(Offset(offset));
+        for (first, left, since, gone) in [
+            (0, None, None, Gone::NothingSince),
+            (0, at(0), at(0), Gone::NothingSince),
+            (6, at(6), at(7), Gone::NothingSince),
+            (6, at(6), None, Gone::NothingSince),
+            (6, at(6), at(6), Gone::PerhapsSome),
+            (6, None, None, Gone::AllThereWas),
+            // Compaction has removed the first ones of those that retention has left.
+            (6, at(9), at(9), Gone::PerhapsSome),
+            (6, at(9), at(10), Gone::NothingSince),
+            // Retention has removed them since they were asked for.
+            (6, at(6), at(5), Gone::PerhapsSome),
+            (6, None, at(5), Gone::PerhapsSome),
+        ] {
+            let outcome = Gone::of(Offset(first), left, since);
+            assert_eq!(outcome, gone, "{first}, {left:?}, {since:?}");
+        }
     }
 }

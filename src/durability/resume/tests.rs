@@ -200,7 +200,10 @@ fn history(ended: bool, from: Option<i64>) -> BTreeMap<String, SourceMark> {
     file.ended = ended;
     if let Some(from) = from {
         file.side = Some(Side::Before(EventTime(from)));
-        let topic = PartitionMark::following(Offset(3), EventTime(from));
+        let topic = PartitionMark {
+            since: Some(Offset(7)),
+            ..PartitionMark::following(Offset(3), EventTime(from))
+        };
         partitions.insert("0".to_owned(), topic);
     }
     sources
@@ -228,7 +231,12 @@ fn a_run_without_the_files_goes_on_once_they_are_read() {
     let now = topic(std::slice::from_ref(&read));
     assert!(resume(&recipe("f"), &now, Epoch(0), std::slice::from_ref(&read)).is_ok());
     let first = &now.sources["clicks"].partitions["0"];
-    assert_eq!(*first, PartitionMark::following(Offset(3), EventTime(500)));
+    // Also what nobody misses of it.
+    let expected = PartitionMark {
+        since: Some(Offset(7)),
+        ..PartitionMark::following(Offset(3), EventTime(500))
+    };
+    assert_eq!(*first, expected);
 
     let reading = mark_of(history(false, Some(500)));
     let refusal = resume(&recipe("f"), &now, Epoch(0), &[reading]).unwrap_err();

@@ -49,7 +49,7 @@ fn a_reject_counts_on_its_own_side_if_its_time_is_known() {
     let counts = (fates.accepted, fates.filtered, fates.rejected, fates.late);
     assert_eq!(counts, (4, 6, 2, 0));
     let records = task.partitions.values().map(|state| state.mark.records);
-    assert_eq!(records.collect::<Vec<_>>(), [Some(6), Some(6)]);
+    assert_eq!(records.collect::<Vec<_>>(), [Some(3), Some(3)]);
 }
 
 #[test]
@@ -82,4 +82,30 @@ fn rejects_are_a_share_of_all_that_is_read_whichever_side_it_is_on() {
     assert_eq!((fates.filtered, fates.rejected), (4750, 280));
     let judged = task.partitions[&1].mark.judged;
     assert_eq!((judged.read, judged.rejected), (600, 30));
+}
+
+/// Retention may have removed what files have; of what they do not have nothing may be gone.
+#[test]
+fn what_the_topic_was_not_read_for_may_be_gone_when_it_is_read_again() {
+    for (first, is_refused) in [(0, false), (2, false), (3, false), (4, true)] {
+        let (mut task, mut log) = with_history(vec![(1, rows(0..6)), (1, rows(6..7))]);
+        while task.step(true, &mut log) == Progress::Worked {}
+        let stop = Stop {
+            epoch: Epoch(7),
+            partitions: vec![None, Some(task.partitions[&1].mark.clone())],
+            watermark: Watermark::START,
+        };
+
+        let (mut again, mut log) = with_history(vec![(1, rows(first..7))]);
+        again.schedule = Schedule::new(Epoch(0), vec![stop], Epoch(7));
+        while again.step(true, &mut log) == Progress::Worked {}
+
+        let causes = again.shared.failure().map(|failure| failure.causes);
+        let cause = "partition 1 is not what it was: so many records are gone: 1";
+        assert_eq!(
+            causes,
+            is_refused.then(|| vec![cause.to_owned()]),
+            "{first}"
+        );
+    }
 }
