@@ -10,9 +10,9 @@ use crate::services;
 use crate::support::{Contents, Ended, Exit, tables, tidemark};
 
 /// Seconds that a file of history goes on for.
-const PART: u64 = 2000;
+pub const PART: u64 = 2000;
 
-const PIPELINE: &str = "
+pub const PIPELINE: &str = "
 CREATE TABLE trips (at TIMESTAMP NOT NULL, k INT NOT NULL, WATERMARK FOR at AS at - INTERVAL '5' SECOND)
   WITH (connector = 'kafka', topic = '${TOPIC:-none}', 'bootstrap.servers' = '${KAFKA:-localhost:1}', format = 'json');
 CREATE TABLE minutes (minute TIMESTAMP, n BIGINT) WITH (connector = 'sqlite', path = 'out.db', table = 'minutes');
@@ -28,7 +28,7 @@ INSERT INTO pairs SELECT t.k, t.at, c.at FROM trips t JOIN clicks c
   ON t.k = c.k AND c.at BETWEEN t.at AND t.at + INTERVAL '3' SECOND;
 ";
 
-fn time(second: u64) -> String {
+pub fn time(second: u64) -> String {
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("2024-05-01 {hour:02}:{minute:02}:{second:02}")
 }
@@ -42,7 +42,7 @@ fn history(seconds: Range<u64>) -> String {
 }
 
 /// Trips in four files, clicks in three, each a part of history.
-fn scratch() -> tempfile::TempDir {
+pub fn scratch() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let joined = PIPELINE.to_owned() + JOINED;
     fs::write(folder.path().join("pipeline.sql"), joined).unwrap();
@@ -57,7 +57,7 @@ fn scratch() -> tempfile::TempDir {
     folder
 }
 
-const TRIPS: [&str; 2] = ["--source", "trips=trips/*.csv"];
+pub const TRIPS: [&str; 2] = ["--source", "trips=trips/*.csv"];
 const CLICKS: [&str; 2] = ["--source", "clicks=clicks/*.csv"];
 /// A block is a small part of a file, and what may be read ahead a few of them.
 const LITTLE: [&str; 2] = ["--set", "queue.bytes=20000"];
@@ -144,7 +144,7 @@ fn a_row_far_in_the_future_does_not_stop_a_paced_replay() {
 }
 
 /// A topic of one partition with the records of some files.
-fn topic(folder: &Path, kafka: &str, files: &[&str]) -> String {
+pub fn topic(folder: &Path, kafka: &str, files: &[&str]) -> String {
     let random = folder.file_name().unwrap().to_string_lossy();
     let topic = format!("aligned-{}", random.trim_start_matches('.').to_lowercase());
     let produce = ["produce", "--topic", &topic, "--partitions", "1", "--quiet"];

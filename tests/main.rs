@@ -33,6 +33,7 @@ mod parquet;
 mod pipelines;
 mod produce;
 mod profile;
+mod progress;
 mod reload;
 mod replay;
 mod said;

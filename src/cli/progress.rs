@@ -40,6 +40,14 @@ impl Who {
             Self::OneOfSeveral => progress.read_by_all,
         }
     }
+
+    /// The distance covered, as soon as it is known.
+    fn distance(self, progress: &SourceProgress) -> Option<u64> {
+        match self {
+            Self::Alone => Some(progress.distance),
+            Self::OneOfSeveral => progress.distance_of_all,
+        }
+    }
 }
 
 /// A thread that shows progress until it is ended.
@@ -89,18 +97,20 @@ fn show_bars(
             let Some(name) = names.get(&table) else {
                 continue;
             };
+            let Some(distance) = who.distance(&progress) else {
+                continue;
+            };
             let bar = bars
                 .entry(table)
-                .or_insert_with(|| all.add(bar(name, &progress)));
-            if progress
-                .length
-                .is_some_and(|length| progress.distance > length)
-            {
-                // The files are read, and the topic that follows has no end.
-                bar.unset_length();
-                bar.set_style(style(None));
+                .or_insert_with(|| all.add(bar(name, distance, progress.length)));
+            if bar.length() != progress.length {
+                match progress.length {
+                    Some(length) => bar.set_length(length),
+                    None => bar.unset_length(),
+                }
+                bar.set_style(style(progress.length));
             }
-            bar.set_position(progress.distance);
+            bar.set_position(distance);
             bar.set_message(status(&progress, who));
         }
     }
@@ -109,15 +119,15 @@ fn show_bars(
     }
 }
 
-fn bar(name: &str, progress: &SourceProgress) -> ProgressBar {
-    let bar = match progress.length {
+fn bar(name: &str, distance: u64, length: Option<u64>) -> ProgressBar {
+    let bar = match length {
         Some(length) => ProgressBar::new(length),
         None => ProgressBar::no_length(),
     };
     let bar = bar
-        .with_style(style(progress.length))
+        .with_style(style(length))
         .with_prefix(name.to_owned())
-        .with_position(progress.distance);
+        .with_position(distance);
     // What was read before this run says nothing of how fast it is.
     bar.reset_eta();
     bar
@@ -132,25 +142,32 @@ fn style(length: Option<u64>) -> ProgressStyle {
     style.progress_chars("━╸ ")
 }
 
-/// How much of a source is read, in percent, and how long the rest will take if it goes on as it did
+/// How much of `length` is read, in percent, and how long the rest will take if it goes on as it did
 /// since `then`: a distance and how long ago that was.
-fn to_go(progress: &SourceProgress, then: (u64, Duration)) -> Option<(u64, Duration)> {
-    let length = progress
-        .length
-        .filter(|&length| length >= progress.distance)?;
-    let percent = (progress.distance * 100).checked_div(length)?;
-    let covered = u32::try_from((progress.distance - then.0) >> 10).ok()?;
-    let rest = u32::try_from((length - progress.distance) >> 10).ok()?;
+fn to_go(distance: u64, length: u64, then: (u64, Duration)) -> Option<(u64, Duration)> {
+    let rest = length.checked_sub(distance)?;
+    let percent = (distance * 100).checked_div(length)?;
+    let covered = u32::try_from(distance.checked_sub(then.0)? >> 10).ok()?;
+    let rest = u32::try_from(rest >> 10).ok()?;
     let left = then.1.checked_mul(rest)?.checked_div(covered)?;
     Some((percent, Duration::from_secs(left.as_secs())))
 }
 
+/// What a source with files and a topic behind them is read from.
+fn reads(progress: &SourceProgress) -> Option<&'static str> {
+    progress.follow_from?;
+    Some(if progress.follows { "topic" } else { "files" })
+}
+
 fn status(progress: &SourceProgress, who: Who) -> String {
-    let rows = grouped(who.rows(progress));
-    match progress.watermark {
-        None => format!("{rows} rows"),
-        Some(watermark) => format!("{rows} rows, watermark {watermark}"),
+    let mut status = format!("{} rows", grouped(who.rows(progress)));
+    if let Some(reads) = reads(progress) {
+        status += &format!(" of the {reads}");
     }
+    if let Some(watermark) = progress.watermark {
+        status += &format!(", watermark {watermark}");
+    }
+    status
 }
 
 fn log_lines(
@@ -180,8 +197,10 @@ fn log_lines(
             // A run that began again counts from its own start.
             let rows_per_second = read.saturating_sub(rows) * 1000 / passed;
             let watermark = progress.watermark.map(|watermark| watermark.to_string());
-            let (begun_at, begun) = *first.entry(table).or_insert((progress.distance, now));
-            let to_go = to_go(&progress, (begun_at, now - begun)).filter(|_| who == Who::Alone);
+            let to_go = who.distance(&progress).and_then(|distance| {
+                let (begun_at, begun) = *first.entry(table).or_insert((distance, now));
+                to_go(distance, progress.length?, (begun_at, now - begun))
+            });
             let percent = to_go.map(|(percent, _)| percent);
             let left = to_go.map(|(_, left)| crate::engine::length(left));
             info!(
@@ -191,6 +210,7 @@ fn log_lines(
                 watermark,
                 late = progress.late,
                 rejected = progress.rejected,
+                reads = reads(&progress),
                 percent,
                 left,
                 "reading"
@@ -202,6 +222,7 @@ fn log_lines(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::{EventTime, Watermark};
 
     #[test]
     fn one_of_several_processes_counts_the_records_of_all() {
@@ -213,28 +234,47 @@ mod tests {
         };
         shared.read(0, 3, 30);
 
-        shared.heard(0, &BTreeMap::from([(0, fates(9, 0)), (1, fates(5, 4))]));
+        assert_eq!(Who::OneOfSeveral.distance(&shared.progress()[&0]), None);
+
+        let more = BTreeMap::from([(0, fates(9, 0)), (1, fates(5, 4))]);
+        shared.heard(0, &more, 90);
         // Another destination is behind.
-        shared.heard(0, &BTreeMap::from([(0, fates(6, 0)), (1, fates(5, 1))]));
+        let fewer = BTreeMap::from([(0, fates(6, 0)), (1, fates(5, 1))]);
+        shared.heard(0, &fewer, 60);
 
         let progress = shared.progress()[&0];
         assert_eq!(Who::Alone.rows(&progress), 3);
         assert_eq!(Who::OneOfSeveral.rows(&progress), 9);
         assert_eq!((progress.late, progress.rejected), (4, 0));
+        assert_eq!(Who::Alone.distance(&progress), Some(30));
+        assert_eq!(Who::OneOfSeveral.distance(&progress), Some(90));
+    }
+
+    #[test]
+    fn what_has_no_end_is_shown_without_one_as_soon_as_the_files_before_it_are_read() {
+        let shared = Shared::default();
+        let at = |time| Watermark::behind(EventTime(time), 0);
+        shared.has_length(0, Some(100), Some(EventTime(50)));
+        assert_eq!(shared.reached(0, at(49)), None);
+        assert_eq!(shared.progress()[&0].length, Some(100));
+        assert_eq!(reads(&shared.progress()[&0]), Some("files"));
+
+        assert_eq!(shared.reached(0, at(50)), Some(EventTime(50)));
+        assert_eq!(shared.reached(0, at(60)), None, "that is said once");
+
+        assert_eq!(shared.progress()[&0].length, None);
+        assert_eq!(reads(&shared.progress()[&0]), Some("topic"));
     }
 
     #[test]
     fn what_is_left_takes_as_long_as_what_was_read_in_this_run() {
-        let progress = |distance| SourceProgress {
-            distance,
-            length: Some(100 << 20),
-            ..SourceProgress::default()
-        };
         let since = |megabytes: u64, seconds| (megabytes << 20, Duration::from_secs(seconds));
+        let to_go = |distance: u64, then| to_go(distance << 20, 100 << 20, then);
 
-        let left = to_go(&progress(60 << 20), since(40, 10));
+        let left = to_go(60, since(40, 10));
         assert_eq!(left, Some((60, Duration::from_secs(20))));
-        assert_eq!(to_go(&progress(60 << 20), since(60, 10)), None);
-        assert_eq!(to_go(&progress(101 << 20), since(40, 10)), None);
+        assert_eq!(to_go(60, since(60, 10)), None);
+        assert_eq!(to_go(101, since(40, 10)), None);
+        assert_eq!(to_go(30, since(40, 10)), None, "it began again");
     }
 }

@@ -8,7 +8,7 @@ use super::board::Board;
 use super::written::Witness;
 use crate::metrics::Metrics;
 use crate::plan::TableId;
-use crate::types::{Epoch, Fates, Offset, SourceMark, Watermark};
+use crate::types::{Epoch, EventTime, Fates, Offset, SourceMark, Watermark};
 
 /// So many of the epochs in which rows came to be left out, or no more, are told apart: a snapshot
 /// asks for its own as soon as that is over.
@@ -51,8 +51,15 @@ pub struct SourceProgress {
     pub records: u64,
     /// Distance covered in the unit of the source's offsets.
     pub distance: u64,
-    /// The distance to its end, where that is known.
+    /// The same over all processes, as far as epochs are complete; nothing before the first is.
+    pub distance_of_all: Option<u64>,
+    /// The distance to its end, where that is known; of files that a topic follows, as long as they are
+    /// read.
     pub length: Option<u64>,
+    /// When a topic takes over from its files, if one does.
+    pub follow_from: Option<EventTime>,
+    /// It has: all files are read.
+    pub follows: bool,
     /// The last watermark known.
     pub watermark: Option<Watermark>,
     /// Records that all processes have read in this run, as far as epochs are complete,
@@ -275,9 +282,11 @@ impl Shared {
         lock(&self.fates).clone()
     }
 
-    /// A source is this long.
-    pub fn has_length(&self, table: TableId, length: Option<u64>) {
-        lock(&self.progress).entry(table).or_default().length = length;
+    /// A source is this long, and if it is files, a topic takes over at some time.
+    pub fn has_length(&self, table: TableId, length: Option<u64>, follow_from: Option<EventTime>) {
+        let mut progress = lock(&self.progress);
+        let source = progress.entry(table).or_default();
+        (source.length, source.follow_from) = (length, follow_from);
     }
 
     /// Some more records of a source were read.
@@ -288,13 +297,22 @@ impl Shared {
         source.distance += distance;
     }
 
-    /// The watermark of a source at the end of an epoch.
-    pub fn reached(&self, table: TableId, watermark: Watermark) {
-        lock(&self.progress).entry(table).or_default().watermark = Some(watermark);
+    /// The watermark of a source at the end of an epoch. The first time that it is where a topic takes
+    /// over from the source's files, that is given back.
+    pub fn reached(&self, table: TableId, watermark: Watermark) -> Option<EventTime> {
+        let mut progress = lock(&self.progress);
+        let source = progress.entry(table).or_default();
+        source.watermark = Some(watermark);
+        let from = source.follow_from.filter(|_| !source.follows);
+        let from = from.filter(|&from| watermark.has_reached(from))?;
+        // The topic has no end.
+        (source.follows, source.length) = (true, None);
+        Some(from)
     }
 
-    /// What became of a source's records in this run, over all processes, by INSERT.
-    pub fn heard(&self, table: TableId, fates: &BTreeMap<usize, Fates>) {
+    /// What became of a source's records in this run, by INSERT, and the distance covered: over all
+    /// processes.
+    pub fn heard(&self, table: TableId, fates: &BTreeMap<usize, Fates>, distance: u64) {
         let most = |count: fn(&Fates) -> u64| fates.values().map(count).max().unwrap_or(0);
         let mut progress = lock(&self.progress);
         let source = progress.entry(table).or_default();
@@ -302,6 +320,7 @@ impl Shared {
         source.read_by_all = source.read_by_all.max(most(Fates::read));
         source.late = source.late.max(most(|fates| fates.late));
         source.rejected = source.rejected.max(most(|fates| fates.rejected));
+        source.distance_of_all = source.distance_of_all.max(Some(distance));
     }
 
     /// How far each source is.

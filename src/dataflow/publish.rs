@@ -18,6 +18,7 @@ use std::sync::{Arc, OnceLock};
 use arrow::array::RecordBatch;
 use timely::dataflow::operators::Capability;
 use timely::scheduling::activate::SyncActivator;
+use tracing::info;
 
 use super::outcome::{Failure, Shared};
 use super::report::{Positions, Report};
@@ -26,7 +27,7 @@ use super::step::plain;
 use super::written::Written;
 use crate::connector::{Share, TableChanges};
 use crate::plan::TableId;
-use crate::types::{Epoch, Mark, SourceMark};
+use crate::types::{Epoch, Mark, SourceMark, Watermark};
 
 /// One transaction for a destination.
 #[derive(Debug)]
@@ -216,10 +217,15 @@ impl Publish {
     fn seal(&mut self, epoch: Epoch, stashed: Stashed) {
         let cut = self.positions.complete(epoch);
         self.sealed = Some(epoch);
-        for &table in self.spec.sources.keys() {
-            self.shared
-                .reached(table, self.positions.watermark_of(table));
-            self.shared.heard(table, self.positions.fates(table));
+        for (&table, source) in &self.spec.sources {
+            let watermark = self.positions.watermark_of(table);
+            if let Some(from) = self.shared.reached(table, watermark) {
+                let from = Watermark::behind(from, 0);
+                info!(source = source.name, %from, "all files are read, and the topic from here on");
+            }
+            let distance = self.positions.distance(table);
+            let fates = self.positions.fates(table);
+            self.shared.heard(table, fates, distance);
         }
         let mut changes = Vec::new();
         for (position, lane) in self.spec.lanes.iter().enumerate() {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::written::Written;
 use crate::plan::TableId;
-use crate::types::{Epoch, Fates, PartitionMark, SourceMark, Watermark};
+use crate::types::{Epoch, Fates, PartitionMark, Side, SourceMark, Watermark};
 
 /// What one worker's partitions of one source have reached at the end of an epoch. Partitions
 /// that did not move since the last report are left out.
@@ -235,6 +235,15 @@ impl Positions {
     #[must_use]
     pub fn fates(&self, table: TableId) -> &BTreeMap<usize, Fates> {
         &self.sources[&table].fates
+    }
+
+    /// The distance covered in `table`'s partitions, without those of a topic that follows files: their
+    /// offsets count something else.
+    #[must_use]
+    pub fn distance(&self, table: TableId) -> u64 {
+        let marks = self.marks(table).map(|(_, mark)| mark);
+        let own = marks.filter(|mark| !matches!(mark.side, Some(Side::From(_))));
+        own.map(|mark| mark.offset.0).sum()
     }
 
     /// Where those of `table`'s partitions are that were heard of.

@@ -220,7 +220,8 @@ fn open(
     let sources = open_sources(pipeline, (&options.base, &options.replay), (shared, clock))?;
     let (indexes, references) = reference::load(pipeline, &options.base, clock)?;
     for source in &sources {
-        shared.has_length(source.table, source.length());
+        let follow_from = source.files().and_then(|files| files.follow_from);
+        shared.has_length(source.table, source.length(), follow_from);
     }
     Ok(Opened {
         snapshots,
