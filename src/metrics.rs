@@ -100,10 +100,9 @@ metrics! {
     FATES: Counter "tidemark_records" ["source", "insert_into", "fate"]:
         "What became of the records for each INSERT: accepted, filtered, late or rejected";
     OFFSET: Gauge "tidemark_partition_offset" ["source", "partition"]:
-        "The next position to read, in the source's own unit: records of a topic, bytes of a file";
+        "The next position to read: records of a topic, bytes of a file, rows of a Parquet file";
     LAG: Gauge "tidemark_partition_lag" ["source", "partition"]:
-        "How far the partition's end is away: records, or bytes of a file; only where it is known, \
-         and only from the process that reads the partition";
+        "How far the partition's end is away, in the same unit; only where it is known, and only from the process that reads the partition";
     PARTITION_WATERMARK: Gauge "tidemark_partition_watermark" in "seconds" ["source", "partition"]:
         "The partition's watermark, in seconds since 1970";
     IDLE: Gauge "tidemark_partition_idle" ["source", "partition"]:

@@ -1,7 +1,9 @@
 //! What a replay says of how far it is: of the files of all processes, and of the topic behind them.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -61,4 +63,49 @@ fn it_is_said_once_that_all_files_are_read_and_the_topic_follows() {
         let told: Vec<&Value> = told.map(|line| &line["from"]).collect();
         assert_eq!(told, [&from], "{said:?}");
     }
+}
+
+/// A file's end is so many bytes away, and a topic's so many records.
+#[test]
+fn of_files_before_a_topic_it_is_bytes_that_are_to_be_read() {
+    let Some(kafka) = services::kafka("this test") else {
+        return;
+    };
+    let folder = scratch();
+    fs::write(folder.path().join("pipeline.sql"), PIPELINE).unwrap();
+    let topic = topic(folder.path(), &kafka, &["trips/3.csv"]);
+    let world = [("KAFKA", kafka.as_str()), ("TOPIC", &topic)];
+    let from = time(3 * PART);
+    let mut paced = Command::new(env!("CARGO_BIN_EXE_tidemark"))
+        .current_dir(folder.path())
+        .args(["replay", "pipeline.sql", "--log", "json", "--speed", "20x"])
+        .args(["--then-follow", "--from", &from, "--metrics-port", "0"])
+        .args(TRIPS)
+        .envs(world)
+        .env("TIDEMARK_LOG", "info")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(paced.stderr.take().unwrap()).lines();
+    let lines = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()));
+    let mut rows = lines.filter_map(|line| line.ok()?["fields"]["rows"].as_u64());
+    let seen = rows.find(|&rows| rows > 0);
+
+    let why = tidemark(folder.path(), &["why", "pipeline.sql", "--json"], &world);
+
+    paced.kill().unwrap();
+    paced.wait().unwrap();
+    assert!(seen.is_some(), "it says how far it is");
+    let status: Value = serde_json::from_str(&why.stdout).unwrap();
+    let trips = &status["sources"][0];
+    let partitions = trips["partitions"].as_array().unwrap();
+    let units = partitions.iter().map(|it| it["unit"].as_str().unwrap());
+    let units: Vec<&str> = units.collect();
+    assert_eq!(units, ["bytes", "bytes", "bytes", "bytes", "records"]);
+    let files = partitions.iter().filter(|it| it["unit"] == "bytes");
+    let bytes: u64 = files.map(|it| it["lag"].as_u64().unwrap()).sum();
+    assert_eq!(trips["unit"], "bytes");
+    assert_eq!(trips["lag"], bytes, "{trips}");
+    let waits_for = status["sinks"][0]["waits_for"].as_str().unwrap();
+    assert!(waits_for.contains(" bytes "), "{waits_for}");
 }

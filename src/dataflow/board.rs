@@ -62,6 +62,8 @@ pub struct Facts {
 pub struct SourceFacts {
     /// The names of its partitions.
     pub names: Arc<Vec<String>>,
+    /// The files that a topic follows, by their places among the partitions, and what their offsets count.
+    pub files: BTreeMap<usize, &'static str>,
     /// Where each partition began in this run.
     pub from: Vec<Offset>,
     /// How far apart the positions of a partition's records are; 0 and 1: next to each other.
@@ -284,6 +286,34 @@ impl SourceFacts {
         Some(distance.div_ceil(self.stride.max(1)))
     }
 
+    /// The partitions that are read now, whose offsets count the same: of files and the topic that follows
+    /// them, the files as long as one has more.
+    pub fn read_now(&self) -> impl Iterator<Item = usize> {
+        let has_ended = |index| self.marks.get(index).is_some_and(|mark| mark.ended);
+        let count = self.partitions();
+        let are_files = self.files.len() == count || !self.files.keys().all(has_ended);
+        (0..count).filter(move |index| self.files.contains_key(index) == are_files)
+    }
+
+    /// How far the ends of those are away, where that is known of all.
+    #[must_use]
+    pub fn lag_now(&self) -> Option<u64> {
+        self.read_now().map(|index| self.lag(index)).sum()
+    }
+
+    /// What the offsets of a partition count, if it is a file that a topic follows; `own` are the topic's.
+    #[must_use]
+    pub fn unit<'a>(&self, index: usize, own: &'a str) -> &'a str {
+        self.files.get(&index).copied().unwrap_or(own)
+    }
+
+    /// What those of the partitions that are read now count.
+    #[must_use]
+    pub fn unit_now<'a>(&self, own: &'a str) -> &'a str {
+        let first = self.read_now().next();
+        first.map_or(own, |index| self.unit(index, own))
+    }
+
     /// Where event time is in a partition that it waits for; `None` if it does not wait.
     #[must_use]
     pub fn waited_for(&self, index: usize) -> Option<Watermark> {
@@ -338,6 +368,30 @@ mod tests {
         assert_eq!(source.lag(0), Some(1));
         source.reached(0, &told(9, true), Duration::ZERO);
         assert_eq!(source.lag(0), Some(0));
+    }
+
+    /// Bytes and records add up to nothing, and a packed file, whose length nobody knows, is no topic's.
+    #[test]
+    fn what_is_to_be_read_is_that_of_the_files_until_they_are_read_and_then_the_topic_s() {
+        let mark = |ended| PartitionMark {
+            ended,
+            ..PartitionMark::beginning(Offset(10))
+        };
+        let mut source = SourceFacts {
+            names: Arc::new(["a.csv", "b.csv", "0"].map(str::to_owned).to_vec()),
+            files: BTreeMap::from([(0, "bytes"), (1, "bytes")]),
+            ends: [10, 500, 7].map(|end| Some(Offset(end))).to_vec(),
+            marks: BTreeMap::from([(0, mark(true)), (1, mark(false))]),
+            ..SourceFacts::default()
+        };
+        let now = |it: &SourceFacts| (it.lag_now(), it.unit_now("records").to_owned());
+        assert_eq!(now(&source), (Some(490), "bytes".to_owned()));
+
+        source.ends[1] = None;
+        assert_eq!(now(&source), (None, "bytes".to_owned()));
+
+        source.marks.insert(1, mark(true));
+        assert_eq!(now(&source), (Some(7), "records".to_owned()));
     }
 
     #[test]

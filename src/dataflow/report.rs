@@ -301,6 +301,30 @@ mod tests {
     }
 
     #[test]
+    fn the_distance_is_that_of_the_files_and_not_of_the_topic_that_follows_them() {
+        let mut positions = Positions::new([(0, 3)]);
+        let from = EventTime(50);
+        let marks = [
+            PartitionMark::beginning(Offset(70)),
+            PartitionMark::following(Offset(1000), from),
+            PartitionMark::beginning(Offset(7)),
+        ];
+        for (process, mark) in marks.into_iter().enumerate() {
+            let partitions = vec![(process, mark)];
+            let report = Report {
+                partitions,
+                ..Report::default()
+            };
+            positions.hear(Epoch(1), report);
+        }
+        assert_eq!(positions.distance(0), 0);
+
+        positions.complete(Epoch(1));
+
+        assert_eq!(positions.distance(0), 77);
+    }
+
+    #[test]
     fn a_word_for_a_later_epoch_does_not_count_yet() {
         let mut positions = Positions::new([(0, 1)]);
         positions.hear(Epoch(1), at(0, 10));

@@ -6,6 +6,7 @@
 //! | `Tally`, one per destination | what is being committed and was, how old its records were |
 //! | `announce`, at the start | who there is; then a thread per topic: where its partitions end |
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use arrow::array::RecordBatch;
 use super::feed::Reading;
 use super::open::{OpenedSource, Sink};
 use super::start::Decision;
+use super::status::unit_of_files;
 use super::threads::spawn_named;
 use super::worker::PlacedSource;
 use crate::connector::{Source, TableChanges};
@@ -215,6 +217,7 @@ pub fn announce(
         let facts = SourceFacts {
             stride: if is_dealt { names.len() as u64 } else { 1 },
             names: Arc::clone(names),
+            files: files(opened),
             from: from.into_iter().map(Option::unwrap_or_default).collect(),
             replay_to: offsets(
                 replay.and_then(|mark| mark.sources.get(&opened.name)),
@@ -265,6 +268,14 @@ pub fn announce(
             watch_ends(table, &*source, (&shared, &clock), run)
         });
     }
+}
+
+/// The places of the files that a topic follows, and what their offsets count.
+fn files(opened: &OpenedSource) -> BTreeMap<usize, &'static str> {
+    let format = opened.files().and_then(|it| it.decoding.get("format"));
+    let unit = unit_of_files(format.map(String::as_str));
+    let places = 0..opened.followed();
+    places.map(|index| (index, unit)).collect()
 }
 
 fn offsets(mark: Option<&SourceMark>, names: &[String]) -> Vec<Option<Offset>> {

@@ -3,18 +3,19 @@
 //! A mark does not say whether whoever wrote it still lives, nor when it was written: there is no
 //! wall clock in it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::committer::failed;
-use super::status::{DestinationStatus, SinkStatus, Status, blank, source_status};
+use super::status::{DestinationStatus, SinkStatus, Status, blank, source_status, unit_of_files};
 use super::waits::Stage;
 use crate::connector::open_destinations;
 use crate::dataflow::board::SourceFacts;
 use crate::dataflow::outcome::Failure;
 use crate::plan::{Pipeline, Role, TableId};
-use crate::types::{Epoch, Mark};
+use crate::types::{Epoch, Mark, Side, SourceMark};
 
 /// A destination: its name, its tables, and its mark if it has one.
 type Known = (String, Vec<TableId>, Option<Mark>);
@@ -49,6 +50,7 @@ fn from_marks(pipeline: &Pipeline, known: &[Known]) -> Status {
         let mark = newest.and_then(|mark| mark.sources.get(&pipeline.tables[table].name));
         let facts = mark.map_or_else(SourceFacts::default, |mark| SourceFacts {
             watermark: mark.watermark,
+            files: files(mark),
             names: Arc::new(mark.partitions.keys().cloned().collect()),
             marks: mark.partitions.values().cloned().enumerate().collect(),
             ..SourceFacts::default()
@@ -75,6 +77,14 @@ fn from_marks(pipeline: &Pipeline, known: &[Known]) -> Status {
         destinations: known.iter().map(destination).collect(),
         ..blank(pipeline)
     }
+}
+
+/// The files among its partitions, and what their offsets count.
+fn files(mark: &SourceMark) -> BTreeMap<usize, &'static str> {
+    let unit = unit_of_files(mark.decoding.get("format").map(String::as_str));
+    let marks = mark.partitions.values().enumerate();
+    let files = marks.filter(|(_, mark)| matches!(mark.side, Some(Side::Before(_))));
+    files.map(|(index, _)| (index, unit)).collect()
 }
 
 fn sinks(pipeline: &Pipeline, (name, tables, mark): &Known) -> Vec<SinkStatus> {

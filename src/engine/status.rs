@@ -76,11 +76,12 @@ pub struct ViewStatus {
 pub struct SourceStatus {
     /// Its name.
     pub name: String,
-    /// What its offsets count.
+    /// What `lag` counts. Of files that a topic follows and of the topic both count what is read now: the
+    /// files, as long as one has more.
     pub unit: String,
     /// Records read by this process.
     pub read: u64,
-    /// How far its end is away, where that is known of all partitions.
+    /// How far its end is away, where that is known of all partitions that are read now.
     pub lag: Option<u64>,
     /// How far event time is; `None` if it has none.
     pub watermark: Option<String>,
@@ -95,6 +96,9 @@ pub struct SourceStatus {
 pub struct PartitionStatus {
     /// Its name.
     pub name: String,
+    /// What its offsets count.
+    #[serde(default)]
+    pub unit: String,
     /// The next position to read.
     pub offset: u64,
     /// How far its end is away, where that is known.
@@ -281,10 +285,18 @@ fn replayed(facts: &Facts) -> u64 {
 
 /// What a source's offsets count.
 fn unit(pipeline: &Pipeline, table: TableId) -> &'static str {
-    if pipeline.tables[table].connector == "file" {
-        "bytes"
-    } else {
-        "records"
+    let table = &pipeline.tables[table];
+    match table.connector.as_str() {
+        "file" => unit_of_files(table.option("format")),
+        _ => "records",
+    }
+}
+
+/// What the offsets of files of a format count.
+pub(super) fn unit_of_files(format: Option<&str>) -> &'static str {
+    match format {
+        Some("parquet") => "rows",
+        Some(_) | None => "bytes",
     }
 }
 
@@ -294,10 +306,12 @@ pub(super) fn source_status(
     table: TableId,
     source: &SourceFacts,
 ) -> SourceStatus {
+    let own = unit(pipeline, table);
     let partition = |index: usize| {
         let mark = source.marks.get(&index);
         PartitionStatus {
             name: source.name(index),
+            unit: source.unit(index, own).to_owned(),
             offset: source.offset(index).0,
             lag: source.lag(index),
             watermark: mark
@@ -307,19 +321,18 @@ pub(super) fn source_status(
             ended: mark.is_some_and(|mark| mark.ended),
         }
     };
-    let partitions: Vec<_> = (0..source.partitions()).map(partition).collect();
     let known = &pipeline.tables[table];
     SourceStatus {
         name: known.name.clone(),
-        unit: unit(pipeline, table).to_owned(),
+        unit: source.unit_now(own).to_owned(),
         read: 0,
-        lag: partitions.iter().map(|partition| partition.lag).sum(),
+        lag: source.lag_now(),
         watermark: known
             .watermark
             .is_some()
             .then(|| source.watermark.to_string()),
         queued_bytes: source.queued,
-        partitions,
+        partitions: (0..source.partitions()).map(partition).collect(),
     }
 }
 

@@ -96,7 +96,7 @@ impl Stage {
 pub struct Where<'a> {
     /// Its name.
     pub name: &'a str,
-    /// What its offsets count.
+    /// What its offsets count, but those of files that it follows.
     pub unit: &'a str,
     /// Whether it has a watermark.
     pub has_event_time: bool,
@@ -228,19 +228,15 @@ fn reading(sight: &Sight<'_>) -> String {
         .max_by_key(|source| source.lag());
     if let Some(source) = furthest {
         let lag = source.lag().unwrap_or_default();
-        let partition = (0..source.facts.partitions()).max_by_key(|&index| source.facts.lag(index));
-        let most = partition.filter(|_| source.facts.partitions() > 1);
+        let facts = source.facts;
+        let partition = facts.read_now().max_by_key(|&index| facts.lag(index));
+        let most = partition.filter(|_| facts.read_now().count() > 1);
         let most = most.map_or_else(String::new, |index| {
-            let own = source.facts.lag(index).unwrap_or_default();
-            format!(
-                ", {own} of them in partition `{}`",
-                source.facts.name(index)
-            )
+            let own = facts.lag(index).unwrap_or_default();
+            format!(", {own} of them in partition `{}`", facts.name(index))
         });
-        return format!(
-            "reading `{}`: {lag} {} to go{most}",
-            source.name, source.unit
-        );
+        let (name, unit) = (source.name, facts.unit_now(source.unit));
+        return format!("reading `{name}`: {lag} {unit} to go{most}");
     }
     let all_read = |source: &Where<'_>| {
         let marks = &source.facts.marks;
@@ -323,16 +319,17 @@ fn holds_back(source: &Where<'_>, now: Duration) -> String {
         !facts.marks.contains_key(&index) || facts.marks[&index].watermark == Watermark::START;
     match facts.lag(index) {
         Some(lag) if lag > 0 => {
-            format!(
-                "{which} is the furthest back, with {lag} {} still to read",
-                source.unit
-            )
+            let unit = facts.unit(index, source.unit);
+            format!("{which} is the furthest back, with {lag} {unit} still to read")
         }
-        Some(_) | None if never => format!("{which} has not had a record yet{}", patience(source)),
-        Some(_) => format!(
-            "{which} is the furthest back and has nothing more to read{}",
-            patience(source)
-        ),
+        Some(_) | None if never => {
+            let patience = patience(source, index);
+            format!("{which} has not had a record yet{patience}")
+        }
+        Some(_) => {
+            let patience = patience(source, index);
+            format!("{which} is the furthest back and has nothing more to read{patience}")
+        }
         None if now.saturating_sub(facts.moved) >= SLOW => {
             let silent = length(now.saturating_sub(facts.moved));
             format!("nothing has come from `{}` for {silent}", source.name)
@@ -342,9 +339,10 @@ fn holds_back(source: &Where<'_>, now: Duration) -> String {
     }
 }
 
-fn patience(source: &Where<'_>) -> String {
+/// When a partition is waited for no longer. What ends is waited for.
+fn patience(source: &Where<'_>, index: usize) -> String {
     match source.idle_after {
-        Some(after) if source.unit == "records" => {
+        Some(after) if source.facts.unit(index, source.unit) == "records" => {
             format!(
                 "; after {} of silence event time goes on without it",
                 length(after)
@@ -356,9 +354,7 @@ fn patience(source: &Where<'_>) -> String {
 
 impl Where<'_> {
     fn lag(&self) -> Option<u64> {
-        (0..self.facts.partitions())
-            .map(|index| self.facts.lag(index))
-            .sum()
+        self.facts.lag_now()
     }
 }
 

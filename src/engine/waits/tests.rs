@@ -238,6 +238,27 @@ fn a_table_that_gets_nothing_says_what_became_of_the_records() {
     );
 }
 
+/// The last sentence is of a packed one, whose length nobody knows.
+#[test]
+fn of_files_before_a_topic_is_said_what_is_true_of_files() {
+    let mut facts = clicks();
+    facts.files = BTreeMap::from([(0, "bytes"), (1, "bytes")]);
+    facts.ends = [1050, 250, 7000].map(|end| Some(Offset(end))).to_vec();
+    assert_eq!(
+        sentence(&facts, |_| {}),
+        "reading `clicks`: 1200 bytes to go, 1000 of them in partition `0`"
+    );
+    let said = sentence(&facts, in_a_window);
+    let ending = "partition `1` of `clicks` is the furthest back, with 200 bytes still to read";
+    assert!(said.ends_with(ending), "{said}");
+
+    facts.ends[1] = None;
+    facts.marks.remove(&1);
+    let said = sentence(&facts, in_a_window);
+    let ending = "partition `1` of `clicks` has not had a record yet";
+    assert!(said.ends_with(ending), "{said}");
+}
+
 #[test]
 fn input_that_has_ended_is_said() {
     let mut facts = clicks();
