@@ -16,7 +16,7 @@ use crate::dataflow::arrival::{Arrival, ArrivedRows};
 use crate::types::{Clock, EventTime, Offset, Side};
 
 /// A row that happened so long after one behind it in its file is not waited for any longer than that one.
-const WILD_US: i64 = 24 * 60 * 60 * 1_000_000;
+pub const WILD_US: i64 = 24 * 60 * 60 * 1_000_000;
 
 /// A pace that all readers of a run keep.
 #[derive(Debug)]
@@ -32,8 +32,8 @@ pub struct Pacing {
 pub enum Due {
     /// All of it.
     All,
-    /// What comes before this position.
-    Until(Offset),
+    /// What comes before this position; nothing more before this time.
+    Until(Offset, EventTime),
     /// Nothing before this time.
     Not(EventTime),
 }
@@ -124,7 +124,7 @@ fn due_rows(
     };
     let at = rows.positions.of(rows.spans[row].start);
     if at > rows.from {
-        Due::Until(at)
+        Due::Until(at, EventTime(time))
     } else {
         Due::Not(EventTime(time))
     }
@@ -207,8 +207,8 @@ mod tests {
         let due = |arrival, now| due(arrival, EventTime(now), None, || None);
 
         assert_eq!(due(&rows, 4), Due::Not(EventTime(5)));
-        assert_eq!(due(&rows, 5), Due::Until(Offset(110)));
-        assert_eq!(due(&rows, 19), Due::Until(Offset(130)));
+        assert_eq!(due(&rows, 5), Due::Until(Offset(110), EventTime(9)));
+        assert_eq!(due(&rows, 19), Due::Until(Offset(130), EventTime(20)));
         assert_eq!(due(&rows, 20), Due::All);
         assert_eq!(due(&Arrival::End, 0), Due::All);
     }
@@ -220,8 +220,8 @@ mod tests {
 
         let due = |now| due(&rows, EventTime(now), side, || None);
 
-        assert_eq!(due(4), Due::Until(Offset(110)));
-        assert_eq!(due(5), Due::Until(Offset(130)));
+        assert_eq!(due(4), Due::Until(Offset(110), EventTime(5)));
+        assert_eq!(due(5), Due::Until(Offset(130), EventTime(9)));
         assert_eq!(due(9), Due::All);
     }
 
@@ -232,10 +232,12 @@ mod tests {
         let last = Arrival::Rows(rows(100, &[5, WILD]));
         let due = |rows, now, next| due(rows, EventTime(now), None, || next);
 
-        assert_eq!(due(&within, 6, None), Due::Until(Offset(110)));
+        let until = |time| Due::Until(Offset(110), EventTime(time));
+
+        assert_eq!(due(&within, 6, None), until(7));
         assert_eq!(due(&within, 7, None), Due::All);
         assert_eq!(due(&last, 7, Some(7)), Due::All);
-        assert_eq!(due(&last, 7, None), Due::Until(Offset(110)));
+        assert_eq!(due(&last, 7, None), until(WILD));
     }
 
     #[test]

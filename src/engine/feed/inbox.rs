@@ -3,7 +3,7 @@
 //!
 //! Rows that are filtered anyway are due at once. Nothing here waits: what is not due yet stays.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ pub(super) struct WorkerInbox {
     thread: usize,
     /// Taken from the shared inbox in one go.
     batch: VecDeque<(usize, Arrival)>,
+    /// Nothing of these partitions is due before then, as far as it is here: they are not looked at.
+    not_before: BTreeMap<usize, EventTime>,
     /// Somebody was told that a row is waited for long.
     told: bool,
 }
@@ -34,6 +36,7 @@ impl WorkerInbox {
             feed,
             thread,
             batch: VecDeque::new(),
+            not_before: BTreeMap::new(),
             told: false,
         }
     }
@@ -47,12 +50,16 @@ impl WorkerInbox {
     fn take_due(&mut self, pacing: &Pacing) -> Option<(usize, Arrival)> {
         let (now, side) = (pacing.now(), self.feed.side);
         let more = std::mem::take(&mut self.feed.lock().inboxes[self.thread]);
+        // What comes may say that the time of a row before it is wrong.
+        for (partition, _) in &more {
+            self.not_before.remove(partition);
+        }
         self.batch.extend(more);
-        let mut waiting = BTreeSet::new();
         for place in 0..self.batch.len() {
             let (partition, arrival) = &self.batch[place];
             let partition = *partition;
-            if waiting.contains(&partition) {
+            let not_before = self.not_before.get(&partition);
+            if not_before.is_some_and(|&before| now < before) {
                 continue;
             }
             let later = self.batch.iter().skip(place + 1);
@@ -60,14 +67,14 @@ impl WorkerInbox {
             let next = || next.take(1).find_map(|next| earliest(next, side));
             match due(arrival, now, side, next) {
                 Due::Not(before) => {
-                    waiting.insert(partition);
-                    self.tell(pacing.wait(now, before), partition, before);
+                    self.waits(pacing, now, (partition, before));
                 }
                 Due::All => {
                     self.has_taken(partition);
                     return self.batch.remove(place);
                 }
-                Due::Until(offset) => {
+                Due::Until(offset, before) => {
+                    self.waits(pacing, now, (partition, before));
                     let Some((_, Arrival::Rows(rows))) = self.batch.remove(place) else {
                         unreachable!("only rows are due in part");
                     };
@@ -80,8 +87,11 @@ impl WorkerInbox {
         None
     }
 
-    /// A gap in history, or a row with a wrong time: whoever looks on should know.
-    fn tell(&mut self, wait: Duration, partition: usize, before: EventTime) {
+    /// Nothing more of a partition is due before then. A gap in history, or a row with a wrong time: whoever
+    /// looks on should know.
+    fn waits(&mut self, pacing: &Pacing, now: EventTime, (partition, before): (usize, EventTime)) {
+        self.not_before.insert(partition, before);
+        let wait = pacing.wait(now, before);
         if wait < LONG || std::mem::replace(&mut self.told, true) {
             return;
         }
@@ -137,5 +147,55 @@ impl Inbox for WorkerInbox {
         let state = self.feed.lock();
         let is_full = state.ahead.as_ref().is_some_and(Ahead::is_full);
         is_full && self.batch.is_empty() && state.inboxes[self.thread].is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{paced, rows};
+    use super::*;
+    use crate::types::Clock;
+
+    /// In milliseconds of a clock that history goes by a thousand times as fast.
+    fn inbox(clock: &Clock) -> WorkerInbox {
+        let pacing = Pacing::new(1000.0, EventTime(0), clock.clone());
+        WorkerInbox::new(paced(&[Some(0); 2], pacing), 0)
+    }
+
+    fn taken(inbox: &mut WorkerInbox) -> Option<usize> {
+        Some(inbox.take()?.0)
+    }
+
+    #[test]
+    fn what_is_not_due_is_not_looked_at_before_it_is() {
+        let clock = Clock::manual();
+        let mut inbox = inbox(&clock);
+        inbox.feed.deliver(0, 0, rows(&[60_000_000]));
+        inbox.feed.deliver(1, 0, rows(&[90_000_000]));
+        assert_eq!(taken(&mut inbox), None);
+
+        // Whoever looked would find it due.
+        inbox.batch[0].1 = rows(&[0]);
+
+        clock.wait_until(Duration::from_millis(59));
+        assert_eq!(taken(&mut inbox), None);
+        clock.wait_until(Duration::from_millis(60));
+        assert_eq!(taken(&mut inbox), Some(0));
+        assert_eq!(taken(&mut inbox), None);
+    }
+
+    #[test]
+    fn what_comes_behind_a_row_whose_time_is_wrong_sets_it_right() {
+        let clock = Clock::manual();
+        let mut inbox = inbox(&clock);
+        inbox.feed.deliver(0, 0, rows(&[100_000_000_000]));
+        assert_eq!(taken(&mut inbox), None);
+
+        inbox.feed.deliver(0, 1, rows(&[7_000_000]));
+
+        assert_eq!(taken(&mut inbox), None);
+        clock.wait_until(Duration::from_millis(7));
+        assert_eq!(taken(&mut inbox), Some(0));
+        assert_eq!(taken(&mut inbox), Some(0));
     }
 }

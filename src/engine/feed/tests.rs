@@ -34,7 +34,7 @@ impl Reader for NoReader {
     }
 }
 
-fn rows(times: &[i64]) -> Arrival {
+pub(super) fn rows(times: &[i64]) -> Arrival {
     let column: ArrayRef = Arc::new(Int64Array::from(times.to_vec()));
     Arrival::Rows(ArrivedRows {
         rows: RecordBatch::try_from_iter([("at", column)]).unwrap(),
@@ -68,6 +68,12 @@ fn replaying(times: &[Option<i64>], replay_to: u64, threads: usize) -> Arc<Feed>
     let replay_to = vec![Offset(replay_to); times.len()];
     let feed = feed.replaying(replay_to);
     Arc::new(feed.by_time(in_time(times, None), None))
+}
+
+/// As `feed`, for files that come in by a clock.
+pub(super) fn paced(times: &[Option<i64>], pacing: Pacing) -> Arc<Feed> {
+    let feed = Arc::into_inner(feed(times)).unwrap();
+    Arc::new(feed.by_time(in_time(times, None), Some(Arc::new(pacing))))
 }
 
 fn in_time(times: &[Option<i64>], side: Option<Side>) -> InTime {
@@ -163,8 +169,7 @@ fn in_a_replay_a_worker_with_nothing_to_do_does_not_wait_for_its_turn() {
 fn what_is_not_due_yet_keeps_no_other_file_from_being_read() {
     let files = [Some(0); 30];
     let pacing = Pacing::new(1.0, EventTime(0), Clock::manual());
-    let feed = Arc::into_inner(feed(&files)).unwrap();
-    let feed = feed.by_time(in_time(&files, None), Some(Arc::new(pacing)));
+    let feed = paced(&files, pacing);
 
     let mut read = [0; 30];
     while let Some((partition, sequence)) = claim(&feed) {
@@ -180,8 +185,7 @@ fn what_is_not_due_yet_keeps_no_other_file_from_being_read() {
 fn of_a_few_files_the_next_block_is_there_before_the_last_one_is_due() {
     let files = [Some(0); 2];
     let pacing = Pacing::new(1.0, EventTime(0), Clock::manual());
-    let feed = Arc::into_inner(feed(&files)).unwrap();
-    let feed = feed.by_time(in_time(&files, None), Some(Arc::new(pacing)));
+    let feed = paced(&files, pacing);
 
     let mut read = [0; 2];
     while let Some((partition, sequence)) = claim(&feed) {
