@@ -19,7 +19,7 @@ use super::check::from_world;
 use super::committer::failed;
 use super::feed::InTime;
 use super::intake::Intake;
-use super::pacing::Pacing;
+use super::pacing::{Pacing, WILD_US};
 use super::start::Decision;
 use crate::connector::{
     NoHistory, OptionProblem, Source, history_table, inspect_source, open_source,
@@ -210,8 +210,7 @@ impl Files {
         {
             return None;
         }
-        let reached = known.iter().map(|mark| mark.watermark);
-        let reached = reached.filter(|it| !it.is_start() && *it != Watermark::END);
+        let reached = known.iter().filter_map(|mark| furthest(mark, &self.names));
         let reached = reached.map(|it| EventTime(it.micros().saturating_add(self.bound_us)));
         self.firsts
             .iter()
@@ -220,6 +219,17 @@ impl Files {
             .copied()
             .max(reached.max())
     }
+}
+
+/// How far event time was, where a mark stands, in the file that was furthest: the clock went by it,
+/// however seldom another has a row. One that is a day past the source has a row whose time is wrong.
+fn furthest(mark: &SourceMark, files: &[String]) -> Option<Watermark> {
+    let reached = Some(mark.watermark).filter(|it| !it.is_start() && *it != Watermark::END)?;
+    let files = files.iter().filter_map(|name| mark.partitions.get(name));
+    let limit = reached.micros().saturating_add(WILD_US);
+    let times = files.map(|file| file.watermark);
+    let times = times.filter(|time| time.micros() <= limit);
+    Some(times.fold(reached, Watermark::max))
 }
 
 /// How the run is paced, if it is to be.
@@ -327,6 +337,27 @@ mod tests {
             sources: BTreeMap::from([(0, Replayed { table, follow_from })]),
             speed: None,
         }
+    }
+
+    /// What some destination holds is not waited for again.
+    #[test]
+    fn a_paced_replay_goes_on_where_the_furthest_file_was_and_not_where_a_row_had_a_wrong_time() {
+        let at = |time| Watermark::behind(EventTime(time), 0);
+        let file = |watermark| PartitionMark {
+            watermark,
+            ..PartitionMark::beginning(Offset(1))
+        };
+        let names = ["often", "seldom", "wild", "ended"].map(str::to_owned);
+        let times = [at(12), at(8), at(12 + WILD_US), Watermark::END];
+        let files = names.iter().cloned().zip(times.map(file));
+        let mark = |watermark| SourceMark {
+            watermark,
+            partitions: files.clone().collect(),
+            ..SourceMark::default()
+        };
+
+        assert_eq!(furthest(&mark(at(8)), &names), Some(at(12)));
+        assert_eq!(furthest(&mark(Watermark::START), &names), None);
     }
 
     /// A process that runs and one that replays would read different records.
