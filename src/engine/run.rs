@@ -465,7 +465,8 @@ impl Team {
         let files = files.filter_map(|source| Some((source.name.as_str(), source.files()?)));
         let pacing = pacing(options.replay.speed, files, decision, world.1);
         let feed = |source: &OpenedSource| {
-            // What is paced comes in by the clock, and needs no brake.
+            // What is paced comes in by the clock. Event time stands where a file has seldom a row, until
+            // that is due: a brake would keep what happened meanwhile.
             let ahead = (others && pacing.is_none()).then_some(queue_bytes);
             let how = (queue_bytes, pacing.clone(), ahead);
             source.feed(decision, self.crew, how, world)
