@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{FileArgs, WRONG, say};
 use crate::dataflow::outcome::Failure;
-use crate::engine::{check_options, check_tables, error_line, says_objects};
+use crate::engine::{check_options, check_refused, error_line, says_objects};
 use crate::plan::Pipeline;
 use crate::sql::{Given, Problem, SourceText};
 
@@ -45,10 +45,7 @@ pub fn plan(arguments: &FileArgs) -> Result<Planned, u8> {
     let planned = crate::sql::plan(&source, &given);
     let pipeline = match planned {
         Ok(pipeline) => pipeline,
-        Err(refused) => {
-            let options = check_tables(&refused.tables);
-            return Err(refuse(&in_order(refused.problems, options), &source));
-        }
+        Err(refused) => return Err(refuse(&check_refused(refused), &source)),
     };
     let problems = check_options(&pipeline);
     if !problems.is_empty() {
@@ -59,14 +56,6 @@ pub fn plan(arguments: &FileArgs) -> Result<Planned, u8> {
         text,
         base: PathBuf::new(),
     })
-}
-
-/// Problems that were found in two ways, in the order of the file.
-fn in_order(mut problems: Vec<Problem>, more: Vec<Problem>) -> Vec<Problem> {
-    problems.extend(more);
-    problems.sort_by_key(|problem| problem.place);
-    problems.dedup();
-    problems
 }
 
 /// Says what is wrong with a file.

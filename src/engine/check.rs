@@ -21,18 +21,20 @@ use crate::dataflow::render::{aggregation, positions_needed};
 use crate::dataflow::step::plain;
 use crate::dataflow::zones::zones;
 use crate::plan::{
-    AggregateCall, Column, Expression, Node, NodeId, Operator, Pipeline, Place, Role, Table,
-    TableId, forgetting,
+    AggregateCall, Column, Expression, Node, NodeId, Operator, OptionValue, Pipeline, Place, Role,
+    Table, TableId, forgetting,
 };
-use crate::sql::Problem;
+use crate::sql::{Problem, Refused};
 
 /// Everything that is wrong with a planned file as far as its own text tells.
 #[must_use]
 pub fn check_options(pipeline: &Pipeline) -> Vec<Problem> {
     let mut problems = check_tables(&pipeline.tables);
-    for table in &pipeline.tables {
-        problems.extend(check_letters(pipeline, table));
-    }
+    problems.extend(pipeline.tables.iter().filter_map(|table| {
+        let option = table.options.get("dead.letter")?;
+        let is_declared = letters_of(&pipeline.tables, table).is_some();
+        (!is_declared).then(|| not_declared(option))
+    }));
     problems.extend(check_aggregates(pipeline));
     problems.extend(check_ttl(pipeline));
     problems.extend(check_circles(pipeline, Path::new("")));
@@ -45,7 +47,21 @@ pub fn check_options(pipeline: &Pipeline) -> Vec<Problem> {
     if problems.is_empty() {
         problems.extend(check_positions(pipeline));
     }
+    in_order(problems)
+}
+
+/// The same of a file that has no plan, as far as its tables tell.
+#[must_use]
+pub fn check_refused(refused: Refused) -> Vec<Problem> {
+    let mut problems = refused.problems;
+    problems.extend(check_tables(&refused.tables));
+    in_order(problems)
+}
+
+/// Problems that were found in several ways, in the order of the file.
+fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems.sort_by_key(|problem| problem.place);
+    problems.dedup();
     problems
 }
 
@@ -93,13 +109,15 @@ pub fn check_processes(pipeline: &Pipeline) -> Vec<Problem> {
         .collect()
 }
 
-/// What is wrong with the options of those tables that are used.
-#[must_use]
-pub fn check_tables(tables: &[Table]) -> Vec<Problem> {
+/// What is wrong with the options of those tables that are used, and with the tables of their dead letters;
+/// these may be some of a file's tables.
+fn check_tables(tables: &[Table]) -> Vec<Problem> {
     let used = tables.iter().filter(|table| table.role != Role::Unused);
-    used.flat_map(validate)
-        .map(|problem| Problem::at(problem.place, problem.message).maybe_hint(problem.hint))
-        .collect()
+    let problems = used
+        .flat_map(validate)
+        .map(|problem| Problem::at(problem.place, problem.message).maybe_hint(problem.hint));
+    let letters = tables.iter().filter_map(|table| letters_of(tables, table));
+    problems.chain(letters.filter_map(check_letters)).collect()
 }
 
 /// Expressions that fail whatever the row: an operator that nobody evaluates, a constant that
@@ -161,21 +179,23 @@ fn check_aggregates(pipeline: &Pipeline) -> Vec<Problem> {
     errors.collect()
 }
 
-/// `'dead.letter'` names a table of the file whose columns a dead letter can fill.
-fn check_letters(pipeline: &Pipeline, table: &Table) -> Option<Problem> {
+/// The table that `'dead.letter'` of `table` names.
+fn letters_of<'a>(tables: &'a [Table], table: &Table) -> Option<&'a Table> {
     let option = table.options.get("dead.letter")?;
-    let Some(letters) = pipeline
-        .tables
-        .iter()
-        .find(|other| other.name == option.text)
-    else {
-        let message = format!(
-            "`dead.letter` names the table `{}`, which is not declared",
-            option.text
-        );
-        let hint = "declare it with CREATE TABLE, with a connector that can be written to";
-        return Some(Problem::at(option.place, message).hint(hint));
-    };
+    tables.iter().find(|other| other.name == option.text)
+}
+
+fn not_declared(option: &OptionValue) -> Problem {
+    let message = format!(
+        "`dead.letter` names the table `{}`, which is not declared",
+        option.text
+    );
+    let hint = "declare it with CREATE TABLE, with a connector that can be written to";
+    Problem::at(option.place, message).hint(hint)
+}
+
+/// A table for dead letters has columns that a dead letter can fill.
+fn check_letters(letters: &Table) -> Option<Problem> {
     let known = |name: &str| LETTER_COLUMNS.iter().any(|(known, _)| *known == name);
     let stranger = letters
         .columns
@@ -363,4 +383,34 @@ pub fn promise(table: &Table) -> Option<String> {
             format!("{guarantee} in each of {lanes} lanes, outside the consistent cut")
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::{Given, SourceText, plan};
+
+    #[test]
+    fn what_is_wrong_with_tables_is_said_beside_what_is_wrong_with_a_query_and_once() {
+        let text = "
+            CREATE TABLE trips (id BIGINT) WITH (connector = 'generator', 'dead.letter' = 'dead');
+            CREATE TABLE more (id BIGINT) WITH (connector = 'generator', 'dead.letter' = 'dead');
+            CREATE TABLE dead (partition INT) WITH (connector = 'stdout');
+            CREATE TABLE out (id BIGINT) WITH (connector = 'stdout');
+            INSERT INTO out SELECT idd FROM trips;
+            INSERT INTO out SELECT id FROM more;";
+        let file = SourceText {
+            path: "a.sql",
+            text,
+        };
+
+        let problems = check_refused(plan(&file, &Given::default()).unwrap_err());
+
+        let messages = problems.iter().map(|problem| problem.message.as_str());
+        let expected = [
+            "a dead letter's `partition` does not fit this column",
+            "column `idd` not found",
+        ];
+        assert_eq!(messages.collect::<Vec<_>>(), expected);
+    }
 }

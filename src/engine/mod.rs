@@ -51,7 +51,7 @@ mod waits;
 mod worker;
 
 pub use check::{
-    Looked, check_options, check_processes, check_tables, destinations, look, promise,
+    Looked, check_options, check_processes, check_refused, destinations, look, promise,
 };
 pub use history::{Replay, Replayed, check_history, replayed};
 pub use intake::admission;

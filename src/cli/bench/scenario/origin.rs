@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::SystemTime;
 
 use serde::Serialize;
 
@@ -12,8 +13,8 @@ use crate::types::Clock;
 pub struct Origin {
     /// Of this program.
     pub version: &'static str,
-    /// Of the folder that it was built in, as it is now, with `-dirty` where files have changed since;
-    /// empty where that is gone.
+    /// Of the folder that it was built in, with `-dirty` where files differ from it, and `older than ` where
+    /// that folder came to it after the program was built; empty where it is gone.
     pub commit: String,
     /// Built without optimisation.
     pub debug: bool,
@@ -31,9 +32,11 @@ impl Origin {
     /// Of what is measured now and here.
     pub fn now(clock: &Clock) -> Self {
         let date = chrono::DateTime::from_timestamp_micros(clock.wall());
+        let built = std::env::current_exe();
+        let built = built.ok().and_then(|program| changed(&program));
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            commit: commit(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap_or_default(),
+            commit: commit(Path::new(env!("CARGO_MANIFEST_DIR")), built).unwrap_or_default(),
             debug: cfg!(debug_assertions),
             date: date.map_or_else(String::new, |date| {
                 date.format("%Y-%m-%d %H:%M").to_string()
@@ -64,13 +67,29 @@ impl Origin {
     }
 }
 
+/// The commit of a program that was built in `folder` at `built`.
+fn commit(folder: &Path, built: Option<SystemTime>) -> Option<String> {
+    let now = git(folder, &["describe", "--always", "--dirty", "--exclude=*"])?;
+    let moves = git(folder, &["rev-parse", "--git-path", "logs/HEAD"]);
+    let moved = moves.and_then(|path| changed(&folder.join(path)));
+    let is_older = moved.is_some_and(|moved| built.is_some_and(|built| built < moved));
+    Some(if is_older {
+        format!("older than {now}")
+    } else {
+        now
+    })
+}
+
 /// What git says of a folder.
-fn commit(folder: &Path) -> Option<String> {
+fn git(folder: &Path, arguments: &[&str]) -> Option<String> {
     let mut git = Command::new("git");
-    git.arg("-C").arg(folder);
-    git.args(["describe", "--always", "--dirty", "--exclude=*"]);
+    git.arg("-C").arg(folder).args(arguments);
     let said = git.output().ok().filter(|said| said.status.success())?;
     Some(String::from_utf8_lossy(&said.stdout).trim().to_owned())
+}
+
+fn changed(file: &Path) -> Option<SystemTime> {
+    std::fs::metadata(file).ok()?.modified().ok()
 }
 
 /// The value of the first line `name: value`.
@@ -79,4 +98,28 @@ fn said_in(path: &str, name: &str) -> Option<String> {
     let mut pairs = text.lines().filter_map(|line| line.split_once(':'));
     let (_, value) = pairs.find(|(key, _)| key.trim() == name)?;
     Some(value.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_program_that_was_built_before_its_folder_came_to_a_commit_is_not_said_to_be_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let own = ["-c", "user.name=a", "-c", "user.email=a@b"];
+        let commits = ["commit", "--quiet", "--allow-empty", "--message=a"];
+        git(path, &["init", "--quiet"]).unwrap();
+        git(path, &[&own[..], &commits].concat()).unwrap();
+        let head = git(path, &["rev-parse", "--short", "HEAD"]).unwrap();
+        let moved = changed(&path.join(".git/logs/HEAD")).unwrap();
+        let hour = Duration::from_secs(3600);
+
+        assert_eq!(commit(path, Some(moved + hour)), Some(head.clone()));
+        let older = format!("older than {head}");
+        assert_eq!(commit(path, Some(moved - hour)), Some(older));
+    }
 }
