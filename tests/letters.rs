@@ -142,6 +142,50 @@ fn letters_are_listed_and_sent_again_once_from_wherever_they_are_kept() {
         .unwrap();
 }
 
+/// The beginning of a record may be a record: of a number, another number.
+#[test]
+fn a_record_that_was_too_long_is_not_sent_again_by_its_beginning() {
+    let Some(topic) = Topic::new("this test") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let long = "1,a note that is rather long,123456789\n";
+    std::fs::write(
+        folder.path().join("in.csv"),
+        format!("id,note,cents\n{long}x,short,100\n"),
+    )
+    .unwrap();
+    let (servers, name) = (&topic.servers, &topic.name);
+    let sql = format!(
+        "SET 'pipeline.name' = '{name}';
+         CREATE TABLE pays (id BIGINT, note TEXT, cents BIGINT) WITH (
+           connector = 'kafka', topic = '{name}', 'bootstrap.servers' = '{servers}',
+           format = 'csv', 'max.record.bytes' = '34', 'dead.letter' = 'dead');
+         CREATE TABLE dead (kind TEXT, reason TEXT, partition TEXT, \"offset\" BIGINT,
+           insert_into TEXT, payload BYTEA) WITH (connector = 'sqlite', path = 'out.db');
+         CREATE TABLE kept (id BIGINT, cents BIGINT) WITH (connector = 'sqlite', path = 'out.db');
+         INSERT INTO kept SELECT id, cents FROM pays;"
+    );
+    std::fs::write(folder.path().join("letters.sql"), sql).unwrap();
+    topic.produce(folder.path(), &["--as", "csv", "in.csv"]);
+    let run = ["run", "letters.sql", "--until-caught-up"];
+    tidemark(folder.path(), &run, &[]);
+
+    let (_, listed) = letters(folder.path(), &["--reason", "too_long", "--json"]);
+    not_sent(folder.path(), &[], "1 record");
+    let said = sent(folder.path(), &["--even-if-counted"]);
+
+    assert!(listed.contains("rather long,12345\""), "{listed}");
+    assert!(said.starts_with("1 record to"), "{said}");
+    assert!(
+        said.contains("not sent: 1 letters have only the beginning of their record"),
+        "{said}"
+    );
+    let mut values: Vec<String> = topic.records().concat().into_iter().map(|r| r.1).collect();
+    values.sort();
+    assert_eq!(values, [long.trim_end(), "x,short,100", "x,short,100"]);
+}
+
 #[test]
 fn a_time_says_which_records_are_meant() {
     let Some(topic) = Topic::new("this test") else {

@@ -318,8 +318,13 @@ fn said(resent: &Resent, what: &str) -> String {
             "may have been counted by some INSERT; --even-if-counted sends them too",
         ),
         (
+            resent.cut,
+            "have only the beginning of their record: it is longer than `max.record.bytes`; a greater one \
+             and --fresh read it whole",
+        ),
+        (
             resent.incomplete,
-            "do not say where the record was or what its bytes were; a payload of type BYTEA does",
+            "do not say why, where the record was or what its bytes were; a payload of type BYTEA has them",
         ),
     ];
     for (count, what) in rest.iter().filter(|(count, _)| *count > 0) {
@@ -449,6 +454,7 @@ mod tests {
             sent: 1200,
             before: 3,
             counted: 0,
+            cut: 2,
             incomplete: 1,
         };
 
@@ -457,7 +463,7 @@ mod tests {
         assert!(
             text.starts_with("1,200 records to `trips`\nnot sent: 3 letters were sent before\n")
         );
-        assert_eq!(text.lines().count(), 3);
+        assert_eq!(text.lines().count(), 4);
     }
 
     #[test]

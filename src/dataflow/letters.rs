@@ -30,7 +30,10 @@ pub const LETTER_COLUMNS: &[(&str, &str)] = &[
     ("offset", "the record's position in its partition"),
     ("line", "the record's line in its file"),
     ("insert_into", "the table that missed it"),
-    ("payload", "the original bytes"),
+    (
+        "payload",
+        "the original bytes; the first of them if the record is too long",
+    ),
 ];
 
 /// A longer message is cut: some quote the whole value.
@@ -53,7 +56,7 @@ pub struct Letter {
     pub line: Option<u64>,
     /// The table that missed it; `None` for a record that no INSERT could use.
     pub insert_into: Option<String>,
-    /// The original bytes.
+    /// The original bytes; of a record that is too long, the first of them.
     pub payload: Vec<u8>,
 }
 

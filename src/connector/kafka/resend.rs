@@ -9,6 +9,9 @@
 //! often it is done, in how many parts, or where it was killed. Records are held until there are enough
 //! of them or no letter is left: a transaction is not open for as long as letters take to be read. A record goes
 //! to the partition that it was in. Its key is not in a letter, and not in the record.
+//!
+//! The letter of a record that was too long has the record's beginning only. That may be a record, too,
+//! and another one, so it is never sent. The letter's reason tells, and one that has none may be such.
 
 mod sent;
 
@@ -27,6 +30,7 @@ use crate::connector::open::required;
 use crate::connector::{ConnectorError, EachLetter};
 use crate::format::{Metadata, metadata_of};
 use crate::plan::Table;
+use crate::types::Reason;
 
 /// So many records are one transaction.
 const RECORDS_MAX: usize = 10_000;
@@ -34,7 +38,14 @@ const RECORDS_MAX: usize = 10_000;
 const BYTES_MAX: usize = 16 << 20;
 
 /// Columns without which a letter cannot be sent again.
-const NEEDED: [&str; 5] = ["kind", "partition", "offset", "insert_into", "payload"];
+const NEEDED: [&str; 6] = [
+    "kind",
+    "reason",
+    "partition",
+    "offset",
+    "insert_into",
+    "payload",
+];
 
 /// What to send where.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +75,8 @@ pub struct Resent {
     pub before: u64,
     /// Letters that another INSERT may have counted.
     pub counted: u64,
+    /// Letters that have only the beginning of their record.
+    pub cut: u64,
     /// Letters that do not say all that is needed.
     pub incomplete: u64,
 }
@@ -184,6 +197,11 @@ impl Resender<'_> {
         if !is_of_source || !self.job.filter.admits(letter) {
             return Ok(ControlFlow::Continue(()));
         }
+        let reason = letter.text("reason");
+        if reason == Some(Reason::TooLong.code()) {
+            self.outcome.cut += 1;
+            return Ok(ControlFlow::Continue(()));
+        }
         let counted =
             letter.text("kind") != Some("rejected") || letter.text("insert_into").is_some();
         if counted && !self.job.counted_too {
@@ -194,8 +212,8 @@ impl Resender<'_> {
             letter.partition().filter(|p| *p < self.partitions),
             letter.offset(),
         );
-        let ((Some(partition), Some(offset)), Some(value)) =
-            (place, whole(letter, self.job.letters))
+        let ((Some(partition), Some(offset)), Some(value), Some(_)) =
+            (place, whole(letter, self.job.letters), reason)
         else {
             self.outcome.incomplete += 1;
             return Ok(ControlFlow::Continue(()));

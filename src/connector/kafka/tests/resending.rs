@@ -10,8 +10,9 @@ use crate::connector::kafka::{ResendJob, resend};
 use crate::connector::letters::{KeptLetter, LetterFilter};
 use crate::plan::{Role, Table};
 
-const COLUMNS: [(&str, DataType); 5] = [
+const COLUMNS: [(&str, DataType); 6] = [
     ("kind", DataType::Utf8),
+    ("reason", DataType::Utf8),
     ("partition", DataType::Utf8),
     ("offset", DataType::Int64),
     ("insert_into", DataType::Utf8),
@@ -19,9 +20,14 @@ const COLUMNS: [(&str, DataType); 5] = [
 ];
 
 fn letter(offset: u64) -> KeptLetter {
+    because(offset, Some("malformed"))
+}
+
+fn because(offset: u64, reason: Option<&str>) -> KeptLetter {
     let mut letter = KeptLetter::default();
     letter.payload = Some(format!("record {offset}").into_bytes());
     letter.set("kind", Some("rejected".to_owned()));
+    letter.set("reason", reason.map(str::to_owned));
     letter.set("partition", Some("0".to_owned()));
     letter.set("offset", Some(offset.to_string()));
     letter
@@ -95,4 +101,30 @@ fn nothing_more_is_read_once_there_are_enough() {
     }
 
     assert_eq!(topic.committed().len(), 2);
+}
+
+/// As where the column has been added to the table since.
+#[test]
+fn what_does_not_say_why_it_is_a_letter_may_be_cut_and_stays() {
+    let Some(topic) = Topic::new("resend_why", 1) else {
+        return;
+    };
+    let (letters, source) = (
+        fixtures::table(Role::Sink, &COLUMNS, &[("connector", "sqlite")]),
+        topic.table(&[], &[]),
+    );
+    let (pipeline, filter) = (unique(), LetterFilter::default());
+    let job = job(&pipeline, (&letters, &source), &filter, None);
+
+    let resent = resend(&job, |each| {
+        for (offset, reason) in [(1, None), (2, Some("too_long")), (3, Some("check_failed"))] {
+            assert!(each(because(offset, reason))?.is_continue());
+        }
+        Ok(())
+    })
+    .unwrap();
+
+    assert_eq!((resent.sent, resent.cut, resent.incomplete), (1, 1, 1));
+    let values: Vec<Option<String>> = topic.committed().into_iter().map(|it| it.1).collect();
+    assert_eq!(values, [Some("record 3".to_owned())]);
 }
