@@ -17,6 +17,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::eyes::fetch;
 use crate::services::kafka;
+use crate::support::{Exit, tidemark};
 
 /// Nothing here takes longer, or the test fails.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -467,4 +468,34 @@ fn partitions_of_a_made_up_table_are_sent_row_by_row_in_turns_also_after_a_kill(
     }
     all.sort_unstable();
     assert!(all.into_iter().eq(0..60_000), "some are missing or twice");
+}
+
+/// Before anybody is asked: of a password whose name is misspelt the cluster says that it is wrong.
+#[test]
+fn an_option_that_no_connection_has_is_refused_with_the_nearest() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.json"), "{\"n\": 1}\n").unwrap();
+    let nobody = [("KAFKA", "127.0.0.1:1")];
+    let refused = |option| {
+        let arguments = ["produce", "--topic", "t", "a.json", "--option", option];
+        let ended = tidemark(folder.path(), &arguments, &nobody);
+        assert_eq!(ended.how, Exit::Code(2), "{}", ended.stderr);
+        ended.stderr
+    };
+
+    let misspelt = refused("sasl.usernme=me");
+    let of_a_table = refused("topic=other");
+
+    assert!(
+        misspelt.contains("unknown option `sasl.usernme`"),
+        "{misspelt}"
+    );
+    assert!(
+        misspelt.contains("did you mean `sasl.username`?"),
+        "{misspelt}"
+    );
+    assert!(
+        of_a_table.contains("unknown option `topic`"),
+        "{of_a_table}"
+    );
 }

@@ -11,7 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{FAILED, ProduceArgs, WRONG, file, say};
 use crate::connector::{
-    ConnectorError, ProduceInput, ProduceJob, ProduceProgress, produce as send, validate,
+    ConnectorError, ProduceInput, ProduceJob, ProduceProgress, connection_option, produce as send,
+    validate,
 };
 use crate::dataflow::outcome::Failure;
 use crate::engine::{admission, spawn_named};
@@ -140,6 +141,10 @@ fn job(arguments: &ProduceArgs) -> Result<ProduceJob, u8> {
                 "--option name=value",
             ));
         };
+        if let Err((message, hint)) = connection_option(name) {
+            complain(&message, hint.as_deref());
+            return Err(WRONG);
+        }
         options.push((name.to_owned(), value.to_owned()));
     }
     let rate = match arguments.rate.as_deref().map(rate) {

@@ -43,7 +43,7 @@ pub use generator::Generator;
 pub use history::{NoHistory, can_follow, history_table, moment};
 pub use kafka::{
     Admission, EmbeddedBroker, Feed, KafkaBench, ProduceInput, ProduceJob, ProduceProgress,
-    ResendJob, Resent, make_topic_of, places_at, produce, resend,
+    ResendJob, Resent, connection_option, make_topic_of, places_at, produce, resend,
 };
 pub use lanes::{Share, lanes};
 pub use letters::{EachLetter, KeptLetter, LetterFilter, read_letters};

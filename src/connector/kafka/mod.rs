@@ -45,6 +45,7 @@ pub use self::produce::{
     Admission, ProduceInput, ProduceJob, ProduceProgress, make_topic_of, produce,
 };
 pub use self::resend::{ResendJob, Resent, resend};
+pub use self::settings::connection_option;
 use self::sink::KafkaSink;
 use self::source::KafkaSource;
 

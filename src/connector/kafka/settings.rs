@@ -14,6 +14,7 @@ use crate::connector::open::required;
 use crate::connector::option::{self, Absent, ConnectorOption, Side, ValueKind};
 use crate::connector::{ConnectorError, Reads};
 use crate::plan::Table;
+use crate::types::nearest;
 
 /// How often new partitions are looked for, unless the table says.
 pub(super) const DISCOVERY: &str = "10s";
@@ -28,9 +29,12 @@ const WAIT: &str = "500";
 /// The same where somebody waits to be told of the end: only such an answer says so.
 const WAIT_TO_END: &str = "20";
 
+/// Which brokers: an option.
+const SERVERS: &str = "bootstrap.servers";
+
 /// Options that go to librdkafka by their own names.
 const PASSED_ON: &[&str] = &[
-    "bootstrap.servers",
+    SERVERS,
     "security.protocol",
     "sasl.mechanism",
     "sasl.username",
@@ -208,14 +212,7 @@ pub(super) fn check(table: &Table) -> Vec<(String, String)> {
         problems.push(problem);
     }
     for name in table.options.keys() {
-        let Some(setting) = name.strip_prefix("kafka.") else {
-            continue;
-        };
-        if OURS.contains(&setting) {
-            let message = format!("`{setting}` cannot be chosen: what Tidemark promises needs it");
-            problems.push((name.clone(), message));
-        } else if PASSED_ON.contains(&setting) || setting == "group.id" {
-            let message = format!("`{name}` is the option `{setting}`: write it without `kafka.`");
+        if let Some(message) = not_to_set(name) {
             problems.push((name.clone(), message));
         }
     }
@@ -224,6 +221,44 @@ pub(super) fn check(table: &Table) -> Vec<(String, String)> {
         problems.push(("csv.header".to_owned(), message.to_owned()));
     }
     problems
+}
+
+/// Why an option that begins with `kafka.` is none.
+fn not_to_set(name: &str) -> Option<String> {
+    let setting = name.strip_prefix("kafka.")?;
+    if OURS.contains(&setting) {
+        return Some(format!(
+            "`{setting}` cannot be chosen: what Tidemark promises needs it"
+        ));
+    }
+    let is_option = PASSED_ON.contains(&setting) || setting == "group.id";
+    is_option.then(|| format!("`{name}` is the option `{setting}`: write it without `kafka.`"))
+}
+
+/// What is wrong with the name of an option of a connection that no table has, and what to write.
+pub fn connection_option(name: &str) -> Result<(), (String, Option<String>)> {
+    if let Some(message) = not_to_set(name) {
+        return Err((message, None));
+    }
+    // Which brokers is said beside the options.
+    let known = PASSED_ON.iter().copied().filter(|known| *known != SERVERS);
+    let known: Vec<&str> = known.collect();
+    let is_setting = |name: &str| !name.is_empty();
+    if known.contains(&name) || name.strip_prefix("kafka.").is_some_and(is_setting) {
+        return Ok(());
+    }
+    let hint = if name == SERVERS {
+        "--bootstrap-servers says which".to_owned()
+    } else if let Some(near) = nearest(name, known.iter().copied()) {
+        format!("did you mean `{near}`?")
+    } else {
+        let known = known.join(", ");
+        format!("there is {known}; any other setting of librdkafka begins with `kafka.`")
+    };
+    Err((
+        format!("unknown option `{name}` of a connection"),
+        Some(hint),
+    ))
 }
 
 /// Settings that librdkafka does not take.
@@ -245,6 +280,24 @@ pub(super) fn refused(error: &KafkaError) -> ConnectorError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_option_of_a_connection_is_one_that_goes_to_librdkafka() {
+        let refused = |name| connection_option(name).unwrap_err();
+
+        for name in ["sasl.username", "kafka.linger.ms"] {
+            assert_eq!(connection_option(name), Ok(()), "{name}");
+        }
+        let (message, hint) = refused("sasl.usernme");
+        assert_eq!(message, "unknown option `sasl.usernme` of a connection");
+        assert_eq!(hint.unwrap(), "did you mean `sasl.username`?");
+        assert!(refused("topic").1.unwrap().contains("ssl.ca.location"));
+        assert!(refused(SERVERS).1.unwrap().contains("--bootstrap-servers"));
+        let (message, _) = refused("kafka.transactional.id");
+        assert!(message.contains("cannot be chosen"), "{message}");
+        let (message, _) = refused("kafka.sasl.username");
+        assert!(message.contains("without `kafka.`"), "{message}");
+    }
 
     #[test]
     fn whoever_waits_for_the_end_is_told_of_it_soon_and_who_goes_on_asks_seldom() {
