@@ -499,3 +499,25 @@ fn an_option_that_no_connection_has_is_refused_with_the_nearest() {
         "{of_a_table}"
     );
 }
+
+/// An object with a name twice is another one to everybody who reads it.
+#[test]
+fn csv_with_a_column_twice_becomes_no_objects() {
+    let Some(topic) = Topic::new("this test") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("1.csv"), "id,qty\n1,2\n").unwrap();
+    std::fs::write(folder.path().join("2.csv"), "id,qty,qty\n1,1,9\n").unwrap();
+
+    let refused = topic.command(folder.path(), &["*.csv"]).output().unwrap();
+    topic.produce(folder.path(), &["--as", "csv", "*.csv"]);
+
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("column `qty` is in the header line of `2.csv` twice"),
+        "{said}"
+    );
+    assert_eq!(topic.records().concat().len(), 2);
+}

@@ -294,6 +294,13 @@ impl FileSource {
         Ok((found[0].name.clone(), Vec::new()))
     }
 
+    /// The files' header lines, each with the name of its file.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[String])> {
+        let names = self.partitions.iter().map(|file| file.name.as_str());
+        let files = names.zip(&self.files);
+        files.filter_map(|(name, file)| Some((name, file.head.header.as_deref()?.as_slice())))
+    }
+
     /// Whether `open` would find files with the columns that are wanted. Reads no more than
     /// their headers.
     pub(super) fn inspect(

@@ -1,6 +1,6 @@
 //! What is sent: files or the rows of a table, as parts that are each read in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -169,8 +169,9 @@ impl Opened {
             declared: Vec::new(),
             tombstones: false,
         };
-        let source: Arc<dyn Source> =
-            Arc::new(FileSource::open(pattern, base, options.clone(), wanted)?);
+        let source = FileSource::open(pattern, base, options.clone(), wanted)?;
+        find_names_twice(job, &source)?;
+        let source: Arc<dyn Source> = Arc::new(source);
         self.add_parts(&source, |partition| {
             let path = base.join(partition);
             let whole = path.canonicalize().unwrap_or(path);
@@ -364,6 +365,20 @@ impl Messages {
             }
         }
     }
+}
+
+/// An object with a name twice is another one to everybody who reads it.
+fn find_names_twice(job: &ProduceJob, files: &FileSource) -> Result<(), ConnectorError> {
+    for (file, header) in files.headers().filter(|_| job.objects) {
+        let mut seen = HashSet::new();
+        if let Some(name) = header.iter().find(|name| !seen.insert(name.as_str())) {
+            return Err(ConnectorError::hinted(
+                format!("column `{name}` is in the header line of `{file}` twice"),
+                "name each once; --as csv sends the records as they are",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Without this a key that is misspelt would be no key, record by record.
