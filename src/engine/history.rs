@@ -210,7 +210,8 @@ impl Files {
         {
             return None;
         }
-        let reached = known.iter().filter_map(|mark| furthest(mark, &self.names));
+        let beginnings = || self.names.iter().zip(&self.beginnings);
+        let reached = known.iter().filter_map(|mark| furthest(mark, beginnings()));
         let reached = reached.map(|it| EventTime(it.micros().saturating_add(self.bound_us)));
         self.firsts
             .iter()
@@ -222,13 +223,18 @@ impl Files {
 }
 
 /// How far event time was, where a mark stands, in the file that was furthest: the clock went by it,
-/// however seldom another has a row. One that is a day past the source has a row whose time is wrong.
-fn furthest(mark: &SourceMark, files: &[String]) -> Option<Watermark> {
+/// however seldom another has a row. One that is a day past the source has a row whose time is wrong. Of
+/// a file that stands where it begins nothing has come in: its turn is to come.
+fn furthest<'a>(
+    mark: &SourceMark,
+    beginnings: impl Iterator<Item = (&'a String, &'a PartitionMark)>,
+) -> Option<Watermark> {
     let reached = Some(mark.watermark).filter(|it| !it.is_start() && *it != Watermark::END)?;
-    let files = files.iter().filter_map(|name| mark.partitions.get(name));
     let limit = reached.micros().saturating_add(WILD_US);
-    let times = files.map(|file| file.watermark);
-    let times = times.filter(|time| time.micros() <= limit);
+    let times = beginnings.filter_map(|(name, beginning)| {
+        let time = mark.partitions.get(name)?.watermark;
+        (time > beginning.watermark && time.micros() <= limit).then_some(time)
+    });
     Some(times.fold(reached, Watermark::max))
 }
 
@@ -347,17 +353,19 @@ mod tests {
             watermark,
             ..PartitionMark::beginning(Offset(1))
         };
-        let names = ["often", "seldom", "wild", "ended"].map(str::to_owned);
-        let times = [at(12), at(8), at(12 + WILD_US), Watermark::END];
+        let names = ["often", "seldom", "wild", "ended", "unread"].map(str::to_owned);
+        let times = [at(12), at(8), at(12 + WILD_US), Watermark::END, at(20)];
         let files = names.iter().cloned().zip(times.map(file));
+        let beginnings = [at(1), at(2), at(3), at(4), at(20)].map(file);
+        let beginnings = || names.iter().zip(&beginnings);
         let mark = |watermark| SourceMark {
             watermark,
             partitions: files.clone().collect(),
             ..SourceMark::default()
         };
 
-        assert_eq!(furthest(&mark(at(8)), &names), Some(at(12)));
-        assert_eq!(furthest(&mark(Watermark::START), &names), None);
+        assert_eq!(furthest(&mark(at(8)), beginnings()), Some(at(12)));
+        assert_eq!(furthest(&mark(Watermark::START), beginnings()), None);
     }
 
     /// A process that runs and one that replays would read different records.
