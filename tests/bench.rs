@@ -222,3 +222,32 @@ fn a_load_that_cannot_keep_its_schedule_ends_and_leaves_what_was_measured() {
     assert_eq!(all[0]["runs"][0]["records"].as_u64(), Some(3000));
     assert_eq!(all[0]["search"], Value::Null);
 }
+
+#[test]
+fn a_database_that_is_away_is_said_at_once_and_the_others_are_measured() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let text = root.join("benchmarks/scenarios/files_csv_window_low.sql");
+    let text = fs::read_to_string(text).unwrap();
+    fs::write(path("there.sql"), &text).unwrap();
+    let away = text.replacen("output=sqlite", "output=postgres", 1);
+    assert_ne!(away, text);
+    fs::write(path("away.sql"), away).unwrap();
+    let (json, scenarios) = (path("all.json"), path(""));
+    let database = ["--database", "postgres://me@127.0.0.1:1/none"];
+    let paths = ["--json", &json, "--data", LOADS, "--folder", &scenarios];
+
+    let ended = tidemark(root, &[&ONCE[..], &database, &paths].concat(), &[]);
+
+    assert_eq!(ended.how, Exit::Code(1), "{}", ended.stderr);
+    let said = [
+        "could not measure `away`",
+        "could not connect",
+        "start the server",
+    ];
+    let says = said.iter().all(|text| ended.stderr.contains(text));
+    assert!(says, "{}", ended.stderr);
+    let all: Vec<Value> = serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap();
+    assert_eq!((all.len(), &all[0]["scenario"]), (1, &Value::from("there")));
+}

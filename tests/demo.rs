@@ -80,3 +80,27 @@ fn the_demo_through_real_servers_comes_to_the_same_however_often_it_is_shown() {
         .batch_execute(&format!("drop schema {schema} cascade"))
         .unwrap();
 }
+
+/// Nobody listens at port 1.
+const NOBODY: &str = "postgres://me@127.0.0.1:1/none";
+
+#[test]
+fn a_database_that_is_away_is_said_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = [
+        "demo",
+        "--rows",
+        "10",
+        "--folder",
+        ".",
+        "--postgres",
+        NOBODY,
+    ];
+
+    let ended = tidemark(folder.path(), &options, &[]);
+
+    assert_eq!(ended.how, Exit::Code(2), "{}", ended.stderr);
+    let said = ["could not connect", "start the server"];
+    let says = said.iter().all(|text| ended.stderr.contains(text));
+    assert!(says, "{}", ended.stderr);
+}

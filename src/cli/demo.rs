@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use super::{DemoArgs, FAILED, run, say};
+use super::{DemoArgs, FAILED, WRONG, produce, run, say};
 use crate::connector::{
     Answer, ConnectorError, EmbeddedBroker, ProduceInput, ProduceJob, ProduceProgress,
-    make_topic_of, postgres_answer, produce, sqlite_answer,
+    make_topic_of, postgres_answer, produce as send_all, reach_postgres, sqlite_answer,
 };
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::engine::{RunOptions, Summary, spawn_named};
@@ -60,6 +60,13 @@ pub fn demo(arguments: &DemoArgs) -> u8 {
         Ok(show) => show,
         Err(code) => return code,
     };
+    // A run would wait for it.
+    if let Database::Postgres(url) = &show.database
+        && let Err(error) = reach_postgres(url)
+    {
+        produce::refuse(&error);
+        return WRONG;
+    }
     let job = show.job();
     // The pipeline looks for the topic at its start.
     if let Err(error) = make_topic_of(&job) {
@@ -150,12 +157,12 @@ impl Show {
             }
         }
         Ok(Self {
+            pipeline: Arc::new(plan(&text, variables)),
             servers,
             topic,
             rows: arguments.rows,
             folder,
             database,
-            pipeline: Arc::new(plan(&text, variables)),
         })
     }
 
@@ -297,7 +304,7 @@ impl Show {
 fn send(job: ProduceJob, shared: &Arc<Shared>) -> std::thread::JoinHandle<()> {
     let shared = Arc::clone(shared);
     spawn_named("sender", move || {
-        if let Err(error) = produce(&job, &ProduceProgress::default()) {
+        if let Err(error) = send_all(&job, &ProduceProgress::default()) {
             shared.fail(Failure::new("could not make up trips").because(error));
             shared.stop();
         }

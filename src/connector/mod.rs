@@ -32,7 +32,7 @@ mod sqlite;
 mod stdout;
 mod validate;
 
-pub use self::postgres::{Postgres, copy_again, read as postgres_answer};
+pub use self::postgres::{Postgres, copy_again, reach as reach_postgres, read as postgres_answer};
 pub use catalog::{
     CONNECTORS, Connector, GENERAL_OPTIONS, Guarantee, SinkEntry, SourceEntry, connector,
     idle_timeout, max_ahead, reject_limit, reload_interval, skips_lost,

@@ -557,7 +557,7 @@ pub(super) fn first_of(refusals: Vec<Refusal>) -> ConnectorError {
 }
 
 /// A server that nobody reaches may be there later, or the address is wrong.
-fn unreached(error: ConnectorError) -> ConnectorError {
+pub(super) fn unreached(error: ConnectorError) -> ConnectorError {
     match error {
         ConnectorError::Transient(message) => ConnectorError::Away {
             message,

@@ -54,7 +54,7 @@ mod write;
 
 pub use bench::copy_again;
 pub use destination::Postgres;
-pub use read::read;
+pub use read::{reach, read};
 
 use std::sync::Arc;
 

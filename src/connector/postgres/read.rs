@@ -6,6 +6,7 @@ use std::time::Duration;
 use postgres::SimpleQueryMessage;
 
 use super::address::{Address, Surroundings};
+use super::destination::unreached;
 use super::error;
 use super::options::is_private;
 use super::session::{self, Limits};
@@ -13,6 +14,11 @@ use crate::connector::{Answer, ConnectorError};
 
 /// How long a question may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether the database at `url` answers, for who would otherwise wait for it unseen.
+pub fn reach(url: &str) -> Result<(), ConnectorError> {
+    read(url, "SELECT 1").map(drop).map_err(unreached)
+}
 
 /// Asks `query` of the database at `url`. What it sees is one commit.
 pub fn read(url: &str, query: &str) -> Result<Answer, ConnectorError> {

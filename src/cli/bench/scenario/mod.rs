@@ -31,7 +31,7 @@ use self::rate::{Latency, Sought};
 use self::spec::{Output, Scenario};
 use self::task::{Measured, Options, Paced, RunTask, Task};
 use crate::cli::{FAILED, WRONG, say};
-use crate::connector::KafkaBench;
+use crate::connector::{ConnectorError, KafkaBench, reach_postgres};
 use crate::sql::did_you_mean;
 use crate::types::Clock;
 
@@ -239,7 +239,9 @@ impl<'a> Bench<'a> {
                     say::err(&format!("{name}: left out, it needs {missing}\n"));
                     continue;
                 }
-                None => self.measure(scenario, &mut all),
+                None => self
+                    .reach(scenario)
+                    .and_then(|()| self.measure(scenario, &mut all)),
             };
             let outcome = outcome.and_then(|()| keep(self.arguments, &all));
             if let Err(wrong) = outcome {
@@ -251,6 +253,26 @@ impl<'a> Bench<'a> {
         }
         say::out(&report::table(&all));
         code
+    }
+
+    /// Refuses a database that nobody answers for: a run would wait for it, unseen.
+    fn reach(&self, scenario: &Scenario) -> Result<(), Wrong> {
+        let (true, Some(url)) = (scenario.needs().1, &self.database) else {
+            return Ok(());
+        };
+        reach_postgres(url).map_err(|error| {
+            let hint = match &error {
+                ConnectorError::Away { hint, .. } => format!("\n  hint:  {hint}"),
+                ConnectorError::Permanent { .. }
+                | ConnectorError::Transient(_)
+                | ConnectorError::Fenced { .. }
+                | ConnectorError::Rewound { .. } => String::new(),
+            };
+            let name = &scenario.name;
+            failed(format!(
+                "could not measure `{name}`\n  cause: {error}{hint}"
+            ))
+        })
     }
 
     /// Adds to `all` what comes of a scenario, as soon as it is there.
