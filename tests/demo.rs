@@ -1,13 +1,19 @@
 //! `tidemark demo`: all that is made up goes through Kafka and is in the tables, or is said why not.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
 
 use postgres::Client;
+use rusqlite::Connection;
 
 use crate::services::{kafka, postgres_with_url};
 use crate::support::{Exit, tables, tidemark};
 
 const ROWS: i64 = 40_000;
+/// Far more than anything here takes.
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn demo(folder: &Path, options: &[&str]) -> String {
     let rows = ROWS.to_string();
@@ -103,4 +109,54 @@ fn a_database_that_is_away_is_said_at_once() {
     let said = ["could not connect", "start the server"];
     let says = said.iter().all(|text| ended.stderr.contains(text));
     assert!(says, "{}", ended.stderr);
+}
+
+#[test]
+fn a_demo_of_nothing_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for option in ["--rows", "--rate"] {
+        let ended = tidemark(folder.path(), &["demo", option, "0"], &[]);
+
+        assert_eq!(ended.how, Exit::Code(2), "{}", ended.stderr);
+        assert!(ended.stderr.contains(option), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn one_signal_ends_the_sending_too() {
+    let folder = tempfile::tempdir().unwrap();
+    // Two minutes of rows.
+    let mut run = Command::new(env!("CARGO_BIN_EXE_tidemark"))
+        .args(["demo", "--rows", "60000", "--rate", "500", "--folder", "."])
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    let file = folder.path().join("demo.db");
+    // The file and its tables appear a moment after the start.
+    let has_rows = || -> rusqlite::Result<bool> {
+        let database = Connection::open(&file)?;
+        database.query_row("select count(*) > 0 from trips_by_borough", [], |row| {
+            row.get(0)
+        })
+    };
+    while !has_rows().unwrap_or(false) {
+        assert!(began.elapsed() < LIMIT, "no row comes");
+    }
+
+    let id = run.id().to_string();
+    let signal = |name: &str| {
+        let sent = Command::new("kill").args([name, &id]).status();
+        assert!(sent.unwrap().success());
+    };
+    signal("-INT");
+
+    let (end, ended) = sync_channel(1);
+    std::thread::spawn(move || end.send(run.wait()));
+    let Ok(ended) = ended.recv_timeout(LIMIT) else {
+        signal("-KILL");
+        panic!("it goes on");
+    };
+    assert_eq!(ended.unwrap().code(), Some(0));
 }

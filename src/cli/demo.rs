@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -172,8 +173,11 @@ impl Show {
         run::stop_on_signals(&shared);
         let (ended, end) = sync_channel(1);
         let reading = self.read(&shared, ended);
-        let sending = send(job, &shared);
+        let progress = Arc::new(ProduceProgress::default());
+        let sending = send(job, &shared, &progress);
         let outcome = self.watch(&end, &shared);
+        // However it ended: nobody reads what would still be sent.
+        progress.enough.store(true, Ordering::Relaxed);
         for thread in [reading, sending] {
             // A panic ends the process before this.
             let _ = thread.join();
@@ -301,10 +305,14 @@ impl Show {
 }
 
 /// Makes trips up, and sends them.
-fn send(job: ProduceJob, shared: &Arc<Shared>) -> std::thread::JoinHandle<()> {
-    let shared = Arc::clone(shared);
+fn send(
+    job: ProduceJob,
+    shared: &Arc<Shared>,
+    progress: &Arc<ProduceProgress>,
+) -> std::thread::JoinHandle<()> {
+    let (shared, progress) = (Arc::clone(shared), Arc::clone(progress));
     spawn_named("sender", move || {
-        if let Err(error) = send_all(&job, &ProduceProgress::default()) {
+        if let Err(error) = send_all(&job, &progress) {
             shared.fail(Failure::new("could not make up trips").because(error));
             shared.stop();
         }

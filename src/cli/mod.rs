@@ -224,10 +224,10 @@ struct DemoArgs {
     #[arg(long, value_name = "URL")]
     postgres: Option<String>,
     /// How many rows to make
-    #[arg(long, value_name = "N", default_value_t = 600_000)]
+    #[arg(long, value_name = "N", default_value_t = 600_000, value_parser = clap::value_parser!(u64).range(1..))]
     rows: u64,
     /// How many per second
-    #[arg(long, value_name = "N", default_value_t = 60_000)]
+    #[arg(long, value_name = "N", default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1..))]
     rate: u64,
 }
 

@@ -22,7 +22,7 @@ mod turns;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 pub use self::admission::Admission;
@@ -89,9 +89,11 @@ pub enum ProduceInput {
     Table(Box<Table>, Admission),
 }
 
-/// How far it is, for whoever watches.
+/// How far it is, for whoever watches, and whether they have seen enough.
 #[derive(Debug, Default)]
 pub struct ProduceProgress {
+    /// Nothing more is wanted: what was sent is committed, and that is all.
+    pub enough: AtomicBool,
     /// Records that were sent, by this run.
     pub sent: AtomicU64,
     /// Those of them that are committed.

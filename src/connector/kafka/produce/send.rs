@@ -91,6 +91,9 @@ impl<'a> Sender<'a> {
         }
         let mut reader = part.source.open(part.index, offset)?;
         while let Some(block) = reader.next()? {
+            if self.has_enough() {
+                return Ok(());
+            }
             let (block, progress) = ((part, &block), self.progress);
             messages.each(block, progress, |message, next| {
                 self.send_message(part, message, (&mut offset, next))
@@ -99,6 +102,11 @@ impl<'a> Sender<'a> {
             self.served()?;
         }
         self.end_part(part)
+    }
+
+    /// Whether nothing more is wanted. Who sends at a rate looks at least every tenth of a second.
+    pub fn has_enough(&self) -> bool {
+        self.progress.enough.load(Ordering::Relaxed)
     }
 
     /// A part is at `from`.

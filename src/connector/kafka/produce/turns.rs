@@ -61,6 +61,9 @@ pub(super) fn send_in_turns(
         .map(|(index, turn)| Reverse((turn.offset, index)))
         .collect();
     while let Some(Reverse((_, index))) = next.pop() {
+        if sender.has_enough() {
+            break;
+        }
         let turn = &mut turns[index];
         if turn.rows.place().is_some() {
             turn.send(sender)?;
