@@ -160,3 +160,65 @@ fn one_signal_ends_the_sending_too() {
     };
     assert_eq!(ended.unwrap().code(), Some(0));
 }
+
+#[test]
+fn a_file_that_no_demo_wrote_stays_and_the_demos_own_is_written_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("demo.sql");
+    demo(folder.path(), &[]);
+    let written = std::fs::read_to_string(&file).unwrap();
+    demo(folder.path(), &[]);
+    let mine = format!("{written}-- and a line of mine\n");
+    std::fs::write(&file, &mine).unwrap();
+
+    let ended = tidemark(
+        folder.path(),
+        &["demo", "--rows", "10", "--folder", "."],
+        &[],
+    );
+
+    assert_eq!(ended.how, Exit::Code(2), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("is there already"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), mine);
+}
+
+#[test]
+fn tables_that_are_not_the_demos_stay_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    // By its file's name this pipeline is called `demo`.
+    let mine = "
+        CREATE TABLE ticks (n BIGINT) WITH (connector = 'generator', rows = '7');
+        CREATE TABLE seen (n BIGINT) WITH (connector = 'sqlite', path = 'demo.db');
+        INSERT INTO seen SELECT n FROM ticks;";
+    std::fs::create_dir(folder.path().join("mine")).unwrap();
+    std::fs::write(folder.path().join("mine/demo.sql"), mine).unwrap();
+    let ended = tidemark(folder.path(), &["run", "mine/demo.sql"], &[]);
+    assert_eq!(ended.how, Exit::Code(0), "{}", ended.stderr);
+    let rows = |name: &str| {
+        let found = tables(&folder.path().join("demo.db"));
+        let found = found.into_iter().find(|table| table.name == name);
+        found.map(|table| table.rows.len())
+    };
+    assert_eq!(rows("seen"), Some(7));
+
+    demo(folder.path(), &[]);
+    assert_eq!(rows("seen"), Some(7));
+
+    // One of a name that the demo has, of which nothing is known.
+    let database = Connection::open(folder.path().join("demo.db")).unwrap();
+    let sql = "delete from tidemark_tables where pipeline <> 'demo';
+        delete from tidemark_marks where pipeline <> 'demo'";
+    database.execute_batch(sql).unwrap();
+    let boroughs = rows("trips_by_borough");
+    let ended = tidemark(
+        folder.path(),
+        &["demo", "--rows", "10", "--folder", "."],
+        &[],
+    );
+    assert_eq!(ended.how, Exit::Code(1), "{}", ended.stderr);
+    assert_eq!(rows("trips_by_borough"), boroughs);
+}

@@ -8,8 +8,8 @@
 //! Without --kafka nothing of it is meant to survive: the broker ends with the process.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::io::{ErrorKind, IsTerminal};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -29,6 +29,8 @@ const PIPELINE: &str = include_str!("../../dataflows/demo.sql");
 /// Where the pipeline keeps its tables, and what stands there for PostgreSQL.
 const SQLITE: &str = "connector = 'sqlite', path = '${DEMO_DB:-demo.db}'";
 const POSTGRES: &str = "connector = 'postgres', url = '${DATABASE_URL}'";
+/// Whose tables and state are the demo's: not those of a pipeline file that somebody called `demo`.
+const NAME: &str = "tidemark-demo";
 /// The partitions of its topic.
 const PARTITIONS: u16 = 10;
 /// How often the tables are drawn.
@@ -107,6 +109,8 @@ impl Database {
 
 /// A demo that is ready to run.
 struct Show {
+    /// The pipeline as it was written.
+    file: PathBuf,
     servers: String,
     topic: String,
     rows: u64,
@@ -135,14 +139,7 @@ impl Show {
             ),
         };
         let file = folder.join("demo.sql");
-        let written = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(file, &text));
-        if let Err(error) = written {
-            let folder = folder.display();
-            say::err(&format!(
-                "error: could not write to `{folder}`\n  cause: {error}\n"
-            ));
-            return Err(FAILED);
-        }
+        write(&folder, &file, &text)?;
         let mut variables = BTreeMap::from([
             ("DEMO_ROWS".to_owned(), arguments.rows.to_string()),
             ("DEMO_RATE".to_owned(), arguments.rate.to_string()),
@@ -159,6 +156,7 @@ impl Show {
         }
         Ok(Self {
             pipeline: Arc::new(plan(&text, variables)),
+            file,
             servers,
             topic,
             rows: arguments.rows,
@@ -282,8 +280,7 @@ impl Show {
     }
 
     fn next_steps(&self, embedded: bool) -> String {
-        let file = self.folder.join("demo.sql");
-        let file = file.display();
+        let file = self.file.display();
         let ask = match &self.database {
             Database::Sqlite(path) => format!("sqlite3 {}", path.display()),
             Database::Postgres(_) => "psql $DATABASE_URL -c".to_owned(),
@@ -302,6 +299,34 @@ impl Show {
              tidemark infer some.csv       a CREATE TABLE for a file that you have\n"
         )
     }
+}
+
+/// Writes the pipeline. A file that is there is written over only if a demo wrote it.
+fn write(folder: &Path, file: &Path, text: &str) -> Result<(), u8> {
+    let ours = [PIPELINE.to_owned(), PIPELINE.replace(SQLITE, POSTGRES)];
+    let is_ours = |found: &[u8]| ours.iter().any(|text| text.as_bytes() == found);
+    let written = match std::fs::read(file) {
+        Ok(found) if !is_ours(&found) => {
+            let file = file.display();
+            say::err(&format!(
+                "error: `{file}` is there already, and is not as a demo writes it\n  hint:  name \
+                 another --folder\n"
+            ));
+            return Err(WRONG);
+        }
+        Ok(_) => std::fs::write(file, text),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            std::fs::create_dir_all(folder).and_then(|()| std::fs::write(file, text))
+        }
+        Err(error) => Err(error),
+    };
+    written.map_err(|error| {
+        let folder = folder.display();
+        say::err(&format!(
+            "error: could not write to `{folder}`\n  cause: {error}\n"
+        ));
+        FAILED
+    })
 }
 
 /// Makes trips up, and sends them.
@@ -323,7 +348,7 @@ fn plan(text: &str, variables: BTreeMap<String, String>) -> Pipeline {
     let given = Given {
         variables,
         settings: Vec::new(),
-        pipeline_name: "demo".to_owned(),
+        pipeline_name: NAME.to_owned(),
         only: Vec::new(),
     };
     let source = SourceText {
