@@ -251,3 +251,24 @@ fn a_database_that_is_away_is_said_at_once_and_the_others_are_measured() {
     let all: Vec<Value> = serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap();
     assert_eq!((all.len(), &all[0]["scenario"]), (1, &Value::from("there")));
 }
+
+#[test]
+fn what_cannot_be_read_or_written_is_said_before_anything_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("benchmarks/scenarios");
+    let scenarios = root.display().to_string();
+
+    let ended = tidemark(folder.path(), &ONCE, &[]);
+    assert_eq!(ended.how, Exit::Code(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("hint:  --folder"), "{}", ended.stderr);
+
+    for option in ["--json", "--report"] {
+        let paths = ["files_join", "--folder", &scenarios, option, "no/such/file"];
+        let ended = tidemark(folder.path(), &[&ONCE[..], &paths].concat(), &[]);
+
+        assert_eq!(ended.how, Exit::Code(1), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("makes its load"), "{}", ended.stderr);
+        let said = ended.stderr.matches("could not write `no/such/file`");
+        assert_eq!(said.count(), 1, "{}", ended.stderr);
+    }
+}

@@ -19,7 +19,8 @@ mod search;
 mod spec;
 mod task;
 
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
@@ -146,12 +147,23 @@ fn keep(arguments: &ScenarioArgs, all: &[Measurements]) -> Result<(), Wrong> {
         page.map(|path| (path, report::page(all))),
     ];
     for (path, text) in files.into_iter().flatten() {
-        std::fs::write(path, text).map_err(|error| {
-            let path = path.display();
-            failed(format!("could not write `{path}`\n  cause: {error}"))
-        })?;
+        std::fs::write(path, text).map_err(|error| unwritten(path, &error))?;
     }
     Ok(())
+}
+
+/// Refuses files that cannot be written, before anything is measured; what they hold stays till then.
+fn can_keep(arguments: &ScenarioArgs) -> Result<(), Wrong> {
+    for path in [&arguments.json, &arguments.report].into_iter().flatten() {
+        let opened = OpenOptions::new().create(true).append(true).open(path);
+        opened.map_err(|error| unwritten(path, &error))?;
+    }
+    Ok(())
+}
+
+fn unwritten(path: &Path, error: &std::io::Error) -> Wrong {
+    let path = path.display();
+    failed(format!("could not write `{path}`\n  cause: {error}"))
 }
 
 /// What went wrong, and how to end because of it.
@@ -194,10 +206,11 @@ impl<'a> Bench<'a> {
             database: given(&arguments.database, "DATABASE_URL"),
             arguments,
         };
-        match arguments.search {
-            true => bench.can_search().map(|()| bench),
-            false => Ok(bench),
+        if arguments.search {
+            bench.can_search()?;
         }
+        can_keep(arguments)?;
+        Ok(bench)
     }
 
     /// A search that would find nothing is refused before anything is measured.

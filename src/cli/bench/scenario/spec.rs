@@ -58,7 +58,13 @@ pub enum Output {
 impl Scenario {
     /// All scenarios of a folder, by name.
     pub fn all(folder: &Path) -> Result<Vec<Self>, String> {
-        let unreadable = |error| format!("could not read `{}`: {error}", folder.display());
+        let unreadable = |error| {
+            format!(
+                "could not read `{}`\n  cause: {error}\n  hint:  --folder DIR says where scenarios are; those \
+                 of Tidemark are in `benchmarks/scenarios` of its repository",
+                folder.display()
+            )
+        };
         let mut paths = Vec::new();
         for entry in std::fs::read_dir(folder).map_err(unreadable)? {
             paths.push(entry.map_err(unreadable)?.path());
