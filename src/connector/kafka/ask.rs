@@ -182,6 +182,15 @@ impl Asker {
 
     /// The topic is not there.
     pub fn no_topic(&self) -> ConnectorError {
+        self.absent("")
+    }
+
+    /// The topic is not there, and whoever reads does not make it.
+    pub fn no_topic_to_read(&self) -> ConnectorError {
+        self.absent("make it first, as with `tidemark produce --topic NAME --partitions N`; ")
+    }
+
+    fn absent(&self, how_to_make: &str) -> ConnectorError {
         let message = format!(
             "topic `{}` does not exist at `{}`",
             self.topic, self.servers
@@ -193,8 +202,7 @@ impl Asker {
         names.sort_unstable();
         let hint = match nearest(&self.topic, names.iter().copied()) {
             Some(name) => format!("did you mean `{name}`?"),
-            None if names.is_empty() => "there are no topics that this user may see".to_owned(),
-            None => format!("there is {}", first_few(&names)),
+            None => format!("{how_to_make}{}", what_is_there(&names)),
         };
         ConnectorError::hinted(message, hint)
     }
@@ -398,11 +406,15 @@ pub(super) fn number(partition: usize) -> i32 {
     i32::try_from(partition).expect("a topic has fewer partitions than 32 bits count")
 }
 
-fn first_few(names: &[&str]) -> String {
-    const SHOWN: usize = 8;
-    let shown: Vec<String> = names.iter().take(SHOWN).map(|n| format!("`{n}`")).collect();
-    match names.len().checked_sub(SHOWN) {
-        Some(more) if more > 0 => format!("{} and {more} more", shown.join(", ")),
-        Some(_) | None => shown.join(", "),
+/// Few names say what is there; of many, none is like the one that is missing.
+fn what_is_there(names: &[&str]) -> String {
+    const FEW: usize = 8;
+    match names.len() {
+        0 => "there are no topics that this user may see".to_owned(),
+        1..=FEW => {
+            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            format!("there is {}", names.join(", "))
+        }
+        many => format!("none of the {many} topics there has a name like it"),
     }
 }

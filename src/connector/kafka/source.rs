@@ -43,7 +43,7 @@ impl KafkaSource {
             length: None,
         };
         let Some(count) = asker.count_partitions()? else {
-            return Err(asker.no_topic());
+            return Err(asker.no_topic_to_read());
         };
         let id = asker.id()?;
         if let (Some(named), Some(id)) = (&settings.topic_id, &id)

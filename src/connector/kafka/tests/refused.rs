@@ -25,6 +25,20 @@ fn a_topic_that_is_not_there_suggests_the_one_that_was_meant() {
 }
 
 #[test]
+fn a_topic_that_is_like_no_other_is_to_be_made() {
+    // Whatever else is there.
+    let Some(topic) = Topic::new("unlike", 1) else {
+        return;
+    };
+
+    let (_, hint) = refusal(topic.inspect(&[("topic", &"zq0".repeat(20))]));
+
+    let make = "make it first, as with `tidemark produce --topic NAME --partitions N`; ";
+    let there = hint.strip_prefix(make).expect(&hint);
+    assert!(there.split('`').count() <= 17, "{there}");
+}
+
+#[test]
 fn a_broker_that_is_not_there_is_named_with_the_option() {
     let topic = Topic::at("127.0.0.1:1".to_owned());
 
