@@ -60,6 +60,8 @@ pub struct SourceProgress {
     pub follow_from: Option<EventTime>,
     /// It has: all files are read.
     pub follows: bool,
+    /// It was said that it has records which neither the tables get from the files, nor from the topic.
+    pub told_gap: bool,
     /// The last watermark known.
     pub watermark: Option<Watermark>,
     /// Records that all processes have read in this run, as far as epochs are complete,
@@ -308,6 +310,13 @@ impl Shared {
         // The topic has no end.
         (source.follows, source.length) = (true, None);
         Some(from)
+    }
+
+    /// Whether it is yet to be said that records of a source lie between its files and its topic.
+    pub fn tells_gap(&self, table: TableId) -> bool {
+        let mut progress = lock(&self.progress);
+        let source = progress.entry(table).or_default();
+        !std::mem::replace(&mut source.told_gap, true)
     }
 
     /// What became of a source's records in this run, by INSERT, and the distance covered: over all

@@ -18,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 use arrow::array::RecordBatch;
 use timely::dataflow::operators::Capability;
 use timely::scheduling::activate::SyncActivator;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::outcome::{Failure, Shared};
 use super::report::{Positions, Report};
@@ -222,6 +222,11 @@ impl Publish {
             if let Some(from) = self.shared.reached(table, watermark) {
                 let from = Watermark::behind(from, 0);
                 info!(source = source.name, %from, "all files are read, and the topic from here on");
+                let end = self.positions.end_of_files(table);
+                if end.is_some_and(|end| end.is_start()) {
+                    let source = &source.name;
+                    warn!(source, %from, "no row of the files is before --from: all are filtered");
+                }
             }
             let distance = self.positions.distance(table);
             let fates = self.positions.fates(table);

@@ -225,6 +225,16 @@ impl Positions {
         self.sources[&table].reached
     }
 
+    /// How far event time was in the files of `table`, once they are read: nowhere, if none had a row.
+    /// Nothing while one is yet to be read, or where there are none.
+    #[must_use]
+    pub fn end_of_files(&self, table: TableId) -> Option<Watermark> {
+        let partitions = self.sources[&table].partitions.iter().flatten();
+        let files = partitions.filter(|mark| mark.is_file());
+        let ends = files.map(|mark| mark.ended.then(|| mark.before_end.unwrap_or_default()));
+        ends.reduce(|one, other| Some(one?.max(other?)))?
+    }
+
     /// The last epoch in which all of `table`'s partitions were woken, 0 if they never were.
     #[must_use]
     pub fn woken(&self, table: TableId) -> Epoch {
@@ -322,6 +332,32 @@ mod tests {
         positions.complete(Epoch(1));
 
         assert_eq!(positions.distance(0), 77);
+    }
+
+    #[test]
+    fn files_end_where_the_furthest_of_them_was_when_all_are_read() {
+        let mut positions = Positions::new([(0, 3)]);
+        let at = |time| Watermark::behind(EventTime(time), 0);
+        let file = |before_end: Option<Watermark>| PartitionMark {
+            identity: Some("file".to_owned()),
+            ended: before_end.is_some(),
+            before_end,
+            ..PartitionMark::beginning(Offset(7))
+        };
+        let report = |partitions| Report {
+            partitions,
+            ..Report::default()
+        };
+        let topic = PartitionMark::following(Offset(0), EventTime(50));
+        let first = vec![(0, file(Some(at(40)))), (1, file(None)), (2, topic)];
+        positions.hear(Epoch(1), report(first));
+        positions.complete(Epoch(1));
+        assert_eq!(positions.end_of_files(0), None);
+
+        positions.hear(Epoch(2), report(vec![(1, file(Some(Watermark::START)))]));
+        positions.complete(Epoch(2));
+
+        assert_eq!(positions.end_of_files(0), Some(at(40)));
     }
 
     #[test]

@@ -527,11 +527,15 @@ impl<I: Inbox> SourceTask<I> {
         arrived: ArrivedRows,
         outlet: &mut impl Outlet,
     ) -> Result<()> {
+        let side = self.partitions[&partition].mark.side;
+        if let Some(Side::From(from)) = side {
+            self.look_for_gap(&arrived, from);
+        }
         let state = self
             .partitions
             .get_mut(&partition)
             .expect("one of this worker's");
-        let (arrived, others) = match state.mark.side {
+        let (arrived, others) = match side {
             None => (arrived, Vec::new()),
             Some(side) => arrived.keep(side)?,
         };

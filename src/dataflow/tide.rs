@@ -137,6 +137,12 @@ impl Tide {
         self.0.borrow().positions.watermark_of(table)
     }
 
+    /// How far event time was in the files of `table`, if they are read.
+    #[must_use]
+    pub fn end_of_files(&self, table: TableId) -> Option<Watermark> {
+        self.0.borrow().positions.end_of_files(table)
+    }
+
     /// The last complete epoch in which all of `table`'s partitions were woken.
     #[must_use]
     pub fn woken(&self, table: TableId) -> Epoch {

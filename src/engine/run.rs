@@ -275,6 +275,7 @@ impl Opened {
             snapshots: self.snapshots.as_deref(),
             crash: &self.crash,
         };
+        given.look_at_times(world.1);
         decide(pipeline, options, &mut self.sinks, &given, world)
     }
 }

@@ -23,7 +23,7 @@ use crate::durability::{
     object_name, one_life, resume,
 };
 use crate::plan::{Pipeline, Role};
-use crate::types::{Change, Clock, Epoch, Mark, SourceMark};
+use crate::types::{Change, Clock, Epoch, Mark, SourceMark, Watermark};
 
 /// Where a run begins and what it replays.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -161,6 +161,17 @@ impl Given<'_> {
         };
         let listed = snapshots.list().map(drop);
         listed.map_err(|error| unreached(&snapshots.place(), error))
+    }
+
+    /// Where a topic takes over at a time that is yet to come, what it has is filtered until then.
+    pub fn look_at_times(&self, clock: &Clock) {
+        for source in self.sources {
+            let from = source.files().and_then(|files| files.follow_from);
+            if let Some(from) = from.filter(|from| from.0 > clock.wall()) {
+                let (source, from) = (&source.name, Watermark::behind(from, 0));
+                warn!(source, %from, "--from is in the future: the topic's records are filtered until then");
+            }
+        }
     }
 
     /// Where everything begins that no mark knows.

@@ -114,6 +114,59 @@ fn expected() -> Vec<String> {
     left(folder.path())
 }
 
+/// The topic has what happened between 2:15 and 3:00. What the tables are told to take from nowhere is said,
+/// and where files and topic meet or overlap nothing is.
+#[test]
+fn it_is_said_where_files_and_topic_do_not_meet() {
+    let gap = "the topic has records between the last row of the files and --from";
+    let no_row = "no row of the files is before --from: all are filtered";
+    let future = "--from is in the future";
+    let all = ["a.csv", "b.csv", "c.csv"];
+    let cases: [(&str, &[&str], Option<&str>); 6] = [
+        (FROM, &all, None),
+        ("2024-05-01 03:00:20", &all, None),
+        (FROM, &["a.csv", "c.csv"], Some(gap)),
+        ("2024-05-01 02:00:20", &["a.csv", "c.csv"], None),
+        ("2024-04-30", &all, Some(no_row)),
+        ("2924-01-01", &all, Some(future)),
+    ];
+    for (from, files, expected) in cases {
+        let folder = scratch();
+        let folder = folder.path();
+        let Some(topic) = Topic::new(folder, 2) else {
+            return;
+        };
+        topic.send(0, &trips(4500..5000));
+        topic.send(1, &trips(5000..TRIPS));
+        for other in all.iter().filter(|name| !files.contains(name)) {
+            fs::remove_file(folder.join("history").join(other)).unwrap();
+        }
+
+        let follow = ["--then-follow", "--from", from, "--until-caught-up"];
+        let own = [("KAFKA", topic.servers.as_str()), ("TOPIC", &topic.name)];
+        let variables = [&own[..], &[("TIDEMARK_LOG", "warn")]].concat();
+        let ended = replay(folder, &follow, &variables);
+
+        assert_eq!(ended.how, Exit::Code(0), "{}", ended.stderr);
+        for message in [gap, no_row, future] {
+            let said = ended.stderr.matches(message).count();
+            assert_eq!(
+                said,
+                usize::from(expected == Some(message)),
+                "{from}: {}",
+                ended.stderr
+            );
+        }
+        if expected == Some(gap) {
+            assert!(
+                ended.stderr.contains("files_end=2024-05-01 02:00:1"),
+                "{}",
+                ended.stderr
+            );
+        }
+    }
+}
+
 /// A quiet partition loses all that it has, and another one all that the files have too.
 #[test]
 fn what_retention_removes_while_files_are_read_is_no_loss_if_they_have_it() {

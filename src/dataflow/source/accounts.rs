@@ -4,15 +4,43 @@
 use std::borrow::Cow;
 
 use datafusion_common::Result;
+use tracing::warn;
 
 use super::{Outlet, SourceTask};
 use crate::dataflow::arrival::{ArrivedRows, Inbox};
 use crate::dataflow::chain::Outcome;
 use crate::dataflow::letters;
 use crate::format::Positions;
-use crate::types::{Fates, Span};
+use crate::types::{EventTime, Fates, Span, Watermark};
 
 impl<I: Inbox> SourceTask<I> {
+    /// Records of a topic from before `from`, and from after all rows of the files, are in no table: once
+    /// the files are read, the first is said.
+    pub(super) fn look_for_gap(&self, arrived: &ArrivedRows, from: EventTime) {
+        let times = || arrived.times.iter().copied();
+        if times().all(|time| time >= from.0) {
+            return;
+        }
+        // That no row of the files counts has been said.
+        let end = self.tide.end_of_files(self.spec.table);
+        let Some(end) = end.filter(|end| !end.is_start()) else {
+            return;
+        };
+        let end = EventTime(end.micros().saturating_add(self.spec.bound_us));
+        let lost = times().find(|&time| end.0 < time && time < from.0);
+        if let Some(lost) = lost.filter(|_| self.shared.tells_gap(self.spec.table)) {
+            let of = |time| Watermark::behind(time, 0);
+            warn!(
+                source = self.spec.name,
+                files_end = %of(end),
+                from = %of(from),
+                record = %of(EventTime(lost)),
+                "the topic has records between the last row of the files and --from: they are filtered, \
+                 and in no table"
+            );
+        }
+    }
+
     /// These records of a partition went in, besides `others` that are not read there; the chain
     /// came to `outcome`.
     pub(super) fn account(
