@@ -13,6 +13,8 @@ mod snapshot;
 mod store;
 
 pub use log::{Entry, Log, LogError, sealed, unsealed};
-pub use resume::{Beginning, Refusal, Resume, first_positions, is_past_files, one_life, resume};
+pub use resume::{
+    Beginning, Refusal, Resume, first_positions, is_past_files, may_leave_files, one_life, resume,
+};
 pub use snapshot::{Facts, Manifest, PartFile, PartOf, Snapshots, Unusable};
 pub use store::{Store, StoreError, check_place, is_bucket, object_name};

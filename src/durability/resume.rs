@@ -82,6 +82,20 @@ pub enum Refusal {
         /// A file.
         partition: String,
     },
+    /// Its files were read, and a run without them has gone on with the topic.
+    #[error("`{source_name}` was filled from files, and `tidemark run` has gone on without them")]
+    PastFiles {
+        /// The source.
+        source_name: String,
+    },
+    /// A file is not there any more, and no run needs it: all were read.
+    #[error("`{partition}` of `{source_name}` is gone; all its files were read before")]
+    ReadFileGone {
+        /// The source.
+        source_name: String,
+        /// The file.
+        partition: String,
+    },
     /// Files that were not read to their end are not there.
     #[error(
         "`{source_name}` is being filled from files, and `{partition}` was not read to its end"
@@ -179,11 +193,16 @@ pub fn is_past_files(source: &str, follows: &Mark, done: Option<&SourceMark>) ->
         .sources
         .get(source)
         .is_some_and(SourceMark::follows_files);
-    !follows
-        || done.is_some_and(|done| {
-            let files = done.partitions.values().filter(|mark| mark.is_file());
-            done.follows_files() && files.into_iter().all(|file| file.ended)
-        })
+    !follows || done.is_some_and(SourceMark::is_past_files)
+}
+
+/// Whether a run without the files that filled tables before their topics may begin where these sources
+/// stand. It may not be said of a run that has left them behind.
+#[must_use]
+pub fn may_leave_files(sources: &BTreeMap<String, SourceMark>) -> bool {
+    let followed = || sources.values().filter(|source| source.follows_files());
+    let has_files = |source: &SourceMark| source.partitions.values().any(PartitionMark::is_file);
+    followed().any(has_files) && followed().all(SourceMark::is_past_files)
 }
 
 /// Whether all marks are of one life: their epochs and positions count from the same beginning. They
@@ -274,12 +293,7 @@ fn same_partitions(
                     partition: now.partitions.keys().next().cloned().unwrap_or(partition),
                 });
             }
-            None => {
-                return Err(Refusal::PartitionGone {
-                    source_name: source_name(),
-                    partition,
-                });
-            }
+            None => return Err(gone(source, name, then)),
             Some(now) if now.identity != mark.identity => {
                 return Err(Refusal::PartitionChanged {
                     source_name: source_name(),
@@ -308,6 +322,9 @@ fn same_partitions(
     });
     match new {
         None => Ok(()),
+        Some(_) if grows && !has_files(then) && then.follows_files() => Err(Refusal::PastFiles {
+            source_name: source_name(),
+        }),
         Some((name, _)) if grows && !has_files(then) => Err(Refusal::NotReplayed {
             source_name: source_name(),
             partition: name.clone(),
@@ -316,6 +333,23 @@ fn same_partitions(
             source_name: source_name(),
             partition: name.clone(),
         }),
+    }
+}
+
+/// A partition of `then` that is not there, where it would have to be.
+fn gone(source: &str, partition: &str, then: &SourceMark) -> Refusal {
+    let (source_name, partition) = (source.to_owned(), partition.to_owned());
+    let is_file = then.partitions[&partition].is_file();
+    if is_file && then.is_past_files() {
+        Refusal::ReadFileGone {
+            source_name,
+            partition,
+        }
+    } else {
+        Refusal::PartitionGone {
+            source_name,
+            partition,
+        }
     }
 }
 

@@ -274,7 +274,13 @@ pub fn replayed(
         return Err(vec![Problem::at(declared.place, message).hint(hint)]);
     }
     let history = history_table(declared, pattern, base, options).map_err(|error| match error {
-        NoHistory::Files(error) => vec![from_world(declared.place, error)],
+        NoHistory::Files(error) => {
+            let mut problem = from_world(declared.place, error);
+            if let (Some(_), Some(hint)) = (follow_from, &mut problem.hint) {
+                hint.push_str("; once all files were read, `tidemark run` goes on without them");
+            }
+            vec![problem]
+        }
         NoHistory::Options(problems) => {
             let problems = problems.into_iter();
             let at = |it: OptionProblem| Problem::at(it.place, it.message).maybe_hint(it.hint);

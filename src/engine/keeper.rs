@@ -25,14 +25,16 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::committer::CrashPoint;
 use super::mesh::Teller;
 use super::threads::spawn_named;
 use crate::dataflow::outcome::Shared;
 use crate::dataflow::state::{Part, StateError, Vault};
-use crate::durability::{Facts, Manifest, PartFile, PartOf, Snapshots, StoreError};
+use crate::durability::{
+    Facts, Manifest, PartFile, PartOf, Snapshots, StoreError, may_leave_files,
+};
 use crate::types::{Clock, Epoch, SourceMark};
 
 /// What may wait for the thread: more than any run has operators times workers.
@@ -142,6 +144,7 @@ impl Keeper {
             due: Duration::ZERO,
             given_up: Epoch(0),
             last: BTreeMap::new(),
+            left_files: false,
         };
         let handle = spawn_named("snapshots", move || thread.run(&words));
         let keeper = Self {
@@ -227,6 +230,8 @@ struct Thread {
     given_up: Epoch,
     /// Where the sources stood in the last one.
     last: BTreeMap<String, SourceMark>,
+    /// It was said that a run goes on without files.
+    left_files: bool,
 }
 
 /// A snapshot on its way.
@@ -401,6 +406,10 @@ impl Thread {
         let (bytes, now) = (manifest.bytes() as u64, self.clock.elapsed());
         self.shared.metrics.snapshot(epoch.0, bytes, took, now);
         (self.spec.show)(&manifest.facts.sources);
+        if !self.left_files && may_leave_files(&manifest.facts.sources) {
+            self.left_files = true;
+            info!(%epoch, "the files are not needed any more: `tidemark run` goes on from a snapshot");
+        }
         // The one before is kept too.
         let before = std::mem::replace(&mut self.last, manifest.facts.sources);
         self.shared.keeps(before);

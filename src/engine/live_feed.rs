@@ -15,7 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use timely::scheduling::activate::SyncActivator;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::committer::failed;
 use super::crew::Crew;
@@ -218,12 +218,6 @@ impl LiveFeed {
 
     /// It may be read.
     pub fn release(&self) {
-        if self.lanes.iter().any(|lane| lane.lock().held) {
-            info!(
-                source = self.name,
-                "its files are read: goes on with the topic"
-            );
-        }
         for lane in &self.lanes {
             lane.lock().held = false;
             lane.wanted.notify_all();

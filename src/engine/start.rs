@@ -20,7 +20,7 @@ use crate::connector::{Guarantee, OpenDestination};
 use crate::dataflow::outcome::{Failure, Shared};
 use crate::durability::{
     Beginning, Manifest, Refusal, Resume, Snapshots, Store, StoreError, is_bucket, is_past_files,
-    object_name, one_life, resume,
+    may_leave_files, object_name, one_life, resume,
 };
 use crate::plan::{Pipeline, Role};
 use crate::types::{Change, Clock, Epoch, Mark, SourceMark, Watermark};
@@ -126,7 +126,7 @@ pub fn decide(
     for (Sink { open, .. }, mark) in sinks.iter_mut().zip(found) {
         marks.push(first_mark(open, mark, (&first, done), world)?);
     }
-    let start = start(first.sources, begin.as_ref());
+    let start = given.start(first.sources, begin.as_ref());
     logs.open(first.life, &marks)?;
     logs.begin(first.life, &start, &marks)?;
     let ends = ends_of(options, sources, world)?;
@@ -172,6 +172,33 @@ impl Given<'_> {
                 warn!(source, %from, "--from is in the future: the topic's records are filtered until then");
             }
         }
+    }
+
+    /// Where the sources begin: where a snapshot has them, or else at their beginning. A replay whose
+    /// files were all read goes on as a run does, which is said.
+    fn start(
+        &self,
+        beginning: BTreeMap<String, SourceMark>,
+        begin: Option<&Manifest>,
+    ) -> BTreeMap<String, SourceMark> {
+        let mut start = beginning;
+        for (name, source) in begin.iter().flat_map(|begin| &begin.facts.sources) {
+            let known = start.entry(name.clone()).or_default();
+            for (partition, mark) in &source.partitions {
+                // A file that is not here was read to its end, and is left behind.
+                if !mark.is_file() || known.partitions.contains_key(partition) {
+                    known.partitions.insert(partition.clone(), mark.clone());
+                }
+            }
+            known.watermark = source.watermark;
+        }
+        let has_files = self.sources.iter().any(|source| source.files().is_some());
+        if has_files && begin.is_some_and(|begin| may_leave_files(&begin.facts.sources)) {
+            info!(
+                "all files were read before and are not needed any more: `tidemark run` goes on as well"
+            );
+        }
+        start
     }
 
     /// Where everything begins that no mark knows.
@@ -241,25 +268,6 @@ fn fit(pipeline: &Pipeline, beginning: &Beginning, marks: &[Mark]) -> Result<(),
             .map_err(|refusal| refused(&pipeline.name, &refusal))?;
     }
     Ok(())
-}
-
-/// Where the sources begin: where a snapshot has them, or else at their beginning.
-fn start(
-    beginning: BTreeMap<String, SourceMark>,
-    begin: Option<&Manifest>,
-) -> BTreeMap<String, SourceMark> {
-    let mut start = beginning;
-    for (name, source) in begin.iter().flat_map(|begin| &begin.facts.sources) {
-        let known = start.entry(name.clone()).or_default();
-        for (partition, mark) in &source.partitions {
-            // A file that is not here was read to its end, and is left behind.
-            if !mark.is_file() || known.partitions.contains_key(partition) {
-                known.partitions.insert(partition.clone(), mark.clone());
-            }
-        }
-        known.watermark = source.watermark;
-    }
-    start
 }
 
 fn take_over_all(
@@ -440,6 +448,14 @@ fn refused(pipeline: &str, refusal: &Refusal) -> Failure {
         Refusal::NotReplayed { .. } => {
             "history comes first: start over with --fresh, which empties its tables; or go on with \
              `tidemark run`"
+        }
+        Refusal::PastFiles { .. } => {
+            "go on with `tidemark run`: the files are not needed any more; if its snapshots are lost, start \
+             over with --fresh, which empties its tables"
+        }
+        Refusal::ReadFileGone { .. } => {
+            "go on with `tidemark run`, which needs none of them where a snapshot from after them is \
+             there; or put the file back"
         }
         Refusal::InHistory { .. } => {
             "run the same `tidemark replay` again, which goes on; or start over with --fresh, which \

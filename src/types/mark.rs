@@ -52,6 +52,14 @@ impl SourceMark {
         self.side_from().is_some()
     }
 
+    /// Whether its rows from some time on come from a topic, and all files with those before are read: a run
+    /// that begins here needs none of them.
+    #[must_use]
+    pub fn is_past_files(&self) -> bool {
+        let mut files = self.partitions.values().filter(|mark| mark.is_file());
+        self.follows_files() && files.all(|file| file.ended)
+    }
+
     /// The event time from which on its rows come from a topic, where those before came from files.
     #[must_use]
     pub fn side_from(&self) -> Option<EventTime> {

@@ -11,7 +11,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::{SQLITE, TRIPS, left, pipeline, replay, scratch, trips};
 use crate::services;
-use crate::support::{Ended, Exit, Summary};
+use crate::support::{Ended, Exit, Summary, tidemark};
 
 /// No answer takes longer, or the test fails.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -165,6 +165,60 @@ fn it_is_said_where_files_and_topic_do_not_meet() {
             );
         }
     }
+}
+
+#[test]
+fn it_is_said_when_a_run_goes_on_without_the_files() {
+    let folder = scratch();
+    let folder = folder.path();
+    let Some(topic) = Topic::new(folder, 1) else {
+        return;
+    };
+    topic.send(0, &trips(4700..TRIPS));
+    let log = ("TIDEMARK_LOG", "info");
+    let cut = [("TIDEMARK_TEST_PACE", "1"), ("TIDEMARK_CRASH_AT", "3"), log];
+    let not_needed = "the files are not needed any more: `tidemark run` goes on";
+    let again = "all files were read before and are not needed any more";
+
+    let killed = topic.follow(folder, &[OFTEN, "--threads", "1"], &cut);
+    assert_eq!(killed.how, Exit::Aborted, "{}", killed.stderr);
+    assert!(!killed.stderr.contains(not_needed), "{}", killed.stderr);
+    let ended = topic.follow(folder, &[OFTEN], &[log]);
+    assert_eq!(ended.how, Exit::Code(0), "{}", ended.stderr);
+    assert_eq!(
+        ended.stderr.matches(not_needed).count(),
+        1,
+        "{}",
+        ended.stderr
+    );
+    assert!(!ended.stderr.contains(again), "{}", ended.stderr);
+    let ended = topic.follow(folder, &[OFTEN], &[log]);
+    assert_eq!(ended.how, Exit::Code(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains(again), "{}", ended.stderr);
+
+    let refused = |why: &str, how: i32| {
+        let ended = topic.follow(folder, &[OFTEN], &[]);
+        assert_eq!(ended.how, Exit::Code(how), "{}", ended.stderr);
+        for word in [why, "`tidemark run`"] {
+            assert!(ended.stderr.contains(word), "{word}: {}", ended.stderr);
+        }
+        ended.stderr
+    };
+    let (file, away) = (folder.join("history/b.csv"), folder.join("b.csv"));
+    fs::rename(&file, &away).unwrap();
+    let gone = "`history/b.csv` of `trips` is gone; all its files were read";
+    assert!(!refused(gone, 1).contains("--fresh"));
+    let (history, gone) = (folder.join("history"), folder.join("gone"));
+    fs::rename(&history, &gone).unwrap();
+    assert!(!refused("no file matches", 2).contains("--fresh"));
+
+    let own = [("KAFKA", topic.servers.as_str()), ("TOPIC", &topic.name)];
+    let run = ["run", "trips.sql", "--quiet", "--until-caught-up"];
+    let ended = tidemark(folder, &run, &own);
+    assert_eq!(ended.how, Exit::Code(0), "{}", ended.stderr);
+    fs::rename(&gone, &history).unwrap();
+    fs::rename(&away, &file).unwrap();
+    refused("`tidemark run` has gone on without them", 1);
 }
 
 /// A quiet partition loses all that it has, and another one all that the files have too.

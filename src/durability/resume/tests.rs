@@ -274,7 +274,7 @@ fn files_do_not_come_to_a_topic_that_was_read_nor_meet_it_elsewhere() {
     let mut alone = history(true, Some(500));
     alone.get_mut("clicks").unwrap().partitions.remove("a.csv");
     let refusal = resume(&recipe("f"), &with_files(500), Epoch(0), &[mark_of(alone)]).unwrap_err();
-    assert!(matches!(refusal, Refusal::NotReplayed { .. }), "{refusal}");
+    assert!(matches!(refusal, Refusal::PastFiles { .. }), "{refusal}");
 
     let met = mark_of(history(false, Some(400)));
     let refusal = resume(&recipe("f"), &with_files(500), Epoch(0), &[met]).unwrap_err();
@@ -297,9 +297,19 @@ fn a_run_with_some_of_the_files_is_refused_whatever_was_read_of_the_others() {
     };
 
     let refusal = resume(&recipe("f"), &some, Epoch(0), &[mark_of(known.clone())]).unwrap_err();
+    let (source_name, partition) = ("clicks".to_owned(), "b.csv".to_owned());
+    let gone = Refusal::ReadFileGone {
+        source_name: source_name.clone(),
+        partition: partition.clone(),
+    };
+    assert_eq!(refusal, gone);
+    let mut reads = known.clone();
+    let file = reads.get_mut("clicks").unwrap().partitions.get_mut("a.csv");
+    file.unwrap().ended = false;
+    let refusal = resume(&recipe("f"), &some, Epoch(0), &[mark_of(reads)]).unwrap_err();
     let gone = Refusal::PartitionGone {
-        source_name: "clicks".to_owned(),
-        partition: "b.csv".to_owned(),
+        source_name,
+        partition,
     };
     assert_eq!(refusal, gone);
 
