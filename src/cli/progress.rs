@@ -162,7 +162,7 @@ fn reads(progress: &SourceProgress) -> Option<&'static str> {
 fn status(progress: &SourceProgress, who: Who) -> String {
     let mut status = format!("{} rows", grouped(who.rows(progress)));
     if let Some(reads) = reads(progress) {
-        status += &format!(" of the {reads}");
+        status += &format!(", reads the {reads}");
     }
     if let Some(watermark) = progress.watermark {
         status += &format!(", watermark {watermark}");

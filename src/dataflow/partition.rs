@@ -284,10 +284,11 @@ impl PartitionState {
                 (Some(Arrival::Rows(before)), Some(Arrival::Rows(after)))
             }
             Arrival::CaughtUp(end) if self.mark.offset < limit && end >= limit => {
-                // What was there is there no more (compacted), or never was a record.
+                // What was there is there no more (compacted), or never was a record. The end may be that
+                // of stretches to come, too, and is not said again.
                 self.mark.offset = limit;
                 self.moved = true;
-                (None, None)
+                (None, Some(arrival))
             }
             Arrival::CaughtUp(_) if self.mark.offset < limit => (None, None),
             // Its end comes next and belongs to this stretch: nothing may keep it back.

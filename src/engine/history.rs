@@ -232,7 +232,8 @@ fn furthest<'a>(
     let reached = Some(mark.watermark).filter(|it| !it.is_start() && *it != Watermark::END)?;
     let limit = reached.micros().saturating_add(WILD_US);
     let times = beginnings.filter_map(|(name, beginning)| {
-        let time = mark.partitions.get(name)?.watermark;
+        let file = mark.partitions.get(name)?;
+        let time = file.before_end.unwrap_or(file.watermark);
         (time > beginning.watermark && time.micros() <= limit).then_some(time)
     });
     Some(times.fold(reached, Watermark::max))

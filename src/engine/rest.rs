@@ -83,7 +83,7 @@ fn from_marks(pipeline: &Pipeline, known: &[Known]) -> Status {
 fn files(mark: &SourceMark) -> BTreeMap<usize, &'static str> {
     let unit = unit_of_files(mark.decoding.get("format").map(String::as_str));
     let marks = mark.partitions.values().enumerate();
-    let files = marks.filter(|(_, mark)| matches!(mark.side, Some(Side::Before(_))));
+    let files = marks.filter(|(_, mark)| mark.is_file());
     files.map(|(index, _)| (index, unit)).collect()
 }
 

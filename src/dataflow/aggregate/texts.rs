@@ -145,6 +145,16 @@ mod tests {
         assert_eq!(encode(&columns, 200).unwrap(), by_arrow(&columns));
     }
 
+    #[test]
+    fn a_null_has_no_bytes_whatever_lies_below_it() {
+        let ends = OffsetBuffer::new(ScalarBuffer::from(vec![0, 3, 6]));
+        let nulls = NullBuffer::from(vec![false, true]);
+        let texts: ArrayRef = Arc::new(StringArray::new(ends, b"annbob".into(), Some(nulls)));
+        let columns = [Arc::clone(&texts), texts];
+
+        assert_eq!(encode(&columns, 2).unwrap(), by_arrow(&columns));
+    }
+
     proptest! {
         #[test]
         fn keys_are_the_bytes_that_arrow_makes(

@@ -67,14 +67,15 @@ impl WorkerInbox {
             let next = || next.take(1).find_map(|next| earliest(next, side));
             match due(arrival, now, side, next) {
                 Due::Not(before) => {
-                    self.waits(pacing, now, (partition, before));
+                    self.not_before.insert(partition, before);
+                    self.tell(pacing.wait(now, before), partition, before);
                 }
                 Due::All => {
                     self.has_taken(partition);
                     return self.batch.remove(place);
                 }
                 Due::Until(offset, before) => {
-                    self.waits(pacing, now, (partition, before));
+                    self.not_before.insert(partition, before);
                     let Some((_, Arrival::Rows(rows))) = self.batch.remove(place) else {
                         unreachable!("only rows are due in part");
                     };
@@ -87,11 +88,8 @@ impl WorkerInbox {
         None
     }
 
-    /// Nothing more of a partition is due before then. A gap in history, or a row with a wrong time: whoever
-    /// looks on should know.
-    fn waits(&mut self, pacing: &Pacing, now: EventTime, (partition, before): (usize, EventTime)) {
-        self.not_before.insert(partition, before);
-        let wait = pacing.wait(now, before);
+    /// A gap in history, or a row with a wrong time: whoever looks on should know.
+    fn tell(&mut self, wait: Duration, partition: usize, before: EventTime) {
         if wait < LONG || std::mem::replace(&mut self.told, true) {
             return;
         }

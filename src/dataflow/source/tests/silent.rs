@@ -175,3 +175,23 @@ fn a_partition_that_nobody_answers_for_is_waited_for() {
 
     assert_eq!(live.watermark(), 4);
 }
+
+/// It is said once, and what was there up to the stops may be gone.
+#[test]
+fn an_end_that_lies_behind_several_stops_is_the_end_of_all_their_stretches() {
+    let stop = |epoch, offset| Stop {
+        epoch: Epoch(epoch),
+        partitions: vec![Some(mark(offset, false))],
+        watermark: Watermark::START,
+    };
+    let schedule = Schedule::new(Epoch(0), vec![stop(4, 3), stop(6, 5)], Epoch(6));
+    let caught_up = Arrival::CaughtUp(Offset(5));
+
+    let log = run(
+        vec![(0, rows(0..1)), (0, caught_up), (0, rows(5..6))],
+        1,
+        schedule,
+    );
+
+    assert_eq!(log, ["1: [0]"]);
+}
