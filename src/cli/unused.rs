@@ -13,9 +13,10 @@
 use tracing::warn;
 
 use super::say;
+use crate::connector::are_letters_read;
 use crate::dataflow::outcome::Failure;
 use crate::engine::{Summary, says_objects};
-use crate::plan::Pipeline;
+use crate::plan::{Pipeline, Table};
 use crate::types::Fates;
 
 /// Says what could not be used at all. Whether that is everything, and the input has ended; `quiet`
@@ -32,15 +33,9 @@ pub fn say(pipeline: &Pipeline, summary: &Summary, (stopped, quiet): (bool, bool
             1 => "the one record was".to_owned(),
             count => format!("all {} records were", say::grouped(count)),
         };
-        let hint = match from.option("dead.letter") {
-            Some(_) => "`tidemark dead-letters FILE` says why",
-            None => {
-                "the log says why for the first; with 'dead.letter' each is kept with its reason"
-            }
-        };
         (
             format!("nothing of `{}` is in `{into}`: {all} rejected", from.name),
-            hint,
+            what_says_why(pipeline, from),
         )
     });
     let texts: Vec<_> = texts.collect();
@@ -48,7 +43,7 @@ pub fn say(pipeline: &Pipeline, summary: &Summary, (stopped, quiet): (bool, bool
     for (at, (text, hint)) in texts.iter().enumerate() {
         let is_last = at + 1 == texts.len();
         if fails && is_last {
-            say::failure(&Failure::new(text.clone()).hint(*hint));
+            say::failure(&Failure::new(text.clone()).hint(hint.clone()));
         } else if quiet {
             // The summary has the counts.
         } else if says_objects() {
@@ -58,6 +53,19 @@ pub fn say(pipeline: &Pipeline, summary: &Summary, (stopped, quiet): (bool, bool
         }
     }
     fails
+}
+
+fn what_says_why(pipeline: &Pipeline, from: &Table) -> String {
+    let name = from.option("dead.letter").unwrap_or_default();
+    let mut tables = pipeline.tables.iter();
+    match tables.find(|table| table.name == name || table.name == name.to_lowercase()) {
+        Some(letters) if are_letters_read(letters) => {
+            "`tidemark dead-letters FILE` says why".to_owned()
+        }
+        Some(letters) => format!("the letters in `{}` say why", letters.name),
+        None => "the log says why for the first; with 'dead.letter' each is kept with its reason"
+            .to_owned(),
+    }
 }
 
 fn is_unused(fates: &Fates) -> bool {

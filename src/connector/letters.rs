@@ -61,14 +61,23 @@ impl KeptLetter {
     }
 }
 
+/// Whether letters that `table` keeps are read again from there.
+#[must_use]
+pub fn are_letters_read(table: &Table) -> bool {
+    reader(table).is_some()
+}
+
+fn reader(table: &Table) -> Option<ReadLetters> {
+    connector(&table.connector)?.sink.as_ref()?.letters
+}
+
 /// Hands every letter that is in `table` to `each`, until it has enough.
 pub fn read_letters(
     table: &Table,
     base: &Path,
     each: &mut EachLetter<'_>,
 ) -> Result<(), ConnectorError> {
-    let sink = connector(&table.connector).and_then(|connector| connector.sink.as_ref());
-    match sink.and_then(|sink| sink.letters) {
+    match reader(table) {
         Some(read) => read(table, base, each),
         None => Err(ConnectorError::hinted(
             format!(

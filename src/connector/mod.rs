@@ -46,7 +46,7 @@ pub use kafka::{
     ResendJob, Resent, connection_option, make_topic_of, places_at, produce, resend,
 };
 pub use lanes::{Share, lanes};
-pub use letters::{EachLetter, KeptLetter, LetterFilter, read_letters};
+pub use letters::{EachLetter, KeptLetter, LetterFilter, are_letters_read, read_letters};
 pub use list::list;
 pub use live::{Consumer, Fetched, Following, Live, Reads};
 pub use open::{
