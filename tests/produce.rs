@@ -521,3 +521,21 @@ fn csv_with_a_column_twice_becomes_no_objects() {
     );
     assert_eq!(topic.records().concat().len(), 2);
 }
+
+#[test]
+fn a_record_that_is_too_large_to_send_is_named_with_its_file() {
+    let Some(topic) = Topic::new("this test") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let large = format!("{{\"n\": 1}}\n{{\"n\": \"{}\"}}\n", "x".repeat(3000));
+    std::fs::write(folder.path().join("a.json"), large).unwrap();
+    let options = ["--option", "kafka.message.max.bytes=2000", "a.json"];
+
+    let refused = topic.command(folder.path(), &options).output().unwrap();
+
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("a record of 3009 bytes"), "{said}");
+    assert!(said.contains("behind byte 9 of "), "{said}");
+    assert!(said.contains("a.json"), "{said}");
+}

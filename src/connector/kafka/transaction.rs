@@ -17,7 +17,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 
 use super::settings::{Cluster, refused};
 use crate::connector::ConnectorError;
-use crate::types::Clock;
+use crate::types::{Clock, Offset};
 
 /// How long the cluster may take to begin or to end a transaction.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -84,6 +84,8 @@ pub(super) struct Outgoing<'a> {
     pub value: Option<&'a [u8]>,
     pub partition: Option<i32>,
     pub headers: &'a [(String, Option<String>)],
+    /// What it was read from, for a message, and how far that was read before.
+    pub origin: Option<(&'a str, Offset)>,
 }
 
 #[derive(Default)]
@@ -204,7 +206,11 @@ impl Transactions {
                     return Err(failed);
                 };
                 let (topic, bytes) = (outgoing.topic, outgoing.value.unwrap_or_default().len());
-                let message = format!("a record of {bytes} bytes for topic `{topic}`: {message}");
+                let mut record = format!("a record of {bytes} bytes for topic `{topic}`");
+                if let Some((name, at)) = outgoing.origin {
+                    record.push_str(&format!(", behind byte {at} of {name}"));
+                }
+                let message = format!("{record}: {message}");
                 return Err(Failed::Refused { message, hint });
             }
             record = back;

@@ -144,7 +144,7 @@ impl<'a> Sender<'a> {
             let place = || format!("at byte {offset} of {}", part.name);
             self.progress.first_odd.get_or_init(place);
         }
-        self.send(message)?;
+        self.send(message, (&part.name, *offset))?;
         self.advance(part, offset, next);
         let waited = self.keep_pace()?;
         if waited || self.records.is_multiple_of(UNSEEN) {
@@ -177,12 +177,13 @@ impl<'a> Sender<'a> {
         Ok(())
     }
 
-    fn send(&mut self, message: Message<'_>) -> Result<(), ConnectorError> {
+    fn send(&mut self, message: Message<'_>, origin: (&str, Offset)) -> Result<(), ConnectorError> {
         self.begin()?;
         let outgoing = Outgoing {
             topic: self.topic,
             key: message.key.map(str::as_bytes),
             value: Some(message.value),
+            origin: Some(origin),
             ..Outgoing::default()
         };
         self.producer

@@ -107,6 +107,7 @@ impl TopicTable {
                     key: key.then_some(draft.key.as_bytes()),
                     value: draft.value.as_deref(),
                     headers: &draft.headers,
+                    origin: None,
                     partition: None,
                 })?;
                 if row % 1024 == 0 {
