@@ -275,9 +275,8 @@ impl Draft<'_> {
             let column = with_type(field, column, &mut failed);
             if !field.is_nullable() {
                 for row in (0..column.len()).filter(|&row| column.is_null(row)) {
-                    let message = "NOT NULL column has no value";
-                    let reject = Reject::column(Reason::Missing, field.name(), message);
-                    failed.entry(row).or_insert(reject);
+                    let missing = || Reject::missing(field.name());
+                    failed.entry(row).or_insert_with(missing);
                 }
             }
             // NULL for now also where that may not be: such rows are taken out below.

@@ -151,8 +151,7 @@ impl Failed {
             return;
         }
         for row in (0..array.len()).filter(|&row| array.is_null(row)) {
-            let message = "NOT NULL column has no value";
-            self.add(row, Reject::column(Reason::Missing, field.name(), message));
+            self.add(row, Reject::missing(field.name()));
         }
     }
 

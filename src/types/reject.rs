@@ -60,6 +60,12 @@ impl Reject {
         }
     }
 
+    /// A reject because a NOT NULL column has no value.
+    pub fn missing(column: &str) -> Self {
+        let message = format!("NOT NULL column `{column}` has no value");
+        Self::column(Reason::Missing, column, message)
+    }
+
     /// A reject because of one column.
     pub fn column(reason: Reason, column: &str, message: impl Into<String>) -> Self {
         Self {

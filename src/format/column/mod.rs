@@ -57,30 +57,24 @@ pub(super) fn has_extension(field: &Field, name: &str) -> bool {
 
 /// Why a field was not taken.
 #[derive(Debug)]
-pub(super) struct Unfit {
-    pub reason: Reason,
-    pub message: String,
+pub(super) enum Unfit {
+    /// It does not convert.
+    Bad(String),
+    /// It has no value, and needs one.
+    Missing,
 }
 
 impl Unfit {
     #[cold]
     fn bad(text: &str, what: &str) -> Self {
-        Self {
-            reason: Reason::BadValue,
-            message: format!("`{}` is not {what}", shortened(text)),
-        }
-    }
-
-    #[cold]
-    fn missing() -> Self {
-        Self {
-            reason: Reason::Missing,
-            message: "NOT NULL column has no value".to_owned(),
-        }
+        Self::Bad(format!("`{}` is not {what}", shortened(text)))
     }
 
     pub fn reject(self, column: &str) -> Reject {
-        Reject::column(self.reason, column, self.message)
+        match self {
+            Self::Bad(message) => Reject::column(Reason::BadValue, column, message),
+            Self::Missing => Reject::missing(column),
+        }
     }
 }
 
@@ -156,7 +150,7 @@ impl Column {
     /// Adds a NULL, if the column may have one.
     pub fn append_null(&mut self) -> Result<(), Unfit> {
         if !self.field.is_nullable() {
-            return Err(Unfit::missing());
+            return Err(Unfit::Missing);
         }
         self.append_placeholder();
         Ok(())
@@ -498,15 +492,11 @@ fn push<T>(values: &mut Vec<T>, value: Option<T>) -> bool {
 #[cold]
 fn wrong(text: &str, what: &str, why: NotThisNumber) -> Unfit {
     let text = shortened(text);
-    let message = match why {
+    Unfit::Bad(match why {
         NotThisNumber::Syntax => format!("`{text}` is not a number"),
         NotThisNumber::Fraction => format!("`{text}` has more digits after the point than {what}"),
         NotThisNumber::Range => format!("`{text}` is out of range for {what}"),
-    };
-    Unfit {
-        reason: Reason::BadValue,
-        message,
-    }
+    })
 }
 
 fn small<T: TryFrom<i64>>(text: &str, what: &str) -> Result<T, Unfit> {
