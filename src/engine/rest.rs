@@ -15,7 +15,7 @@ use crate::connector::open_destinations;
 use crate::dataflow::board::SourceFacts;
 use crate::dataflow::outcome::Failure;
 use crate::plan::{Pipeline, Role, TableId};
-use crate::types::{Epoch, Mark, Side, SourceMark};
+use crate::types::{Epoch, Mark, SourceMark};
 
 /// A destination: its name, its tables, and its mark if it has one.
 type Known = (String, Vec<TableId>, Option<Mark>);
