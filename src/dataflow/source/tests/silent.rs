@@ -179,10 +179,16 @@ fn a_partition_that_nobody_answers_for_is_waited_for() {
 /// It is said once, and what was there up to the stops may be gone.
 #[test]
 fn an_end_that_lies_behind_several_stops_is_the_end_of_all_their_stretches() {
-    let stop = |epoch, offset| Stop {
-        epoch: Epoch(epoch),
-        partitions: vec![Some(mark(offset, false))],
-        watermark: Watermark::START,
+    let stop = |epoch, offset| {
+        let mark = PartitionMark {
+            offset: Offset(offset),
+            ..mark(1, false)
+        };
+        Stop {
+            epoch: Epoch(epoch),
+            partitions: vec![Some(mark)],
+            watermark: Watermark::START,
+        }
     };
     let schedule = Schedule::new(Epoch(0), vec![stop(4, 3), stop(6, 5)], Epoch(6));
     let caught_up = Arrival::CaughtUp(Offset(5));
@@ -193,5 +199,15 @@ fn an_end_that_lies_behind_several_stops_is_the_end_of_all_their_stretches() {
         schedule,
     );
 
-    assert_eq!(log, ["1: [0]"]);
+    assert_eq!(
+        log,
+        [
+            "1: [0]",
+            "1 closes: 0@3",
+            "4 closes: ",
+            "5 closes: 0@5",
+            "6 closes: ",
+            "7: [5]"
+        ]
+    );
 }
